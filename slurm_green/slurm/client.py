@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The port to Slurm: what every backend offers, whichever way it talks."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from slurm_green.slurm.records import ClusterInfo, Job, JobChange, Node, Partition, Reservation
+
+__all__ = ["SlurmClient"]
+
+
+class SlurmClient(Protocol):
+    """Read everything in a few calls, change jobs in one; raises SlurmError when Slurm does not."""
+
+    def jobs(self) -> list[Job]:
+        """Every job slurmctld still knows, ended ones included until MinJobAge."""
+
+    def nodes(self) -> list[Node]:
+        """All nodes."""
+
+    def partitions(self) -> list[Partition]:
+        """All partitions."""
+
+    def reservations(self) -> list[Reservation]:
+        """All reservations, current and coming."""
+
+    def info(self) -> ClusterInfo:
+        """The parts of slurm.conf that matter to us."""
+
+    def finished(self, since_utc: datetime) -> list[Job] | None:
+        """Jobs that ended since then, from accounting; None where the site has no accounting."""
+
+    def update(self, changes: Mapping[int, JobChange]) -> dict[int, str]:
+        """Apply the changes, job by job; returns Slurm's words for those it refused."""

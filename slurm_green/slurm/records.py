@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Slurm knows, in one shape for every Slurm version and backend.
+
+Unset, infinite and "no value" all become None: a number here is a number Slurm meant.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+__all__ = ["ClusterInfo", "Job", "JobChange", "Node", "Partition", "Reservation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One record of squeue or sacct: a job, a pending array (or its rest), or one array task.
+
+    `nodes`, `cpus`, `gpus` are per task of an array; `tasks` says how many pending tasks the
+    record stands for and `max_running_tasks` is the array's `%N`.
+    """
+
+    job_id: int
+    name: str = ""
+    user: str = ""
+    uid: int | None = None
+    account: str = ""
+    partition: str = ""
+    qos: str = ""
+    state: str = "PENDING"
+    flags: frozenset[str] = frozenset()
+    reason: str = ""
+    submit_utc: datetime | None = None
+    # The begin time that was asked for; Slurm calls it eligible time and keeps it stable.
+    eligible_utc: datetime | None = None
+    start_utc: datetime | None = None
+    end_utc: datetime | None = None
+    deadline_utc: datetime | None = None
+    time_limit_s: int | None = None
+    nodes: int = 1
+    cpus: int = 1
+    gpus: int = 0
+    node_names: tuple[str, ...] = ()
+    array_job_id: int | None = None
+    array_task: str = ""
+    tasks: int = 1
+    max_running_tasks: int | None = None
+    het_job_id: int | None = None
+    held: bool = False
+    batch: bool = True
+    requeue: bool = False
+    restarts: int = 0
+    priority: int | None = None
+    site_factor: int = 0
+    dependency: str = ""
+    reservation: str = ""
+    comment: str = ""
+    admin_comment: str = ""
+    extra: str = ""
+    cluster: str = ""
+
+    @property
+    def pending(self) -> bool:
+        """Waiting, for whatever reason."""
+        return self.state == "PENDING"
+
+    @property
+    def active(self) -> bool:
+        """Holding resources now."""
+        return self.state in {"RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A compute node. `available` is false for down, drained, failed or reserved-for-reboot."""
+
+    name: str
+    cpus: int
+    gpus: int = 0
+    available: bool = True
+    # Switched off by Slurm's power saving; it takes ResumeTimeout at worst to come back.
+    powered_down: bool = False
+    partitions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """A partition; limits are None where unlimited."""
+
+    name: str
+    node_names: tuple[str, ...] = ()
+    default: bool = False
+    up: bool = True
+    default_time_s: int | None = None
+    max_time_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """A reservation; `maintenance` when its flags say MAINT."""
+
+    name: str
+    start_utc: datetime
+    end_utc: datetime
+    node_names: tuple[str, ...] = ()
+    maintenance: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterInfo:
+    """What of slurm.conf our decisions rest on."""
+
+    name: str
+    version: tuple[int, int]
+    slurm_user: str = "slurm"
+    priority_type: str = "priority/basic"
+    priority_flags: frozenset[str] = frozenset()
+    priority_weight_age: int = 0
+    priority_max_age_s: int = 7 * 86400
+    resume_timeout_s: int = 60
+    accounting: bool = False
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobChange:
+    """What we may change in a job; None leaves a field alone."""
+
+    begin_utc: datetime | None = None
+    admin_comment: str | None = None
+    extra: str | None = None
+    site_factor: int | None = None
