@@ -58,16 +58,19 @@ class Series:
     @cached_property
     def edges_s(self) -> NDArray[np.float64]:
         """POSIX seconds of all step edges, one more than values."""
-        return self.start_utc.timestamp() + self.step_s * np.arange(len(self.values) + 1)
+        steps = np.arange(len(self.values) + 1, dtype=np.float64)
+        return np.asarray(self.start_utc.timestamp() + self.step_s * steps, dtype=np.float64)
 
     @cached_property
     def cumulative(self) -> NDArray[np.float64]:
         """Integral of the signal (unit x seconds) from the start to each edge."""
-        return np.concatenate(([0.0], np.cumsum(self.values) * self.step_s))
+        cumulative = np.zeros(len(self.values) + 1, dtype=np.float64)
+        np.cumsum(self.values * self.step_s, out=cumulative[1:])
+        return cumulative
 
     def integral_to(self, at_s: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Integral (unit x seconds) from the start to POSIX seconds `at_s`; linear in a step."""
-        return np.interp(at_s, self.edges_s, self.cumulative)
+        return np.asarray(np.interp(at_s, self.edges_s, self.cumulative), dtype=np.float64)
 
     def mean(self, start_utc: datetime, end_utc: datetime) -> float:
         """Mean over [start, end]; raises SignalError when part of it is not covered."""
