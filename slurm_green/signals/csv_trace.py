@@ -77,27 +77,30 @@ class CsvTrace:
     def fetch(self, now_utc: datetime) -> Series:
         """The trace in real time, covering now."""
         trace, mtime_utc = self._trace()
-        if self.anchor_utc is None:
-            if not trace.dated:
-                raise SignalError(
-                    f"{self.path}: column start_s has no dates: set anchor_utc, or give a column "
-                    "start_utc"
-                )
-            series = self._series(trace.start_s, trace.step_s, trace.values, mtime_utc)
-        else:
-            try:
-                series = self._anchored(trace, self.anchor_utc, now_utc)
-            except (OverflowError, ValueError) as exc:
-                raise SignalError(
-                    f"{self.path}: anchor_utc and time_scale {self.time_scale:g} lead beyond what "
-                    "a calendar holds"
-                ) from exc
-        if not series.covers(now_utc, now_utc):
+        try:
+            series = self._placed(trace, mtime_utc, now_utc)
+            covered = series.covers(now_utc, now_utc)
+        except (OverflowError, ValueError) as exc:
+            raise SignalError(
+                f"{self.path}: its times, anchor_utc and time_scale {self.time_scale:g} lead "
+                "beyond what a calendar holds"
+            ) from exc
+        if not covered:
             raise SignalError(
                 f"{self.path} covers {series.start_utc:%Y-%m-%dT%H:%M}Z to "
                 f"{series.end_utc:%Y-%m-%dT%H:%M}Z, not now ({now_utc:%Y-%m-%dT%H:%M}Z)"
             )
         return series
+
+    def _placed(self, trace: Trace, mtime_utc: datetime, now_utc: datetime) -> Series:
+        if self.anchor_utc is not None:
+            return self._anchored(trace, self.anchor_utc, now_utc)
+        if not trace.dated:
+            raise SignalError(
+                f"{self.path}: column start_s has no dates: set anchor_utc, or give a column "
+                "start_utc"
+            )
+        return self._series(trace.start_s, trace.step_s, trace.values, mtime_utc)
 
     def _anchored(self, trace: Trace, anchor_utc: datetime, now_utc: datetime) -> Series:
         step_s = trace.step_s / self.time_scale
