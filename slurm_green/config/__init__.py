@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The site's configuration: settings as data, one loader, one reference."""

@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: RUF009 - setting() and unset() are dataclass fields, not values shared by mistake
+"""Every setting, once: type, default, unit, what is allowed and what it is for.
+
+The loader, `sgreen config show`, the example file and the reference page are all made from this.
+A field's name carries its unit; the key in the file does where the value is a bare number.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from slurm_green.config import kinds
+from slurm_green.config.policy import Overrides, PartitionOverrides, PolicySection, resolve
+from slurm_green.config.setting import setting, unset
+from slurm_green.hook.policy import Policy
+from slurm_green.plan.power import PowerModel
+
+__all__ = [
+    "Budget",
+    "Config",
+    "Controller",
+    "CsvSignal",
+    "General",
+    "Hook",
+    "NesoSignal",
+    "Paths",
+    "Power",
+    "Priority",
+    "SignalSection",
+]
+
+HOUR_S = 3_600.0
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class General:
+    """What holds for the whole cluster."""
+
+    cluster: str = setting(
+        kinds.text("a cluster name", r"[A-Za-z0-9_.-]*"),
+        "",
+        "Name of the cluster; empty asks Slurm.",
+    )
+    mode: str = setting(
+        kinds.choice("shadow", "enforce"),
+        "shadow",
+        """What happens to jobs of a partition that says nothing itself: shadow decides and records
+        but changes nothing, enforce defers.""",
+    )
+    record_field: str = setting(
+        kinds.choice("admin_comment", "extra"),
+        "admin_comment",
+        """The field of a job that carries our record. Users cannot write admin_comment; they can
+        write extra, which needs Slurm 23.11 or newer.""",
+    )
+    comment_prefix: str = setting(
+        kinds.text("a word ending in a colon", r"[A-Za-z][A-Za-z0-9_-]{0,15}:"),
+        "green:",
+        "What users' wishes in --comment start with, as in --comment=green:off.",
+    )
+    slurm_backend: str = setting(
+        kinds.choice("auto", "commands", "pyslurm"),
+        "auto",
+        """How Slurm is reached: commands runs squeue, sacct and scontrol; pyslurm needs the module
+        of the site's own Slurm version; auto takes pyslurm where it works, else commands.""",
+    )
+    time_zone: str = setting(
+        kinds.time_zone(),
+        "UTC",
+        "Zone of the times shown to people. Files, records and --json are always UTC.",
+    )
+
+    @property
+    def zone(self) -> tzinfo:
+        """The zone of texts."""
+        return UTC if self.time_zone == "UTC" else ZoneInfo(self.time_zone)
+
+
+def _path(default: str, doc: str) -> Path:
+    """A setting that names a file."""
+    return setting(kinds.path(), Path(default), doc)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Where our files are."""
+
+    socket: Path = _path(
+        "/run/slurm-green/hook.sock",
+        """Socket on which sgreend answers the submit hook. slurmctld's user must be able to write
+        to it, nobody else should.""",
+    )
+    published: Path = _path(
+        "/run/slurm-green/hook.plan",
+        "File from which the submit hook decides while nobody answers on the socket.",
+    )
+    status: Path = _path(
+        "/run/slurm-green/status.json",
+        "World-readable summary of sgreend for everybody's commands: mode, signal age, counts.",
+    )
+    ledger: Path = _path("/var/lib/slurm-green/ledger.sqlite", "The ledger of energy and carbon.")
+    signal: Path = _path(
+        "/var/lib/slurm-green/signal.json", "The last carbon signal that was fetched."
+    )
+    lock: Path = _path(
+        "/run/slurm-green/sgreend.lock",
+        "Held by the sgreend that acts; a second one waits for it.",
+    )
+    off: Path = _path(
+        "/var/lib/slurm-green/off",
+        "Marker file of `sgreen off`: while it exists nothing is deferred.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """What happens while a job is submitted."""
+
+    timeout_ms: int = setting(
+        kinds.whole(1, 1_000),
+        50,
+        """Longest total wait of the submit hook for an answer. slurmctld holds locks meanwhile, so
+        this is what a hung daemon can cost a submission.""",
+        unit="ms",
+    )
+    hold_s: float = setting(
+        kinds.duration(1, 300),
+        10.0,
+        """Begin time given at submission, from now; sgreend moves it to the latest start once it
+        has seen the whole job. If sgreend dies in between, the job starts after this long.""",
+        key="hold",
+    )
+    user_may_pull: bool = setting(
+        kinds.flag(),
+        True,
+        "Whether a user may start a deferred job of theirs earlier (sgreen run-now, scontrol).",
+    )
+    look: bool = setting(
+        kinds.flag(),
+        True,
+        """Hold jobs of enforcing partitions for `hold` even when no slack is visible, because
+        sbatch --deadline is hidden from submit hooks and only seen afterwards.""",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """Watts assumed where nothing is measured; every figure made from them says so."""
+
+    gpu_w: float = setting(
+        kinds.number(1, 5_000),
+        400.0,
+        "Power of a busy GPU whose type is not in gpu_types.",
+        unit="W",
+    )
+    gpu_types: Mapping[str, float] = setting(
+        kinds.watts_by_type(),
+        {
+            "v100": 300.0,
+            "a40": 300.0,
+            "a100": 400.0,
+            "h100": 700.0,
+            "h200": 700.0,
+            "b200": 1000.0,
+            "l4": 72.0,
+            "l40s": 350.0,
+            "rtx4090": 450.0,
+        },
+        """Power of a busy GPU by type, for partitions that name theirs with gpu_type. Defaults are
+        board power limits (TDP) of NVIDIA's data sheets, SXM boards where both exist, and so an
+        upper bound of what a real job draws. Naming one type here replaces the whole table.""",
+        unit="W",
+    )
+    gpu_idle_w: float = setting(
+        kinds.number(0, 1_000),
+        60.0,
+        """Power of an idle GPU; only the site's figure counts it, a job is charged what it adds.
+        Published readings run from 35 W (L40S, deep idle) to 75 W (H100).""",
+        unit="W",
+    )
+    cpu_core_w: float = setting(
+        kinds.number(0, 100),
+        5.0,
+        "Power of a busy CPU core: a server CPU's TDP over its cores, e.g. 280 W / 56.",
+        unit="W",
+    )
+    node_base_w: float = setting(
+        kinds.number(0, 10_000),
+        0.0,
+        "Power of a node beside its GPUs and cores; counted for jobs without GPUs only.",
+        unit="W",
+    )
+    pue: float = setting(
+        kinds.number(1, 5),
+        1.0,
+        "Facility power over IT power; 1 leaves cooling out.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How much may be booked into one slot by deferred starts, so that not all pick the same."""
+
+    gpus_percent: float = setting(
+        kinds.number(1, 100),
+        100.0,
+        "Share of a partition's GPUs (CPUs where it has none) that deferred starts may book.",
+        unit="%",
+    )
+    watts: float | None = unset(
+        kinds.number(1), "Power that deferred starts may book in all, on every slot.", unit="W"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controller:
+    """The daemon's own pace."""
+
+    interval_s: float = setting(
+        kinds.duration(1, HOUR_S),
+        30.0,
+        "Time between two cycles; each asks Slurm once for everything.",
+        key="interval",
+    )
+    min_interval_s: float = setting(
+        kinds.duration(0.1, HOUR_S),
+        3.0,
+        "Shortest time between two cycles in a burst of submissions.",
+        key="min_interval",
+    )
+    releases_per_cycle: int = setting(
+        kinds.whole(1, 10_000),
+        100,
+        "Most jobs pulled to an earlier start in one cycle, so that slurmctld is not flooded.",
+    )
+    metrics: str = setting(
+        kinds.address(),
+        "127.0.0.1:9807",
+        "Where /metrics and the status page listen; empty turns them off.",
+    )
+    stale_signal_s: float = setting(
+        kinds.duration(60),
+        6 * HOUR_S,
+        "A signal older than this defers nothing, and what is deferred keeps its latest start.",
+        key="stale_signal",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvSignal:
+    """A carbon trace from a file."""
+
+    path: Path | None = unset(
+        kinds.path(), "CSV file with start_s or start_utc and carbon_g_per_kwh in uniform steps."
+    )
+    time_scale: float = setting(
+        kinds.number(1e-3, 1e6),
+        1.0,
+        "Seconds of the trace that pass in one real second; above 1 only for demos and tests.",
+    )
+    anchor_utc: datetime | None = unset(
+        kinds.utc_time(), "When second 0 of the trace is; left out, the file must carry dates."
+    )
+    repeat: bool = setting(kinds.flag(), False, "Start the trace again when it ends.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NesoSignal:
+    """Great Britain's forecast by NESO, free and without a key; asked by `sgreen fetch` only."""
+
+    region: int | None = unset(
+        kinds.whole(1, 17), "Region number of the API; left out with no postcode: the nation."
+    )
+    postcode: str = setting(
+        kinds.text("the outward part of a postcode, or empty", r"|[A-Za-z]{1,2}\d[A-Za-z\d]?"),
+        "",
+        "Outward part of the site's postcode (RG10); names the region instead of its number.",
+    )
+    url: str = setting(
+        kinds.text("a web address", r"https?://\S+"),
+        "https://api.carbonintensity.org.uk",
+        "Base address of the API.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalSection:
+    """Where the carbon intensity comes from."""
+
+    providers: tuple[str, ...] = setting(
+        kinds.names(only=("file", "csv")),
+        ("file",),
+        """What sgreend reads, in order; the first good answer wins: file is paths.signal, which
+        `sgreen fetch` keeps, csv is the trace of [signal.csv]. sgreend itself meets no network.""",
+    )
+    region: str = setting(kinds.text(), "", "Name of the region, as it is to appear in reports.")
+    csv: CsvSignal = field(default_factory=CsvSignal)
+    neso: NesoSignal = field(default_factory=NesoSignal)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priority:
+    """A deferred job keeps its place in the queue."""
+
+    keep_place: bool = setting(
+        kinds.flag(),
+        True,
+        """Give a released job the age it would have had, as a site factor; needs nothing of ours
+        where PriorityFlags=ACCRUE_ALWAYS is set.""",
+    )
+    max_credit_s: float = setting(
+        kinds.duration(0, 365 * DAY_S),
+        7 * DAY_S,
+        "Most age credited to a released job.",
+        key="max_credit",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The site's whole configuration, checked."""
+
+    general: General = field(default_factory=General)
+    paths: Paths = field(default_factory=Paths)
+    hook: Hook = field(default_factory=Hook)
+    policy: PolicySection = field(default_factory=PolicySection)
+    power: Power = field(default_factory=Power)
+    budget: Budget = field(default_factory=Budget)
+    controller: Controller = field(default_factory=Controller)
+    signal: SignalSection = field(default_factory=SignalSection)
+    priority: Priority = field(default_factory=Priority)
+    partition: Mapping[str, PartitionOverrides] = field(default_factory=dict)
+    qos: Mapping[str, Overrides] = field(default_factory=dict)
+    # The file all this came from; None when there is none and every value is a default.
+    source: Path | None = None
+    # The keys that the file sets, with its line where known: "hook.hold" -> 12.
+    given: Mapping[str, int | None] = field(default_factory=dict)
+
+    def power_model(self) -> PowerModel:
+        """The watts that decisions and receipts assume."""
+        power = self.power
+        return PowerModel(
+            gpu_w=power.gpu_w,
+            gpu_idle_w=power.gpu_idle_w,
+            cpu_core_w=power.cpu_core_w,
+            node_base_w=power.node_base_w,
+            pue=power.pue,
+            gpu_w_by_partition={
+                name: power.gpu_types[one.gpu_type.lower()]
+                for name, one in self.partition.items()
+                if one.gpu_type is not None
+            },
+        )
+
+    def policy_for(self, partition: str, qos: str = "") -> Policy:
+        """What holds for a job of a partition and QOS; the QOS overrides the partition."""
+        return resolve(
+            self.policy,
+            self.general.mode,
+            self.partition.get(partition),
+            self.qos.get(qos),
+        )

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sections of the configuration file, by the name of their TOML table."""
+
+from dataclasses import dataclass
+
+from slurm_green.config.policy import Overrides, PartitionOverrides, PolicySection
+from slurm_green.config.setting import Setting, settings_of
+from slurm_green.config.settings import (
+    Budget,
+    Controller,
+    CsvSignal,
+    General,
+    Hook,
+    NesoSignal,
+    Paths,
+    Power,
+    Priority,
+    SignalSection,
+)
+
+__all__ = ["NAMED", "SECTIONS", "Section"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One TOML table; a named one (`partition.NAME`) may occur once per name."""
+
+    table: str
+    type: type
+    named: bool = False
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """The settings of the table."""
+        return settings_of(self.type)
+
+    @property
+    def title(self) -> str:
+        """The table's header without brackets, as people read it."""
+        return f"{self.table}.NAME" if self.named else self.table
+
+    @property
+    def doc(self) -> str:
+        """What the table is for."""
+        return " ".join((self.type.__doc__ or "").split())
+
+
+SECTIONS = (
+    Section(table="general", type=General),
+    Section(table="paths", type=Paths),
+    Section(table="hook", type=Hook),
+    Section(table="policy", type=PolicySection),
+    Section(table="power", type=Power),
+    Section(table="budget", type=Budget),
+    Section(table="controller", type=Controller),
+    Section(table="signal", type=SignalSection),
+    Section(table="signal.csv", type=CsvSignal),
+    Section(table="signal.neso", type=NesoSignal),
+    Section(table="priority", type=Priority),
+    Section(table="partition", type=PartitionOverrides, named=True),
+    Section(table="qos", type=Overrides, named=True),
+)
+NAMED = {section.table: section for section in SECTIONS if section.named}
