@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The published file: what the courier in slurmctld may know without asking anybody.
+
+Its header says whose changes pass and where the record goes; its rows are decisions about plain
+jobs, made here in Python, for sites that choose `mode = "published"`. It is data, never code, and
+replaced in one step, so that a reader sees the old file or the new one.
+"""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slurm_green.errors import SlurmGreenError
+from slurm_green.hook.wire import percent_decode, percent_encode
+
+__all__ = ["Published", "PublishedError", "Row", "read_published", "write_published"]
+
+_MAGIC = "sgreen-hook 1"
+_END = "end"
+_FIELDS = ("admin_comment", "comment", "extra")
+# The courier reads no more than this.
+_SIZE_LIMIT = 65536
+
+
+class PublishedError(SlurmGreenError):
+    """The published file cannot be written, or what is there is not one of ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A decision for plain jobs of a partition up to this size and time limit; first fit wins."""
+
+    partition: str
+    max_gpus: int
+    max_length_s: int
+    hold_s: int
+    latest_in_s: int
+    start_utc: datetime
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """All of the file. `valid_until_utc` bounds the rows only; the header stays in force."""
+
+    published_utc: datetime
+    valid_until_utc: datetime
+    slurm_uid: int
+    user_may_pull: bool = True
+    record_field: str = "admin_comment"
+    comment_prefix: str = "green:"
+    excluded_users: tuple[str, ...] = ()
+    excluded_accounts: tuple[str, ...] = ()
+    excluded_qos: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+    def __str__(self) -> str:
+        """The file's text."""
+        if self.record_field not in _FIELDS:
+            raise PublishedError(
+                f"record field '{self.record_field}' is not one of {', '.join(_FIELDS)}"
+            )
+        lines = [
+            _MAGIC,
+            f"published\t{_epoch(self.published_utc)}",
+            f"valid_until\t{_epoch(self.valid_until_utc)}",
+            f"slurm_uid\t{self.slurm_uid}",
+            f"user_may_pull\t{int(self.user_may_pull)}",
+            f"record_field\t{self.record_field}",
+            f"comment_prefix\t{_enc(self.comment_prefix)}",
+        ]
+        for kind, names in (
+            ("user", self.excluded_users),
+            ("account", self.excluded_accounts),
+            ("qos", self.excluded_qos),
+        ):
+            lines += [f"exclude\t{kind}\t{_enc(name)}" for name in names]
+        lines += [
+            f"row\t{_enc(row.partition)}\t{row.max_gpus}\t{row.max_length_s}\t{row.hold_s}"
+            f"\t{row.latest_in_s}\t{_epoch(row.start_utc)}\t{_enc(row.message)}"
+            for row in self.rows
+        ]
+        return "\n".join([*lines, _END, ""])
+
+
+def write_published(path: Path, published: Published) -> None:
+    """Replace the file in one step; PublishedError when the place cannot be written."""
+    text = str(published).encode("ascii")
+    if len(text) > _SIZE_LIMIT:
+        raise PublishedError(
+            f"{path}: {len(text)} bytes, the courier reads {_SIZE_LIMIT}; publish fewer rows"
+        )
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                # slurmctld may run as another user; nothing in here is secret.
+                os.fchmod(file.fileno(), 0o644)
+                file.write(text)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise PublishedError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def read_published(path: Path) -> Published:
+    """The file as written; PublishedError when it is missing, cut short or not ours."""
+    try:
+        lines = path.read_text(encoding="ascii").split("\n")
+    except OSError as error:
+        raise PublishedError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PublishedError(f"{path}: not ASCII at byte {error.start}") from error
+    if lines[0] != _MAGIC or lines[-2:] != [_END, ""]:
+        raise PublishedError(f"{path}: not a whole '{_MAGIC}' file")
+    header: dict[str, str] = {}
+    excluded: dict[str, list[str]] = {"user": [], "account": [], "qos": []}
+    rows: list[Row] = []
+    try:
+        for line in lines[1:-2]:
+            kind, *items = line.split("\t")
+            if kind == "row":
+                rows.append(_row(items))
+            elif kind == "exclude":
+                excluded[items[0]].append(percent_decode(items[1]))
+            else:
+                header[kind] = percent_decode(items[0])
+        return Published(
+            published_utc=_time(header["published"]),
+            valid_until_utc=_time(header["valid_until"]),
+            slurm_uid=int(header["slurm_uid"]),
+            user_may_pull=header["user_may_pull"] != "0",
+            record_field=header["record_field"],
+            comment_prefix=header["comment_prefix"],
+            excluded_users=tuple(excluded["user"]),
+            excluded_accounts=tuple(excluded["account"]),
+            excluded_qos=tuple(excluded["qos"]),
+            rows=tuple(rows),
+        )
+    except (KeyError, IndexError, ValueError, OverflowError) as error:
+        raise PublishedError(f"{path}: malformed: {error}") from error
+
+
+def _row(items: list[str]) -> Row:
+    partition, gpus, length, hold, latest, start, message = items
+    return Row(
+        partition=percent_decode(partition),
+        max_gpus=int(gpus),
+        max_length_s=int(length),
+        hold_s=int(hold),
+        latest_in_s=int(latest),
+        start_utc=_time(start),
+        message=percent_decode(message),
+    )
+
+
+def _enc(text: str) -> str:
+    return percent_encode(text.encode())
+
+
+def _epoch(when: datetime) -> int:
+    return int(when.timestamp())
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromtimestamp(int(text), UTC)
