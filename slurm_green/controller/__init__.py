@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""sgreend: observes Slurm, decides by pure functions, changes begin times, keeps the books."""

@@ -99,4 +99,4 @@ def _or_dash(value: int | None) -> str:
 
 
 def _number(text: str | None) -> int | None:
-    return None if text in (None, "", "-") else int(text)  # type: ignore[arg-type]
+    return int(text) if text and text != "-" else None

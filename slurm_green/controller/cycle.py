@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One cycle of the controller: from what Slurm shows to what is to be changed. Pure.
+
+The simulator, shadow mode and the live daemon run this same function.
+"""
+
+from dataclasses import replace
+
+from slurm_green.controller.chains import latest_by_dependents
+from slurm_green.controller.credit import shape_of
+from slurm_green.controller.deferrals import Deferrals
+from slurm_green.controller.learn import learn
+from slurm_green.controller.observed import Credit, Memory, Observed
+from slurm_green.controller.occupancy import occupancy
+from slurm_green.controller.outcome import Event, Outcome
+from slurm_green.controller.rules import Rules
+from slurm_green.controller.shadow import judge_new_jobs
+from slurm_green.controller.state import LOOK, Stage, Tracked, tracked
+from slurm_green.controller.views import usual_demand, view_of
+from slurm_green.hook.record import parse
+from slurm_green.slurm.records import Job, JobChange
+
+__all__ = ["cycle"]
+
+
+def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
+    """Everything to do now. Running it twice on the same input gives the same outcome."""
+    now = observed.now_utc
+    recorded = [one for job in observed.jobs if (one := _track(job, rules)) is not None]
+    ours = frozenset(
+        job.job_id for job in observed.jobs if (r := parse(_text(job, rules))) and r.policy != LOOK
+    )
+    occupied = occupancy(observed, horizon_s=rules.horizon_s, ours=ours)
+    usual = usual_demand(memory, occupied, now, rules.usual_over_s)
+    history, started, ended = learn(
+        memory.history, observed.jobs, started=memory.started, ended=memory.ended
+    )
+    view = view_of(observed, occupied, usual, history, rules)
+    margins = {
+        job.job_id: rules.policy_for(job.partition, job.qos).margin_floor_s
+        for job in observed.jobs
+        if job.pending
+    }
+    work = Deferrals(
+        observed=observed,
+        rules=rules,
+        view=view,
+        by_dependents=latest_by_dependents(observed.jobs, margins),
+    )
+    # Older promises first: a later job must not push an earlier one out of its room.
+    recorded.sort(key=lambda one: (one.record.decided_utc, one.job.job_id))
+    for one in recorded:
+        if one.stage is Stage.CONFIRMED:
+            work.upkeep(one)
+    for one in recorded:
+        if one.stage is Stage.HOLDING:
+            work.confirm(one)
+    _limit_releases(work, recorded, rules)
+    judged, shadow = judge_new_jobs(observed, memory, rules, view, occupied)
+    credits = _keep_credits(observed, memory, recorded, work)
+    return Outcome(
+        changes=work.changes,
+        events=tuple(work.events),
+        judged=(*work.judged, *judged),
+        view=view,
+        memory=replace(
+            memory,
+            last_utc=now,
+            usual=usual,
+            history=history,
+            credits=credits,
+            seen=frozenset(job.job_id for job in observed.jobs),
+            started=started,
+            ended=ended,
+            shadow=shadow,
+        ),
+        deferred=work.kept,
+    )
+
+
+def _text(job: Job, rules: Rules) -> str:
+    return job.extra if rules.record_field == "extra" else job.admin_comment
+
+
+def _track(job: Job, rules: Rules) -> Tracked | None:
+    if not job.pending or job.restarts:
+        return None
+    return tracked(job, record_text=_text(job, rules), hold_s=rules.hold_s)
+
+
+def _limit_releases(work: Deferrals, recorded: list[Tracked], rules: Rules) -> None:
+    """Spread a herd of window releases over cycles; those that are due or crowded out go first."""
+    kinds = {event.job_id: event.detail for event in work.events if event.kind == "released"}
+    windows = [one for one in recorded if kinds.get(one.job.job_id) == "its window has come"]
+    for one in windows[rules.releases_per_cycle :]:
+        job_id = one.job.job_id
+        del work.changes[job_id]
+        work.credits.pop(job_id, None)
+        work.events[:] = [event for event in work.events if event.job_id != job_id]
+        work.kept += 1
+
+
+def _keep_credits(
+    observed: Observed, memory: Memory, recorded: list[Tracked], work: Deferrals
+) -> dict[int, Credit]:
+    """Credits of jobs still waiting; a job that changed its shape since loses it."""
+    known = dict(memory.credits)
+    for one in recorded:
+        if one.stage is Stage.RELEASED and one.job.site_factor > 0:
+            # After a restart: the factor on a job we released is the credit we gave it.
+            known.setdefault(
+                one.job.job_id, Credit(points=one.job.site_factor, shape=shape_of(one.job))
+            )
+    kept: dict[int, Credit] = {}
+    for job in observed.jobs:
+        credit = known.get(job.job_id)
+        if credit is None or not job.pending:
+            continue
+        if credit.shape == shape_of(job):
+            kept[job.job_id] = credit
+            continue
+        change = work.changes.get(job.job_id, JobChange())
+        points = max(job.site_factor - credit.points, 0)
+        work.changes[job.job_id] = replace(change, site_factor=points)
+        work.events.append(
+            Event(
+                job_id=job.job_id,
+                kind="credit-dropped",
+                detail="the job changed its size, time, QOS or partition",
+                at_utc=observed.now_utc,
+            )
+        )
+    return kept | work.credits

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The upkeep of deferred jobs: confirm, pull earlier, release; never later than confirmed. Pure."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from slurm_green.controller.credit import credit_for
+from slurm_green.controller.observed import Credit, Observed
+from slurm_green.controller.outcome import Event, Judged
+from slurm_green.controller.rules import Rules
+from slurm_green.controller.state import LOOK, Tracked
+from slurm_green.hook.decide import Decision, decide, exclusion, plan_start
+from slurm_green.hook.options import Options, parse_options
+from slurm_green.hook.policy import Policy
+from slurm_green.hook.promise import promise_for
+from slurm_green.hook.record import Record, remove, replace_record
+from slurm_green.hook.request import Request, request_of
+from slurm_green.hook.view import PartitionView, View
+from slurm_green.plan.start import Start
+from slurm_green.slurm.records import Job, JobChange
+
+__all__ = ["Deferrals"]
+
+
+@dataclass(kw_only=True)
+class Deferrals:
+    """One cycle's work on the deferred jobs; books into `view` as it goes."""
+
+    observed: Observed
+    rules: Rules
+    view: View
+    # Latest starts (POSIX s) that jobs depending on ours allow.
+    by_dependents: dict[int, float] = field(default_factory=dict)
+    changes: dict[int, JobChange] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
+    credits: dict[int, Credit] = field(default_factory=dict)
+    kept: int = 0
+
+    @property
+    def _now(self) -> datetime:
+        return self.observed.now_utc
+
+    def upkeep(self, one: Tracked) -> None:
+        """A confirmed job: keep it, pull it earlier, or let it go."""
+        job, record = one.job, one.record
+        request = request_of(job, begin_set=False)
+        partition = self.view.partition(job.partition)
+        policy = self.rules.policy_for(job.partition, job.qos)
+        if job.held:
+            return None
+        if request is None or partition is None:
+            return self._release(one, "released", "its partition is gone")
+        refused = self._refusal(request, policy)
+        if refused is not None:
+            return self._release(one, "released", refused.reason)
+        options = self._options(request)
+        extent = partition.extent(request, options)
+        if extent is None:
+            return self._release(one, "released", "it has no time limit any more")
+        latest_s = self._promised_s(one, request, options, policy, partition, extent.run_s)
+        now_s = self._now.timestamp()
+        if latest_s <= now_s:
+            return self._release(one, "released", "its latest start has come")
+        fit_s = partition.room.latest_fit(extent.need, now_s, latest_s, extent.run_s)
+        if fit_s is None or fit_s <= now_s:
+            return self._release(one, "released-early", "no room is left for it later")
+        power_w = self.view.power_w(request, extent)
+        start = plan_start(self.view, partition, extent, power_w, earliest_s=now_s, latest_s=fit_s)
+        start_s = record.start_utc.timestamp() if start is None else start.start_s
+        if start_s <= now_s + self.rules.interval_s / 2:
+            return self._release(one, "released", "its window has come")
+        self.view.book(partition, extent, power_w=power_w, start_s=start_s, latest_s=fit_s)
+        self.kept += 1
+        return self._keep(one, start_s, fit_s, start)
+
+    def confirm(self, one: Tracked) -> None:
+        """A job in its hold: decide with all that the queue shows, then confirm or let go."""
+        job = one.job
+        if job.eligible_utc is None or job.eligible_utc <= self._now:
+            return None  # Too late: it queues already, as if we were not there.
+        request = request_of(job, begin_set=False)
+        if request is None:
+            return None
+        policy = self.rules.policy_for(job.partition, job.qos)
+        decision = decide(request, policy, self.view, self._now)
+        if policy.mode != "enforce":
+            decision = replace(decision, defer=False, reason="not-enforced")
+        self.judged.append(
+            Judged(job=job, decision=decision, mode=policy.mode, token=one.record.token)
+        )
+        if not decision.defer or decision.start_utc is None or decision.latest_utc is None:
+            return self._let_go(one, decision)
+        latest_s = min(
+            decision.latest_utc.timestamp(), self.by_dependents.get(job.job_id, float("inf"))
+        )
+        if latest_s <= self._now.timestamp():
+            return self._let_go(one, replace(decision, defer=False, reason="dependents"))
+        latest = datetime.fromtimestamp(int(latest_s), UTC)
+        record = self._record(one.record, decision, min(decision.start_utc, latest), latest)
+        self._change(job, begin=latest, record=record)
+        self._event(job, "confirmed", f"eligible by {latest:%Y-%m-%dT%H:%M:%SZ}")
+        self._book(job, decision, start_s=record.start_utc.timestamp(), latest_s=latest_s)
+        return None
+
+    def _book(self, job: Job, decision: Decision, *, start_s: float, latest_s: float) -> None:
+        self.kept += 1
+        partition = self.view.partition(job.partition)
+        if partition is not None and decision.extent is not None:
+            self.view.book(
+                partition,
+                decision.extent,
+                power_w=decision.power_w or 0.0,
+                start_s=start_s,
+                latest_s=latest_s,
+            )
+
+    def _refusal(self, request: Request, policy: Policy) -> Decision | None:
+        options = self._options(request)
+        # Switching off stops new deferrals; what was promised runs its course (sgreen off
+        # --release-all ends it). A dependency added later is the user's own further wait.
+        refused = exclusion(
+            replace(request, dependent=False), options, policy, replace(self.view, off=False)
+        )
+        if refused is None and policy.mode != "enforce":
+            return Decision(defer=False, reason="not-enforced")
+        return refused
+
+    def _promised_s(
+        self,
+        one: Tracked,
+        request: Request,
+        options: Options,
+        policy: Policy,
+        partition: PartitionView,
+        run_s: float,
+    ) -> float:
+        margin_s = partition.margin_s(request, policy)
+        promise = promise_for(request, options, policy, run_s=run_s, margin_s=margin_s)
+        latest_s = one.record.latest_utc.timestamp()
+        if promise is not None:
+            latest_s = min(latest_s, promise.latest_utc.timestamp())
+        return min(latest_s, self.by_dependents.get(one.job.job_id, latest_s))
+
+    def _options(self, request: Request) -> Options:
+        return parse_options(
+            request.comment,
+            prefix=self.rules.comment_prefix,
+            now_utc=request.submit_utc,
+            zone=self.rules.zone,
+        )
+
+    def _keep(self, one: Tracked, start_s: float, latest_s: float, start: Start | None) -> None:
+        record = one.record
+        latest = datetime.fromtimestamp(int(latest_s), UTC)
+        pulled = latest < record.latest_utc
+        step_s = 0.0 if self.view.signal is None else self.view.signal.step_s
+        moved_s = abs(start_s - record.start_utc.timestamp())
+        moved = start is not None and moved_s >= max(step_s, self.rules.interval_s)
+        if not pulled and not moved:
+            return
+        planned = datetime.fromtimestamp(int(start_s), UTC) if moved else record.start_utc
+        changed = replace(record, start_utc=min(planned, latest), latest_utc=latest)
+        if start is not None:
+            changed = replace(changed, save_g=round(start.saved_g))
+        self._change(one.job, begin=latest if pulled else None, record=changed)
+        kind = "pulled" if pulled else "moved"
+        self._event(one.job, kind, f"start {changed.start_utc:%H:%M:%S}, latest {latest:%H:%M:%S}")
+
+    def _let_go(self, one: Tracked, decision: Decision) -> None:
+        if one.record.policy == LOOK:
+            text = remove(self._text(one.job))
+            self.changes[one.job.job_id] = self._with_text(JobChange(begin_utc=self._now), text)
+            return
+        self._release(one, "released", decision.reason, credit=False)
+
+    def _release(self, one: Tracked, kind: str, why: str, *, credit: bool = True) -> None:
+        job, now = one.job, self._now
+        record = replace(one.record, start_utc=now, latest_utc=max(now, one.record.latest_utc))
+        self._change(job, begin=now, record=record)
+        self._event(job, kind, why)
+        if not credit or not self.rules.keep_place:
+            return
+        place = credit_for(
+            job, self.observed.info, now_utc=now, max_credit_s=self.rules.max_credit_s
+        )
+        if place is not None:
+            self.credits[job.job_id] = place
+            change = self.changes[job.job_id]
+            points = job.site_factor + place.points
+            self.changes[job.job_id] = replace(change, site_factor=points)
+
+    def _record(self, old: Record, decision: Decision, start: datetime, latest: datetime) -> Record:
+        signal = self.view.signal
+        return replace(
+            old,
+            start_utc=start,
+            latest_utc=latest,
+            policy=decision.policy,
+            save_g=None if decision.save_g is None else round(decision.save_g),
+            signal=None if signal is None else signal.provider,
+            signal_age_s=None if signal is None else round(signal.age_s(self._now)),
+        )
+
+    def _change(self, job: Job, *, begin: datetime | None, record: Record) -> None:
+        text = replace_record(self._text(job), record)
+        self.changes[job.job_id] = self._with_text(JobChange(begin_utc=begin), text)
+
+    def _text(self, job: Job) -> str:
+        return job.extra if self.rules.record_field == "extra" else job.admin_comment
+
+    def _with_text(self, change: JobChange, text: str) -> JobChange:
+        if self.rules.record_field == "extra":
+            return replace(change, extra=text)
+        return replace(change, admin_comment=text)
+
+    def _event(self, job: Job, kind: str, detail: str) -> None:
+        self.events.append(Event(job_id=job.job_id, kind=kind, detail=detail, at_utc=self._now))

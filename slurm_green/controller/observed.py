@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one cycle sees and what it remembers: two values, in and out of the pure cycle."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from slurm_green.hook.extent import Extent
+from slurm_green.plan.history import History
+from slurm_green.signals.series import Series
+from slurm_green.slurm.records import ClusterInfo, Job, Node, Partition, Reservation
+
+__all__ = ["Credit", "Memory", "Observed", "ShadowBooking"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """One batch of Slurm's answers, and the signal, at `now_utc`."""
+
+    now_utc: datetime
+    jobs: tuple[Job, ...]
+    nodes: tuple[Node, ...]
+    partitions: tuple[Partition, ...]
+    reservations: tuple[Reservation, ...] = ()
+    info: ClusterInfo
+    signal: Series | None = None
+    signal_problem: str = ""
+    off: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credit:
+    """The site factor we gave a released job for the age it would have had, and for which shape."""
+
+    points: int
+    shape: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowBooking:
+    """A deferral that shadow mode would have made."""
+
+    partition: str
+    extent: Extent
+    power_w: float
+    start_s: float
+    latest_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What a cycle hands to the next. All of it can be lost: Slurm's records rebuild the rest.
+
+    `usual` is (GPUs, CPUs) per partition used or wanted by jobs we did not defer, averaged.
+    `seen` are jobs shadow mode has judged, `started` and `ended` those whose wait and run are in
+    the history; all forget jobs Slurm forgot. `shadow` are deferrals only thought of, which must
+    not all be thought into the same hour.
+    """
+
+    last_utc: datetime | None = None
+    usual: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+    credits: Mapping[int, Credit] = field(default_factory=dict)
+    seen: frozenset[int] = frozenset()
+    started: frozenset[int] = frozenset()
+    ended: frozenset[int] = frozenset()
+    shadow: tuple[ShadowBooking, ...] = ()

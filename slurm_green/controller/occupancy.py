@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rooms of every partition from what runs, queues, is reserved and usually comes. Pure."""
+
+from dataclasses import dataclass, field
+
+from slurm_green.controller.observed import Observed
+from slurm_green.hook.extent import waves
+from slurm_green.plan.room import Room
+from slurm_green.slurm.records import Job, Node
+
+__all__ = ["Occupancy", "Placement", "occupancy"]
+
+# Enough to tell hours apart within days, small enough to be copied for every partition.
+_SLOTS = 720
+# A queue longer than this is full in any case; packing more of it would only cost time.
+_PACKED_JOBS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where the queue's packing put a waiting or running job, POSIX seconds."""
+
+    begin_s: float
+    end_s: float
+    need: tuple[float, float]
+
+
+@dataclass(kw_only=True)
+class Occupancy:
+    """One partition's capacity, its queue's room, and the demand of everybody else right now."""
+
+    name: str
+    gpus: int
+    cpus: int
+    node_names: frozenset[str]
+    capacity: Room
+    queue: Room
+    demand: tuple[float, float] = (0.0, 0.0)
+    any_powered_down: bool = False
+    shares_with: frozenset[str] = frozenset()
+    placed: dict[int, Placement] = field(default_factory=dict)
+
+
+def occupancy(
+    observed: Observed, *, horizon_s: float, ours: frozenset[int]
+) -> dict[str, Occupancy]:
+    """Pack what runs and queues into each partition; `ours` do not count as others' demand."""
+    nodes = {node.name: node for node in observed.nodes if node.available}
+    now_s = observed.now_utc.timestamp()
+    result: dict[str, Occupancy] = {}
+    for partition in observed.partitions:
+        if not partition.up:
+            continue
+        here = [nodes[name] for name in partition.node_names if name in nodes]
+        result[partition.name] = _empty(partition.name, here, now_s, horizon_s, observed, nodes)
+    for one in result.values():
+        one.shares_with = frozenset(
+            other.name for other in result.values() if one.node_names & other.node_names
+        )
+    running = [job for job in observed.jobs if job.active]
+    waiting = sorted(
+        (job for job in observed.jobs if _queues(job, now_s)),
+        key=lambda job: (-(job.priority or 0), job.job_id),
+    )
+    limits = {p.name: p.default_time_s or p.max_time_s for p in observed.partitions}
+    for one in result.values():
+        _pack_running(one, running, ours, now_s, horizon_s)
+        _pack_waiting(one, waiting[:_PACKED_JOBS], ours, limits, now_s, horizon_s)
+    return result
+
+
+def _empty(
+    name: str,
+    here: list[Node],
+    now_s: float,
+    horizon_s: float,
+    observed: Observed,
+    nodes: dict[str, Node],
+) -> Occupancy:
+    gpus, cpus = sum(node.gpus for node in here), sum(node.cpus for node in here)
+    step_s = max(horizon_s / _SLOTS, 0.5)
+    # Edges at multiples of the step: what fits in one cycle must not slide in the next.
+    room = Room.empty(
+        start_s=now_s // step_s * step_s, step_s=step_s, slots=_SLOTS, capacity=(gpus, cpus)
+    )
+    names = frozenset(node.name for node in here)
+    for reservation in observed.reservations:
+        taken = [nodes[n] for n in reservation.node_names if n in names]
+        room.take(
+            (sum(n.gpus for n in taken), sum(n.cpus for n in taken)),
+            reservation.start_utc.timestamp(),
+            reservation.end_utc.timestamp(),
+        )
+    return Occupancy(
+        name=name,
+        gpus=gpus,
+        cpus=cpus,
+        node_names=names,
+        capacity=room,
+        queue=room.copy(),
+        any_powered_down=any(node.powered_down for node in here),
+    )
+
+
+def _queues(job: Job, now_s: float) -> bool:
+    return (
+        job.pending
+        and not job.held
+        and not job.dependency
+        and (job.eligible_utc is None or job.eligible_utc.timestamp() <= now_s)
+    )
+
+
+def _pack_running(
+    one: Occupancy, running: list[Job], ours: frozenset[int], now_s: float, horizon_s: float
+) -> None:
+    for job in running:
+        share = 1.0
+        if job.node_names:
+            share = len(one.node_names.intersection(job.node_names)) / len(job.node_names)
+        elif one.name not in job.partition.split(","):
+            share = 0.0
+        if share == 0.0:
+            continue
+        need = (job.gpus * share, job.cpus * share)
+        # Without a limit it may run for ever; past its limit it ends any moment.
+        end_s = now_s + horizon_s
+        if job.end_utc is not None:
+            end_s = max(job.end_utc.timestamp(), now_s + one.queue.step_s)
+        one.queue.take(need, now_s, end_s)
+        one.placed[job.job_id] = Placement(begin_s=now_s, end_s=end_s, need=need)
+        if job.job_id not in ours:
+            one.demand = (one.demand[0] + need[0], one.demand[1] + need[1])
+
+
+def _pack_waiting(
+    one: Occupancy,
+    waiting: list[Job],
+    ours: frozenset[int],
+    limits: dict[str, int | None],
+    now_s: float,
+    horizon_s: float,
+) -> None:
+    for job in waiting:
+        wanted = job.partition.split(",")
+        if not one.shares_with.intersection(wanted):
+            continue
+        limit_s = float(job.time_limit_s or limits.get(wanted[0]) or horizon_s)
+        rounds = waves(
+            job.tasks,
+            gpus=job.gpus,
+            cpus=job.cpus,
+            max_running=job.max_running_tasks,
+            room=(one.gpus, one.cpus),
+        )
+        width = -(-job.tasks // rounds)
+        need = (float(job.gpus * width), float(job.cpus * width))
+        if job.job_id not in ours:
+            one.demand = (one.demand[0] + need[0], one.demand[1] + need[1])
+        begin_s = one.queue.earliest_fit(need, now_s, rounds * limit_s)
+        if begin_s is not None:
+            one.queue.take(need, begin_s, begin_s + rounds * limit_s)
+            one.placed[job.job_id] = Placement(
+                begin_s=begin_s, end_s=begin_s + rounds * limit_s, need=need
+            )

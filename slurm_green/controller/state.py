@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a job's own record says about where its deferral stands. Pure.
+
+HOLDING   -> CONFIRMED  the cycle saw it in time and moved its begin time to the latest start
+HOLDING   -> RELEASED   nothing to defer it for, or too late to confirm
+CONFIRMED -> RELEASED   its window came, or its room shrank
+any       -> FOREIGN    somebody else changed the begin time: from then on it is left alone
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from slurm_green.hook.record import Record, parse
+from slurm_green.slurm.records import Job
+
+__all__ = ["LOOK", "Stage", "Tracked", "tracked"]
+
+# `by=look`: held a few seconds only so that the queue can show a deadline the hook cannot see.
+LOOK = "look"
+
+
+class Stage(Enum):
+    """Where a deferral stands."""
+
+    HOLDING = "holding"
+    CONFIRMED = "confirmed"
+    RELEASED = "released"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracked:
+    """A pending job that carries our record."""
+
+    job: Job
+    record: Record
+    stage: Stage
+
+
+def tracked(job: Job, *, record_text: str, hold_s: float) -> Tracked | None:
+    """The job's record and stage, or None when it carries none of ours."""
+    record = parse(record_text)
+    if record is None:
+        return None
+    return Tracked(job=job, record=record, stage=_stage(job.eligible_utc, record, hold_s))
+
+
+def _stage(begin: datetime | None, record: Record, hold_s: float) -> Stage:
+    # The order matters: a confirmed job's latest start may by chance equal the end of its hold.
+    if begin is None:
+        return Stage.FOREIGN
+    if record.policy != LOOK and begin == record.latest_utc:
+        return Stage.CONFIRMED
+    if begin == record.decided_utc + timedelta(seconds=hold_s):
+        return Stage.HOLDING
+    if begin == record.start_utc:
+        return Stage.RELEASED
+    return Stage.FOREIGN

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user writes for us in `--comment`, where Slurm has no word of its own.
+
+    --comment="green:max-delay=8h,runtime=3h"      --comment="my project green:off"
+
+Whatever cannot be understood is kept as an error to tell the user: the job then runs as if we
+were not there.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TypeVar
+
+from slurm_green.errors import BadInputError
+from slurm_green.slurm.times import parse_duration_s
+
+__all__ = ["Options", "parse_options", "parse_when"]
+
+_T = TypeVar("_T")
+_KNOWN = ("deadline", "max-delay", "runtime", "workers", "checkpoint", "signal", "move", "off")
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+_NOW = re.compile(r"now(?:\+(.+))?")
+_SLURM_UNITS = re.compile(r"(\d+)\s*(seconds?|minutes?|hours?|days?|weeks?)?")
+_UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The user's own words; `errors` are sentences for the user, in order of appearance."""
+
+    off: bool = False
+    max_delay_s: float | None = None
+    deadline_utc: datetime | None = None
+    runtime_s: float | None = None
+    errors: tuple[str, ...] = ()
+
+    @property
+    def marked(self) -> bool:
+        """Whether the user asked for us in so many words."""
+        return self.max_delay_s is not None or self.deadline_utc is not None
+
+
+def parse_options(comment: str, *, prefix: str, now_utc: datetime, zone: tzinfo = UTC) -> Options:
+    """The options in a comment; any text around them belongs to somebody else."""
+    found = re.search(rf"(?:^|\s){re.escape(prefix)}(\S*)", comment or "")
+    if found is None:
+        return Options()
+    values: dict[str, str] = {}
+    errors: list[str] = []
+    for part in found[1].split(","):
+        key, _, value = part.partition("=")
+        if key not in _KNOWN:
+            errors.append(f"'{key[:40]}' is not an option; known are {', '.join(_KNOWN)}")
+        values[key] = value
+    delay = _try(errors, "max-delay", values, parse_duration_s)
+    runtime = _try(errors, "runtime", values, parse_duration_s)
+    deadline = _try(errors, "deadline", values, lambda t: parse_when(t, now_utc=now_utc, zone=zone))
+    return Options(
+        off="off" in values,
+        max_delay_s=delay,
+        deadline_utc=deadline,
+        runtime_s=runtime,
+        errors=tuple(errors),
+    )
+
+
+def parse_when(text: str, *, now_utc: datetime, zone: tzinfo = UTC) -> datetime:
+    """An instant: ISO 8601, `HH:MM[:SS]` (the next one), or `now+DURATION`; BadInputError else.
+
+    A time without an offset is the site's local time, as Slurm's own times are.
+    """
+    text = text.strip()
+    if (now := _NOW.fullmatch(text)) is not None:
+        return now_utc + timedelta(seconds=_slurm_duration_s(now[1] or "0"))
+    local = now_utc.astimezone(zone)
+    if (clock := _CLOCK.fullmatch(text)) is not None:
+        hour, minute, second = (int(part or 0) for part in clock.groups())
+        if hour < 24 and minute < 60 and second < 60:
+            when = local.replace(hour=hour, minute=minute, second=second, microsecond=0)
+            when = when if when > local else when + timedelta(days=1)
+            return when.astimezone(UTC)
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInputError(
+            f"'{text[:40]}' is not a time; write 2026-11-30T08:00, 08:00 or now+6hours"
+        ) from error
+    return (when if when.tzinfo else when.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def _slurm_duration_s(text: str) -> float:
+    found = _SLURM_UNITS.fullmatch(text.strip())
+    if found is None:
+        return parse_duration_s(text)
+    unit = (found[2] or "second").rstrip("s")
+    return float(int(found[1]) * _UNIT_S[unit])
+
+
+def _try(
+    errors: list[str], key: str, values: dict[str, str], read: Callable[[str], _T]
+) -> _T | None:
+    if key not in values:
+        return None
+    try:
+        return read(values[key])
+    except (BadInputError, OverflowError) as error:
+        errors.append(f"{key}: {error}")
+        return None

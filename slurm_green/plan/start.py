@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choose when a job starts: the cleanest window for its length that still has room.
+
+The carbon of a run that starts at s is C(s + length) - C(s), with C the signal's integral. It is
+piecewise linear in s, so its minimum lies where the start or the end of the run meets an edge of
+the signal, or at a border of what is allowed: only those starts are compared.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slurm_green.plan.room import Room
+from slurm_green.signals.series import Series
+
+__all__ = ["Start", "choose_start"]
+
+_JOULES_PER_KWH = 3.6e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A chosen start and what it emits, next to starting at the earliest moment."""
+
+    start_s: float
+    carbon_g: float
+    earliest_carbon_g: float
+
+    @property
+    def saved_g(self) -> float:
+        """Grams expected to be saved against the earliest start."""
+        return self.earliest_carbon_g - self.carbon_g
+
+
+def choose_start(
+    *,
+    signal: Series,
+    earliest_s: float,
+    latest_s: float,
+    length_s: float,
+    power_w: float,
+    rooms: Sequence[tuple[Room, Sequence[float]]] = (),
+    tolerance: float = 0.002,
+) -> Start | None:
+    """The start in [earliest, latest] (POSIX s) with the least carbon; None if the signal ends.
+
+    `rooms` pairs each room with what the run needs of it while it runs. Starting at the earliest
+    moment is always allowed: whether there is room then is for Slurm to say. Of starts within
+    `tolerance` (relative) of the least carbon the first is taken: delay is worth something too.
+    """
+    begin, end = float(signal.edges_s[0]), float(signal.edges_s[-1])
+    if earliest_s < begin - 1e-6 or earliest_s + length_s > end + 1e-6:
+        return None
+    last = max(earliest_s, min(latest_s, end - length_s))
+    starts = _candidates(signal, earliest_s, last, length_s, rooms)
+    allowed = np.ones(len(starts), dtype=np.bool_)
+    for room, need in rooms:
+        allowed &= room.fitting(need, starts, length_s)
+    allowed[0] = True
+    grams = carbon_g(signal, starts, length_s, power_w)
+    least = float(grams[allowed].min())
+    good = allowed & (grams <= least + tolerance * abs(least) + 1e-12)
+    chosen = int(np.flatnonzero(good)[0])
+    return Start(
+        start_s=float(starts[chosen]),
+        carbon_g=float(grams[chosen]),
+        earliest_carbon_g=float(grams[0]),
+    )
+
+
+def carbon_g(
+    signal: Series, starts_s: NDArray[np.float64], length_s: float, power_w: float
+) -> NDArray[np.float64]:
+    """Grams a run of `length_s` at `power_w` emits for each start, in the signal's own time."""
+    area = signal.integral_to(starts_s + length_s) - signal.integral_to(starts_s)
+    return np.asarray(area * (power_w * signal.time_scale / _JOULES_PER_KWH))
+
+
+def _candidates(
+    signal: Series,
+    earliest_s: float,
+    last_s: float,
+    length_s: float,
+    rooms: Sequence[tuple[Room, Sequence[float]]],
+) -> NDArray[np.float64]:
+    edges = [signal.edges_s, signal.edges_s - length_s]
+    edges += [room.edges_s for room, _ in rooms]
+    every = np.concatenate(edges)
+    inside = every[(every > earliest_s) & (every < last_s)]
+    return np.concatenate(([earliest_s], np.unique(inside), [last_s]))
