@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""A real Slurm on this machine, for the demo and for tests."""

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which programs a cluster needs, and how to get them on Debian.
+
+Standard library only, and runnable before anything is installed:
+`python3 -m slurm_green.cluster.packages [--accounting] [--matrix]`.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slurm_green.errors import SlurmGreenError, SlurmMissingError
+
+__all__ = ["GROUPS", "SEARCH_PATH", "Group", "ensure", "main", "missing", "packages_of"]
+
+# Ordinary users' PATH often lacks the sbin directories where the daemons are.
+SEARCH_PATH = os.pathsep.join(
+    [*os.environ.get("PATH", "").split(os.pathsep), "/usr/local/sbin", "/usr/sbin", "/sbin"]
+)
+_POLICY = Path("/usr/sbin/policy-rc.d")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Programs that come together: the commands that show they are there, and their packages."""
+
+    commands: tuple[str, ...]
+    packages: tuple[str, ...]
+    files: tuple[str, ...] = ()
+
+
+GROUPS = {
+    "slurm": Group(
+        commands=("slurmctld", "slurmd", "sbatch", "scontrol", "munged"),
+        packages=(
+            "slurmctld",
+            "slurmd",
+            "slurm-client",
+            "slurm-wlm-basic-plugins",
+            "munge",
+        ),
+    ),
+    # The hook's Lua speaks over a socket; Slurm's own Lua on Debian is 5.1.
+    "hook": Group(commands=(), packages=("lua-socket",), files=("/usr/share/lua/5.1/socket.lua",)),
+    # The -core packages hold MariaDB's programs without its service.
+    "accounting": Group(
+        commands=("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb", "mariadb-admin"),
+        packages=(
+            "slurmdbd",
+            "slurm-wlm-mysql-plugin",
+            "mariadb-server-core",
+            "mariadb-client-core",
+        ),
+    ),
+    "matrix": Group(commands=("debootstrap",), packages=("debootstrap",)),
+}
+
+
+def packages_of(groups: Sequence[str]) -> tuple[str, ...]:
+    """All Debian packages of those groups."""
+    return tuple(package for name in groups for package in GROUPS[name].packages)
+
+
+def missing(groups: Sequence[str]) -> tuple[str, ...]:
+    """The commands and files of those groups that this machine lacks."""
+    lacking = []
+    for name in groups:
+        group = GROUPS[name]
+        lacking += [c for c in group.commands if shutil.which(c, path=SEARCH_PATH) is None]
+        lacking += [file for file in group.files if not Path(file).exists()]
+    return tuple(lacking)
+
+
+def ensure(groups: Sequence[str], *, progress: Callable[[str], None]) -> None:
+    """Install what is missing with apt-get, or say in one message what a person must do."""
+    lacking = missing(groups)
+    if not lacking:
+        return
+    wanted = packages_of([name for name in groups if missing([name])])
+    advice = (
+        f"not installed: {', '.join(lacking)}."
+        f" On Debian or Ubuntu: apt-get install --no-install-recommends {' '.join(wanted)}."
+        " Elsewhere install Slurm 22.05 or newer, munge and LuaSocket from your distribution."
+    )
+    prefix = _become_root()
+    if shutil.which("apt-get") is None:
+        raise SlurmMissingError(advice)
+    if prefix is None:
+        raise SlurmMissingError(f"{advice} (Not done for you: neither root nor sudo -n works.)")
+    progress(f"installing {' '.join(wanted)}")
+    _install(prefix, wanted, advice)
+    if still := missing(groups):
+        raise SlurmMissingError(f"installed, but still {advice} (still missing: {still})")
+
+
+def _become_root() -> list[str] | None:
+    if os.geteuid() == 0:
+        return []
+    if shutil.which("sudo") is None:
+        return None
+    asked = subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False)
+    return ["sudo", "-n"] if asked.returncode == 0 else None
+
+
+def _install(prefix: Sequence[str], packages: Sequence[str], advice: str) -> None:
+    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+    # Debian starts services on installation; a cluster of ours runs its own daemons instead.
+    denied = _deny_services(prefix)
+    try:
+        install = [*apt, "install", "-y", "--no-install-recommends", *packages]
+        for command in (install, [*apt, "update"], install):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode == 0 and command is install:
+                return
+    finally:
+        if denied:
+            subprocess.run([*prefix, "rm", "-f", str(_POLICY)], check=False)
+    last = (done.stderr or done.stdout).strip().splitlines()[-3:]
+    raise SlurmMissingError(f"apt-get failed: {' / '.join(last)}\n{advice}")
+
+
+def _deny_services(prefix: Sequence[str]) -> bool:
+    """Put a policy-rc.d there that starts nothing, if the machine has none; whether it did."""
+    if _POLICY.exists():
+        return False
+    text = 'printf \'#!/bin/sh\\nexit 101\\n\' > "$1" && chmod 755 "$1"'
+    done = subprocess.run([*prefix, "sh", "-c", text, "sh", str(_POLICY)], check=False)
+    return done.returncode == 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Install what clusters need; exit status 1 with one message when that cannot be done."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--accounting", action="store_true", help="slurmdbd and MariaDB too")
+    parser.add_argument("--matrix", action="store_true", help="debootstrap too")
+    options = parser.parse_args(arguments)
+    groups = ["slurm", "hook"]
+    groups += ["accounting"] if options.accounting else []
+    groups += ["matrix"] if options.matrix else []
+    try:
+        ensure(groups, progress=lambda text: print(text, file=sys.stderr, flush=True))
+    except SlurmGreenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
