@@ -80,11 +80,12 @@ def make_receipt(job: JobFacts, signal: Lookup, power: Power) -> Receipt:
     shift = job.now_utc - runs[0][0]
     actual = _mean_g_per_kwh(runs, signal)
     now = _mean_g_per_kwh([(start + shift, end + shift) for start, end in runs], signal)
-    scales = {job.time_scale, *(one.time_scale for _, one in (actual, now) if one)} - {None}
+    scales = {found[1].time_scale for found in (actual, now) if found is not None}
+    if job.time_scale is not None:
+        scales.add(job.time_scale)
     if len(scales) > 1:
         return replace(blank, notes=(*notes, "the signal changed its time scale"))
     scale = scales.pop() if scales else 1.0
-    assert scale is not None
     if scale != 1.0:
         notes.append(f"time-scaled x{scale:g}: energy and carbon are those of the trace's time")
     energy_j = real_j * scale
@@ -109,9 +110,7 @@ def make_receipt(job: JobFacts, signal: Lookup, power: Power) -> Receipt:
         carbon_g=carbon_g,
         carbon_now_g=carbon_now_g,
         saved_g=saved_g,
-        saved_percent=100 * saved_g / carbon_now_g
-        if saved_g is not None and carbon_now_g
-        else None,
+        saved_percent=_percent(saved_g, carbon_now_g),
         provider=series.provider if series else None,
         basis=series.basis if series else None,
         scope=series.scope if series else None,
@@ -149,6 +148,10 @@ def _energy(
     return power_w, modelled_energy_j(power_w, runs), MODELLED
 
 
+def _percent(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else 100 * part / whole
+
+
 def _notes(job: JobFacts, runs: tuple[tuple[datetime, datetime], ...]) -> list[str]:
     notes = []
     if not job.ours:
@@ -164,7 +167,8 @@ def _mean_g_per_kwh(
     runs: Iterable[tuple[datetime, datetime]], signal: Lookup
 ) -> tuple[float, Series] | None:
     """Mean over all runs by their length, and the series behind it; None if any is unknown."""
-    total, length_s, last = 0.0, 0.0, None
+    total = length_s = 0.0
+    last: Series | None = None
     for start, end in runs:
         # An instant has no mean; a microsecond of it has the value that held.
         end = max(end, start + timedelta(microseconds=1))
@@ -172,11 +176,9 @@ def _mean_g_per_kwh(
         if series is None or (last is not None and _kind(last) != _kind(series)):
             return None
         seconds = (end - start).total_seconds()
-        total, length_s, last = (
-            total + series.mean(start, end) * seconds,
-            length_s + seconds,
-            series,
-        )
+        total += series.mean(start, end) * seconds
+        length_s += seconds
+        last = series
     return None if last is None else (total / length_s, last)
 
 

@@ -5,7 +5,8 @@ import json
 import math
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, get_args
 
 from slurm_green.errors import LedgerError
 from slurm_green.ledger.entries import Decision, Entry, Event, JobFacts
@@ -17,6 +18,7 @@ _T = TypeVar("_T", Decision, Event, JobFacts)
 TABLES: dict[type[Entry], str] = {Decision: "decisions", Event: "events", JobFacts: "jobs"}
 
 
+@cache
 def columns(kind: type[Entry]) -> tuple[str, ...]:
     """A table's columns are its dataclass's fields."""
     return tuple(field.name for field in fields(kind))
@@ -31,7 +33,12 @@ def insert_sql(kind: type[Entry]) -> str:
 
 def to_row(entry: Entry) -> tuple[Any, ...]:
     """SQLite's values for an entry; raises LedgerError for what no row can hold."""
-    return tuple(_bound(name, getattr(entry, name)) for name in columns(type(entry)))
+    kind = type(entry)
+    row = tuple(_bound(name, getattr(entry, name)) for name in columns(kind))
+    for name, value in zip(columns(kind), row, strict=True):
+        if value is None and name not in _nullable(kind):
+            raise LedgerError(f"{name} is None, but a {kind.__name__} must have it")
+    return row
 
 
 def from_row(kind: type[_T], row: tuple[Any, ...]) -> _T:
@@ -52,6 +59,11 @@ def utc(at_s: float) -> datetime:
     return datetime.fromtimestamp(at_s, UTC)
 
 
+@cache
+def _nullable(kind: type[Entry]) -> frozenset[str]:
+    return frozenset(field.name for field in fields(kind) if type(None) in get_args(field.type))
+
+
 def _bound(name: str, value: object) -> object:
     if isinstance(value, datetime):
         return seconds(value)
@@ -65,7 +77,9 @@ def _bound(name: str, value: object) -> object:
     if name == "earlier_runs":
         assert isinstance(value, tuple)
         return json.dumps([[seconds(start), seconds(end)] for start, end in value])
-    return value
+    if value is None or isinstance(value, int | float):
+        return value
+    raise LedgerError(f"{name} is a {type(value).__name__}, which no row can hold")
 
 
 def _read(name: str, value: Any) -> Any:
