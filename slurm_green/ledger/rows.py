@@ -5,7 +5,6 @@ import json
 import math
 from dataclasses import fields
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, TypeVar, get_args
 
 from slurm_green.errors import LedgerError
@@ -16,12 +15,16 @@ __all__ = ["TABLES", "columns", "from_row", "insert_sql", "seconds", "to_row", "
 _T = TypeVar("_T", Decision, Event, JobFacts)
 
 TABLES: dict[type[Entry], str] = {Decision: "decisions", Event: "events", JobFacts: "jobs"}
+_COLUMNS = {kind: tuple(field.name for field in fields(kind)) for kind in TABLES}
+_NULLABLE = {
+    kind: frozenset(field.name for field in fields(kind) if type(None) in get_args(field.type))
+    for kind in TABLES
+}
 
 
-@cache
 def columns(kind: type[Entry]) -> tuple[str, ...]:
     """A table's columns are its dataclass's fields."""
-    return tuple(field.name for field in fields(kind))
+    return _COLUMNS[kind]
 
 
 def insert_sql(kind: type[Entry]) -> str:
@@ -36,7 +39,7 @@ def to_row(entry: Entry) -> tuple[Any, ...]:
     kind = type(entry)
     row = tuple(_bound(name, getattr(entry, name)) for name in columns(kind))
     for name, value in zip(columns(kind), row, strict=True):
-        if value is None and name not in _nullable(kind):
+        if value is None and name not in _NULLABLE[kind]:
             raise LedgerError(f"{name} is None, but a {kind.__name__} must have it")
     return row
 
@@ -57,11 +60,6 @@ def seconds(when: datetime) -> float:
 def utc(at_s: float) -> datetime:
     """The instant of POSIX seconds."""
     return datetime.fromtimestamp(at_s, UTC)
-
-
-@cache
-def _nullable(kind: type[Entry]) -> frozenset[str]:
-    return frozenset(field.name for field in fields(kind) if type(None) in get_args(field.type))
 
 
 def _bound(name: str, value: object) -> object:
