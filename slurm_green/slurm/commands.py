@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The default backend: Slurm's own commands, on every version from 22.05 on."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from slurm_green.errors import SlurmError
+from slurm_green.slurm import text
+from slurm_green.slurm.accounting import draw_delimiter, parse_sacct, sacct_arguments
+from slurm_green.slurm.normalise import jobs_from_json
+from slurm_green.slurm.process import Finished, Run, command_environment, run_command
+from slurm_green.slurm.records import ClusterInfo, Job, JobChange, Node, Partition, Reservation
+from slurm_green.slurm.update import batch_input, change_arguments, is_refusal, jobs_to_retry
+
+__all__ = ["CommandClient"]
+
+_log = logging.getLogger(__name__)
+# From this many changes on, one scontrol for all of them pays.
+_BATCH_FROM = 3
+_BATCH_MOST = 500
+
+
+class CommandClient:
+    """SlurmClient over squeue, scontrol, sprio and sacct.
+
+    `prefix` goes before every command, for a Slurm that lives elsewhere, such as
+    ("chroot", "/srv/slurm-24.11").
+    """
+
+    def __init__(
+        self,
+        *,
+        run: Run = run_command,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = 20.0,
+        prefix: Sequence[str] = (),
+    ) -> None:
+        self._run = run
+        self._env = command_environment(env)
+        self._timeout_s = timeout_s
+        self._prefix = tuple(prefix)
+        self._multifactor: bool | None = None
+        self._accounting: bool | None = None
+
+    def jobs(self) -> list[Job]:
+        """One squeue; and one sprio where pending jobs can have a site factor (not in JSON)."""
+        records = self._squeue()
+        return jobs_from_json(records, site_factors=self._site_factors() if records else {})
+
+    def nodes(self) -> list[Node]:
+        """One scontrol."""
+        return text.parse_nodes(self._output(["scontrol", "show", "nodes", "--oneliner"]))
+
+    def partitions(self) -> list[Partition]:
+        """One scontrol, hidden partitions too."""
+        arguments = ["scontrol", "--all", "show", "partition", "--oneliner"]
+        return text.parse_partitions(self._output(arguments))
+
+    def reservations(self) -> list[Reservation]:
+        """One scontrol."""
+        arguments = ["scontrol", "show", "reservation", "--oneliner"]
+        return text.parse_reservations(self._output(arguments))
+
+    def info(self) -> ClusterInfo:
+        """One scontrol."""
+        settings = text.parse_config(self._output(["scontrol", "show", "config"]))
+        info = text.info_from_settings(settings)
+        self._multifactor = info.priority_type == "priority/multifactor"
+        self._accounting = info.accounting
+        return info
+
+    def finished(self, since_utc: datetime) -> list[Job] | None:
+        """One sacct; None where the site keeps no accounting."""
+        if self._accounting is None:
+            self.info()
+        if not self._accounting:
+            return None
+        delimiter = draw_delimiter()
+        arguments = sacct_arguments(since_utc=since_utc, delimiter=delimiter)
+        return parse_sacct(self._output(arguments), delimiter=delimiter)
+
+    def update(self, changes: Mapping[int, JobChange]) -> dict[int, str]:
+        """Few changes one by one, many through one scontrol; see update.py."""
+        commands = {job_id: change_arguments(job_id, one) for job_id, one in changes.items()}
+        commands = {job_id: arguments for job_id, arguments in commands.items() if arguments}
+        alone = list(commands)
+        if len(commands) >= _BATCH_FROM:
+            alone = []
+            ids = list(commands)
+            for at in range(0, len(ids), _BATCH_MOST):
+                alone += self._batch({one: commands[one] for one in ids[at : at + _BATCH_MOST]})
+        refused: dict[int, str] = {}
+        for job_id in alone:
+            done = self._finish(["scontrol", *commands[job_id]])
+            words = _words(done)
+            if is_refusal(done.returncode, words):
+                refused[job_id] = words or f"scontrol ended with status {done.returncode}"
+        return refused
+
+    def _batch(self, commands: Mapping[int, Sequence[str]]) -> list[int]:
+        """Try all in one process; returns the jobs that need one of their own."""
+        lines, odd = batch_input(commands)
+        asked = [job_id for job_id in commands if job_id not in set(odd)]
+        if not asked:
+            return odd
+        try:
+            done = self._finish(["scontrol", "--oneliner"], stdin=lines, merge=True)
+        except SlurmError as error:
+            raise SlurmError(f"changing {len(asked)} jobs at once failed: {error}") from error
+        if done.returncode == 0:
+            return odd
+        return odd + jobs_to_retry(done.stdout.decode(errors="replace"), asked)
+
+    def _squeue(self) -> list[Any]:
+        """The raw job records; raises on Slurm's errors even where squeue's status is 0."""
+        arguments = ["squeue", "--json", "--all", "--local", "--states=all"]
+        raw = self._output(arguments)
+        try:
+            # Not strict: a control character in a job name is no reason to lose the queue.
+            answer = json.loads(raw, strict=False)
+        except ValueError as error:
+            raise SlurmError(f"squeue --json wrote no JSON: {error}") from error
+        errors = answer.get("errors") if isinstance(answer, dict) else None
+        if errors:
+            # 22.05 exits 0 with an empty job list when slurmctld is down.
+            described = "; ".join(
+                str(one.get("description") or one.get("error") or one) for one in errors
+            )
+            raise SlurmError(f"squeue failed: {described}. Is slurmctld up? Try `scontrol ping`.")
+        jobs = answer.get("jobs") if isinstance(answer, dict) else None
+        if not isinstance(jobs, list):
+            raise SlurmError("squeue --json gave no list of jobs; is this Slurm older than 22.05?")
+        return jobs
+
+    def _site_factors(self) -> dict[int, int]:
+        """Site factors of pending jobs; {} where priorities are not multifactor."""
+        if self._multifactor is None:
+            self.info()
+        if not self._multifactor:
+            return {}
+        try:
+            shown = self._output(["sprio", "--noheader", "--format=%i %S"])
+        except SlurmError as error:
+            _log.warning("site factors are unknown this time: %s", error)
+            return {}
+        return text.parse_site_factors(shown)
+
+    def _finish(
+        self, arguments: Sequence[str], *, stdin: bytes | None = None, merge: bool = False
+    ) -> Finished:
+        argv = [*self._prefix, *arguments]
+        return self._run(argv, stdin=stdin, env=self._env, timeout_s=self._timeout_s, merge=merge)
+
+    def _output(self, arguments: Sequence[str]) -> str:
+        """What a query printed; raises with Slurm's own words when it failed."""
+        done = self._finish(arguments)
+        if done.returncode != 0:
+            raise SlurmError(
+                f"`{' '.join(arguments[:3])}` failed: {_words(done) or done.returncode}."
+                " Is slurmctld up? Try `scontrol ping`."
+            )
+        return done.stdout.decode(errors="replace")
+
+
+def _words(done: Finished) -> str:
+    """What the command complained about."""
+    return (done.stderr or done.stdout).decode(errors="replace").strip()[:500]
