@@ -15,9 +15,9 @@ from slurm_green.controller.occupancy import occupancy
 from slurm_green.controller.outcome import Event, Outcome
 from slurm_green.controller.rules import Rules
 from slurm_green.controller.shadow import judge_new_jobs
-from slurm_green.controller.state import LOOK, Stage, Tracked, tracked
+from slurm_green.controller.state import Stage, Tracked, tracked
 from slurm_green.controller.views import usual_demand, view_of
-from slurm_green.hook.record import parse
+from slurm_green.hook.record import LOOK, parse
 from slurm_green.slurm.records import Job, JobChange
 
 __all__ = ["cycle"]

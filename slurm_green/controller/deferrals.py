@@ -8,12 +8,12 @@ from slurm_green.controller.credit import credit_for
 from slurm_green.controller.observed import Credit, Observed
 from slurm_green.controller.outcome import Event, Judged
 from slurm_green.controller.rules import Rules
-from slurm_green.controller.state import LOOK, Tracked
+from slurm_green.controller.state import Tracked
 from slurm_green.hook.decide import Decision, decide, exclusion, plan_start
 from slurm_green.hook.options import Options, parse_options
 from slurm_green.hook.policy import Policy
 from slurm_green.hook.promise import promise_for
-from slurm_green.hook.record import Record, remove, replace_record
+from slurm_green.hook.record import LOOK, Record, remove, replace_record
 from slurm_green.hook.request import Request, request_of
 from slurm_green.hook.view import PartitionView, View
 from slurm_green.plan.start import Start

@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from slurm_green.hook.record import Record, parse
+from slurm_green.hook.record import LOOK, Record, parse
 from slurm_green.slurm.records import Job
 
-__all__ = ["LOOK", "Stage", "Tracked", "tracked"]
-
-# `by=look`: held a few seconds only so that the queue can show a deadline the hook cannot see.
-LOOK = "look"
+__all__ = ["Stage", "Tracked", "tracked"]
 
 
 class Stage(Enum):

@@ -31,6 +31,7 @@ class Decision:
     defer: bool
     reason: str
     sentence: str = ""
+    partition: str = ""
     start_utc: datetime | None = None
     latest_utc: datetime | None = None
     binding: str = ""
@@ -130,6 +131,7 @@ def _place(
     return Decision(
         defer=True,
         reason="deferred",
+        partition=partition.name,
         sentence=_sentence(latest, start, view),
         start_utc=datetime.fromtimestamp(min(int(start.start_s), int(latest_s)), UTC),
         latest_utc=latest,

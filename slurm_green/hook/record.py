@@ -10,9 +10,11 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-__all__ = ["Record", "append", "new_token", "parse", "remove", "replace_record"]
+__all__ = ["LOOK", "Record", "append", "new_token", "parse", "remove", "replace_record"]
 
 _RECORD = re.compile(r"green:v1(?: [a-z_]+=[^\s]*)+")
+# `by=look`: held only so that the queue can show a deadline the submit hook cannot see.
+LOOK = "look"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 

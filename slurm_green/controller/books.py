@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a cycle leaves in the ledger: decisions, events, and a receipt for every job that ended."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from slurm_green.controller.observed import Observed
+from slurm_green.controller.outcome import Judged, Outcome
+from slurm_green.errors import LedgerError
+from slurm_green.hook.record import LOOK, parse
+from slurm_green.ledger.entries import Decision, Entry, Event, JobFacts, facts_of
+from slurm_green.ledger.guard import Ledger
+from slurm_green.ledger.receipt import make_receipt, with_receipt
+from slurm_green.plan.power import PowerModel
+from slurm_green.signals.series import Series
+from slurm_green.slurm.records import Job
+
+__all__ = ["Books"]
+
+_LOG = logging.getLogger(__name__)
+# How far back accounting is read after a start: weekly patterns, and a week-end's outage.
+_REMEMBERED = timedelta(days=7)
+# Slurm rounds submit and eligible time on their own.
+_SAME_MOMENT = timedelta(seconds=2)
+
+
+class Books:
+    """Writes through the guarded ledger: a full disk costs entries, never a cycle."""
+
+    def __init__(self, ledger: Ledger, power: PowerModel, *, record_field: str) -> None:
+        self._ledger = ledger
+        self._power = power
+        self._record_field = record_field
+        # (mode, action) of jobs judged since the start; after a restart their records tell.
+        self._judged: dict[int, tuple[str, str]] = {}
+        self._ended: set[int] = set()
+
+    def remember_since(self, now_utc: datetime) -> datetime:
+        """From when on accounting is worth reading at the start."""
+        return now_utc - _REMEMBERED
+
+    def write(self, observed: Observed, outcome: Outcome, refused: Mapping[int, str]) -> None:
+        """Everything one cycle brought, in one transaction where the disk allows it."""
+        if observed.signal is not None:
+            self._ledger.record_signal(observed.signal)
+        cluster = observed.info.name
+        entries: list[Entry] = []
+        for one in outcome.judged:
+            if one.job.job_id not in refused:
+                action = "defer" if one.decision.defer else "pass"
+                self._judged[one.job.job_id] = (one.mode, action)
+                entries.append(_decision(one, cluster, observed.now_utc, outcome.view.signal))
+        entries += [
+            Event(
+                cluster=cluster,
+                job_id=event.job_id,
+                at_utc=event.at_utc,
+                kind="refused" if event.job_id in refused else event.kind,
+                detail=refused.get(event.job_id, event.detail),
+            )
+            for event in outcome.events
+        ]
+        present = {job.job_id for job in observed.jobs}
+        entries += self._receipts(observed.jobs, cluster)
+        self._ended &= present
+        for gone in self._judged.keys() - present:
+            del self._judged[gone]
+        self._ledger.record(*entries)
+
+    def observe(self, past: Iterable[Job], cluster: str = "") -> None:
+        """Receipts of jobs that ended while nobody looked, from accounting."""
+        self._ledger.record(*self._receipts(past, cluster))
+
+    def close(self) -> None:
+        """A last try to write what waits."""
+        self._ledger.close()
+
+    def _receipts(self, jobs: Iterable[Job], cluster: str) -> list[Entry]:
+        receipts: list[Entry] = []
+        for job in jobs:
+            over = not job.pending and not job.active and job.end_utc is not None
+            if over and job.job_id not in self._ended and job.submit_utc is not None:
+                self._ended.add(job.job_id)
+                receipts.append(self._closed(job, job.submit_utc, cluster))
+        return receipts
+
+    def _closed(self, job: Job, submit_utc: datetime, cluster: str) -> JobFacts:
+        mode, action = self._mode_and_action(job)
+        asked = None
+        eligible = job.eligible_utc
+        if action != "defer" and eligible is not None and eligible - submit_utc > _SAME_MOMENT:
+            asked = eligible
+        facts = facts_of(
+            job, submit_utc=submit_utc, asked_begin_utc=asked, mode=mode, action=action
+        )
+        if not facts.cluster:
+            facts = replace(facts, cluster=cluster)
+        try:
+            receipt = make_receipt(facts, self._past, self._power)
+        except LedgerError as error:
+            _LOG.warning("job=%d has no receipt: %s", job.job_id, error)
+            return facts
+        return with_receipt(facts, receipt)
+
+    def _mode_and_action(self, job: Job) -> tuple[str, str]:
+        for job_id in (job.job_id, job.array_job_id):
+            if job_id in self._judged:
+                return self._judged[job_id]
+        record = parse(job.extra if self._record_field == "extra" else job.admin_comment)
+        if record is None or record.policy == LOOK:
+            return "", ""
+        return "enforce", "defer"
+
+    def _past(self, start_utc: datetime, end_utc: datetime) -> Series | None:
+        return self._ledger.store().signal(start_utc, end_utc)
+
+
+def _decision(one: Judged, cluster: str, now_utc: datetime, signal: Series | None) -> Decision:
+    job, made = one.job, one.decision
+    return Decision(
+        cluster=job.cluster or cluster,
+        job_id=job.job_id,
+        decided_utc=now_utc,
+        token=one.token or "",
+        user=job.user,
+        account=job.account,
+        partition=job.partition,
+        qos=job.qos,
+        name=job.name,
+        gpus=job.gpus,
+        nodes=job.nodes,
+        cpus=job.cpus,
+        tasks=job.tasks,
+        submit_utc=job.submit_utc,
+        mode=one.mode,
+        action="defer" if made.defer else "pass",
+        reason=made.reason,
+        policy=made.policy,
+        start_utc=made.start_utc,
+        latest_utc=made.latest_utc,
+        expected_s=None if made.extent is None else made.extent.expected_s,
+        power_w=made.power_w,
+        save_g=made.save_g,
+        provider="" if signal is None else signal.provider,
+        basis="" if signal is None else signal.basis,
+        scope="" if signal is None else signal.scope,
+        age_s=None if signal is None else signal.age_s(now_utc),
+        promise=made.binding,
+    )

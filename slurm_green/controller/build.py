@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the site's configuration to running parts: the only place that knows all of them."""
+
+from datetime import UTC, datetime
+
+from slurm_green.config.settings import Config
+from slurm_green.controller.books import Books
+from slurm_green.controller.rules import Rules
+from slurm_green.controller.runner import Runner
+from slurm_green.controller.source import Source
+from slurm_green.errors import ConfigError
+from slurm_green.hook.policy import Policy
+from slurm_green.ledger.guard import Ledger
+from slurm_green.signals.chain import Chain
+from slurm_green.signals.csv_trace import CsvTrace
+from slurm_green.signals.file import SeriesFile
+from slurm_green.signals.provider import Provider
+from slurm_green.slurm.select import client_from
+
+__all__ = ["build_provider", "build_rules", "build_runner", "policy_of_list"]
+
+
+def build_runner(config: Config) -> Runner:
+    """A runner on the live Slurm and the configured signal."""
+    rules = build_rules(config)
+    return Runner(
+        source=Source(
+            client=client_from(config.general.slurm_backend),
+            provider=build_provider(config),
+            off_marker=config.paths.off,
+            now=lambda: datetime.now(UTC),
+        ),
+        rules=rules,
+        books=Books(
+            Ledger(config.paths.ledger), rules.power, record_field=config.general.record_field
+        ),
+    )
+
+
+def build_rules(config: Config) -> Rules:
+    """What a cycle decides by."""
+    overrides = (*config.partition.values(), *config.qos.values())
+    longest_s = max(
+        config.policy.max_delay_s,
+        *(one.max_delay_s for one in overrides if one.max_delay_s is not None),
+        1.0,
+    )
+    return Rules(
+        policy_for=lambda partition, qos: policy_of_list(config, partition, qos),
+        power=config.power_model(),
+        hold_s=config.hook.hold_s,
+        prompt_s=min(30.0, max(longest_s / 100, 1.0)),
+        interval_s=config.controller.interval_s,
+        horizon_s=2 * longest_s,
+        record_field=config.general.record_field,
+        comment_prefix=config.general.comment_prefix,
+        zone=config.general.zone,
+        releases_per_cycle=config.controller.releases_per_cycle,
+        budget_gpus_percent=config.budget.gpus_percent,
+        budget_w=config.budget.watts,
+        keep_place=config.priority.keep_place,
+        max_credit_s=config.priority.max_credit_s,
+        stale_signal_s=config.controller.stale_signal_s,
+        usual_over_s=max(longest_s / 4, 60.0),
+    )
+
+
+def policy_of_list(config: Config, partitions: str, qos: str) -> Policy:
+    """The policy of a job that names several partitions: any of them in shadow keeps it there."""
+    policies = [config.policy_for(name, qos) for name in partitions.split(",")]
+    shadowed = [policy for policy in policies if policy.mode != "enforce"]
+    return (shadowed or policies)[0]
+
+
+def build_provider(config: Config) -> Provider:
+    """The providers the daemon reads, in order; none of them meets a network."""
+    links: list[Provider] = []
+    for name in config.signal.providers:
+        if name == "file":
+            links.append(
+                SeriesFile(
+                    path=config.paths.signal,
+                    max_age_s=config.controller.stale_signal_s,
+                    region=config.signal.region,
+                )
+            )
+            continue
+        csv = config.signal.csv
+        if csv.path is None:
+            raise ConfigError("signal.providers names csv, but signal.csv.path is not set")
+        links.append(
+            CsvTrace(
+                path=csv.path,
+                anchor_utc=csv.anchor_utc,
+                repeat=csv.repeat,
+                time_scale=csv.time_scale,
+                region=config.signal.region,
+            )
+        )
+    return Chain(links)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sgreend: two processes, one that answers slurmctld from memory and one that runs cycles.
+
+The answer process is the parent. When the cycle process dies it is started again; until a fresh
+view arrives jobs pass unchanged, since nobody would confirm a hold.
+"""
+
+import argparse
+import asyncio
+import logging
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
+
+from slurm_green import __version__
+from slurm_green.config.load import load
+from slurm_green.config.settings import Config
+from slurm_green.controller.answer import AnswerServer
+from slurm_green.controller.build import build_rules
+from slurm_green.controller.lock import DaemonLock
+from slurm_green.controller.logs import set_up_logging
+from slurm_green.controller.metrics import StatusCollector, serve_metrics
+from slurm_green.controller.runner import Report
+from slurm_green.controller.status import Status
+from slurm_green.controller.users import slurm_uid
+from slurm_green.controller.worker import run_worker
+from slurm_green.errors import BadInputError, SlurmGreenError
+from slurm_green.hook.submit import SubmitHook
+from slurm_green.hook.wire import Answer, Ask, Defer
+
+__all__ = ["Daemon", "main"]
+
+_LOG = logging.getLogger(__name__)
+_RESTART_S = (1.0, 2.0, 5.0, 15.0, 30.0)
+
+
+class Daemon:
+    """The answer process; `run` returns when told to stop."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._context: SpawnContext = multiprocessing.get_context("spawn")
+        self._hook = SubmitHook(
+            policy_for=build_rules(config).policy_for,
+            clock=time.time,
+            hold_s=config.hook.hold_s,
+            look=config.hook.look,
+            fresh_s=max(3 * config.controller.interval_s, 30.0),
+        )
+        self._server = self._new_server()
+        self._status: Status | None = None
+        self._worker: SpawnProcess | None = None
+        self._pipe: Connection | None = None
+        self._failures = 0
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until `stop`."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        self._start_worker()
+        await self._server.start()
+        stop_metrics = None
+        if self._config.controller.metrics:
+            collector = StatusCollector(lambda: self._status, lambda: self._server.counts)
+            stop_metrics = serve_metrics(self._config.controller.metrics, collector)
+        _LOG.info("sgreend %s answers on %s", __version__, self._config.paths.socket)
+        try:
+            await self._stopping.wait()
+        finally:
+            # First the socket: from here on jobs pass unchanged.
+            await self._server.close()
+            self._stop_worker()
+            if stop_metrics is not None:
+                stop_metrics()
+            _LOG.info("stopped; deferred jobs start at their latest start")
+
+    def _new_server(self) -> AnswerServer:
+        # Who slurmctld runs as is known for sure only once Slurm answers; root may always ask.
+        uid = slurm_uid(_slurm_user())
+        return AnswerServer(
+            self._config.paths.socket,
+            self._hook.answer,
+            allowed_uids={0, uid},
+            clock=time.monotonic,
+            after=self._answered,
+            owner_uid=uid,
+        )
+
+    def _answered(self, _: Ask, answer: Answer) -> None:
+        if isinstance(answer, Defer) and self._pipe is not None:
+            try:
+                self._pipe.send_bytes(b"!")
+            except OSError:
+                pass  # The worker's end is reported by its sentinel.
+
+    def _start_worker(self) -> None:
+        ours, theirs = self._context.Pipe()
+        self._worker = self._context.Process(
+            target=run_worker, args=(self._config, theirs), name="sgreend-cycle", daemon=True
+        )
+        self._worker.start()
+        theirs.close()
+        self._pipe = ours
+        loop = asyncio.get_running_loop()
+        loop.add_reader(ours.fileno(), self._read_report)
+        loop.add_reader(self._worker.sentinel, self._worker_ended)
+
+    def _read_report(self) -> None:
+        if self._pipe is None:
+            return
+        try:
+            report: Report = self._pipe.recv()
+        except (EOFError, OSError):
+            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+            return
+        self._hook.view = report.view
+        self._status = report.status
+        self._failures = 0
+
+    def _worker_ended(self) -> None:
+        self._stop_worker()
+        if self._stopping.is_set():
+            return
+        wait_s = _RESTART_S[min(self._failures, len(_RESTART_S) - 1)]
+        self._failures += 1
+        _LOG.error("the cycle process ended, starting another in %.0f s", wait_s)
+        asyncio.get_running_loop().call_later(wait_s, self._restart_worker)
+
+    def _restart_worker(self) -> None:
+        if not self._stopping.is_set():
+            self._start_worker()
+
+    def _stop_worker(self) -> None:
+        loop = asyncio.get_running_loop()
+        worker, pipe = self._worker, self._pipe
+        self._worker = self._pipe = None
+        if pipe is not None:
+            loop.remove_reader(pipe.fileno())
+            pipe.close()
+        if worker is not None:
+            loop.remove_reader(worker.sentinel)
+            worker.terminate()
+            worker.join(timeout=5)
+
+
+def _slurm_user() -> str | None:
+    from slurm_green.slurm.select import client_from
+
+    try:
+        return client_from("commands").info().slurm_user
+    except SlurmGreenError as error:
+        _LOG.warning("SlurmUser is not known yet (%s); only root may ask", error)
+        return None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `sgreend`."""
+    parser = argparse.ArgumentParser(
+        prog="sgreend",
+        description="Defers Slurm jobs to cleaner hours; runs in the foreground, logs to stderr.",
+    )
+    parser.add_argument("--config", type=Path, help="configuration (default: $SLURM_GREEN_CONF)")
+    parser.add_argument("--version", action="version", version=f"sgreend {__version__}")
+    options = parser.parse_args(argv)
+    set_up_logging("sgreend")
+    try:
+        config = load(options.config)
+        return _serve(config)
+    except SlurmGreenError as error:
+        print(f"sgreend: {error}", file=sys.stderr)
+        return 2 if isinstance(error, BadInputError) else 1
+
+
+def _serve(config: Config) -> int:
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: stopped.append(number))
+    with DaemonLock(config.paths.lock) as lock:
+        waiting = lambda: _LOG.info("another sgreend holds %s; waiting", lock.path)  # noqa: E731
+        if not lock.acquire(waiting=waiting, stop=lambda: bool(stopped)):
+            return 0
+        asyncio.run(_run(config))
+    return 0
+
+
+async def _run(config: Config) -> None:
+    await Daemon(config).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

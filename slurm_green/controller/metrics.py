@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""/metrics in Prometheus' text form, on localhost by default."""
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from slurm_green.controller.answer import AnswerCounts
+from slurm_green.controller.status import Status
+
+__all__ = ["StatusCollector", "serve_metrics"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class StatusCollector:
+    """Turns the newest status and the answer counts into metrics when scraped."""
+
+    def __init__(
+        self,
+        status: Callable[[], Status | None],
+        counts: Callable[[], AnswerCounts],
+    ) -> None:
+        self._status = status
+        self._counts = counts
+
+    def collect(self) -> Iterable[Metric]:
+        """All metrics; joules and grams are counters, what is unknown is absent."""
+        counts = self._counts()
+        answers = CounterMetricFamily(
+            "slurm_green_hook_answers", "Answers to the submit hook", labels=["answer"]
+        )
+        for name in ("deferred", "passed", "failed", "malformed", "strangers"):
+            answers.add_metric([name], getattr(counts, name))
+        yield answers
+        status = self._status()
+        if status is None:
+            return
+        at = datetime.strptime(status.at_utc, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        yield _gauge("cycle_timestamp_seconds", "When the last cycle ran", at.timestamp())
+        yield _counter("cycles", "Cycles run", status.cycles)
+        yield _counter("cycle_cpu_seconds", "CPU time of cycles", status.cycle_cpu_s)
+        yield _counter("slurm_failures", "Cycles in which Slurm failed", status.slurm_failures)
+        yield _counter("changes_refused", "Changes that Slurm refused", status.changes_refused)
+        yield _counter("expected_saving_grams", "Expected CO2e saving", status.expected_save_g)
+        yield _gauge("deferred_jobs", "Jobs held back now", status.deferred)
+        yield _gauge("off", "1 while switched off", float(status.off))
+        events = CounterMetricFamily(
+            "slurm_green_events", "What happened to deferred jobs", labels=["kind"]
+        )
+        for kind, count in status.events.items():
+            events.add_metric([kind], count)
+        yield events
+        decisions = CounterMetricFamily(
+            "slurm_green_decisions", "Decisions about jobs", labels=["mode", "reason"]
+        )
+        for key, count in status.decisions.items():
+            decisions.add_metric(key.split("/", 1), count)
+        yield decisions
+        if status.carbon_g_per_kwh is not None:
+            yield _gauge(
+                "carbon_intensity_g_per_kwh", "Intensity now", float(status.carbon_g_per_kwh)
+            )
+        if status.signal_age_s is not None:
+            yield _gauge("signal_age_seconds", "Age of the signal", status.signal_age_s)
+
+
+def serve_metrics(address: str, collector: StatusCollector) -> Callable[[], None]:
+    """Listen on `host:port`; returns what stops it. A taken port costs the metrics only."""
+    host, _, port = address.rpartition(":")
+    registry = CollectorRegistry()
+    registry.register(collector)
+    try:
+        server, thread = start_http_server(int(port), host or "127.0.0.1", registry)
+    except OSError as error:
+        _LOG.warning("no metrics on %s: %s", address, error.strerror)
+        return lambda: None
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join(timeout=2)
+
+    return stop
+
+
+def _gauge(name: str, doc: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"slurm_green_{name}", doc, value=value)
+
+
+def _counter(name: str, doc: str, value: float) -> Metric:
+    return CounterMetricFamily(f"slurm_green_{name}", doc, value=value)

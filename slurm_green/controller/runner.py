@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs cycles: observe, decide, change, book. The only impure step of the controller."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from slurm_green.controller.books import Books
+from slurm_green.controller.cycle import cycle
+from slurm_green.controller.learn import learn
+from slurm_green.controller.observed import Memory
+from slurm_green.controller.outcome import Outcome
+from slurm_green.controller.rules import Rules
+from slurm_green.controller.source import Source
+from slurm_green.controller.status import Counters, Status, status_of
+from slurm_green.errors import SlurmError
+from slurm_green.hook.view import View
+
+__all__ = ["Report", "Runner"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a cycle leaves for the answer process."""
+
+    view: View
+    status: Status
+    slurm_user: str
+
+
+@dataclass(kw_only=True)
+class Runner:
+    """One cycle per `step`; state that outlives a cycle is `memory` and the counters."""
+
+    source: Source
+    rules: Rules
+    books: Books
+    memory: Memory = field(default_factory=Memory)
+    counters: Counters = field(default_factory=Counters)
+    cpu_s: Callable[[], float] = time.process_time
+    _signal_problem: str = ""
+
+    def remember(self) -> None:
+        """Learn from accounting what happened while we were away; nothing is lost without it."""
+        try:
+            past = self.source.client.finished(self.books.remember_since(self.source.now()))
+        except SlurmError as error:
+            _LOG.warning("accounting did not answer, starting without history: %s", error)
+            return
+        if past:
+            history, _, _ = learn(self.memory.history, past, started=frozenset(), ended=frozenset())
+            self.memory = Memory(history=history)
+            self.books.observe(past)
+
+    def step(self) -> Report | None:
+        """One whole cycle; None when Slurm did not answer (logged, and tried again next time)."""
+        began_s = self.cpu_s()
+        try:
+            observed = self.source.observe()
+        except SlurmError as error:
+            self.counters.slurm_failures += 1
+            _LOG.error("cycle skipped, Slurm did not answer: %s", error)
+            return None
+        if observed.signal_problem != self._signal_problem:
+            self._signal_problem = observed.signal_problem
+            if self._signal_problem:
+                _LOG.warning("nothing is deferred: %s", self._signal_problem)
+            else:
+                _LOG.info("the signal is back")
+        outcome = cycle(observed, self.memory, self.rules)
+        refused = self._apply(outcome)
+        self.memory = outcome.memory
+        self.books.write(observed, outcome, refused)
+        self.counters.count(outcome, refused, cpu_s=self.cpu_s() - began_s)
+        return Report(
+            view=outcome.view,
+            status=status_of(observed, outcome, self.counters, self.rules),
+            slurm_user=observed.info.slurm_user,
+        )
+
+    def _apply(self, outcome: Outcome) -> dict[int, str]:
+        if not outcome.changes:
+            return {}
+        try:
+            refused = self.source.client.update(outcome.changes)
+        except SlurmError as error:
+            _LOG.error("no change was made, Slurm did not answer: %s", error)
+            return dict.fromkeys(outcome.changes, str(error))
+        for job_id, why in refused.items():
+            _LOG.warning("job=%d change refused: %s", job_id, why)
+        for event in outcome.events:
+            if event.job_id not in refused:
+                _LOG.info("job=%d %s: %s", event.job_id, event.kind, event.detail)
+        return refused

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One batch of Slurm queries a cycle: jobs and nodes fresh, what hardly changes from a cache."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from slurm_green.controller.observed import Observed
+from slurm_green.errors import SignalError
+from slurm_green.signals.provider import Provider
+from slurm_green.signals.series import Series
+from slurm_green.slurm.client import SlurmClient
+from slurm_green.slurm.records import ClusterInfo, Partition, Reservation
+
+__all__ = ["Source"]
+
+
+@dataclass(kw_only=True)
+class Source:
+    """Reads Slurm and the signal into one Observed; raises SlurmError if Slurm does not answer."""
+
+    client: SlurmClient
+    provider: Provider
+    off_marker: Path
+    now: Callable[[], datetime]
+    # Partitions, reservations and slurm.conf change by hand, not by the minute.
+    slow_every_s: float = 60.0
+    _slow: tuple[list[Partition], list[Reservation], ClusterInfo] | None = field(default=None)
+    _slow_at: datetime | None = field(default=None)
+
+    def observe(self) -> Observed:
+        """Everything a cycle needs, at one moment."""
+        partitions, reservations, info = self._slowly()
+        jobs, nodes = self.client.jobs(), self.client.nodes()
+        # Taken after the queries: begin times must be judged by a clock that is not behind them.
+        now = self.now()
+        signal, problem = self._signal(now)
+        return Observed(
+            now_utc=now,
+            jobs=tuple(jobs),
+            nodes=tuple(nodes),
+            partitions=tuple(partitions),
+            reservations=tuple(reservations),
+            info=info,
+            signal=signal,
+            signal_problem=problem,
+            off=self.off_marker.exists(),
+        )
+
+    def _slowly(self) -> tuple[list[Partition], list[Reservation], ClusterInfo]:
+        now = self.now()
+        old = self._slow_at is None or (now - self._slow_at).total_seconds() >= self.slow_every_s
+        if self._slow is None or old:
+            self._slow = (
+                self.client.partitions(),
+                self.client.reservations(),
+                self.client.info(),
+            )
+            self._slow_at = now
+        return self._slow
+
+    def _signal(self, now: datetime) -> tuple[Series | None, str]:
+        try:
+            return self.provider.fetch(now), ""
+        except SignalError as error:
+            return None, str(error)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cycle process: runs cycles at an interval, sooner when poked, and sends each report up.
+
+It is a process of its own so that parsing a long queue never delays an answer to slurmctld.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from slurm_green.config.settings import Config
+from slurm_green.controller.build import build_runner
+from slurm_green.controller.logs import set_up_logging
+from slurm_green.controller.publish import published_of
+from slurm_green.controller.runner import Report, Runner
+from slurm_green.controller.status import write_status
+from slurm_green.controller.users import slurm_uid
+from slurm_green.errors import SlurmGreenError
+from slurm_green.hook.published import PublishedError, write_published
+
+__all__ = ["Pace", "run_worker"]
+
+_LOG = logging.getLogger(__name__)
+# A burst of submissions is answered in one cycle, not one each.
+_SETTLE_S = 0.3
+
+
+class Pace:
+    """When the next cycle is due. Pure, in seconds of any monotonic clock.
+
+    The first poke after a cycle counts: later ones must not put the cycle off for ever.
+    """
+
+    def __init__(self, *, interval_s: float, min_interval_s: float, now_s: float) -> None:
+        self._interval_s = interval_s
+        self._min_interval_s = min_interval_s
+        self._last_s = now_s - interval_s
+        self._due_s = now_s
+
+    def poked(self, now_s: float) -> None:
+        """Somebody waits for the next cycle."""
+        soon_s = max(self._last_s + self._min_interval_s, now_s + _SETTLE_S)
+        self._due_s = min(self._due_s, soon_s)
+
+    def ran(self, now_s: float) -> None:
+        """A cycle has just ended."""
+        self._last_s = now_s
+        self._due_s = now_s + self._interval_s
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until the next cycle is due."""
+        return max(self._due_s - now_s, 0.0)
+
+
+def run_worker(config: Config, pipe: Connection) -> None:
+    """The process's main function; ends when the pipe does, or on SIGTERM."""
+    set_up_logging("cycle")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    # Answers go first; a late cycle costs nothing.
+    os.nice(5)
+    runner = build_runner(config)
+    runner.remember()
+    interval_s = config.controller.interval_s
+    if config.hook.publish_rows:
+        # Nobody pokes us then, and a hold must be seen before it ends.
+        interval_s = min(interval_s, config.hook.hold_s / 3)
+    pace = Pace(
+        interval_s=interval_s,
+        min_interval_s=config.controller.min_interval_s,
+        now_s=time.monotonic(),
+    )
+    try:
+        while True:
+            _wait(pipe, pace, time.monotonic)
+            report = runner.step()
+            pace.ran(time.monotonic())
+            if report is not None:
+                _publish(report, runner, config)
+                pipe.send(report)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        _LOG.info("the answer process is gone, ending")
+
+
+def _wait(pipe: Connection, pace: Pace, clock: Callable[[], float]) -> None:
+    while (wait_s := pace.wait_s(clock())) > 0:
+        if pipe.poll(wait_s):
+            pipe.recv_bytes()
+            pace.poked(clock())
+
+
+def _publish(report: Report, runner: Runner, config: Config) -> None:
+    """Files for the courier and for everybody's commands; a full disk must not stop a cycle."""
+    try:
+        published = published_of(
+            report.view, runner.rules, config, slurm_uid=slurm_uid(report.slurm_user)
+        )
+        write_published(config.paths.published, published)
+        write_status(Path(config.paths.status), report.status)
+    except (PublishedError, SlurmGreenError, OSError) as error:
+        _LOG.warning("not published: %s", error)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers the courier in slurmctld: a decision in the answer's form. In memory, no I/O.
+
+The hold it asks for is a few seconds only. `sbatch --deadline` is hidden from submit hooks on
+every Slurm version, and Slurm cancels a job that becomes eligible too late for it: so the begin
+time is moved to the latest start once the queue has shown the whole job (controller/deferrals.py).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from slurm_green.hook.asked import request_from
+from slurm_green.hook.decide import Decision, decide
+from slurm_green.hook.policy import Policy
+from slurm_green.hook.record import LOOK, Record, new_token
+from slurm_green.hook.view import View
+from slurm_green.hook.wire import Answer, Ask, Defer, Pass
+
+__all__ = ["SubmitHook"]
+
+# Reasons to pass that a hidden --deadline could turn around.
+_WORTH_A_LOOK = frozenset({"no-slack"})
+
+
+@dataclass(kw_only=True)
+class SubmitHook:
+    """Holds the newest view; `answer` is the hot path.
+
+    A view older than `fresh_s` means that nobody would confirm a hold: then jobs pass.
+    """
+
+    policy_for: Callable[[str, str], Policy]
+    clock: Callable[[], float]
+    hold_s: float
+    look: bool
+    fresh_s: float
+    token: Callable[[], str] = field(default=new_token)
+    view: View | None = None
+
+    def answer(self, ask: Ask) -> Answer:
+        """What the courier is to do with this job."""
+        now_s = self.clock()
+        now = datetime.fromtimestamp(int(now_s), UTC)
+        view = self.view
+        if view is None or now_s - view.taken_utc.timestamp() > self.fresh_s:
+            return Pass(reason="no-view")
+        request = request_from(ask, now_utc=now, zone=view.zone)
+        partition = view.partition(request.partition)
+        policy = self.policy_for(partition.name if partition else "", request.qos)
+        if policy.mode != "enforce":
+            return Pass(reason="shadow")
+        decision = decide(request, policy, view, now)
+        if decision.defer:
+            return self._defer(decision, view, now)
+        if self.look and decision.reason in _WORTH_A_LOOK and _long(ask, policy):
+            return self._look(now)
+        return Pass(reason=decision.reason)
+
+    def _defer(self, decision: Decision, view: View, now: datetime) -> Answer:
+        start, latest = decision.start_utc, decision.latest_utc
+        assert start is not None and latest is not None
+        signal = view.signal
+        record = Record(
+            token=self.token(),
+            decided_utc=now,
+            start_utc=start,
+            latest_utc=latest,
+            policy=decision.policy,
+            save_g=None if decision.save_g is None else round(decision.save_g),
+            signal=None if signal is None else signal.provider,
+            signal_age_s=None if signal is None else round(signal.age_s(now)),
+        )
+        partition = view.partition(decision.partition)
+        if partition is not None and decision.extent is not None:
+            # Until the next view, so that a burst does not all pick the same hour.
+            view.book(
+                partition,
+                decision.extent,
+                power_w=decision.power_w or 0.0,
+                start_s=start.timestamp(),
+                latest_s=latest.timestamp(),
+            )
+        return Defer(
+            begin_utc=now + timedelta(seconds=self.hold_s),
+            latest_utc=latest,
+            record=str(record),
+            message=decision.sentence,
+        )
+
+    def _look(self, now: datetime) -> Answer:
+        begin = now + timedelta(seconds=self.hold_s)
+        record = Record(
+            token=self.token(), decided_utc=now, start_utc=now, latest_utc=begin, policy=LOOK
+        )
+        return Defer(begin_utc=begin, latest_utc=begin, record=str(record))
+
+
+def _long(ask: Ask, policy: Policy) -> bool:
+    """Short jobs are not held for a look: without a limit of their own nobody can say."""
+    return ask.time_limit_s is None or ask.time_limit_s >= policy.min_length_s
