@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Receipts: energy, carbon and what is unknown."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurm_green.ledger.energy import Power, job_power_w, modelled_energy_j, runs_of
+from slurm_green.ledger.entries import JobFacts, lookup_in
+from slurm_green.ledger.export import receipt_row, write_receipts_csv
+from slurm_green.ledger.receipt import make_receipt, with_receipt
+from slurm_green.signals.series import Series
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+# 1 GPU of 1000 W and nothing else, so that an hour is one kWh.
+KILOWATT = Power(gpu_w={"x": 1000.0}, load=1.0, share_w=0.0, cpu_w=0.0)
+JOB = JobFacts(
+    cluster="c", job_id=1, submit_utc=NOW, start_utc=NOW + 2 * HOUR, end_utc=NOW + 3 * HOUR,
+    gpus=1, gpu_type="x", mode="enforce", action="defer", state="COMPLETED",
+)  # fmt: skip
+
+
+def signal(*values, start_utc=NOW, **more):
+    return Series(
+        start_utc=start_utc,
+        step_s=3600.0,
+        values=np.array(values, dtype=float),
+        issued_utc=NOW,
+        **{"provider": "neso", "scope": "direct", **more},
+    )
+
+
+def receipt(job=JOB, series=None, power=KILOWATT):
+    given = signal(300, 200, 100) if series is None else series
+    return make_receipt(job, lookup_in(given), power)
+
+
+def test_saved_against_start_now():
+    """One kWh at 100 g instead of 300 g."""
+    got = receipt()
+    assert (got.energy_j, got.carbon_g, got.carbon_now_g) == pytest.approx((3.6e6, 100, 300))
+    assert (got.saved_g, got.saved_percent) == pytest.approx((200, 200 / 3))
+    assert (got.energy_source, got.basis, got.scope) == ("modelled", "average", "direct")
+    assert (got.ours, got.notes) == (True, ())
+    assert "submitted" in got.counterfactual
+
+
+def test_a_loss_is_shown():
+    """A job moved to a dirtier hour has a negative saving, not zero."""
+    assert receipt(series=signal(100, 200, 300)).saved_g == pytest.approx(-200)
+
+
+def test_the_users_own_begin_is_not_our_saving():
+    """A job that asked to start later is compared with that start."""
+    got = receipt(replace(JOB, asked_begin_utc=NOW + HOUR))
+    assert (got.now_utc, got.carbon_now_g) == (NOW + HOUR, pytest.approx(200))
+
+
+@pytest.mark.parametrize(
+    ("series", "carbon", "now", "words"),
+    [
+        (signal(300, 200), None, 300, "time it ran"),
+        (signal(100, start_utc=NOW + 2 * HOUR), 100, None, "at once"),
+        (signal(1, start_utc=NOW + 9 * HOUR), None, None, "time it ran"),
+    ],
+)
+def test_unknown_is_none(series, carbon, now, words):
+    """Where the signal does not reach there is no figure but a reason; energy is still known."""
+    got = receipt(series=series)
+    assert (got.carbon_g, got.carbon_now_g) == (carbon, now)
+    assert (got.saved_g, got.saved_percent, got.energy_j) == (None, None, 3.6e6)
+    assert words in "; ".join(got.notes)
+
+
+def test_running_and_never_ran():
+    """A running job has no figure yet; one that never ran emitted nothing and saved nothing."""
+    running = receipt(replace(JOB, end_utc=None))
+    assert (running.energy_j, running.carbon_g, running.notes) == (None, None, ("still running",))
+    never = receipt(replace(JOB, start_utc=None, end_utc=NOW, state="CANCELLED"))
+    assert (never.energy_j, never.carbon_g, never.saved_g) == (0.0, 0.0, None)
+    assert never.notes == ("never ran",)
+
+
+def test_earlier_runs_count():
+    """A preempted hour was used; the counterfactual moves all runs by the same time."""
+    job = replace(JOB, restarts=1, earlier_runs=((NOW + HOUR, NOW + 2 * HOUR),), submit_utc=NOW)
+    got = receipt(job, signal(300, 200, 100, 50))
+    assert (got.energy_j, got.carbon_g, got.carbon_now_g) == pytest.approx((7.2e6, 300, 500))
+    assert got.notes == ()
+
+
+def test_runs_that_are_not_known_are_said():
+    """Slurm's restarts without their times are not silently forgotten."""
+    assert receipt(replace(JOB, restarts=2)).notes == ("2 earlier run(s) not in this receipt",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"mode": "shadow"}, "shadow mode"), ({"action": "pass"}, "not deferred by us")],
+)
+def test_what_is_not_ours_is_said(changes, words):
+    """A difference that the queue made is not claimed."""
+    got = receipt(replace(JOB, **changes))
+    assert not got.ours
+    assert words in got.notes[0]
+
+
+def test_time_scaled():
+    """In a demo at 720 five seconds are an hour of the trace, and the receipt says so."""
+    second = timedelta(seconds=1)
+    job = replace(JOB, start_utc=NOW + 10 * second, end_utc=NOW + 15 * second)
+    series = replace(signal(300, 200, 100), step_s=5.0, time_scale=720.0)
+    got = receipt(job, series)
+    assert (got.energy_j, got.carbon_g, got.saved_g) == pytest.approx((3.6e6, 100, 200))
+    assert got.time_scale == 720
+    assert "time-scaled x720" in got.notes[0]
+
+
+def test_measured_energy_is_used_and_stable():
+    """A measured figure wins over the model, also when the row has its receipt already."""
+    job = replace(JOB, energy_j=7.2e6, energy_source="measured")
+    got = receipt(job)
+    assert (got.energy_j, got.energy_source, got.power_w) == (7.2e6, "measured", 2000.0)
+    again = receipt(with_receipt(job, got))
+    assert (again.energy_j, again.saved_g) == (got.energy_j, got.saved_g)
+
+
+def test_kinds_do_not_mix():
+    """Average then and marginal now give no saving."""
+    first, last = signal(300, 300), signal(100, basis="marginal", start_utc=NOW + 2 * HOUR)
+
+    def look(start, end):
+        return next((one for one in (first, last) if one.covers(start, end)), None)
+
+    got = make_receipt(JOB, look, KILOWATT)
+    assert (got.carbon_g, got.carbon_now_g, got.saved_g) == (pytest.approx(100), None, None)
+    assert "changed its kind" in got.notes[-1]
+
+
+def test_zero_length_run():
+    """A job that failed at once used nothing, and that is known."""
+    got = receipt(replace(JOB, end_utc=JOB.start_utc))
+    assert (got.energy_j, got.carbon_g, got.saved_percent) == (0.0, 0.0, None)
+
+
+def test_ended_at_the_signals_very_end():
+    """The last microsecond belongs to the last step."""
+    assert receipt(series=signal(300, 200, 100)).carbon_g == pytest.approx(100)
+
+
+def test_power_model():
+    """By type, with the share of the node, the processors and the facility."""
+    power = Power(gpu_w={"a100": 400.0}, load=0.5, share_w=50.0, cpu_w=2.0, pue=1.5)
+    assert job_power_w(power, gpus=2, cpus=10, gpu_type="a100") == pytest.approx(780)
+    assert power.board_w("nvidia_a100-sxm4-80gb") == 400.0
+    assert power.board_w("unheard-of") == power.other_gpu_w
+    assert runs_of(replace(JOB, start_utc=None)) == ()
+    assert modelled_energy_j(10.0, [(NOW, NOW + HOUR)] * 2) == 72_000.0
+
+
+@given(st.floats(0, 20), st.floats(0.01, 3), st.lists(st.floats(0, 900), min_size=24, max_size=24))
+def test_receipt_is_the_integral(delay_h, length_h, values):
+    """Carbon is power times the integral, now and then, wherever the job lies in the steps."""
+    start = NOW + delay_h * HOUR
+    job = replace(JOB, start_utc=start, end_utc=start + length_h * HOUR)
+    got = receipt(job, signal(*values))
+    fine = np.arange(0, length_h, 1e-3) + 5e-4
+    steps = lambda at: np.array(values)[np.minimum(23, (fine + at).astype(int))]  # noqa: E731
+    assert got.carbon_g == pytest.approx(steps(delay_h).mean() * length_h, rel=0.05, abs=3)
+    assert got.carbon_now_g == pytest.approx(steps(0).mean() * length_h, rel=0.05, abs=3)
+    assert got.saved_g == pytest.approx(got.carbon_now_g - got.carbon_g)
+
+
+def test_export():
+    """JSON keeps null, CSV an empty cell; a job's name cannot become a formula."""
+    one = receipt(replace(JOB, name="=cmd|' /C calc'!A0"), signal(1, start_utc=NOW + 9 * HOUR))
+    row = receipt_row(one)
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+    assert (row["carbon_g"], row["submit_utc"]) == (None, "2026-05-01T00:00:00Z")
+    out = io.StringIO()
+    write_receipts_csv([one, receipt()], out)
+    rows = list(csv.DictReader(io.StringIO(out.getvalue())))
+    assert [line["carbon_g"] for line in rows] == ["", "100.0"]
+    assert rows[0]["name"].startswith("'=")
+    assert "no signal" in rows[0]["notes"]
