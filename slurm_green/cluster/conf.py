@@ -158,8 +158,7 @@ def _defaults(
     yield "CredType", "cred/munge"
     yield "StateSaveLocation", str(layout.state)
     yield "SlurmdSpoolDir", f"{layout.spool}/%n"
-    # Both controllers would write one file; the directory finds them without it.
-    yield "SlurmctldPidFile", str(layout.run / "slurmctld.pid")
+    yield "SlurmctldPidFile", str(layout.controller_run / "slurmctld.pid")
     yield "SlurmdPidFile", f"{layout.run}/slurmd-%n.pid"
     yield "SlurmctldLogFile", str(layout.log / "slurmctld.log")
     yield "SlurmdLogFile", f"{layout.log}/slurmd-%n.log"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start one daemon of a cluster and wait until it answers."""
 
+import re
 import shlex
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from slurm_green.cluster.machine import Machine
 from slurm_green.errors import ClusterError
 
 __all__ = [
+    "await_backup",
     "await_nodes",
     "await_slurmctld",
     "log_tail",
@@ -23,6 +25,9 @@ __all__ = [
 ]
 
 _POLL_S = 0.05
+_BAD = re.compile(r"\b(fatal|error|ERROR)\b")
+# What every fresh cluster logs: no state of an earlier life, and plugins nobody asked for.
+_HARMLESS = re.compile(r"state( save)? file|_state: No such|may be lost|pmix|MailProg")
 
 
 def wait_until(
@@ -44,7 +49,7 @@ def log_tail(log: Path | None, *, lines: int = 6) -> str:
         text = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return ""
-    bad = [line for line in text if "fatal" in line or "error" in line]
+    bad = [line for line in text if _BAD.search(line) and not _HARMLESS.search(line)]
     shown = (bad or text)[-lines:]
     return "".join(f"\n  {line}" for line in [f"the end of {log}:", *shown]) if shown else ""
 
@@ -74,7 +79,7 @@ def start_slurmctld(machine: Machine, *, backup: bool = False) -> None:
     log = layout.log / ("slurmctld-backup.log" if backup else "slurmctld.log")
     argv = machine.argv("slurmctld", "-f", str(layout.slurm_conf), "-L", str(log))
     if spec.backup:
-        argv = _on_own_host(machine, argv, f"{spec.name}-{CONTROLLERS[1 if backup else 0][0]}")
+        argv = _on_own_host(machine, argv, backup=backup)
     environment = {} if spec.timezone is None else {"TZ": spec.timezone}
     try:
         machine.start(argv, log=log.stem, environment=environment)
@@ -120,7 +125,7 @@ def await_nodes(machine: Machine, *, timeout_s: float = 60.0) -> None:
     def ready() -> bool:
         seen.clear()
         lines = machine.client("sinfo", "-h", "-N", "-o", "%N %t").stdout.splitlines()
-        seen.update(line.split(maxsplit=1) for line in lines if " " in line)
+        seen.update((node, state) for node, _, state in (line.partition(" ") for line in lines))
         return {n for n, state in seen.items() if state in ("idle", "alloc", "mix")} >= wanted
 
     try:
@@ -132,13 +137,25 @@ def await_nodes(machine: Machine, *, timeout_s: float = 60.0) -> None:
         raise ClusterError(f"{error}; not ready: {states}{log_tail(log)}") from error
 
 
-def _on_own_host(machine: Machine, argv: list[str], host: str) -> list[str]:
-    """Give a controller a host name of its own: that is how Slurm tells primary and backup."""
-    # Inside a chroot the names are looked up in the chroot's file.
-    target = "/etc/hosts" if machine.root is None else f"{machine.root}/etc/hosts"
-    script = (
-        f"hostname {shlex.quote(host)}"
-        f" && mount --bind {shlex.quote(str(machine.layout.etc / 'hosts'))} {shlex.quote(target)}"
-        f" && exec {shlex.join(argv)}"
+def await_backup(machine: Machine) -> None:
+    """Wait until both controllers answer."""
+    wait_until(
+        lambda: machine.client("scontrol", "ping").stdout.count(" is UP") == len(CONTROLLERS),
+        timeout_s=30,
+        what="both controllers' answer",
+        log=machine.layout.log / "slurmctld-backup.log",
     )
-    return ["unshare", "--uts", "--mount", "sh", "-c", script]
+
+
+def _on_own_host(machine: Machine, argv: list[str], *, backup: bool) -> list[str]:
+    """Give a controller a host name of its own: that is how Slurm tells primary and backup."""
+    layout = machine.layout
+    host = f"{layout.name}-{CONTROLLERS[1 if backup else 0][0]}"
+    seen_from = "" if machine.root is None else str(machine.root)
+    mounts = [(layout.etc / "hosts", "/etc/hosts")]
+    if backup:
+        mounts.append((layout.backup_run, str(layout.controller_run)))
+    steps = [shlex.join(["hostname", host])]
+    steps += [shlex.join(["mount", "--bind", str(s), f"{seen_from}{t}"]) for s, t in mounts]
+    steps.append(f"exec {shlex.join(argv)}")
+    return ["unshare", "--uts", "--mount", "sh", "-c", " && ".join(steps)]

@@ -47,7 +47,8 @@ def down(
         with suppress(ClusterError, BadInputError):  # no readable record: stop what is there
             machine = Machine(layout=layout, record=load(layout))
             root = machine.record.spec.slurm_root
-        if machine is not None:
+        # A cluster that is to come back keeps its jobs; Slurm then finds out which have ended.
+        if machine is not None and not keep:
             progress("cancelling jobs")
             _cancel_jobs(machine)
         progress("stopping daemons")
@@ -108,10 +109,12 @@ def stop_processes(layout: Layout, *, grace_s: float) -> None:
         # A step's processes first belong to the step: killing it alone would leave them behind.
         steps = [process for process in found if process.kind == "slurmstepd"]
         everything = {p.pid: p for p in [*found, *processes.with_descendants(steps)]}
-        # The database and munge serve the others to their end.
-        last = ("munged", "mariadbd", "slurmdbd")
-        first = [p for p in everything.values() if p.kind not in last]
-        for group in (first, *([p for p in found if p.kind == kind] for kind in reversed(last))):
+        # The controller first: it must not see its nodes die. Then, all at once, what takes its
+        # orders; munge and the database serve the others to their end.
+        ends = ("slurmctld", "slurmdbd", "mariadbd", "munged")
+        named = {kind: [p for p in everything.values() if p.kind == kind] for kind in ends}
+        others = [p for p in everything.values() if p.kind not in ends]
+        for group in (named["slurmctld"], others, *(named[kind] for kind in ends[1:])):
             if grace_s > 0:
                 processes.stop(group, grace_s=grace_s)
             else:

@@ -23,16 +23,16 @@ _SOCKET_PATH_MAX = 107
 def clusters_directory(given: Path | None = None) -> Path:
     """The directory that holds clusters: option, environment, or this machine's default.
 
-    Root's default is the machine's run directory: other users must be able to reach the munge
-    socket and slurm.conf in it, and like the processes it does not outlive a reboot.
+    The default is a run directory: like the processes it does not outlive a reboot, and its path
+    is short. Root's is the machine's, since other users must reach the sockets in it.
     """
     if given is not None:
         return given.absolute()
     if from_environment := os.environ.get(DIRECTORY_VARIABLE):
         return Path(from_environment).absolute()
     if os.geteuid() == 0:
-        return Path(platformdirs.site_runtime_dir("slurm-green-clusters"))
-    return Path(platformdirs.user_state_dir("slurm-green")) / "clusters"
+        return Path(platformdirs.site_runtime_dir("sgreen"))
+    return Path(platformdirs.user_runtime_dir("sgreen"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +47,9 @@ class Layout:
         layout = cls(directory=base / check_name(name))
         if len(os.fsencode(layout.longest_socket)) > _SOCKET_PATH_MAX:
             raise BadInputError(
-                f"{base}: too long for unix sockets (the longest would be"
+                f"{layout.directory}: too long for unix sockets (the longest would be"
                 f" {layout.longest_socket}, more than {_SOCKET_PATH_MAX} bytes);"
-                f" choose a shorter --directory or set {DIRECTORY_VARIABLE}"
+                f" choose a shorter name or --directory (or {DIRECTORY_VARIABLE})"
             )
         return layout
 
@@ -67,6 +67,16 @@ class Layout:
     def run(self) -> Path:
         """Sockets and pid files."""
         return self.directory / "run"
+
+    @property
+    def controller_run(self) -> Path:
+        """slurmctld's pid file, apart: a controller ends the one whose pid it finds there."""
+        return self.run / "controller"
+
+    @property
+    def backup_run(self) -> Path:
+        """The same directory, as the backup controller sees it."""
+        return self.run / "controller-backup"
 
     @property
     def log(self) -> Path:

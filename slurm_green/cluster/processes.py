@@ -61,10 +61,8 @@ def start_ticks(pid: int) -> int | None:
 def with_descendants(processes: Iterable[Process]) -> list[Process]:
     """The processes and everything they started."""
     wanted = {process.pid: process for process in processes}
-    everything = []
-    for entry in os.scandir(_PROC):
-        if entry.name.isdigit() and (stat := _stat(int(entry.name))) is not None:
-            everything.append((int(entry.name), *stat))
+    pids = [int(entry.name) for entry in os.scandir(_PROC) if entry.name.isdigit()]
+    everything = [(pid, *stat) for pid in pids if (stat := _stat(pid)) is not None]
     grown = True
     while grown:
         grown = False

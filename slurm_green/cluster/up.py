@@ -37,6 +37,11 @@ def up(
 ) -> tuple[Machine, bool]:
     """Bring it up, or find it up already; returns it and whether anything had to be started."""
     layout = Layout.of(spec.name, base)
+    if os.geteuid() != 0 and (spec.backup or spec.slurm_root is not None):
+        raise BadInputError(
+            "--backup and --slurm-root need root (namespaces, mounts); without root a cluster"
+            " runs its starter's own jobs only"
+        )
     ensure(_needed(spec), progress=progress)
     with locked(base, spec.name):
         found = _found(layout, spec)
@@ -124,6 +129,8 @@ def _start(machine: Machine, progress: Progress) -> None:
     progress(f"starting {spec.nodes} slurmd")
     daemons.start_slurmds(machine)
     daemons.await_slurmctld(machine)
+    if spec.backup:
+        daemons.await_backup(machine)
     progress("waiting for the nodes")
     daemons.await_nodes(machine)
 
@@ -132,6 +139,7 @@ def _directories(layout: Layout) -> None:
     for directory in (
         *(layout.directory, layout.etc, layout.run, layout.log, layout.state, layout.spool),
         *(layout.devices, layout.work, layout.munge_key.parent),
+        *(layout.controller_run, layout.backup_run),
     ):
         directory.mkdir(exist_ok=True)
         directory.chmod(0o755)

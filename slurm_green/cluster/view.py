@@ -65,14 +65,14 @@ def remove_view(layout: Layout, slurm_root: Path | None) -> None:
         raise ClusterError(f"still mounted: {', '.join(left)}; unmount them and try again")
     if slurm_root is not None and slurm_root.is_dir():
         for source in _shared(layout):
-            point = slurm_root / source.relative_to("/")
+            made = slurm_root / source.relative_to("/")
             # Upwards only while empty; another cluster's mount point is busy and stays.
-            while point != slurm_root and point.is_dir():
+            while made != slurm_root and made.is_dir():
                 with suppress(OSError):
-                    point.rmdir()
-                if point.exists():
+                    made.rmdir()
+                if made.exists():
                     break
-                point = point.parent
+                made = made.parent
 
 
 def mounts_below(directory: Path) -> list[str]:
@@ -98,7 +98,8 @@ def _wrapper(layout: Layout, name: str) -> str:
         "#!/bin/sh\n"
         f"# {name} of this cluster's own Slurm version; made by `sgreen cluster up`.\n"
         f'[ -d {root}"$PWD" ] || cd {work}\n'
-        f'exec chroot {root} /usr/bin/env -C "$PWD" {name} "$@"\n'
+        # Its own directory is first in the caller's PATH, and seen inside as well.
+        f'exec chroot {root} /usr/bin/env -C "$PWD" /usr/bin/{name} "$@"\n'
     )
 
 

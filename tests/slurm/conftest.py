@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real Slurm for tests: clusters that vanish with the session, whichever way it ends."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from slurm_green.cluster.cluster import Cluster
+from slurm_green.cluster.daemons import wait_until
+from slurm_green.cluster.down import reap_orphans
+from slurm_green.cluster.layout import clusters_directory
+from slurm_green.cluster.packages import missing
+from slurm_green.cluster.record import Owner
+from slurm_green.cluster.spec import ClusterSpec
+
+REQUIRE = "SLURM_GREEN_REQUIRE_SLURM"
+ROOT = "SLURM_GREEN_TEST_SLURM_ROOT"
+_HERE = Path(__file__).parent
+_numbers = itertools.count(1)
+
+MakeCluster = Callable[..., Cluster]
+WaitFor = Callable[..., None]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test below this directory needs a real slurmctld."""
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.slurm)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip with the reason where there is no Slurm; fail where it was promised."""
+    if _HERE not in item.path.parents or slurm_root() is not None:
+        return
+    if lacking := missing(["slurm", "hook"]):
+        reason = f"no Slurm here: {', '.join(lacking)} missing (.ci/install-debian installs it)"
+        if os.environ.get(REQUIRE) == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+def slurm_root() -> Path | None:
+    """The chroot whose Slurm the tests are to run against; None is this machine's own."""
+    given = os.environ.get(ROOT)
+    return None if not given else Path(given).absolute()
+
+
+@pytest.fixture(scope="session")
+def clusters_base() -> Path:
+    """Where test clusters live; an earlier session's that was killed are taken down first."""
+    base = clusters_directory()
+    reap_orphans(base)
+    return base
+
+
+@pytest.fixture(scope="session")
+def cluster_name() -> Callable[[str], str]:
+    """Names no other worker and no other session uses."""
+    # Short: three times the name goes into the longest socket path.
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw").removeprefix("gw")
+
+    def name(stem: str = "t") -> str:
+        return f"{stem}{worker}-{os.getpid():x}-{next(_numbers)}"
+
+    return name
+
+
+def _factory(base: Path, name: Callable[[str], str]) -> Iterator[MakeCluster]:
+    made: list[Cluster] = []
+
+    def make(*, stem: str = "t", **shape: object) -> Cluster:
+        values = {"nodes": 2, "slurm_root": slurm_root(), **shape}
+        spec = ClusterSpec(name=name(stem), **values)  # type: ignore[arg-type]
+        cluster = Cluster.up(spec, base=base, owner=Owner.this_process())
+        made.append(cluster)
+        return cluster
+
+    yield make
+    # The last one first: it may use the accounting of an earlier one.
+    for cluster in reversed(made):
+        if cluster.layout.directory.exists():
+            cluster.down()
+
+
+@pytest.fixture
+def make_cluster(clusters_base: Path, cluster_name: Callable[[str], str]) -> Iterator[MakeCluster]:
+    """`make_cluster(nodes=2, hook=True, ...)`: any of ClusterSpec's fields; gone after the test."""
+    yield from _factory(clusters_base, cluster_name)
+
+
+@pytest.fixture(scope="module")
+def make_module_cluster(
+    clusters_base: Path, cluster_name: Callable[[str], str]
+) -> Iterator[MakeCluster]:
+    """The same for clusters that live as long as the module's tests."""
+    yield from _factory(clusters_base, cluster_name)
+
+
+@pytest.fixture(scope="module")
+def slurm_cluster(make_module_cluster: MakeCluster) -> Cluster:
+    """A plain cluster of two nodes with eight GPUs each, shared by the module."""
+    return make_module_cluster()
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> WaitFor:
+    """`wait_for(predicate, timeout_s, what)`: poll a condition instead of sleeping."""
+
+    def wait(
+        predicate: Callable[[], bool], timeout_s: float = 15.0, what: str = "condition"
+    ) -> None:
+        wait_until(predicate, timeout_s=timeout_s, what=what)
+
+    return wait
