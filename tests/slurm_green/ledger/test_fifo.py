@@ -121,6 +121,18 @@ def test_spare_room_may_be_used_beyond_the_reservation():
     assert (starts["long"], starts["head"], starts["longer"]) == (2, 100, 100)
 
 
+def test_spare_room_is_given_once():
+    """Two long jobs may not both take what the head leaves free."""
+    made = [
+        job("runs", 0, 100, gpus=4),
+        job("head", 1, 50, gpus=6),
+        job("long", 2, 999, gpus=2),
+        job("longer", 3, 999, gpus=2),
+    ]
+    starts = replay_fifo(made, SITE)
+    assert (starts["long"], starts["head"], starts["longer"]) == (2, 100, 150)
+
+
 def test_too_large_is_unknown():
     """A job that no empty site could hold has no start and blocks nobody."""
     assert replay_fifo([job("huge", 0, gpus=9), job("small", 1)], SITE) == {
