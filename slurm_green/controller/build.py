@@ -32,7 +32,10 @@ def build_runner(config: Config) -> Runner:
         ),
         rules=rules,
         books=Books(
-            Ledger(config.paths.ledger), rules.power, record_field=config.general.record_field
+            Ledger(config.paths.ledger),
+            config.receipt_power(),
+            gpu_type=config.gpu_type,
+            record_field=config.general.record_field,
         ),
     )
 

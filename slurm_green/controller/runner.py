@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from slurm_green.controller.books import Books
 from slurm_green.controller.cycle import cycle
 from slurm_green.controller.learn import learn
-from slurm_green.controller.observed import Memory
+from slurm_green.controller.observed import Memory, Observed
 from slurm_green.controller.outcome import Outcome
 from slurm_green.controller.rules import Rules
 from slurm_green.controller.source import Source
@@ -73,13 +73,20 @@ class Runner:
         outcome = cycle(observed, self.memory, self.rules)
         refused = self._apply(outcome)
         self.memory = outcome.memory
-        self.books.write(observed, outcome, refused)
+        self._book(observed, outcome, refused)
         self.counters.count(outcome, refused, cpu_s=self.cpu_s() - began_s)
         return Report(
             view=outcome.view,
             status=status_of(observed, outcome, self.counters, self.rules),
             slurm_user=observed.info.slurm_user,
         )
+
+    def _book(self, observed: Observed, outcome: Outcome, refused: dict[int, str]) -> None:
+        try:
+            self.books.write(observed, outcome, refused)
+        except Exception:
+            # The books are for people; whatever is wrong with them, jobs go on.
+            _LOG.exception("this cycle is not in the ledger")
 
     def _apply(self, outcome: Outcome) -> dict[int, str]:
         if not outcome.changes:
