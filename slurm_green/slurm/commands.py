@@ -48,7 +48,7 @@ class CommandClient:
     def jobs(self) -> list[Job]:
         """One squeue; and one sprio where pending jobs can have a site factor (not in JSON)."""
         records = self._squeue()
-        return jobs_from_json(records, site_factors=self._site_factors() if records else {})
+        return jobs_from_json(records, site_factors=self.site_factors() if records else {})
 
     def nodes(self) -> list[Node]:
         """One scontrol."""
@@ -135,7 +135,7 @@ class CommandClient:
             raise SlurmError("squeue --json gave no list of jobs; is this Slurm older than 22.05?")
         return jobs
 
-    def _site_factors(self) -> dict[int, int]:
+    def site_factors(self) -> dict[int, int]:
         """Site factors of pending jobs; {} where priorities are not multifactor."""
         if self._multifactor is None:
             self.info()

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_HUMAN = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+")
+_HUMAN = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+", re.ASCII)
 _HUMAN_PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 # What Slurm writes where there is no duration or no time.
