@@ -122,12 +122,12 @@ def test_spare_room_may_be_used_beyond_the_reservation():
 
 
 def test_spare_room_is_given_once():
-    """Two long jobs may not both take what the head leaves free."""
+    """Two long jobs that come at once may not both take what the head leaves free."""
     made = [
         job("runs", 0, 100, gpus=4),
         job("head", 1, 50, gpus=6),
         job("long", 2, 999, gpus=2),
-        job("longer", 3, 999, gpus=2),
+        job("longer", 2, 999, gpus=2),
     ]
     starts = replay_fifo(made, SITE)
     assert (starts["long"], starts["head"], starts["longer"]) == (2, 100, 150)
