@@ -20,6 +20,8 @@ local config = {
     record_field = nil, -- nil: what the published file says, else admin_comment
 }
 
+-- Slurm refuses a submission whose comment, admin comment or extra is longer than this.
+local FIELD_LIMIT = 1024
 local FIELDS = { admin_comment = true, comment = true, extra = true }
 
 local function log(text)
@@ -40,16 +42,22 @@ local function header(now)
     return published.load(config.published, now)
 end
 
+-- Sets what the answer says; returns why not, with the job as it was, where Slurm would refuse it.
 local function apply(desc, answer, record_field)
-    local field = FIELDS[record_field] and record_field or "admin_comment"
     if answer.record then
+        local field = FIELDS[record_field] and record_field or "admin_comment"
         local there = text_of(desc[field])
-        desc[field] = there and (there .. " " .. answer.record) or answer.record
+        local text = there and (there .. " " .. answer.record) or answer.record
+        if #text > FIELD_LIMIT then
+            return field .. " has no room for the record"
+        end
+        desc[field] = text
     end
     desc.begin_time = answer.begin
     if answer.msg and answer.msg ~= "" then
         slurm.log_user("%s", answer.msg)
     end
+    return nil
 end
 
 local seq = 0
@@ -112,7 +120,10 @@ local function submit(desc, part_list, uid)
     if field == nil then
         field = (header(now) or {}).record_field
     end
-    apply(desc, answer, field)
+    why = apply(desc, answer, field)
+    if why then
+        log(why .. ": the job passes unchanged")
+    end
 end
 
 -- Seconds since 1970 of a UTC date (os.time would read it as local time).

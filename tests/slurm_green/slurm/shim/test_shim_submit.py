@@ -26,6 +26,17 @@ def test_the_record_is_appended_to_what_other_tools_wrote(shim, tools):
     assert result.fields["admin_comment"] == b"energy-tag=7 " + tools.RECORD.encode()
 
 
+@pytest.mark.parametrize("field", ["admin_comment", "comment", "extra"])
+def test_a_record_that_would_make_slurm_refuse_the_job_is_not_written(shim, tools, field):
+    shim.configure(record_field=field)
+    room = 1024 - len(tools.RECORD) - 1
+    with tools.daemon(shim.socket, lambda ask: tools.defer()):
+        assert not shim.submit(**{field: "x" * room}).unchanged
+        result = shim.submit(**{field: "x" * (room + 1)})
+    assert result.unchanged
+    assert "no room" in result.log[0]
+
+
 @pytest.mark.parametrize("field", ["comment", "extra"])
 def test_the_record_goes_where_the_site_wants_it(shim, tools, field):
     shim.configure(record_field=field)
