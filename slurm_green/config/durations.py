@@ -6,16 +6,18 @@ Not Slurm's own reading: there a plain number means minutes, here it means secon
 
 import re
 
+from slurm_green.errors import BadInputError
+from slurm_green.slurm import times
+
 __all__ = ["duration_text", "parse_duration_s"]
 
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_PARTS = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){letter})?" for letter in _UNITS))
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d):([0-5]?\d)")
 _SECONDS = re.compile(r"\d+(?:\.\d+)?")
 
 
 def parse_duration_s(value: object) -> float:
-    """Seconds in `90`, `"90s"`, `"1h30m"`, `"7d"` or `"1-12:00:00"`; ValueError otherwise."""
+    """Seconds in `90`, `"90s"`, `"1h30m"`, `"2w"` or `"1-12:00:00"`; ValueError otherwise."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         seconds = float(value)
         if not 0 <= seconds < float("inf"):
@@ -29,11 +31,10 @@ def parse_duration_s(value: object) -> float:
     if clock := _CLOCK.fullmatch(word):
         days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
         return float(days * 86_400 + hours * 3_600 + minutes * 60 + rest)
-    parts = _PARTS.fullmatch(word)
-    if not word or parts is None:
-        raise ValueError("is not a duration")
-    pairs = zip(parts.groups(), _UNITS.values(), strict=True)
-    return sum(float(count) * unit for count, unit in pairs if count)
+    try:
+        return times.parse_duration_s(word)
+    except BadInputError as error:
+        raise ValueError("is not a duration") from error
 
 
 def duration_text(seconds: float) -> str:

@@ -115,13 +115,17 @@ def whole(least: int | None = None, most: int | None = None) -> Kind[int]:
     return Kind(_range("a whole number", least, most), read, str)
 
 
-def duration(least_s: float = 0.0, most_s: float | None = None) -> Kind[float]:
+def duration(
+    least_s: float = 0.0, most_s: float | None = None, *, whole: bool = False
+) -> Kind[float]:
     """A length of time, in seconds once read."""
 
     def read(value: object) -> float:
         seconds = parse_duration_s(value)
         if not _within(seconds, least_s, most_s):
             raise ValueError("is out of range")
+        if whole and seconds != round(seconds):
+            raise ValueError("is no whole number of seconds")
         return seconds
 
     bounds = f"from {duration_text(least_s)}"

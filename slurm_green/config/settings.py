@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from slurm_green.config import kinds
@@ -17,6 +18,10 @@ from slurm_green.config.policy import Overrides, PartitionOverrides, PolicySecti
 from slurm_green.config.setting import setting, unset
 from slurm_green.hook.policy import Policy
 from slurm_green.plan.power import PowerModel
+
+if TYPE_CHECKING:
+    # Reaches numpy; settings are read by verbs that must answer at once.
+    from slurm_green.ledger.energy import Power as ReceiptPower
 
 __all__ = [
     "Budget",
@@ -128,11 +133,17 @@ class Hook:
         unit="ms",
     )
     hold_s: float = setting(
-        kinds.duration(1, 300),
+        kinds.duration(1, 300, whole=True),
         10.0,
         """Begin time given at submission, from now; sgreend moves it to the latest start once it
         has seen the whole job. If sgreend dies in between, the job starts after this long.""",
         key="hold",
+    )
+    publish_rows: bool = setting(
+        kinds.flag(),
+        False,
+        """Publish decisions about plain jobs for a hook that reads a file instead of asking
+        (mode = "published" in job_submit.lua). Costs CPU in every cycle.""",
     )
     user_may_pull: bool = setting(
         kinds.flag(),
@@ -154,7 +165,7 @@ class Power:
     gpu_w: float = setting(
         kinds.number(1, 5_000),
         400.0,
-        "Power of a busy GPU whose type is not in gpu_types.",
+        "Board power of a GPU whose type is not known or not in gpu_types.",
         unit="W",
     )
     gpu_types: Mapping[str, float] = setting(
@@ -170,16 +181,27 @@ class Power:
             "l40s": 350.0,
             "rtx4090": 450.0,
         },
-        """Power of a busy GPU by type, for partitions that name theirs with gpu_type. Defaults are
-        board power limits (TDP) of NVIDIA's data sheets, SXM boards where both exist, and so an
-        upper bound of what a real job draws. Naming one type here replaces the whole table.""",
+        """Board power of a GPU by type, for partitions that name theirs (gpu_type). Defaults are
+        the board power limits (TDP) of NVIDIA's data sheets, SXM boards where both exist. Naming
+        one type here replaces the whole table.""",
         unit="W",
     )
     gpu_idle_w: float = setting(
         kinds.number(0, 1_000),
         60.0,
-        """Power of an idle GPU; only the site's figure counts it, a job is charged what it adds.
-        Published readings run from 35 W (L40S, deep idle) to 75 W (H100).""",
+        """Power of the board of an idle GPU; counted in the site's figure. Published readings run
+        from 35 W (L40S, deep idle) to 75 W (H100).""",
+        unit="W",
+    )
+    gpu_load: float = setting(
+        kinds.number(0.05, 1.2),
+        0.8,
+        "Share of the board power that a job draws on average; an assumption.",
+    )
+    gpu_share_w: float = setting(
+        kinds.number(0, 5_000),
+        60.0,
+        "What the rest of a node (fans, network, supply losses) draws per GPU, busy or not.",
         unit="W",
     )
     cpu_core_w: float = setting(
@@ -341,20 +363,44 @@ class Config:
     given: Mapping[str, int | None] = field(default_factory=dict)
 
     def power_model(self) -> PowerModel:
-        """The watts that decisions and receipts assume."""
+        """The watts that decisions assume; the same as the receipts'."""
         power = self.power
+
+        def busy_w(board_w: float) -> float:
+            return board_w * power.gpu_load + power.gpu_share_w
+
         return PowerModel(
-            gpu_w=power.gpu_w,
-            gpu_idle_w=power.gpu_idle_w,
+            gpu_w=busy_w(power.gpu_w),
+            gpu_idle_w=power.gpu_idle_w + power.gpu_share_w,
             cpu_core_w=power.cpu_core_w,
             node_base_w=power.node_base_w,
             pue=power.pue,
             gpu_w_by_partition={
-                name: power.gpu_types[one.gpu_type.lower()]
-                for name, one in self.partition.items()
-                if one.gpu_type is not None
+                name: busy_w(power.gpu_types[gpu_type])
+                for name in self.partition
+                if (gpu_type := self.gpu_type(name))
             },
         )
+
+    def receipt_power(self) -> "ReceiptPower":
+        """The same watts, as the ledger takes them."""
+        from slurm_green.ledger.energy import Power as ReceiptPower
+
+        power = self.power
+        return ReceiptPower(
+            gpu_w=power.gpu_types,
+            other_gpu_w=power.gpu_w,
+            load=power.gpu_load,
+            cpu_w=power.cpu_core_w,
+            share_w=power.gpu_share_w,
+            idle_gpu_w=power.gpu_idle_w + power.gpu_share_w,
+            pue=power.pue,
+        )
+
+    def gpu_type(self, partition: str) -> str:
+        """The type of a partition's GPUs, "" where the site does not say."""
+        one = self.partition.get(partition)
+        return (one.gpu_type or "").lower() if one else ""
 
     def policy_for(self, partition: str, qos: str = "") -> Policy:
         """What holds for a job of a partition and QOS; the QOS overrides the partition."""

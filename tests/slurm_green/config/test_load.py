@@ -103,7 +103,7 @@ def test_values_come_out_typed_and_in_the_unit_of_their_name():
     assert config.policy.max_delay_s == 129_600
     assert config.signal.csv.path == Path("/srv/day.csv")
     assert config.signal.csv.anchor_utc == datetime(2026, 1, 1, tzinfo=UTC)
-    assert config.power_model().gpu_w_by_partition == {"gpu": 650}
+    assert config.power_model().gpu_w_by_partition == {"gpu": 650 * 0.8 + 60}
 
 
 def test_a_qos_overrides_its_partition_and_a_partition_the_site():

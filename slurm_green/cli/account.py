@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `sgreen report` counts: from the ledger where it may be read, else from Slurm alone."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from slurm_green.cli.app import App
+from slurm_green.cli.jobs import of_ours
+from slurm_green.cli.source import read_signal
+from slurm_green.config.settings import Config
+from slurm_green.errors import LedgerError, SignalError, SlurmError, SlurmGreenError
+from slurm_green.hook.record import LOOK
+from slurm_green.ledger.entries import Decision, JobFacts, Query, facts_of, lookup_in
+from slurm_green.ledger.fifo import Capacity
+from slurm_green.ledger.report import Report, build_report
+from slurm_green.ledger.store import Store
+from slurm_green.slurm.records import Job
+
+__all__ = ["Account", "Shadow", "account_for", "shadow_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A report and where it comes from: "ledger" or "slurm"."""
+
+    source: str
+    report: Report
+    shadow: "Shadow"
+    expected_g: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """What enforcing would have done, by what was expected when each job was decided on."""
+
+    decided: int = 0
+    would_defer: int = 0
+    expected_save_g: float = 0.0
+    unknown: int = 0
+
+
+def account_for(app: App, query: Query) -> Account:
+    """The report of a period; raises when neither the ledger nor Slurm can tell."""
+    config = app.config
+    if os.access(config.paths.ledger, os.R_OK):
+        with Store(config.paths.ledger, readonly=True) as store:
+            jobs, decisions = store.jobs(query), store.decisions(query)
+            report = build_report(
+                jobs,
+                decisions,
+                signal=store.signal,
+                power=config.receipt_power(),
+                capacity=_capacity(app, query),
+            )
+        return Account(source="ledger", report=report, shadow=shadow_of(decisions))
+    return _from_slurm(app, query)
+
+
+def shadow_of(decisions: Sequence[Decision]) -> Shadow:
+    """The sum over decisions that were only thought of."""
+    shadow = [one for one in decisions if one.mode == "shadow"]
+    would = [one for one in shadow if one.action == "defer"]
+    return Shadow(
+        decided=len(shadow),
+        would_defer=len(would),
+        expected_save_g=sum(one.save_g or 0.0 for one in would),
+        unknown=sum(one.save_g is None for one in would),
+    )
+
+
+def _from_slurm(app: App, query: Query) -> Account:
+    config, now = app.config, app.now()
+    if query.since_utc is None:
+        raise SlurmGreenError("a report from Slurm's records needs a start (-S)")
+    finished = app.slurm.finished(query.since_utc)
+    if finished is None:
+        raise LedgerError(
+            f"no report: {config.paths.ledger} cannot be read by you, and this site keeps no "
+            "accounting to make one from"
+        )
+    until = query.until_utc or now
+    wanted = [job for job in finished if _wanted(job, query, until)]
+    try:
+        signal = lookup_in(read_signal(config, now))
+    except SignalError:
+        signal = lookup_in(None)
+    report = build_report(
+        [_facts(job, config) for job in wanted],
+        [],
+        signal=signal,
+        power=config.receipt_power(),
+        capacity=None,
+    )
+    records = [one.record for job in wanted if (one := of_ours(job, config)) is not None]
+    expected = [record.save_g for record in records if record.save_g is not None]
+    return Account(
+        source="slurm",
+        report=report,
+        shadow=Shadow(),
+        expected_g=float(sum(expected)) if expected else None,
+    )
+
+
+def _wanted(job: Job, query: Query, until: datetime) -> bool:
+    return (
+        job.submit_utc is not None
+        and (not query.user or job.user == query.user)
+        and (not query.account or job.account == query.account)
+        and (not query.partition or job.partition == query.partition)
+        and (job.end_utc is None or job.end_utc < until)
+    )
+
+
+def _facts(job: Job, config: Config) -> JobFacts:
+    assert job.submit_utc is not None
+    ours = of_ours(job, config)
+    deferred = ours is not None and ours.record.policy != LOOK
+    return facts_of(
+        job,
+        submit_utc=job.submit_utc,
+        gpu_type=config.gpu_type(job.partition),
+        mode="enforce" if deferred else "",
+        action="defer" if deferred else "",
+    )
+
+
+def _capacity(app: App, query: Query) -> Capacity | None:
+    """The site's size; None for part of a site, whose figure would mean nothing."""
+    if query.user or query.account or query.partition:
+        return None
+    try:
+        nodes = app.slurm.nodes()
+    except SlurmError:
+        return None
+    return Capacity(gpus=sum(n.gpus for n in nodes), cpus=sum(n.cpus for n in nodes))

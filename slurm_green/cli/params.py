@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several verbs share, spelled as sacct spells them."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, TypeVar
+
+import click
+
+from slurm_green.errors import BadInputError
+
+__all__ = ["JobRef", "as_json", "job_argument", "parsable", "past_time", "table_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."
+)
+_noheader = click.option("-n", "--noheader", is_flag=True, help="Leave the header line out.")
+parsable = click.option(
+    "-P", "--parsable2", "parsable", is_flag=True, help="Separate columns with '|', no padding."
+)
+_REF = re.compile(r"(\d{1,10})(?:_(\d{1,10}))?(?:\+\d+)?")
+_AGO = re.compile(r"now(?:-(\d+)(second|minute|hour|day|week|month)s?)?")
+_UNIT_S = {
+    "second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800, "month": 30 * 86400,
+}  # fmt: skip
+
+
+def table_options(function: F) -> F:
+    """--noheader and --parsable2."""
+    return _noheader(parsable(function))
+
+
+@dataclass(frozen=True, slots=True)
+class JobRef:
+    """A job as people write it: 123, or one array task 123_4."""
+
+    job_id: int
+    task: int | None = None
+
+    def __str__(self) -> str:
+        """As Slurm writes it."""
+        return str(self.job_id) if self.task is None else f"{self.job_id}_{self.task}"
+
+
+def _job(_ctx: click.Context, _param: click.Parameter, value: str) -> JobRef:
+    """Read 123 or 123_4; a part of a heterogeneous job (123+1) stands for the whole."""
+    found = _REF.fullmatch(value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not a job: write 123, or 123_4 for an array task.")
+    return JobRef(int(found[1]), None if found[2] is None else int(found[2]))
+
+
+job_argument = click.argument("job", callback=_job)
+
+
+def past_time(text: str, *, now_utc: datetime, zone: tzinfo) -> datetime:
+    """A time as sacct's -S takes it: an ISO date or time, `now-7days`, today, yesterday."""
+    word = text.strip().lower()
+    if ago := _AGO.fullmatch(word):
+        return now_utc - timedelta(seconds=int(ago[1] or 0) * _UNIT_S.get(ago[2] or "", 0))
+    midnight = now_utc.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    if word in {"today", "midnight"}:
+        return midnight.astimezone(UTC)
+    if word == "yesterday":
+        return (midnight - timedelta(days=1)).astimezone(UTC)
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise BadInputError(
+            f"{text!r} is not a time: write 2026-01-31, 2026-01-31T08:00, now-7days or today"
+        ) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)

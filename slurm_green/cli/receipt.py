@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The receipt of one finished job, where the ledger may be read; None for everybody else."""
+
+import os
+from typing import Any
+
+from slurm_green.config.settings import Config
+from slurm_green.errors import LedgerError
+from slurm_green.slurm.records import Job
+
+__all__ = ["receipt_of"]
+
+
+def receipt_of(config: Config, job: Job) -> dict[str, Any] | None:
+    """Energy and carbon of the job as the ledger has them; a job id occurs once per cluster."""
+    path = config.paths.ledger
+    if job.pending or job.active or not os.access(path, os.R_OK):
+        return None
+    from slurm_green.ledger.entries import Query
+    from slurm_green.ledger.store import Store
+
+    try:
+        with Store(path, readonly=True) as store:
+            rows = store.jobs(Query(job_id=job.job_id, cluster=job.cluster))
+    except LedgerError:
+        return None
+    rows = [row for row in rows if row.job_id == job.job_id]
+    if not rows or rows[-1].energy_j is None:
+        return None
+    row = rows[-1]
+    return {
+        "energy_kwh": None if row.energy_j is None else row.energy_j / 3.6e6,
+        "carbon_g": row.carbon_g,
+        "carbon_now_g": row.carbon_now_g,
+        "saved_g": row.saved_g if row.ours else None,
+        "source": row.energy_source,
+        "basis": row.basis,
+        "counterfactual": "started at once",
+    }

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The story of one job in one sentence and its numbers. Pure."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from typing import Any
+
+from slurm_green.cli.output import clean, grams, length, when
+from slurm_green.controller.state import Stage, Tracked
+from slurm_green.hook.record import LOOK
+from slurm_green.slurm.records import Job
+
+__all__ = ["Story", "tell", "untouched"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """`state` is a stable word for programs, `sentence` is for people, `numbers` for both."""
+
+    state: str
+    sentence: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+def tell(one: Tracked, *, name: str, now_utc: datetime, zone: tzinfo) -> Story:
+    """What happens to a job that carries our record."""
+    job, record = one.job, one.record
+    begin, stage = job.eligible_utc, one.stage
+    numbers = _numbers(one, now_utc)
+    if not job.pending:
+        return _started(one, name, zone, numbers)
+    coming = begin is not None and begin > now_utc
+    if stage is Stage.FOREIGN:
+        rest = f"begins at {when(begin, zone)}" if coming else f"is eligible{_queueing(job)}"
+        words = f"its begin time was changed by hand, so slurm-green leaves it alone; it {rest}"
+        return Story(state="changed", sentence=f"Job {name}: {words}.", numbers=numbers)
+    if not coming:
+        words = f"no longer waits for cleaner power; since {when(begin, zone)} it is eligible"
+        return Story(
+            state="released", sentence=f"Job {name} {words}{_queueing(job)}.", numbers=numbers
+        )
+    if record.policy == LOOK or stage is Stage.HOLDING:
+        words = f"is being looked at until {when(begin, zone)}: it then starts or gets its slot"
+        return Story(state="looking", sentence=f"Job {name} {words}.", numbers=numbers)
+    words = (
+        f"waits for cleaner power: start planned at {when(record.start_utc, zone)}, "
+        f"eligible by {when(record.latest_utc, zone)}"
+    )
+    if record.save_g is not None:
+        words += f", saving about {grams(record.save_g)} of CO2e against starting at once"
+    return Story(state="deferred", sentence=f"Job {name} {words}.", numbers=numbers)
+
+
+def untouched(job: Job, *, name: str, why: str) -> Story:
+    """What happens to a job that carries none."""
+    state = "untouched" if job.pending else _state(job)
+    numbers = {"slurm_state": job.state, "submit_utc": job.submit_utc, "start_utc": job.start_utc}
+    return Story(
+        state=state, sentence=f"Job {name} was not deferred: {clean(why)}.", numbers=numbers
+    )
+
+
+def _started(one: Tracked, name: str, zone: tzinfo, numbers: dict[str, Any]) -> Story:
+    job, record = one.job, one.record
+    state = _state(job)
+    words = f"runs since {when(job.start_utc, zone)}"
+    if state == "finished":
+        words = f"{clean(job.state).lower()} at {when(job.end_utc, zone)}"
+    if record.policy == LOOK:
+        return Story(
+            state=state,
+            sentence=f"Job {name} {words}; it was looked at and not deferred.",
+            numbers=numbers,
+        )
+    delay_s = numbers["delay_s"]
+    words += f"; it started {length(delay_s)} after it was decided on" if delay_s else ""
+    if record.save_g is not None:
+        words += f", which was expected to save {grams(record.save_g)} of CO2e"
+    return Story(state=state, sentence=f"Job {name} {words}.", numbers=numbers)
+
+
+def _numbers(one: Tracked, now_utc: datetime) -> dict[str, Any]:
+    """Everything the sentence rests on; unknown is None."""
+    job, record = one.job, one.record
+    started = job.start_utc if not job.pending else None
+    delay_s = None
+    if started is not None:
+        delay_s = max(0.0, (started - record.decided_utc).total_seconds())
+    look = record.policy == LOOK
+    return {
+        "slurm_state": job.state,
+        "submit_utc": job.submit_utc,
+        "decided_utc": record.decided_utc,
+        "begin_utc": job.eligible_utc,
+        "planned_start_utc": None if look else record.start_utc,
+        "latest_start_utc": None if look else record.latest_utc,
+        "start_utc": started,
+        "end_utc": None if job.pending or job.active else job.end_utc,
+        "delay_s": delay_s,
+        "save_g": record.save_g,
+        "save_source": None if record.save_g is None else "modelled, expected when decided",
+        "policy": record.policy,
+        "signal": record.signal,
+        "signal_age_s": record.signal_age_s,
+        "decided_ago_s": (now_utc - record.decided_utc).total_seconds(),
+    }
+
+
+def _state(job: Job) -> str:
+    return "running" if job.active else "finished"
+
+
+def _queueing(job: Job) -> str:
+    reason = clean(job.reason)
+    if reason in {"", "None", "BeginTime"}:
+        return " and queues"
+    return f" and queues (Slurm's reason: {reason})"

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgreen why JOB`: one sentence, the numbers behind it, and where they come from."""
+
+import click
+
+from slurm_green.cli.app import App, pass_app
+from slurm_green.cli.output import emit_json, grams, length, when
+from slurm_green.cli.params import JobRef, as_json, job_argument
+
+
+@click.command(name="why", short_help="Say in one sentence what happens to a job, and why.")
+@job_argument
+@as_json
+@click.pass_context
+@pass_app
+def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
+    """Say in one sentence what happens to JOB, and why; then the numbers behind it.
+
+    JOB is a job id, or 123_4 for a task of an array. Works for every user from Slurm's own
+    records, for running and finished jobs too. Exit status 1: Slurm knows no such job.
+    """
+    from slurm_green.cli.jobs import find, of_ours
+    from slurm_green.cli.receipt import receipt_of
+    from slurm_green.cli.signal import off_since, signal_now
+    from slurm_green.cli.story import tell, untouched
+
+    config, now = app.config, app.now()
+    found = find(app.slurm, job, now)
+    if found is None:
+        if as_json:
+            emit_json({"job": str(job), "known": False})
+        else:
+            click.echo(
+                f"Job {job} is unknown to Slurm: mistyped, older than accounting keeps, or "
+                "another user's that the site keeps private.",
+                err=True,
+            )
+        ctx.exit(1)
+    one = of_ours(found, config)
+    signal = signal_now(config, now)
+    reason = None
+    if one is not None:
+        story = tell(one, name=str(job), now_utc=now, zone=config.general.zone)
+    else:
+        from slurm_green.cli.reasons import why_not
+
+        off = off_since(config) is not None
+        reason, clause = why_not(found, config, off=off, now_utc=now)
+        story = untouched(found, name=str(job), why=clause)
+    receipt = receipt_of(config, found)
+    if as_json:
+        emit_json(
+            {
+                "job": str(job),
+                "known": True,
+                "state": story.state,
+                "reason": reason,
+                "sentence": story.sentence,
+                **story.numbers,
+                "signal_file": signal,
+                "receipt": receipt,
+            }
+        )
+        return
+    click.echo(story.sentence)
+    if one is not None:
+        record, zone = one.record, config.general.zone
+        source = f"the signal of {record.signal}" if record.signal else "no signal"
+        age = "" if record.signal_age_s is None else f", {length(record.signal_age_s)} old then"
+        click.echo(f"Decided {when(record.decided_utc, zone)} by {record.policy} on {source}{age}.")
+    if signal is not None:
+        click.echo(f"The signal is now {length(signal['age_s'])} old ({signal['provider']}).")
+    if receipt is not None:
+        click.echo(
+            f"Receipt: {receipt['energy_kwh']:.3f} kWh, {grams(receipt['carbon_g'])}; started at "
+            f"once {grams(receipt['carbon_now_g'])}: saved {grams(receipt['saved_g'])} "
+            f"({receipt['source']})."
+        )

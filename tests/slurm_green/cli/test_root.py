@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The root command: verbs, help, errors, documentation."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from slurm_green.cli import root as root_module
+from slurm_green.cli.reference import commands, reference
+from slurm_green.cli.root import OWN, root
+from slurm_green.errors import ConfigError, SlurmError
+
+ROOT = Path(__file__).parents[3]
+EVERY = list(commands())
+
+
+@pytest.mark.parametrize("verb", OWN)
+def test_the_table_of_verbs_agrees_with_the_verbs(verb):
+    """`sgreen --help` shows what the verb itself would say."""
+    module, text = OWN[verb]
+
+    command = importlib.import_module(module).command
+
+    assert command.name == verb
+    assert command.get_short_help_str(200) == text
+
+
+@pytest.mark.parametrize(("name", "command"), EVERY, ids=[name for name, _ in EVERY])
+def test_every_command_and_option_is_explained(name, command):
+    """No command without help, no option without help."""
+    assert command.help
+    for param in command.params:
+        if isinstance(param, click.Option):
+            assert param.help, f"{name} {param.opts}"
+
+
+def test_the_reference_page_is_current():
+    """Repair: python -m slurm_green.cli.reference > docs/commands.md."""
+    assert (ROOT / "docs/commands.md").read_text() == reference()
+
+
+def test_help_imports_no_verb_and_nothing_heavy():
+    """What keeps `sgreen --help` quick, stated as a fact about imports."""
+    code = (
+        "import sys\n"
+        "from slurm_green.cli.root import root\n"
+        "try: root(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'rich', 'httpx', 'matplotlib', 'sqlite3'} & set(sys.modules)\n"
+        "verbs = [m for m in sys.modules if m in "
+        "('slurm_green.cli.why', 'slurm_green.cli.cluster', 'slurm_green.config.load')]\n"
+        "assert not heavy and not verbs, (heavy, verbs)\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_verb_gets_a_suggestion_and_status_2(sgreen):
+    """One line, on stderr."""
+    done = sgreen("ofl")
+
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert "Did you mean 'off'?" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_called_with_nothing_it_shows_its_help(sgreen):
+    """Nothing asked is no failure worth a complaint."""
+    done = sgreen()
+
+    assert done.exit_code == 2
+    assert "Commands:" in done.output
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(SlurmError("slurmctld is\ndown"), 1), (ConfigError("x is unknown"), 2)]
+)
+def test_our_errors_are_one_line_and_a_status(sgreen, error, status):
+    """No traceback; bad input is 2, anything else 1."""
+
+    def fails(environ):
+        raise error
+
+    sgreen.load = fails
+
+    done = sgreen("queue")
+
+    assert done.exit_code == status
+    assert done.stdout == ""
+    assert done.stderr == f"sgreen: {' '.join(str(error).split())}\n"
+
+
+def test_a_wrong_option_is_status_2(sgreen):
+    """Click's own usage errors too."""
+    done = sgreen("why", "42", "--nope")
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith("sgreen: No such option")
+
+
+def test_another_package_brings_a_verb(monkeypatch):
+    """The seam for profiling and serving."""
+
+    @click.command(name="serve", help="Serve a model.")
+    def serve():
+        click.echo("served")
+
+    class Point:
+        name = "serve"
+
+        def load(self):
+            return serve
+
+    monkeypatch.setattr(root_module, "_others", lambda: {"serve": Point()})
+
+    assert CliRunner().invoke(root, ["serve"]).stdout == "served\n"
+    assert "Serve a model." in CliRunner().invoke(root, ["--help"]).stdout
+
+
+def test_colour_goes_only_where_it_is_wanted(sgreen):
+    """NO_COLOR and pipes get plain text."""
+    sgreen.environ["NO_COLOR"] = "1"
+
+    assert "\x1b" not in sgreen("doctor").output

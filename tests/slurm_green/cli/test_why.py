@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgreen why`: the right sentence for each state a job can be in."""
+
+import pytest
+
+from slurm_green.config.load import loads
+from slurm_green.ledger.entries import facts_of
+from slurm_green.ledger.store import Store
+
+
+def test_a_deferred_job(sgreen):
+    """Planned start, promise, saving, provenance and age, in words and in numbers."""
+    sgreen.signal()
+
+    words = sgreen("why", 42).stdout
+    found = sgreen.json("why", 42)
+
+    assert words.splitlines()[0] == (
+        "Job 42 waits for cleaner power: start planned at 2026-11-22 14:00:00 UTC, eligible by "
+        "2026-11-22 18:00:00 UTC, saving about 420 g of CO2e against starting at once."
+    )
+    assert "Decided 2026-11-22 11:00:00 UTC by lowest-window on the signal of neso, 3 min" in words
+    assert "The signal is now 5 min old (neso)." in words
+    assert found["state"] == "deferred"
+    assert found["latest_start_utc"] == "2026-11-22T18:00:00Z"
+    assert found["save_g"] == 420
+    assert found["signal_age_s"] == 180
+    assert found["signal_file"]["age_s"] == 300
+
+
+def test_times_are_shown_in_the_site_s_zone(sgreen):
+    """Words use general.time_zone, JSON stays UTC."""
+    sgreen.config = loads('[general]\ntime_zone = "Europe/Paris"')
+
+    assert "start planned at 2026-11-22 15:00:00 CET" in sgreen("why", 42).stdout
+    assert sgreen.json("why", 42)["planned_start_utc"] == "2026-11-22T14:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("fields", "state", "words"),
+    [
+        ({"eligible_utc": "hold"}, "looking", "is being looked at until"),
+        ({"eligible_utc": "past"}, "released", "no longer waits for cleaner power"),
+        ({"eligible_utc": "by hand"}, "changed", "its begin time was changed by hand"),
+        ({"state": "RUNNING", "start_utc": "past"}, "running", "runs since 2026-11-22 11:30"),
+        (
+            {"state": "COMPLETED", "start_utc": "past", "end_utc": "now"},
+            "finished",
+            "completed at 2026-11-22 12:00:00 UTC; it started 30 min after it was decided on, "
+            "which was expected to save 420 g",
+        ),
+    ],
+)
+def test_every_stage_of_a_deferral_has_its_sentence(sgreen, fields, state, words):
+    """From the hold to the end."""
+    times = {
+        "hold": sgreen.after(seconds=10),
+        "past": sgreen.after(minutes=-30),
+        "by hand": sgreen.after(hours=3),
+        "now": sgreen.after(),
+    }
+    fields = {key: times.get(value, value) for key, value in fields.items()}
+    text = str(sgreen.record())
+    if state == "looking":
+        text = str(sgreen.record(decided_utc=sgreen.after()))
+    if state == "released":
+        text = str(sgreen.record(start_utc=times["past"]))
+    sgreen.slurm.put(sgreen.job(admin_comment=text, **fields))
+
+    assert words in sgreen("why", 42).stdout
+    assert sgreen.json("why", 42)["state"] == state
+
+
+def test_a_job_only_looked_at_claims_no_saving(sgreen):
+    """by=look is no deferral."""
+    text = str(sgreen.record(policy="look", save_g=None, signal=None, signal_age_s=None))
+    sgreen.slurm.put(sgreen.job(admin_comment=text, state="RUNNING", start_utc=sgreen.after()))
+
+    found = sgreen.json("why", 42)
+
+    assert "looked at and not deferred" in found["sentence"]
+    assert found["save_g"] is None
+    assert found["planned_start_utc"] is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "conf", "reason"),
+    [
+        ({"comment": "x green:off"}, "", "opted-out"),
+        ({"batch": False}, "", "interactive"),
+        ({"name": "My-Jupyter-lab"}, "", "excluded-name"),
+        ({"het_job_id": 42}, "", "heterogeneous"),
+        ({"comment": "green:max-dely=3h"}, "", "bad-options"),
+        ({}, "", "shadow"),
+        ({}, '[partition.gpu]\nmode = "enforce"', "no-slack"),
+        ({"time_limit_s": None}, '[general]\nmode = "enforce"', "no-time-limit"),
+        (
+            {"time_limit_s": 60},
+            '[general]\nmode = "enforce"\n[policy]\ndefault_delay = "6h"',
+            "short",
+        ),
+        ({}, '[general]\nmode = "enforce"\n[policy]\ndefault_delay = "6h"', "at-once"),
+    ],
+)
+def test_a_job_that_passed_says_why(sgreen, fields, conf, reason):
+    """As far as the job and the configuration can tell."""
+    sgreen.config = loads(conf)
+    sgreen.slurm.put(sgreen.job(admin_comment="", eligible_utc=sgreen.after(hours=-1), **fields))
+
+    found = sgreen.json("why", 42)
+
+    assert found["reason"] == reason
+    assert found["sentence"].startswith("Job 42 was not deferred: ")
+
+
+def test_an_unknown_job_is_status_1(sgreen):
+    """And says what that may mean."""
+    done = sgreen("why", 7)
+
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert "Job 7 is unknown to Slurm" in done.stderr
+    assert sgreen.json("why", 7, status=1) == {"job": "7", "known": False}
+
+
+def test_a_job_that_slurmctld_forgot_is_found_in_accounting(sgreen):
+    """Looking back further and further, and no further than needed."""
+    ended = sgreen.job(
+        9, state="COMPLETED", start_utc=sgreen.after(days=-3), end_utc=sgreen.after(days=-2)
+    )
+    sgreen.slurm.accounting = [ended]
+
+    assert sgreen.json("why", 9)["state"] == "finished"
+    assert sgreen.slurm.calls.count("finished") == 2
+
+
+@pytest.mark.parametrize(
+    ("tasks", "wanted", "known"),
+    [("1-10%2", "42_4", True), ("[1-3,7]", "42_7", True), ("1-3", "42_4", False),
+     ("0-20:5", "42_15", True), ("0-20:5", "42_16", False), ("1,3,...", "42_9", True)],
+)  # fmt: skip
+def test_a_task_of_an_array_is_found_in_what_waits(sgreen, tasks, wanted, known):
+    """A pending array is one record."""
+    sgreen.slurm.put(sgreen.job(array_job_id=42, array_task=tasks, tasks=10))
+
+    assert sgreen.json("why", wanted, status=0 if known else 1)["known"] is known
+
+
+def test_a_running_task_is_preferred_to_the_rest_of_its_array(sgreen):
+    """123_4 means that task."""
+    sgreen.slurm.put(
+        sgreen.job(array_job_id=42, array_task="5-9", tasks=5),
+        sgreen.job(43, array_job_id=42, array_task="4", state="RUNNING", start_utc=sgreen.after()),
+    )
+
+    assert sgreen.json("why", "42_4")["state"] == "running"
+    assert sgreen.json("why", "42")["state"] == "deferred"
+
+
+def test_the_receipt_is_shown_where_the_ledger_may_be_read(sgreen):
+    """Grams of the run itself, labelled by their source."""
+    ended = sgreen.job(
+        state="COMPLETED", start_utc=sgreen.after(hours=-1), end_utc=sgreen.after(), cluster="fake"
+    )
+    sgreen.slurm.put(ended)
+    facts = facts_of(ended, submit_utc=ended.submit_utc, mode="enforce", action="defer")
+    from dataclasses import replace
+
+    facts = replace(
+        facts, energy_j=3.6e6, energy_source="modelled", carbon_g=100.0, carbon_now_g=150.0,
+        saved_g=50.0,
+    )  # fmt: skip
+    with Store(sgreen.config.paths.ledger) as store:
+        store.add([facts])
+
+    assert sgreen.json("why", 42)["receipt"]["saved_g"] == 50
+    words = "Receipt: 1.000 kWh, 100 g; started at once 150 g: saved 50 g (modelled)."
+    assert words in sgreen("why", 42).stdout
+
+
+def test_a_broken_ledger_does_not_stop_the_answer(sgreen):
+    """It is not needed."""
+    sgreen.config.paths.ledger.write_text("rubbish")
+    sgreen.slurm.change(42, state="COMPLETED", start_utc=sgreen.after(), end_utc=sgreen.after())
+
+    assert sgreen.json("why", 42)["receipt"] is None
+
+
+@pytest.mark.parametrize("bad", ["x", "42_", "-1", "42.batch", "99999999999999"])
+def test_what_is_no_job_is_bad_input(sgreen, bad):
+    """Status 2 and how to write one."""
+    done = sgreen("why", "--", bad)
+
+    assert done.exit_code == 2
+    assert "is not a job: write 123" in done.stderr
