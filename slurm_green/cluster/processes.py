@@ -19,6 +19,7 @@ from pathlib import Path
 __all__ = ["Process", "find", "kill_all", "send", "start_ticks", "stop", "with_descendants"]
 
 _PROC = Path("/proc")
+_PASSES = 20  # enough for any machine that is not being fork-bombed
 _DAEMONS = {"munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "slurmstepd", "slurmscriptd"}
 
 
@@ -43,12 +44,17 @@ class Process:
 def find(directory: Path) -> list[Process]:
     """Every daemon, step and job process of the cluster in that directory."""
     below = os.fsencode(directory) + b"/"
-    found = []
-    for entry in os.scandir(_PROC):
-        if entry.name.isdigit():
-            process = _look(int(entry.name), below)
-            if process is not None:
-                found.append(process)
+    found: list[Process] = []
+    seen: set[int] = set()
+    # A daemon that goes into the background dies as one pid and lives on as another, which may
+    # be in no listing made before; so list again until nobody new is there.
+    for _ in range(_PASSES):
+        fresh = set(_pids()) - seen
+        if not fresh:
+            break
+        seen |= fresh
+        looked = (_look(pid, below) for pid in sorted(fresh))
+        found += [process for process in looked if process is not None]
     return found
 
 
@@ -61,8 +67,7 @@ def start_ticks(pid: int) -> int | None:
 def with_descendants(processes: Iterable[Process]) -> list[Process]:
     """The processes and everything they started."""
     wanted = {process.pid: process for process in processes}
-    pids = [int(entry.name) for entry in os.scandir(_PROC) if entry.name.isdigit()]
-    everything = [(pid, *stat) for pid in pids if (stat := _stat(pid)) is not None]
+    everything = [(pid, *stat) for pid in _pids() if (stat := _stat(pid)) is not None]
     grown = True
     while grown:
         grown = False
@@ -104,6 +109,10 @@ def send(processes: Iterable[Process], number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(descriptor, number)
         os.close(descriptor)
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir(_PROC) if name.isdigit()]
 
 
 def _open(processes: Iterable[Process]) -> dict[int, Process]:

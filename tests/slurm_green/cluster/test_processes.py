@@ -137,3 +137,14 @@ def test_descendants_of_a_step_are_found_whatever_they_are_called(
     assert {step.pid, child} <= {process.pid for process in found}
     processes.kill_all(found)
     assert processes.start_ticks(child) is None
+
+
+def test_a_daemon_that_forks_while_we_look_is_not_missed(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first pid is gone when we come to it, its second was in no listing yet."""
+    daemon = start("slurmctld", "60", SLURM_CONF=f"{tmp_path}/alpha/etc/slurm.conf")
+    listings = iter([[2**22 + 1], [2**22 + 1, daemon.pid], [daemon.pid]])
+    monkeypatch.setattr(processes, "_pids", lambda: next(listings))
+
+    assert pids(tmp_path / "alpha") == {daemon.pid}
