@@ -23,6 +23,8 @@ _KNOWN = ("deadline", "max-delay", "runtime", "workers", "checkpoint", "signal",
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 _NOW = re.compile(r"now(?:\+(.+))?")
 _SLURM_UNITS = re.compile(r"(\d+)\s*(seconds?|minutes?|hours?|days?|weeks?)?")
+# Longer numbers are nonsense, and int() refuses thousands of digits with an error of its own.
+_LONGEST_TEXT = 32
 _UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 
 
@@ -44,12 +46,13 @@ class Options:
 
 def parse_options(comment: str, *, prefix: str, now_utc: datetime, zone: tzinfo = UTC) -> Options:
     """The options in a comment; any text around them belongs to somebody else."""
-    found = re.search(rf"(?:^|\s){re.escape(prefix)}(\S*)", comment or "")
-    if found is None:
+    found = re.findall(rf"(?<!\w){re.escape(prefix)}(\S*)", comment or "")
+    if not found:
         return Options()
     values: dict[str, str] = {}
     errors: list[str] = []
-    for part in found[1].split(","):
+    # All of them: an opt-out must count wherever it stands.
+    for part in (part for words in found for part in words.split(",")):
         key, _, value = part.partition("=")
         if key not in _KNOWN:
             errors.append(f"'{key[:40]}' is not an option; known are {', '.join(_KNOWN)}")
@@ -79,8 +82,7 @@ def parse_when(text: str, *, now_utc: datetime, zone: tzinfo = UTC) -> datetime:
         hour, minute, second = (int(part or 0) for part in clock.groups())
         if hour < 24 and minute < 60 and second < 60:
             when = local.replace(hour=hour, minute=minute, second=second, microsecond=0)
-            when = when if when > local else when + timedelta(days=1)
-            return when.astimezone(UTC)
+            return _next_occurrence(when, now_utc)
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:
@@ -90,9 +92,21 @@ def parse_when(text: str, *, now_utc: datetime, zone: tzinfo = UTC) -> datetime:
     return (when if when.tzinfo else when.replace(tzinfo=zone)).astimezone(UTC)
 
 
+def _next_occurrence(wall: datetime, now_utc: datetime) -> datetime:
+    """The first instant after now that a clock of `wall`'s zone shows its time of day."""
+    for day in (wall, wall + timedelta(days=1)):
+        once, again = (day.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+        if once > now_utc:
+            return once
+        # An hour that comes twice (end of summer time); where one is skipped, `again` is earlier.
+        if again > max(once, now_utc):
+            return again
+    return once
+
+
 def _slurm_duration_s(text: str) -> float:
     found = _SLURM_UNITS.fullmatch(text.strip())
-    if found is None:
+    if found is None or len(text) > _LONGEST_TEXT:
         return parse_duration_s(text)
     unit = (found[2] or "second").rstrip("s")
     return float(int(found[1]) * _UNIT_S[unit])
