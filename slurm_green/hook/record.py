@@ -12,7 +12,11 @@ from datetime import UTC, datetime
 
 __all__ = ["LOOK", "Record", "append", "new_token", "parse", "remove", "replace_record"]
 
-_RECORD = re.compile(r"green:v1(?: [a-z_]+=[^\s]*)+")
+# Our fields in our order, each once: what other tools write behind the line is theirs.
+_FIELDS = ("decided", "start", "latest", "workers", "clock", "by", "save_g", "sig")
+_RECORD = re.compile(
+    r"green:v1 id=\S*" + "".join(rf"(?: {name}=\S*)?" for name in _FIELDS) + r"(?!\S)"
+)
 # `by=look`: held only so that the queue can show a deadline the submit hook cannot see.
 LOOK = "look"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -36,11 +40,12 @@ class Record:
     def __str__(self) -> str:
         """The contract's line (design: AdminComment)."""
         sig = "-" if self.signal is None else f"{self.signal}@{_or_dash(self.signal_age_s)}s"
+        sig = _word(sig)
         return (
-            f"green:v1 id={self.token} decided={_text(self.decided_utc)}"
+            f"green:v1 id={_word(self.token)} decided={_text(self.decided_utc)}"
             f" start={_text(self.start_utc)} latest={_text(self.latest_utc)}"
             f" workers={_or_dash(self.workers)} clock={_or_dash(self.clock_mhz)}"
-            f" by={self.policy} save_g={_or_dash(self.save_g)} sig={sig}"
+            f" by={_word(self.policy)} save_g={_or_dash(self.save_g)} sig={sig}"
         )
 
 
@@ -85,7 +90,7 @@ def replace_record(existing: str, record: Record) -> str:
 
 def remove(existing: str) -> str:
     """The comment without our lines."""
-    return re.sub(r" {2,}", " ", _RECORD.sub("", existing or "")).strip()
+    return re.sub(f" ?{_RECORD.pattern}", "", existing or "").strip()
 
 
 def _text(when: datetime) -> str:
@@ -94,6 +99,11 @@ def _text(when: datetime) -> str:
 
 def _time(text: str) -> datetime:
     return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+
+
+def _word(text: str) -> str:
+    """Text as one word: a provider's name may hold a path with blanks."""
+    return re.sub(r"\s", "_", text)
 
 
 def _or_dash(value: int | None) -> str:
