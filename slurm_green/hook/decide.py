@@ -4,7 +4,7 @@
 The submit hook, the controller's cycle and shadow mode all call `decide`; none decides by itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
@@ -47,10 +47,21 @@ def _pass(reason: str, sentence: str = "") -> Decision:
     return Decision(defer=False, reason=reason, sentence=sentence)
 
 
-def decide(request: Request, policy: Policy, view: View, now_utc: datetime) -> Decision:
-    """Decide about one job with what is known now; never raises for anything a user wrote."""
+def decide(
+    request: Request,
+    policy: Policy,
+    view: View,
+    now_utc: datetime,
+    *,
+    no_later_utc: datetime | None = None,
+) -> Decision:
+    """Decide about one job with what is known now; never raises for anything a user wrote.
+
+    `no_later_utc` bounds the latest start where somebody was promised one before.
+    """
+    # Relative times are the submission's: "08:00" must not become tomorrow's between two looks.
     options = parse_options(
-        request.comment, prefix=view.comment_prefix, now_utc=now_utc, zone=view.zone
+        request.comment, prefix=view.comment_prefix, now_utc=request.submit_utc, zone=view.zone
     )
     refused = exclusion(request, options, policy, view)
     if refused is not None:
@@ -67,6 +78,8 @@ def decide(request: Request, policy: Policy, view: View, now_utc: datetime) -> D
         return _pass("no-slack")
     if extent.limit_s < policy.min_length_s and not promise.marked:
         return _pass("short")
+    if no_later_utc is not None and no_later_utc < promise.latest_utc:
+        promise = replace(promise, latest_utc=no_later_utc)
     if promise.latest_utc <= now_utc:
         return _pass("no-slack-left")
     if view.signal is None:
@@ -152,6 +165,7 @@ def plan_start(
     *,
     earliest_s: float,
     latest_s: float,
+    earliest_needs_room: bool = False,
 ) -> Start | None:
     """The cleanest start in [earliest, latest] that the site's budget has room for."""
     if view.signal is None:
@@ -163,6 +177,7 @@ def plan_start(
         length_s=extent.expected_s,
         power_w=power_w,
         rooms=[(partition.planned, extent.need), *view.site_rooms(power_w)],
+        earliest_needs_room=earliest_needs_room,
     )
 
 

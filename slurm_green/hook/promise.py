@@ -6,7 +6,7 @@ counted back from a deadline leaves a margin for the queue.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 
 from slurm_green.hook.options import Options
 from slurm_green.hook.policy import Policy
@@ -32,21 +32,22 @@ def promise_for(
     `run_s` is the longest the whole job may take (all waves at the time limit), `margin_s` what is
     left for the queue before a deadline. The site's `max_delay` bounds every promise.
     """
-    submit = request.submit_utc
-    needed = timedelta(seconds=run_s + margin_s)
+    submit_s = request.submit_utc.timestamp()
+    # In seconds, not datetimes: people ask for deadlines in the year 1 and limits of 8,000 years.
     bounds = [
-        (deadline - needed, "deadline")
+        (deadline.timestamp() - run_s - margin_s, "deadline")
         for deadline in (request.deadline_utc, options.deadline_utc)
         if deadline is not None
     ]
     if options.max_delay_s is not None:
-        bounds.append((submit + timedelta(seconds=options.max_delay_s), "max-delay"))
+        bounds.append((submit_s + options.max_delay_s, "max-delay"))
     marked = bool(bounds)
     # A deadline or a delay of the user's own is slack in its own right: the default is for others.
     if not marked and policy.default_delay_s > 0:
-        bounds.append((submit + timedelta(seconds=policy.default_delay_s), "default-delay"))
+        bounds.append((submit_s + policy.default_delay_s, "default-delay"))
     if not bounds:
         return None
-    bounds.append((submit + timedelta(seconds=policy.max_delay_s), "max-delay"))
-    latest, binding = min(bounds, key=lambda bound: bound[0])
+    bounds.append((submit_s + policy.max_delay_s, "max-delay"))
+    latest_s, binding = min(bounds, key=lambda bound: bound[0])
+    latest = datetime.fromtimestamp(max(latest_s, 0.0), UTC)
     return Promise(latest_utc=latest, binding=binding, marked=marked)

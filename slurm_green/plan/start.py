@@ -3,7 +3,7 @@
 
 The carbon of a run that starts at s is C(s + length) - C(s), with C the signal's integral. It is
 piecewise linear in s, so its minimum lies where the start or the end of the run meets an edge of
-the signal, or at a border of what is allowed: only those starts are compared.
+the signal or of a room, or at a border of what is allowed: only those starts are compared.
 """
 
 from collections.abc import Sequence
@@ -43,12 +43,15 @@ def choose_start(
     power_w: float,
     rooms: Sequence[tuple[Room, Sequence[float]]] = (),
     tolerance: float = 0.002,
+    earliest_needs_room: bool = False,
 ) -> Start | None:
     """The start in [earliest, latest] (POSIX s) with the least carbon; None if the signal ends.
 
     `rooms` pairs each room with what the run needs of it while it runs. Starting at the earliest
-    moment is always allowed: whether there is room then is for Slurm to say. Of starts within
-    `tolerance` (relative) of the least carbon the first is taken: delay is worth something too.
+    moment is always allowed, whether there is room then is for Slurm to say; with
+    `earliest_needs_room` only where no other start has room, so that a herd of held jobs does not
+    go all at once. Of starts within `tolerance` (relative) of the least carbon the first is taken:
+    delay is worth something too.
     """
     begin, end = float(signal.edges_s[0]), float(signal.edges_s[-1])
     if earliest_s < begin - 1e-6 or earliest_s + length_s > end + 1e-6:
@@ -58,7 +61,8 @@ def choose_start(
     allowed = np.ones(len(starts), dtype=np.bool_)
     for room, need in rooms:
         allowed &= room.fitting(need, starts, length_s)
-    allowed[0] = True
+    if not (earliest_needs_room and allowed.any()):
+        allowed[0] = True
     grams = carbon_g(signal, starts, length_s, power_w)
     least = float(grams[allowed].min())
     good = allowed & (grams <= least + tolerance * abs(least) + 1e-12)
@@ -86,7 +90,8 @@ def _candidates(
     rooms: Sequence[tuple[Room, Sequence[float]]],
 ) -> NDArray[np.float64]:
     edges = [signal.edges_s, signal.edges_s - length_s]
-    edges += [room.edges_s for room, _ in rooms]
+    for room, _ in rooms:
+        edges += [room.edges_s, room.edges_s - length_s]
     every = np.concatenate(edges)
     inside = every[(every > earliest_s) & (every < last_s)]
     return np.concatenate(([earliest_s], np.unique(inside), [last_s]))
