@@ -5,7 +5,9 @@ Pure. A job that depends on others must start early enough for its own deadline,
 waits for must have ended by then, at its time limit.
 """
 
+import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from slurm_green.slurm.records import Job
@@ -15,35 +17,40 @@ __all__ = ["latest_by_dependents"]
 _JOB = re.compile(r"(?<![\d_])(\d+)")
 
 
-def latest_by_dependents(jobs: Iterable[Job], margins_s: Mapping[int, float]) -> dict[int, float]:
-    """Latest start (POSIX s) per job id that its dependents' deadlines allow; absent: any."""
+def latest_by_dependents(
+    jobs: Iterable[Job], *, margins_s: Mapping[int, float], runs_s: Mapping[int, float]
+) -> dict[int, float]:
+    """Latest start (POSIX s) per job id that its dependents' deadlines allow; absent: any.
+
+    `runs_s` is the longest each pending job may run (all waves of an array), `margins_s` what it
+    may queue; each step of a chain queues anew.
+    """
     pending = {job.job_id: job for job in jobs if job.pending}
-    children: dict[int, list[Job]] = {}
-    for job in pending.values():
-        for parent in {int(text) for text in _JOB.findall(job.dependency)}:
-            children.setdefault(parent, []).append(job)
-    known: dict[int, float | None] = {}
+    parents = {
+        job.job_id: {int(text) for text in _JOB.findall(job.dependency)}
+        & pending.keys() - {job.job_id}
+        for job in pending.values()
+    }
+    waiting = Counter(parent for mine in parents.values() for parent in mine)
+    # From the last of each chain to its first; jobs of a circle, which Slurm refuses, are left out.
+    # No recursion: people do chain thousands of jobs.
+    ready = [job_id for job_id in pending if not waiting[job_id]]
+    result: dict[int, float] = {}
+    while ready:
+        child = ready.pop()
+        bound = result.get(child, math.inf)
+        deadline = pending[child].deadline_utc
+        if deadline is not None:
+            bound = min(bound, deadline.timestamp() - _taken_s(child, margins_s, runs_s))
+        for parent in parents[child]:
+            if bound < math.inf:
+                latest_s = bound - _taken_s(parent, margins_s, runs_s)
+                result[parent] = min(result.get(parent, math.inf), latest_s)
+            waiting[parent] -= 1
+            if not waiting[parent]:
+                ready.append(parent)
+    return result
 
-    def own_bound(job: Job) -> float | None:
-        """Latest start of `job` by its own deadline and its dependents'."""
-        bounds = [] if (by := of_dependents(job)) is None else [by]
-        if job.deadline_utc is not None:
-            limit_s = job.time_limit_s or 0
-            margin_s = margins_s.get(job.job_id, 0.0)
-            bounds.append(job.deadline_utc.timestamp() - limit_s - margin_s)
-        return min(bounds, default=None)
 
-    def of_dependents(job: Job) -> float | None:
-        if job.job_id in known:
-            return known[job.job_id]
-        known[job.job_id] = None  # Slurm refuses circles; a stale answer must not hang us.
-        bounds = [
-            bound - (job.time_limit_s or 0)
-            for child in children.get(job.job_id, [])
-            if (bound := own_bound(child)) is not None
-        ]
-        known[job.job_id] = min(bounds, default=None)
-        return known[job.job_id]
-
-    result = {job_id: of_dependents(pending[job_id]) for job_id in children if job_id in pending}
-    return {job_id: bound for job_id, bound in result.items() if bound is not None}
+def _taken_s(job_id: int, margins_s: Mapping[int, float], runs_s: Mapping[int, float]) -> float:
+    return margins_s.get(job_id, 0.0) + runs_s.get(job_id, 0.0)

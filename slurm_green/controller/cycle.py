@@ -7,7 +7,7 @@ The simulator, shadow mode and the live daemon run this same function.
 from dataclasses import replace
 
 from slurm_green.controller.chains import latest_by_dependents
-from slurm_green.controller.credit import shape_of
+from slurm_green.controller.credit import credit_for, shape_of
 from slurm_green.controller.deferrals import Deferrals
 from slurm_green.controller.learn import learn
 from slurm_green.controller.observed import Credit, Memory, Observed
@@ -17,7 +17,10 @@ from slurm_green.controller.rules import Rules
 from slurm_green.controller.shadow import judge_new_jobs
 from slurm_green.controller.state import Stage, Tracked, tracked
 from slurm_green.controller.views import usual_demand, view_of
+from slurm_green.hook.options import Options
 from slurm_green.hook.record import LOOK, parse
+from slurm_green.hook.request import request_of
+from slurm_green.hook.view import View
 from slurm_green.slurm.records import Job, JobChange
 
 __all__ = ["cycle"]
@@ -36,16 +39,11 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
         memory.history, observed.jobs, started=memory.started, ended=memory.ended
     )
     view = view_of(observed, occupied, usual, history, rules)
-    margins = {
-        job.job_id: rules.policy_for(job.partition, job.qos).margin_floor_s
-        for job in observed.jobs
-        if job.pending
-    }
     work = Deferrals(
         observed=observed,
         rules=rules,
         view=view,
-        by_dependents=latest_by_dependents(observed.jobs, margins),
+        by_dependents=_by_dependents(observed, view, rules),
     )
     # Older promises first: a later job must not push an earlier one out of its room.
     recorded.sort(key=lambda one: (one.record.decided_utc, one.job.job_id))
@@ -57,7 +55,7 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
             work.confirm(one)
     _limit_releases(work, recorded, rules)
     judged, shadow = judge_new_jobs(observed, memory, rules, view, occupied)
-    credits = _keep_credits(observed, memory, recorded, work)
+    credits = _keep_credits(observed, memory, rules, recorded, work)
     return Outcome(
         changes=work.changes,
         events=tuple(work.events),
@@ -78,6 +76,21 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
     )
 
 
+def _by_dependents(observed: Observed, view: View, rules: Rules) -> dict[int, float]:
+    pending = [job for job in observed.jobs if job.pending]
+    if not any(job.dependency for job in pending):
+        return {}
+    margins_s: dict[int, float] = {}
+    runs_s: dict[int, float] = {}
+    for job in pending:
+        margins_s[job.job_id] = rules.policy_for(job.partition, job.qos).margin_floor_s
+        partition, request = view.partition(job.partition), request_of(job, begin_set=False)
+        if partition is not None and request is not None:
+            extent = partition.extent(request, Options())
+            runs_s[job.job_id] = 0.0 if extent is None else extent.run_s
+    return latest_by_dependents(pending, margins_s=margins_s, runs_s=runs_s)
+
+
 def _text(job: Job, rules: Rules) -> str:
     return job.extra if rules.record_field == "extra" else job.admin_comment
 
@@ -92,25 +105,31 @@ def _limit_releases(work: Deferrals, recorded: list[Tracked], rules: Rules) -> N
     """Spread a herd of window releases over cycles; those that are due or crowded out go first."""
     kinds = {event.job_id: event.detail for event in work.events if event.kind == "released"}
     windows = [one for one in recorded if kinds.get(one.job.job_id) == "its window has come"]
-    for one in windows[rules.releases_per_cycle :]:
-        job_id = one.job.job_id
+    later = {one.job.job_id for one in windows[rules.releases_per_cycle :]}
+    for job_id in later:
         del work.changes[job_id]
         work.credits.pop(job_id, None)
-        work.events[:] = [event for event in work.events if event.job_id != job_id]
-        work.kept += 1
+    work.events[:] = [event for event in work.events if event.job_id not in later]
+    work.kept += len(later)
 
 
 def _keep_credits(
-    observed: Observed, memory: Memory, recorded: list[Tracked], work: Deferrals
+    observed: Observed, memory: Memory, rules: Rules, recorded: list[Tracked], work: Deferrals
 ) -> dict[int, Credit]:
     """Credits of jobs still waiting; a job that changed its shape since loses it."""
     known = dict(memory.credits)
     for one in recorded:
-        if one.stage is Stage.RELEASED and one.job.site_factor > 0:
-            # After a restart: the factor on a job we released is the credit we gave it.
-            known.setdefault(
-                one.job.job_id, Credit(points=one.job.site_factor, shape=shape_of(one.job))
-            )
+        if one.stage is not Stage.RELEASED or not rules.keep_place:
+            continue
+        # After a restart: what we gave follows from the record; the rest is the site's own factor.
+        given = credit_for(
+            one.job,
+            observed.info,
+            now_utc=one.record.start_utc,
+            max_credit_s=rules.max_credit_s,
+        )
+        if given is not None and one.job.site_factor >= given.points:
+            known.setdefault(one.job.job_id, given)
     kept: dict[int, Credit] = {}
     for job in observed.jobs:
         credit = known.get(job.job_id)
