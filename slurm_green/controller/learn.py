@@ -21,6 +21,8 @@ def learn(
         if job.start_utc is None or job.pending:
             continue
         now_started.add(job.job_id)
+        if _never_ran(job):
+            continue
         if job.job_id not in started and job.eligible_utc is not None:
             wait_s = (job.start_utc - job.eligible_utc).total_seconds()
             waits.append(
@@ -46,3 +48,10 @@ def learn(
         frozenset(now_started),
         frozenset(now_ended),
     )
+
+
+def _never_ran(job: Job) -> bool:
+    """Cancelled while it waited: Slurm then sets its start to its end."""
+    if job.active or job.start_utc is None or job.end_utc is None:
+        return False
+    return job.state != "COMPLETED" and job.end_utc <= job.start_utc
