@@ -27,10 +27,13 @@ def usual_demand(
     weight = 1.0 - math.exp(-max(passed_s, 0.0) / over_s)
     usual: dict[str, tuple[float, float]] = {}
     for name, one in occupied.items():
-        old = memory.usual.get(name, one.demand)
+        # A backlog is in the queue's own packing; as usual load it counts up to all there is, else
+        # one burst of jobs would fill the room for a day.
+        demand = (min(one.demand[0], one.gpus), min(one.demand[1], one.cpus))
+        old = memory.usual.get(name, demand)
         usual[name] = (
-            old[0] + weight * (one.demand[0] - old[0]),
-            old[1] + weight * (one.demand[1] - old[1]),
+            old[0] + weight * (demand[0] - old[0]),
+            old[1] + weight * (demand[1] - old[1]),
         )
     return usual
 
