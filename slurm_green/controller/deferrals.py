@@ -2,7 +2,7 @@
 """The upkeep of deferred jobs: confirm, pull earlier, release; never later than confirmed. Pure."""
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from slurm_green.controller.credit import credit_for
 from slurm_green.controller.observed import Credit, Observed
@@ -10,6 +10,7 @@ from slurm_green.controller.outcome import Event, Judged
 from slurm_green.controller.rules import Rules
 from slurm_green.controller.state import Tracked
 from slurm_green.hook.decide import Decision, decide, exclusion, plan_start
+from slurm_green.hook.extent import Extent
 from slurm_green.hook.options import Options, parse_options
 from slurm_green.hook.policy import Policy
 from slurm_green.hook.promise import promise_for
@@ -59,17 +60,30 @@ class Deferrals:
         if extent is None:
             return self._release(one, "released", "it has no time limit any more")
         latest_s = self._promised_s(one, request, options, policy, partition, extent.run_s)
+        if latest_s is None:
+            return self._release(one, "released", "nobody gives it time to wait any more")
         now_s = self._now.timestamp()
+        power_w = self.view.power_w(request, extent)
+        going = (partition, extent, power_w)
         if latest_s <= now_s:
-            return self._release(one, "released", "its latest start has come")
+            return self._release(one, "released", "its latest start has come", going=going)
         fit_s = partition.room.latest_fit(extent.need, now_s, latest_s, extent.run_s)
         if fit_s is None or fit_s <= now_s:
-            return self._release(one, "released-early", "no room is left for it later")
-        power_w = self.view.power_w(request, extent)
-        start = plan_start(self.view, partition, extent, power_w, earliest_s=now_s, latest_s=fit_s)
+            return self._release(one, "released-early", "no room is left for it later", going=going)
+        start = plan_start(
+            self.view,
+            partition,
+            extent,
+            power_w,
+            earliest_s=now_s,
+            latest_s=fit_s,
+            earliest_needs_room=True,
+        )
         start_s = record.start_utc.timestamp() if start is None else start.start_s
-        if start_s <= now_s + self.rules.interval_s / 2:
-            return self._release(one, "released", "its window has come")
+        # On a full cluster it takes its turn in the queue rather than wait for its start in vain.
+        turn_s = partition.queue.earliest_fit(extent.need, now_s, extent.run_s)
+        if start_s <= max(now_s + self.rules.interval_s / 2, turn_s or 0.0):
+            return self._release(one, "released", "its window has come", going=going)
         self.view.book(partition, extent, power_w=power_w, start_s=start_s, latest_s=fit_s)
         self.kept += 1
         return self._keep(one, start_s, fit_s, start)
@@ -78,12 +92,18 @@ class Deferrals:
         """A job in its hold: decide with all that the queue shows, then confirm or let go."""
         job = one.job
         if job.eligible_utc is None or job.eligible_utc <= self._now:
-            return None  # Too late: it queues already, as if we were not there.
+            return self._too_late(one)
         request = request_of(job, begin_set=False)
         if request is None:
             return None
         policy = self.rules.policy_for(job.partition, job.qos)
-        decision = decide(request, policy, self.view, self._now)
+        looking = one.record.policy == LOOK
+        # What the user was told at submission holds; a look told nothing.
+        bounds_s = [] if looking else [one.record.latest_utc.timestamp()]
+        if job.job_id in self.by_dependents:
+            bounds_s.append(max(self.by_dependents[job.job_id], 0.0))
+        bound = datetime.fromtimestamp(min(bounds_s), UTC) if bounds_s else None
+        decision = decide(request, policy, self.view, self._now, no_later_utc=bound)
         if policy.mode != "enforce":
             decision = replace(decision, defer=False, reason="not-enforced")
         self.judged.append(
@@ -91,17 +111,27 @@ class Deferrals:
         )
         if not decision.defer or decision.start_utc is None or decision.latest_utc is None:
             return self._let_go(one, decision)
-        latest_s = min(
-            decision.latest_utc.timestamp(), self.by_dependents.get(job.job_id, float("inf"))
-        )
-        if latest_s <= self._now.timestamp():
-            return self._let_go(one, replace(decision, defer=False, reason="dependents"))
-        latest = datetime.fromtimestamp(int(latest_s), UTC)
-        record = self._record(one.record, decision, min(decision.start_utc, latest), latest)
+        latest = decision.latest_utc
+        record = self._record(one.record, decision, _before(decision.start_utc, latest), latest)
         self._change(job, begin=latest, record=record)
         self._event(job, "confirmed", f"eligible by {latest:%Y-%m-%dT%H:%M:%SZ}")
-        self._book(job, decision, start_s=record.start_utc.timestamp(), latest_s=latest_s)
+        self._book(
+            job,
+            decision,
+            start_s=decision.start_utc.timestamp(),
+            latest_s=latest.timestamp(),
+        )
         return None
+
+    def _too_late(self, one: Tracked) -> None:
+        """It queues already, as if we were not there: its record must not say otherwise."""
+        begin = one.job.eligible_utc
+        if one.record.policy == LOOK:
+            text = remove(self._text(one.job))
+            self.changes[one.job.job_id] = self._with_text(JobChange(), text)
+        elif begin is not None and one.record.start_utc != begin:
+            self._change(one.job, begin=None, record=replace(one.record, start_utc=begin))
+            self._event(one.job, "released", "seen too late to be confirmed")
 
     def _book(self, job: Job, decision: Decision, *, start_s: float, latest_s: float) -> None:
         self.kept += 1
@@ -134,12 +164,13 @@ class Deferrals:
         policy: Policy,
         partition: PartitionView,
         run_s: float,
-    ) -> float:
+    ) -> float | None:
+        """The latest start all promises allow by now; None where nobody gives it slack any more."""
         margin_s = partition.margin_s(request, policy)
         promise = promise_for(request, options, policy, run_s=run_s, margin_s=margin_s)
-        latest_s = one.record.latest_utc.timestamp()
-        if promise is not None:
-            latest_s = min(latest_s, promise.latest_utc.timestamp())
+        if promise is None:
+            return None
+        latest_s = min(one.record.latest_utc.timestamp(), promise.latest_utc.timestamp())
         return min(latest_s, self.by_dependents.get(one.job.job_id, latest_s))
 
     def _options(self, request: Request) -> Options:
@@ -160,7 +191,7 @@ class Deferrals:
         if not pulled and not moved:
             return
         planned = datetime.fromtimestamp(int(start_s), UTC) if moved else record.start_utc
-        changed = replace(record, start_utc=min(planned, latest), latest_utc=latest)
+        changed = replace(record, start_utc=_before(planned, latest), latest_utc=latest)
         if start is not None:
             changed = replace(changed, save_g=round(start.saved_g))
         self._change(one.job, begin=latest if pulled else None, record=changed)
@@ -174,15 +205,34 @@ class Deferrals:
             return
         self._release(one, "released", decision.reason, credit=False)
 
-    def _release(self, one: Tracked, kind: str, why: str, *, credit: bool = True) -> None:
+    def _release(
+        self,
+        one: Tracked,
+        kind: str,
+        why: str,
+        *,
+        credit: bool = True,
+        going: tuple[PartitionView, Extent, float] | None = None,
+    ) -> None:
+        """Let it queue. `going` is what it takes where it will probably start at once."""
         job, now = one.job, self._now
-        record = replace(one.record, start_utc=now, latest_utc=max(now, one.record.latest_utc))
-        self._change(job, begin=now, record=record)
+        begin = now
+        if job.eligible_utc is not None and job.eligible_utc <= now:
+            # It queues and ages already (we were away): another begin time would cost it that.
+            begin = job.eligible_utc
+        self._change(
+            job,
+            begin=None if begin == job.eligible_utc else begin,
+            record=replace(one.record, start_utc=begin),
+        )
         self._event(job, kind, why)
+        if going is not None:
+            partition, extent, power_w = going
+            self.view.queue_up(partition, extent, power_w=power_w)
         if not credit or not self.rules.keep_place:
             return
         place = credit_for(
-            job, self.observed.info, now_utc=now, max_credit_s=self.rules.max_credit_s
+            job, self.observed.info, now_utc=begin, max_credit_s=self.rules.max_credit_s
         )
         if place is not None:
             self.credits[job.job_id] = place
@@ -216,3 +266,8 @@ class Deferrals:
 
     def _event(self, job: Job, kind: str, detail: str) -> None:
         self.events.append(Event(job_id=job.job_id, kind=kind, detail=detail, at_utc=self._now))
+
+
+def _before(start: datetime, latest: datetime) -> datetime:
+    """A planned start as a record keeps it: one at the latest start means released (state.py)."""
+    return min(start, latest - timedelta(seconds=1))

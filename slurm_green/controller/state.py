@@ -17,6 +17,10 @@ from slurm_green.slurm.records import Job
 __all__ = ["Stage", "Tracked", "tracked"]
 
 
+# A release takes at most this long from our clock to slurmctld's.
+_ARRIVAL = timedelta(seconds=60)
+
+
 class Stage(Enum):
     """Where a deferral stands."""
 
@@ -47,10 +51,12 @@ def _stage(begin: datetime | None, record: Record, hold_s: float) -> Stage:
     # The order matters: a confirmed job's latest start may by chance equal the end of its hold.
     if begin is None:
         return Stage.FOREIGN
-    if record.policy != LOOK and begin == record.latest_utc:
+    # Only a released job's planned start can be as late as its latest one.
+    if record.policy != LOOK and begin == record.latest_utc and record.start_utc < begin:
         return Stage.CONFIRMED
     if begin == record.decided_utc + timedelta(seconds=hold_s):
         return Stage.HOLDING
-    if begin == record.start_utc:
+    # Slurm moves a begin time that has passed when the change arrives to its own "now".
+    if record.start_utc <= begin <= record.start_utc + _ARRIVAL:
         return Stage.RELEASED
     return Stage.FOREIGN

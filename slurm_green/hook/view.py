@@ -115,6 +115,21 @@ class View:
         """The site's watt budget as a room, where one is set."""
         return [] if self.watts is None else [(self.watts, (power_w,))]
 
+    def queue_up(self, partition: PartitionView, extent: Extent, *, power_w: float) -> None:
+        """Book a job that queues from now on, in place: where the queue has room for it first."""
+        now_s = self.taken_utc.timestamp()
+        begin_s = partition.queue.earliest_fit(extent.need, now_s, extent.run_s)
+        if begin_s is None:
+            return
+        for name in partition.shares_with | {partition.name}:
+            other = self.partitions.get(name)
+            if other is not None:
+                other.queue.take(extent.need, begin_s, begin_s + extent.run_s)
+                other.room.take(extent.need, begin_s, begin_s + extent.run_s)
+                other.planned.take(extent.need, begin_s, begin_s + extent.expected_s)
+        if self.watts is not None:
+            self.watts.take((power_w,), begin_s, begin_s + extent.expected_s)
+
     def book(
         self,
         partition: PartitionView,
