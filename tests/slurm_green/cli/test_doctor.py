@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgreen doctor`: finds what is wrong, one thing at a time."""
+
+import json
+import socket
+import threading
+from dataclasses import replace
+
+import pytest
+
+from slurm_green.config.load import loads
+from slurm_green.hook.wire import PING, PONG
+from slurm_green.ledger.store import Store
+from slurm_green.slurm.records import ClusterInfo
+
+INFO = ClusterInfo(
+    name="fake",
+    version=(24, 11),
+    accounting=True,
+    settings={"JobSubmitPlugins": "lua", "MinJobAge": "300 sec", "AccountingStoreFlags": ""},
+)
+
+
+@pytest.fixture
+def site(sgreen, tmp_path):
+    """A host on which everything but the socket is in place."""
+    sgreen.slurm.cluster = INFO
+    module = tmp_path / "slurm_green.lua"
+    module.write_text("return {}")
+    (tmp_path / "job_submit.lua").write_text(f'pcall(dofile, "{module}")')
+    conf = tmp_path / "slurm-green.toml"
+    conf.write_text('[partition.gpu]\nmode = "enforce"\n')
+    conf.chmod(0o644)
+    sgreen.config = replace(loads(conf.read_text(), conf), paths=sgreen.config.paths)
+    sgreen.signal()
+    Store(sgreen.config.paths.ledger).close()
+    status = {"at_utc": "2026-11-22T11:59:50Z", "deferred": 1}
+    sgreen.config.paths.status.write_text(json.dumps(status))
+    sgreen.config.paths.published.write_text("")
+    import os
+
+    os.utime(sgreen.config.paths.published, (sgreen.now.timestamp() - 5,) * 2)
+    return sgreen
+
+
+@pytest.fixture
+def daemon(site):
+    """Something that answers a ping on the hook socket."""
+    path = site.config.paths.socket
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        path.chmod(0o660)
+        server.listen(1)
+
+        def answer():
+            client, _ = server.accept()
+            with client:
+                if client.recv(64) == PING:
+                    client.sendall(PONG)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield site
+        if thread.is_alive():
+            # The test did not ask: let the thread go.
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+                client.sendall(b"x")
+            thread.join(5)
+
+
+def _seen(site, status=None):
+    done = site("doctor", "--json")
+    found = json.loads(done.stdout)
+    if status is not None:
+        assert done.exit_code == status, found
+    return {one["name"]: one for one in found["checks"]}
+
+
+def test_a_good_host_has_no_failure(daemon):
+    """Status 0; lua-socket depends on this machine and is left out."""
+    found = _seen(daemon)
+
+    failed = [one for one in found.values() if one["status"] == "fail"]
+    assert [one for one in failed if one["name"] != "lua-socket"] == []
+    assert found["sgreend"]["seen"].startswith("answers in")
+    assert found["configuration"]["seen"].endswith("enforcing")
+
+
+def test_slurm_down_is_one_failure_and_no_traceback(site):
+    """The rest is still checked."""
+    site.slurm.broken = "slurmctld is down"
+
+    found = _seen(site, status=1)
+
+    assert found["slurm"]["status"] == "fail"
+    assert found["ledger"]["status"] == "ok"
+
+
+def _no_plugin(site):
+    site.slurm.cluster = replace(INFO, settings={"MinJobAge": "300"})
+
+
+def _short_memory(site):
+    site.slurm.cluster = replace(INFO, settings={**INFO.settings, "MinJobAge": "2 sec"})
+
+
+def _no_aging(site):
+    site.slurm.cluster = replace(
+        INFO, priority_type="priority/multifactor", priority_weight_age=1000
+    )
+    object.__setattr__(site.config, "priority", replace(site.config.priority, keep_place=False))
+
+
+def _no_script(site):
+    (site.config.source.parent / "job_submit.lua").unlink()
+
+
+def _foreign_script(site):
+    (site.config.source.parent / "job_submit.lua").write_text("return slurm.SUCCESS")
+
+
+def _no_module(site):
+    (site.config.source.parent / "slurm_green.lua").unlink()
+
+
+def _writable_config(site):
+    site.config.source.chmod(0o666)
+
+
+def _off(site):
+    site("off")
+
+
+def _no_signal(site):
+    site.config.paths.signal.unlink()
+
+
+def _short_signal(site):
+    site.signal(hours=12)
+
+
+def _bad_ledger(site):
+    site.config.paths.ledger.write_text("rubbish")
+
+
+def _old_status(site):
+    site.config.paths.status.write_text('{"at_utc": "2026-11-22T10:00:00Z"}')
+
+
+def _old_plan(site):
+    site.now = site.after(hours=1)
+
+
+def _fast_clock(site):
+    site.slurm.put(site.job(submit_utc=site.after(seconds=30)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "status"),
+    [
+        (_no_plugin, "submit plugin", "fail"),
+        (_short_memory, "MinJobAge", "warn"),
+        (_no_aging, "place in the queue", "warn"),
+        (_no_script, "job_submit.lua", "fail"),
+        (_foreign_script, "job_submit.lua", "fail"),
+        (_no_module, "module", "fail"),
+        (_writable_config, "configuration", "fail"),
+        (_off, "switch", "warn"),
+        (_no_signal, "signal", "fail"),
+        (_short_signal, "signal", "warn"),
+        (_bad_ledger, "ledger", "fail"),
+        (_old_status, "status file", "fail"),
+        (_old_plan, "published file", "warn"),
+        (_fast_clock, "clock", "fail"),
+    ],
+)
+def test_one_thing_wrong_is_found_and_comes_with_advice(site, spoil, name, status):
+    """Each check can fail, and says what to do."""
+    assert _seen(site)[name]["status"] == "ok"
+
+    spoil(site)
+
+    found = _seen(site)[name]
+    assert found["status"] == status, found
+    assert found["todo"]
+
+
+def test_a_missing_daemon_is_a_failure(site):
+    """No socket."""
+    found = _seen(site, status=1)
+
+    assert found["socket"]["status"] == "fail"
+    assert found["socket"]["todo"] == "start sgreend"
+
+
+def test_a_socket_that_nobody_answers_is_a_failure(site):
+    """A file left behind."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(site.config.paths.socket))
+
+    assert _seen(site, status=1)["sgreend"]["status"] == "fail"
+
+
+def test_a_socket_open_to_everybody_is_a_failure(daemon):
+    """Any user could ask in another's name."""
+    daemon.config.paths.socket.chmod(0o666)
+
+    assert _seen(daemon, status=1)["socket"]["status"] == "fail"
+
+
+def test_the_text_names_what_to_do(site):
+    """For people."""
+    words = site("doctor").output
+
+    assert "fail  socket:" in words
+    assert "-> start sgreend" in words

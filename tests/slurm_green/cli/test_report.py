@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgreen report`: from the ledger, or from Slurm for who may not read it."""
+
+import numpy as np
+import pytest
+
+from slurm_green.ledger.entries import Decision, facts_of
+from slurm_green.ledger.store import Store
+from slurm_green.signals.series import Series
+
+
+@pytest.fixture
+def ledger(sgreen):
+    """One deferred job that ended, one shadow decision, and the signal of the day."""
+    ended = sgreen.job(
+        submit_utc=sgreen.after(hours=-6),
+        start_utc=sgreen.after(hours=-2),
+        end_utc=sgreen.after(hours=-1),
+        state="COMPLETED",
+    )
+    facts = facts_of(ended, submit_utc=ended.submit_utc, mode="enforce", action="defer")
+    shadow = Decision(
+        cluster="fake",
+        job_id=77,
+        decided_utc=sgreen.after(hours=-3),
+        mode="shadow",
+        action="defer",
+        save_g=90.0,
+    )
+    series = Series(
+        start_utc=sgreen.after(hours=-12),
+        step_s=3600,
+        values=np.array([400.0] * 9 + [100.0] * 15),
+        issued_utc=sgreen.after(hours=-12),
+        provider="neso",
+    )
+    with Store(sgreen.config.paths.ledger) as store:
+        store.add([facts, shadow])
+        store.add_signal(series)
+    return sgreen
+
+
+def test_the_site_s_figure_stands_beside_the_receipts(ledger):
+    """Both labelled, neither added to the other."""
+    found = ledger.json("report", "-S", "now-1day")
+
+    assert found["source"] == "ledger"
+    assert found["jobs"] == 1
+    assert found["deferred"] == 1
+    assert found["energy_sources"] == {"modelled": 1}
+    assert found["receipts_saved_g"] > 0
+    assert found["site"]["saved_g"] is not None
+    assert found["shadow"] == {
+        "decided": 1, "would_defer": 1, "expected_save_g": 90.0, "unknown": 0,
+    }  # fmt: skip
+    words = ledger("report", "-S", "now-1day").stdout
+    assert "Site: " in words
+    assert "Receipts: " in words
+    assert "1 modelled" in words
+
+
+def test_part_of_a_site_has_no_site_figure(ledger):
+    """A user's jobs alone cannot be replayed."""
+    found = ledger.json("report", "-S", "now-1day", "-u", "ada")
+
+    assert found["jobs"] == 1
+    assert found["site"]["saved_g"] is None
+    assert found["site"]["reason"]
+    assert ledger.json("report", "-S", "now-1day", "-u", "bob")["jobs"] == 0
+
+
+def test_shadow_says_what_would_have_been(ledger):
+    """An estimate, called one."""
+    words = ledger("report", "--shadow").stdout
+
+    assert "1 jobs looked at, 1 would have waited" in words
+    assert "had it been enforced: 90 g" in words
+
+
+def test_one_csv_line_per_job(ledger):
+    """With a header."""
+    lines = ledger("report", "--csv").stdout.splitlines()
+
+    assert len(lines) == 2
+    assert lines[0].startswith("cluster,job_id,")
+
+
+def test_without_the_ledger_slurm_s_records_are_counted(sgreen):
+    """Expected savings from AdminComment; unknown carbon stays unknown."""
+    sgreen.slurm.accounting = [
+        sgreen.job(
+            state="COMPLETED",
+            submit_utc=sgreen.after(hours=-6),
+            start_utc=sgreen.after(hours=-2),
+            end_utc=sgreen.after(hours=-1),
+        )
+    ]
+
+    found = sgreen.json("report")
+
+    assert found["source"] == "slurm"
+    assert found["deferred"] == 1
+    assert found["expected_save_g"] == 420
+    assert found["unknown"] == 1
+    assert "the ledger is not yours to read" in sgreen("report").stdout
+
+
+def test_neither_ledger_nor_accounting_is_status_1(sgreen):
+    """Said in one line."""
+    sgreen.slurm.accounting = None
+
+    done = sgreen("report")
+
+    assert done.exit_code == 1
+    assert "keeps no accounting" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["-S", "now", "-E", "now-1day"], ["-S", "tomorrow-ish"], ["--csv", "--json"], ["--by", "x"]],
+)
+def test_bad_input_is_status_2(sgreen, words):
+    """Before anything is asked of Slurm."""
+    done = sgreen("report", *words)
+
+    assert done.exit_code == 2
+    assert sgreen.slurm.calls == []
+
+
+def test_sacct_like_separators(ledger):
+    """-P -n is for scripts."""
+    lines = ledger("report", "-P", "-n", "--by", "user").stdout.splitlines()
+
+    assert len(lines) == 1
+    assert lines[0].startswith("ada|1|1|")

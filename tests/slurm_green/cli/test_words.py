@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times, lengths and amounts as people write and read them."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from slurm_green.cli.output import clean, grams, length
+from slurm_green.cli.params import past_time
+from slurm_green.errors import BadInputError
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+PARIS = ZoneInfo("Europe/Paris")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("now", "2026-11-22T12:00:00+00:00"),
+        ("now-7days", "2026-11-15T12:00:00+00:00"),
+        ("now-1hour", "2026-11-22T11:00:00+00:00"),
+        ("today", "2026-11-21T23:00:00+00:00"),
+        ("yesterday", "2026-11-20T23:00:00+00:00"),
+        ("2026-07-01", "2026-06-30T22:00:00+00:00"),
+        ("2026-07-01T08:00", "2026-07-01T06:00:00+00:00"),
+        ("2026-07-01T08:00Z", "2026-07-01T08:00:00+00:00"),
+    ],
+)
+def test_times_are_read_as_sacct_reads_them(text, expected):
+    """Without an offset they are the site's."""
+    assert past_time(text, now_utc=NOW, zone=PARIS).isoformat() == expected
+
+
+@pytest.mark.parametrize("bad", ["", "now-", "now+1day", "last week", "2026-13-01"])
+def test_other_times_are_refused_with_examples(bad):
+    """No guess."""
+    with pytest.raises(BadInputError, match="write 2026-01-31"):
+        past_time(bad, now_utc=NOW, zone=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, "-"), (0, "0 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (7500, "2 h 05 min"),
+     (90_000, "25 h 00 min"), (262_800, "3 d 1 h")],
+)  # fmt: skip
+def test_lengths_have_two_units_at_most(seconds, words):
+    """Unknown is not zero."""
+    assert length(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [(None, "-"), (0, "0 g"), (-3, "-3 g"), (9_999, "9999 g"), (12_345, "12.3 kg"),
+     (2_500_000, "2.50 t")],
+)  # fmt: skip
+def test_grams_change_their_unit(amount, words):
+    """Unknown is not zero."""
+    assert grams(amount) == words
+
+
+def test_text_of_users_is_made_harmless():
+    """Control and bidirectional characters do not reach a terminal."""
+    assert clean("a\x1b[31m\n\u202eb\u00e9") == "a?[31m??b\u00e9"
