@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["locked"]
+__all__ = ["locked", "locked_directory"]
 
 
 @contextmanager
@@ -22,6 +22,17 @@ def locked(base: Path, name: str) -> Iterator[None]:
         os.close(descriptor)
         with suppress(OSError):
             base.rmdir()
+
+
+@contextmanager
+def locked_directory(directory: Path) -> Iterator[None]:
+    """Hold the lock of a directory that is there and stays; leaves nothing in it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _take(path: Path) -> int:

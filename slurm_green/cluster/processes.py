@@ -112,7 +112,7 @@ def send(processes: Iterable[Process], number: signal.Signals) -> None:
 
 
 def _pids() -> list[int]:
-    return [int(name) for name in os.listdir(_PROC) if name.isdigit()]
+    return [int(entry.name) for entry in os.scandir(_PROC) if entry.name.isdigit()]
 
 
 def _open(processes: Iterable[Process]) -> dict[int, Process]:

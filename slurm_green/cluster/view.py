@@ -13,6 +13,7 @@ from pathlib import Path
 
 from slurm_green.cluster.hook import shim_path
 from slurm_green.cluster.layout import Layout
+from slurm_green.cluster.lock import locked_directory
 from slurm_green.errors import BadInputError, ClusterError
 
 __all__ = ["make_view", "mounts_below", "remove_view"]
@@ -33,6 +34,18 @@ def make_view(layout: Layout, slurm_root: Path) -> None:
     if os.geteuid() != 0:
         raise BadInputError("--slurm-root: only root may mount and enter a chroot")
     remove_view(layout, slurm_root)
+    # One at a time: another cluster's removal must not take our mount points before we use them.
+    with locked_directory(slurm_root):
+        _mount_all(layout, slurm_root)
+    layout.commands.mkdir(exist_ok=True)
+    for name in _COMMANDS:
+        if (slurm_root / "usr/bin" / name).exists():
+            wrapper = layout.commands / name
+            wrapper.write_text(_wrapper(layout, name), encoding="utf-8")
+            wrapper.chmod(0o755)
+
+
+def _mount_all(layout: Layout, slurm_root: Path) -> None:
     root = layout.root
     root.mkdir(exist_ok=True)
     _mount("--bind", str(slurm_root), str(root))
@@ -46,12 +59,6 @@ def make_view(layout: Layout, slurm_root: Path) -> None:
         else:
             target.touch()
         _mount("--bind", str(source), str(target))
-    layout.commands.mkdir(exist_ok=True)
-    for name in _COMMANDS:
-        if (slurm_root / "usr/bin" / name).exists():
-            wrapper = layout.commands / name
-            wrapper.write_text(_wrapper(layout, name), encoding="utf-8")
-            wrapper.chmod(0o755)
 
 
 def remove_view(layout: Layout, slurm_root: Path | None) -> None:
@@ -64,15 +71,20 @@ def remove_view(layout: Layout, slurm_root: Path | None) -> None:
     if left := mounts_below(layout.root):
         raise ClusterError(f"still mounted: {', '.join(left)}; unmount them and try again")
     if slurm_root is not None and slurm_root.is_dir():
-        for source in _shared(layout):
-            made = slurm_root / source.relative_to("/")
-            # Upwards only while empty; another cluster's mount point is busy and stays.
-            while made != slurm_root and made.is_dir():
-                with suppress(OSError):
-                    made.rmdir()
-                if made.exists():
-                    break
-                made = made.parent
+        with locked_directory(slurm_root):
+            _remove_mount_points(layout, slurm_root)
+
+
+def _remove_mount_points(layout: Layout, slurm_root: Path) -> None:
+    for source in _shared(layout):
+        made = slurm_root / source.relative_to("/")
+        # Upwards only while empty; another cluster's mount point is busy and stays.
+        while made != slurm_root and made.is_dir():
+            with suppress(OSError):
+                made.rmdir()
+            if made.exists():
+                break
+            made = made.parent
 
 
 def mounts_below(directory: Path) -> list[str]:
