@@ -8,7 +8,7 @@ are numbers: no job name, whatever it holds, can shift a field or add a record.
 
 import logging
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from slurm_green.errors import BadInputError
 from slurm_green.slurm.gres import gpu_count
@@ -36,10 +36,12 @@ def draw_delimiter() -> str:
 
 def sacct_arguments(*, since_utc: datetime, delimiter: str) -> list[str]:
     """All users' jobs that ended since then; of a requeued job the last run only."""
-    since = since_utc.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    since = since_utc.astimezone(UTC)
+    # Far ahead: with "now" sacct fails where our clock is a second before the database's.
+    until = since + timedelta(days=3650)
     return [
         "sacct", "--allusers", "--allocations", "--noheader", "--parsable2",
-        f"--delimiter={delimiter}", f"--starttime={since}", "--endtime=now",
+        f"--delimiter={delimiter}", f"--starttime={since:%Y-%m-%dT%H:%M:%S}", f"--endtime={until:%Y-%m-%dT%H:%M:%S}",
         f"--state={_ENDED}", f"--format={','.join(_FIELDS)}",
     ]  # fmt: skip
 

@@ -21,7 +21,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9,.:;=@_/+%()-]+")
 _ECHO = re.compile(r"^(?:scontrol: )?update JobId=(\d+)\b")
 _PROMPT = re.compile(r"^scontrol: *(?:quit)?$")
 # A running part of an array cannot be delayed; its waiting part was.
-_ARRAY_PART = re.compile(r"^\d+_\S+: Job is no longer pending execution$")
+_ARRAY_PART = re.compile(r"^\d+_\S+: (?:Job is no longer pending execution|No error)$")
 
 
 def change_arguments(job_id: int, change: JobChange) -> list[str]:
