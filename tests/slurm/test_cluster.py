@@ -131,7 +131,8 @@ def test_down_ends_jobs_that_do_not_want_to(make_cluster: MakeCluster, wait_for:
 
     assert nothing_left(cluster.layout)
     assert (
-        "4321" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+        "sleep 4321"
+        not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     )
 
 
