@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from slurm_green.cli.app import App
-from slurm_green.cli.jobs import of_ours
+from slurm_green.cli.jobs import expected_g, of_ours
 from slurm_green.cli.source import read_signal
 from slurm_green.config.settings import Config
 from slurm_green.errors import LedgerError, SignalError, SlurmError, SlurmGreenError
@@ -93,8 +93,10 @@ def _from_slurm(app: App, query: Query) -> Account:
         power=config.receipt_power(),
         capacity=None,
     )
-    records = [one.record for job in wanted if (one := of_ours(job, config)) is not None]
-    expected = [record.save_g for record in records if record.save_g is not None]
+    # By token: all tasks of an array carry one decision, whose figure is for all of them.
+    # By token: all tasks of an array carry one decision, whose figure is for all of them.
+    by_token = {one.record.token: one for job in wanted if (one := of_ours(job, config))}
+    expected = [save_g for one in by_token.values() if (save_g := expected_g(one)) is not None]
     return Account(
         source="slurm",
         report=report,

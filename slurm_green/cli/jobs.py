@@ -11,10 +11,12 @@ from slurm_green.hook.record import parse
 from slurm_green.slurm.client import SlurmClient
 from slurm_green.slurm.records import Job
 
-__all__ = ["LOOK_BACK", "deferred", "field_of", "find", "of_ours"]
+__all__ = ["LOOK_BACK", "deferred", "expected_g", "field_of", "find", "of_ours"]
 
 # Asked one after the other: accounting of a month is dear, and most questions are about today.
 LOOK_BACK = (timedelta(days=1), timedelta(days=7), timedelta(days=60))
+# A start this much before the planned one was not the planned one.
+_PROMPT = timedelta(minutes=1)
 
 
 def field_of(job: Job, config: Config) -> str:
@@ -40,6 +42,15 @@ def deferred(one: Tracked, now_utc: datetime) -> bool:
     begin = one.job.eligible_utc
     ours = one.stage in {Stage.HOLDING, Stage.CONFIRMED}
     return one.job.pending and ours and begin is not None and begin > now_utc
+
+
+def expected_g(one: Tracked) -> int | None:
+    """The saving expected when it was decided; None once it is known not to have come about."""
+    job, record = one.job, one.record
+    cut_short = (
+        not job.pending and job.start_utc is not None and job.start_utc < record.start_utc - _PROMPT
+    )
+    return None if cut_short else record.save_g
 
 
 def find(slurm: SlurmClient, wanted: JobRef, now_utc: datetime) -> Job | None:

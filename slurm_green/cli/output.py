@@ -73,7 +73,7 @@ def grams(amount: float | None) -> str:
         return f"{amount / 1e6:.2f} t"
     if abs(amount) >= 1e4:
         return f"{amount / 1e3:.1f} kg"
-    return f"{amount:.0f} g"
+    return f"{amount:.0f} g" if abs(amount) >= 10 or amount == 0 else f"{amount:.2g} g"
 
 
 def _plain(value: object) -> object:

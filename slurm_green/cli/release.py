@@ -56,8 +56,8 @@ def changes_for(
     if deferred(one, now_utc):
         record = one.record
         latest = max(now_utc, record.latest_utc)
-        own = replace(record, start_utc=now_utc, latest_utc=latest)
-        # The record then says "released", so that the daemon does not take the job up again.
+        own = replace(record, start_utc=now_utc, latest_utc=latest, save_g=None)
+        # It then says "released": the daemon does not take the job up again, nothing is claimed.
         field = field_of(one.job, config)
         text = getattr(one.job, field)
         text = remove(text) if record.policy == LOOK else replace_record(text, own)

@@ -114,7 +114,7 @@ def command(
 
 _SOURCES = {
     "ledger": "the ledger",
-    "slurm": "Slurm's accounting (the ledger is not yours to read)",
+    "slurm": "Slurm's accounting (no ledger that you may read)",
 }
 
 
@@ -160,7 +160,7 @@ def _summary(found: "Account") -> list[str]:
 def _shadow(found: "Account") -> list[str]:
     shadow = found.shadow
     if found.source != "ledger":
-        return ["Shadow decisions are in the ledger only, which is not yours to read."]
+        return ["Shadow decisions are in the ledger only, and there is none that you may read."]
     return [
         f"Shadow mode: {shadow.decided} jobs looked at, {shadow.would_defer} would have waited.",
         f"Expected saving, had it been enforced: {grams(shadow.expected_save_g)} "

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any
 
+from slurm_green.cli.jobs import expected_g
 from slurm_green.cli.output import clean, grams, length, when
 from slurm_green.controller.state import Stage, Tracked
 from slurm_green.hook.record import LOOK
@@ -74,8 +75,10 @@ def _started(one: Tracked, name: str, zone: tzinfo, numbers: dict[str, Any]) -> 
         )
     delay_s = numbers["delay_s"]
     words += f"; it started {length(delay_s)} after it was decided on" if delay_s else ""
-    if record.save_g is not None:
+    if numbers["save_g"] is not None:
         words += f", which was expected to save {grams(record.save_g)} of CO2e"
+    elif record.save_g is not None:
+        words += f", before its planned start at {when(record.start_utc, zone)}: nothing is claimed"
     return Story(state=state, sentence=f"Job {name} {words}.", numbers=numbers)
 
 
@@ -87,6 +90,7 @@ def _numbers(one: Tracked, now_utc: datetime) -> dict[str, Any]:
     if started is not None:
         delay_s = max(0.0, (started - record.decided_utc).total_seconds())
     look = record.policy == LOOK
+    save_g = expected_g(one)
     return {
         "slurm_state": job.state,
         "submit_utc": job.submit_utc,
@@ -97,8 +101,8 @@ def _numbers(one: Tracked, now_utc: datetime) -> dict[str, Any]:
         "start_utc": started,
         "end_utc": None if job.pending or job.active else job.end_utc,
         "delay_s": delay_s,
-        "save_g": record.save_g,
-        "save_source": None if record.save_g is None else "modelled, expected when decided",
+        "save_g": save_g,
+        "save_source": None if save_g is None else "modelled, expected when decided",
         "policy": record.policy,
         "signal": record.signal,
         "signal_age_s": record.signal_age_s,

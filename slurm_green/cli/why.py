@@ -71,8 +71,9 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
     if signal is not None:
         click.echo(f"The signal is now {length(signal['age_s'])} old ({signal['provider']}).")
     if receipt is not None:
-        click.echo(
-            f"Receipt: {receipt['energy_kwh']:.3f} kWh, {grams(receipt['carbon_g'])}; started at "
-            f"once {grams(receipt['carbon_now_g'])}: saved {grams(receipt['saved_g'])} "
-            f"({receipt['source']})."
-        )
+        words = f"Receipt ({receipt['source']}): {receipt['energy_kwh']:.3g} kWh"
+        words += f", {grams(receipt['carbon_g'])} of CO2e"
+        if receipt["saved_g"] is not None:
+            at_once, saved = grams(receipt["carbon_now_g"]), grams(receipt["saved_g"])
+            words += f"; started at once it had been {at_once}: saved {saved}"
+        click.echo(f"{words}.")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from slurm_green.config.policy import Overrides, PolicySection
-from slurm_green.config.settings import Config, SignalSection
+from slurm_green.config.settings import Config
+from slurm_green.config.signal import SignalSection
 from slurm_green.config.tree import NAMED, SECTIONS, Section
 from slurm_green.errors import ConfigError
 

@@ -8,15 +8,13 @@ from slurm_green.config.setting import Setting, settings_of
 from slurm_green.config.settings import (
     Budget,
     Controller,
-    CsvSignal,
     General,
     Hook,
-    NesoSignal,
     Paths,
     Power,
     Priority,
-    SignalSection,
 )
+from slurm_green.config.signal import CsvSignal, NesoSignal, SignalSection
 
 __all__ = ["NAMED", "SECTIONS", "Section"]
 

@@ -87,22 +87,28 @@ def test_one_csv_line_per_job(ledger):
 
 def test_without_the_ledger_slurm_s_records_are_counted(sgreen):
     """Expected savings from AdminComment; unknown carbon stays unknown."""
+    sgreen.slurm.jobs_by_id.clear()
     sgreen.slurm.accounting = [
         sgreen.job(
+            job_id,
+            array_job_id=42,
+            array_task=str(job_id),
             state="COMPLETED",
             submit_utc=sgreen.after(hours=-6),
             start_utc=sgreen.after(hours=-2),
             end_utc=sgreen.after(hours=-1),
+            admin_comment=str(sgreen.record(start_utc=sgreen.after(hours=-2))),
         )
+        for job_id in (42, 43)
     ]
 
     found = sgreen.json("report")
 
     assert found["source"] == "slurm"
-    assert found["deferred"] == 1
-    assert found["expected_save_g"] == 420
-    assert found["unknown"] == 1
-    assert "the ledger is not yours to read" in sgreen("report").stdout
+    assert found["deferred"] == 2
+    assert found["expected_save_g"] == 420, "one decision for the whole array"
+    assert found["unknown"] == 2
+    assert "no ledger that you may read" in sgreen("report").stdout
 
 
 def test_neither_ledger_nor_accounting_is_status_1(sgreen):

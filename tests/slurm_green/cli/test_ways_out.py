@@ -43,7 +43,9 @@ def test_release_all_makes_ours_eligible_now_and_leaves_others(sgreen):
     assert jobs[43].admin_comment == "note"
     assert jobs[42].admin_comment.startswith("kept by others green:v1 id=abc123")
     assert jobs[44].eligible_utc == sgreen.after(hours=3)
-    assert of_ours(jobs[42], sgreen.config).stage is Stage.RELEASED
+    released = of_ours(jobs[42], sgreen.config)
+    assert released.stage is Stage.RELEASED
+    assert released.record.save_g is None
 
 
 def test_release_all_twice_changes_nothing_more(sgreen):

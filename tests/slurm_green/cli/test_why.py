@@ -44,10 +44,15 @@ def test_times_are_shown_in_the_site_s_zone(sgreen):
         ({"eligible_utc": "by hand"}, "changed", "its begin time was changed by hand"),
         ({"state": "RUNNING", "start_utc": "past"}, "running", "runs since 2026-11-22 11:30"),
         (
+            {"state": "COMPLETED", "start_utc": "planned", "end_utc": "now"},
+            "finished",
+            "completed at 2026-11-22 12:00:00 UTC; it started 3 h 00 min after it was decided "
+            "on, which was expected to save 420 g",
+        ),
+        (
             {"state": "COMPLETED", "start_utc": "past", "end_utc": "now"},
             "finished",
-            "completed at 2026-11-22 12:00:00 UTC; it started 30 min after it was decided on, "
-            "which was expected to save 420 g",
+            "before its planned start at 2026-11-22 14:00:00 UTC: nothing is claimed",
         ),
     ],
 )
@@ -58,6 +63,7 @@ def test_every_stage_of_a_deferral_has_its_sentence(sgreen, fields, state, words
         "past": sgreen.after(minutes=-30),
         "by hand": sgreen.after(hours=3),
         "now": sgreen.after(),
+        "planned": sgreen.after(hours=2),
     }
     fields = {key: times.get(value, value) for key, value in fields.items()}
     text = str(sgreen.record())
@@ -174,7 +180,9 @@ def test_the_receipt_is_shown_where_the_ledger_may_be_read(sgreen):
         store.add([facts])
 
     assert sgreen.json("why", 42)["receipt"]["saved_g"] == 50
-    words = "Receipt: 1.000 kWh, 100 g; started at once 150 g: saved 50 g (modelled)."
+    words = (
+        "Receipt (modelled): 1 kWh, 100 g of CO2e; started at once it had been 150 g: saved 50 g."
+    )
     assert words in sgreen("why", 42).stdout
 
 

@@ -51,7 +51,8 @@ def test_lengths_have_two_units_at_most(seconds, words):
 
 @pytest.mark.parametrize(
     ("amount", "words"),
-    [(None, "-"), (0, "0 g"), (-3, "-3 g"), (9_999, "9999 g"), (12_345, "12.3 kg"),
+    [(None, "-"), (0, "0 g"), (-3, "-3 g"), (0.314, "0.31 g"), (9_999, "9999 g"),
+     (12_345, "12.3 kg"),
      (2_500_000, "2.50 t")],
 )  # fmt: skip
 def test_grams_change_their_unit(amount, words):
