@@ -19,6 +19,7 @@ from slurm_green.slurm.records import ClusterInfo, Job, Node, Partition
 # A dirty hour of the example day: the clean ones come at noon.
 NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
 NOW_S = NOW.timestamp()
+MIDNIGHT = NOW.replace(hour=0)
 HOUR = 3600.0
 DAY = 86400.0
 
@@ -39,7 +40,7 @@ def series(values: Sequence[float], *, start: datetime = NOW, step_s: float = HO
     )
 
 
-def days(count: int = 4, *, start: datetime = NOW.replace(hour=0)) -> Series:
+def days(count: int = 4, *, start: datetime = MIDNIGHT) -> Series:
     """Half-hourly days shaped like a sunny grid's: about 450 g at night, 100 g at noon."""
     hours = np.arange(count * 48) / 2 + 0.25
     values = 450 - 350 * np.exp(-(((hours % 24) - 12) ** 2) / 8) + hours % 24
