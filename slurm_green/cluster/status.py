@@ -10,6 +10,7 @@ from slurm_green.cluster import processes
 from slurm_green.cluster.layout import Layout
 from slurm_green.cluster.machine import Machine
 from slurm_green.cluster.record import all_records, load
+from slurm_green.errors import ClusterError
 
 __all__ = ["ClusterStatus", "is_up", "status", "status_of_all"]
 
@@ -102,8 +103,11 @@ def _state(machine: Machine, found: list[processes.Process]) -> str:
 
 
 def _ask_slurm(machine: Machine) -> tuple[dict[str, str] | None, int | None]:
-    nodes = machine.client("sinfo", "-h", "-N", "-o", "%N %T")
-    jobs = machine.client("squeue", "-h", "-r", "-o", "%i")
+    try:
+        nodes = machine.client("sinfo", "-h", "-N", "-o", "%N %T", timeout_s=10)
+        jobs = machine.client("squeue", "-h", "-r", "-o", "%i", timeout_s=10)
+    except ClusterError:
+        return None, None  # it hangs, or goes down while we ask: one cluster must not hide others
     if nodes.returncode != 0 or jobs.returncode != 0:
         return None, None
     pairs = (line.split(maxsplit=1) for line in nodes.stdout.splitlines())

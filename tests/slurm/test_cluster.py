@@ -276,6 +276,15 @@ def test_clusters_of_a_dead_session_are_reaped_and_others_are_not(
     assert living.status().state == "up"
 
 
+def test_status_of_a_hanging_controller_says_unknown(make_cluster: MakeCluster) -> None:
+    """And does not hang or fail with it."""
+    cluster = make_cluster(nodes=1)
+    cluster.hang_slurmctld()
+    now = cluster.status()
+
+    assert (now.state, now.nodes, now.jobs) == ("up", None, None)
+
+
 def test_the_controller_restarts_with_its_jobs(make_cluster: MakeCluster) -> None:
     """Politely and not."""
     cluster = make_cluster(nodes=1)
