@@ -6,6 +6,7 @@ The simulator, shadow mode and the live daemon run this same function.
 
 from dataclasses import replace
 
+from slurm_green.controller.arrivals import offered_load
 from slurm_green.controller.chains import latest_by_dependents
 from slurm_green.controller.credit import credit_for, shape_of
 from slurm_green.controller.deferrals import Deferrals
@@ -16,9 +17,8 @@ from slurm_green.controller.outcome import Event, Outcome
 from slurm_green.controller.rules import Rules
 from slurm_green.controller.shadow import judge_new_jobs
 from slurm_green.controller.state import Stage, Tracked, tracked
-from slurm_green.controller.views import usual_demand, view_of
+from slurm_green.controller.views import keep_free, view_of
 from slurm_green.hook.options import Options
-from slurm_green.hook.record import LOOK, parse
 from slurm_green.hook.request import request_of
 from slurm_green.hook.view import View
 from slurm_green.slurm.records import Job, JobChange
@@ -30,15 +30,21 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
     """Everything to do now. Running it twice on the same input gives the same outcome."""
     now = observed.now_utc
     recorded = [one for job in observed.jobs if (one := _track(job, rules)) is not None]
-    ours = frozenset(
-        job.job_id for job in observed.jobs if (r := parse(_text(job, rules))) and r.policy != LOOK
-    )
-    occupied = occupancy(observed, horizon_s=rules.horizon_s, ours=ours)
-    usual = usual_demand(memory, occupied, now, rules.usual_over_s)
+    occupied = occupancy(observed, horizon_s=rules.horizon_s)
     history, started, ended = learn(
         memory.history, observed.jobs, started=memory.started, ended=memory.ended
     )
-    view = view_of(observed, occupied, usual, history, rules)
+    view = view_of(observed, occupied, history, rules)
+    loads = offered_load(
+        memory.loads,
+        {job.job_id: job for job in (*observed.past, *observed.jobs)}.values(),
+        view.partitions,
+        seen=memory.seen,
+        last_utc=memory.last_utc,
+        now_utc=now,
+        over_s=rules.usual_over_s,
+    )
+    keep_free(view, occupied, loads, rules.reserve_deviations)
     work = Deferrals(
         observed=observed,
         rules=rules,
@@ -64,7 +70,7 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
         memory=replace(
             memory,
             last_utc=now,
-            usual=usual,
+            loads=loads,
             history=history,
             credits=credits,
             seen=frozenset(job.job_id for job in observed.jobs),

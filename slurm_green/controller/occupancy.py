@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rooms of every partition from what runs, queues, is reserved and usually comes. Pure."""
+"""Rooms of every partition from what runs, queues and is reserved. Pure."""
 
 from dataclasses import dataclass, field
 
@@ -27,7 +27,7 @@ class Placement:
 
 @dataclass(kw_only=True)
 class Occupancy:
-    """One partition's capacity, its queue's room, and the demand of everybody else right now."""
+    """One partition's capacity and its queue's room."""
 
     name: str
     gpus: int
@@ -35,16 +35,13 @@ class Occupancy:
     node_names: frozenset[str]
     capacity: Room
     queue: Room
-    demand: tuple[float, float] = (0.0, 0.0)
     any_powered_down: bool = False
     shares_with: frozenset[str] = frozenset()
     placed: dict[int, Placement] = field(default_factory=dict)
 
 
-def occupancy(
-    observed: Observed, *, horizon_s: float, ours: frozenset[int]
-) -> dict[str, Occupancy]:
-    """Pack what runs and queues into each partition; `ours` do not count as others' demand."""
+def occupancy(observed: Observed, *, horizon_s: float) -> dict[str, Occupancy]:
+    """Pack what runs and queues into each partition, jobs that wait for a begin time left out."""
     nodes = {node.name: node for node in observed.nodes if node.available}
     now_s = observed.now_utc.timestamp()
     result: dict[str, Occupancy] = {}
@@ -64,8 +61,8 @@ def occupancy(
     )
     limits = {p.name: p.default_time_s or p.max_time_s for p in observed.partitions}
     for one in result.values():
-        _pack_running(one, running, ours, now_s, horizon_s)
-        _pack_waiting(one, waiting[:_PACKED_JOBS], ours, limits, now_s, horizon_s)
+        _pack_running(one, running, now_s, horizon_s)
+        _pack_waiting(one, waiting[:_PACKED_JOBS], limits, now_s, horizon_s)
     return result
 
 
@@ -111,9 +108,7 @@ def _queues(job: Job, now_s: float) -> bool:
     )
 
 
-def _pack_running(
-    one: Occupancy, running: list[Job], ours: frozenset[int], now_s: float, horizon_s: float
-) -> None:
+def _pack_running(one: Occupancy, running: list[Job], now_s: float, horizon_s: float) -> None:
     for job in running:
         share = 1.0
         if job.node_names:
@@ -129,14 +124,11 @@ def _pack_running(
             end_s = max(job.end_utc.timestamp(), now_s + one.queue.step_s)
         one.queue.take(need, now_s, end_s)
         one.placed[job.job_id] = Placement(begin_s=now_s, end_s=end_s, need=need)
-        if job.job_id not in ours:
-            one.demand = (one.demand[0] + need[0], one.demand[1] + need[1])
 
 
 def _pack_waiting(
     one: Occupancy,
     waiting: list[Job],
-    ours: frozenset[int],
     limits: dict[str, int | None],
     now_s: float,
     horizon_s: float,
@@ -155,8 +147,6 @@ def _pack_waiting(
         )
         width = -(-job.tasks // rounds)
         need = (float(job.gpus * width), float(job.cpus * width))
-        if job.job_id not in ours:
-            one.demand = (one.demand[0] + need[0], one.demand[1] + need[1])
         begin_s = one.queue.earliest_fit(need, now_s, rounds * limit_s)
         if begin_s is not None:
             one.queue.take(need, begin_s, begin_s + rounds * limit_s)

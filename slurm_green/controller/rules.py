@@ -33,5 +33,7 @@ class Rules:
     keep_place: bool = True
     max_credit_s: float = 7 * 86400.0
     stale_signal_s: float = 6 * 3600.0
-    # Other jobs' usual load is averaged over this time.
+    # The load that usually arrives is averaged over this time, and so many standard deviations
+    # above its mean are kept free for it.
     usual_over_s: float = 6 * 3600.0
+    reserve_deviations: float = 1.0

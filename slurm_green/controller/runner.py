@@ -4,7 +4,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from slurm_green.controller.books import Books
 from slurm_green.controller.cycle import cycle
@@ -16,6 +16,7 @@ from slurm_green.controller.source import Source
 from slurm_green.controller.status import Counters, Status, status_of
 from slurm_green.errors import SlurmError
 from slurm_green.hook.view import View
+from slurm_green.slurm.records import Job
 
 __all__ = ["Report", "Runner"]
 
@@ -42,6 +43,8 @@ class Runner:
     counters: Counters = field(default_factory=Counters)
     cpu_s: Callable[[], float] = time.process_time
     _signal_problem: str = ""
+    # Only the first cycle needs it; kept no longer, it can be large.
+    _past: tuple[Job, ...] = ()
 
     def remember(self) -> None:
         """Learn from accounting what happened while we were away; nothing is lost without it."""
@@ -53,13 +56,14 @@ class Runner:
         if past:
             history, _, _ = learn(self.memory.history, past, started=frozenset(), ended=frozenset())
             self.memory = Memory(history=history)
+            self._past = tuple(past)
             self.books.observe(past)
 
     def step(self) -> Report | None:
         """One whole cycle; None when Slurm did not answer (logged, and tried again next time)."""
         began_s = self.cpu_s()
         try:
-            observed = self.source.observe()
+            observed = replace(self.source.observe(), past=self._past)
         except SlurmError as error:
             self.counters.slurm_failures += 1
             _LOG.error("cycle skipped, Slurm did not answer: %s", error)
@@ -72,7 +76,7 @@ class Runner:
                 _LOG.info("the signal is back")
         outcome = cycle(observed, self.memory, self.rules)
         refused = self._apply(outcome)
-        self.memory = outcome.memory
+        self.memory, self._past = outcome.memory, ()
         self._book(observed, outcome, refused)
         self.counters.count(outcome, refused, cpu_s=self.cpu_s() - began_s)
         return Report(

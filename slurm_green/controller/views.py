@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what was observed to the view decisions are made by. Pure."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 
 import numpy as np
 
-from slurm_green.controller.observed import Memory, Observed
+from slurm_green.controller.arrivals import Load
+from slurm_green.controller.observed import Observed
 from slurm_green.controller.occupancy import Occupancy
 from slurm_green.controller.rules import Rules
 from slurm_green.hook.view import PartitionView, View
@@ -16,32 +15,12 @@ from slurm_green.plan.history import History
 from slurm_green.plan.room import Room
 from slurm_green.slurm.records import Partition
 
-__all__ = ["copy_view", "usual_demand", "view_of"]
-
-
-def usual_demand(
-    memory: Memory, occupied: Mapping[str, Occupancy], now_utc: datetime, over_s: float
-) -> dict[str, tuple[float, float]]:
-    """(GPUs, CPUs) others use or want, averaged exponentially over `over_s` seconds."""
-    passed_s = 0.0 if memory.last_utc is None else (now_utc - memory.last_utc).total_seconds()
-    weight = 1.0 - math.exp(-max(passed_s, 0.0) / over_s)
-    usual: dict[str, tuple[float, float]] = {}
-    for name, one in occupied.items():
-        # A backlog is in the queue's own packing; as usual load it counts up to all there is, else
-        # one burst of jobs would fill the room for a day.
-        demand = (min(one.demand[0], one.gpus), min(one.demand[1], one.cpus))
-        old = memory.usual.get(name, demand)
-        usual[name] = (
-            old[0] + weight * (demand[0] - old[0]),
-            old[1] + weight * (demand[1] - old[1]),
-        )
-    return usual
+__all__ = ["copy_view", "keep_free", "view_of"]
 
 
 def view_of(
     observed: Observed,
     occupied: Mapping[str, Occupancy],
-    usual: Mapping[str, tuple[float, float]],
     history: History,
     rules: Rules,
 ) -> View:
@@ -52,7 +31,7 @@ def view_of(
         signal = None
     partitions = {
         partition.name: _partition_view(
-            partition, occupied[partition.name], usual[partition.name], history, observed, rules
+            partition, occupied[partition.name], history, observed, rules
         )
         for partition in observed.partitions
         if partition.name in occupied
@@ -79,6 +58,18 @@ def view_of(
     )
 
 
+def keep_free(
+    view: View, occupied: Mapping[str, Occupancy], loads: Mapping[str, Load], deviations: float
+) -> None:
+    """Take out of the rooms, in place, what usually arrives: whatever ends, it takes its place."""
+    for name, partition in view.partitions.items():
+        reserve = np.asarray(loads[name].reserve(deviations))[:, None]
+        left = occupied[name].capacity.free - reserve
+        np.minimum(partition.room.free, left, out=partition.room.free)
+        cut = partition.queue.free - partition.planned.free
+        np.minimum(partition.planned.free, left - cut, out=partition.planned.free)
+
+
 def copy_view(view: View) -> View:
     """A view whose rooms can be booked without touching the original's."""
     partitions = {
@@ -92,15 +83,11 @@ def copy_view(view: View) -> View:
 def _partition_view(
     partition: Partition,
     one: Occupancy,
-    usual: tuple[float, float],
     history: History,
     observed: Observed,
     rules: Rules,
 ) -> PartitionView:
-    used = one.capacity.free - one.queue.free
-    # Whatever ends, as much of the usual load as before will have taken its place.
-    busy = np.maximum(used, np.asarray(usual)[:, None])
-    room = replace(one.capacity, free=one.capacity.free - busy)
+    room = one.queue.copy()
     planned = room.copy()
     planned.free[0] -= (1.0 - rules.budget_gpus_percent / 100.0) * one.gpus
     return PartitionView(
