@@ -1,0 +1,440 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real cluster with a real sgreend beside it, for tests that ask what Slurm did in the end.
+
+Everything is short: jobs take a moment, may wait seconds, and carbon falls within minutes.
+"""
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from slurm_green.cluster.cluster import Cluster
+from slurm_green.cluster.daemons import log_tail, wait_until
+from slurm_green.hook.record import Record, parse
+from slurm_green.slurm.commands import CommandClient
+from slurm_green.slurm.process import command_environment, run_command
+from slurm_green.slurm.records import Job, JobChange
+
+__all__ = ["HOLD_S", "SCRIPT", "USER", "LiveSite", "ago", "now_utc"]
+
+HOLD_S = 4
+USER = "nobody"
+SCRIPT = "#!/bin/sh\ntrue\n"
+_SGREEND = Path(sys.executable).with_name("sgreend")
+_SGREEN = Path(sys.executable).with_name("sgreen")
+# Seen on two busy cores: a scheduler round, and a squeue that came late.
+LATE_S = 6
+
+_DEFAULTS: dict[str, dict[str, object]] = {
+    "general": {"mode": "enforce", "slurm_backend": "commands"},
+    "hook": {"hold": f"{HOLD_S}s"},
+    "policy": {
+        "default_delay": "2m",
+        "max_delay": "10m",
+        "min_length": "0s",
+        "margin_floor": "10s",
+        "min_saving_percent": 0.1,
+    },
+    "controller": {"interval": "1s", "min_interval": "0.2s", "metrics": ""},
+    "signal": {"providers": ["csv"]},
+}
+
+
+class LiveSite:
+    """One cluster, its configuration, its signal and its sgreend.
+
+    stopped -> running (start) -> hung (hang) -> running (resume) -> stopped (stop, kill)
+    """
+
+    def __init__(self, cluster: Cluster, **sections: Mapping[str, object]) -> None:
+        self.cluster = cluster
+        self.layout = cluster.layout
+        self.directory = self.layout.directory / "green"
+        self.directory.mkdir(exist_ok=True)
+        self.trace = self.directory / "trace.csv"
+        self.ledger = self.directory / "ledger.sqlite"
+        self.status_file = self.directory / "status.json"
+        self.off_marker = self.directory / "off"
+        self.log = self.layout.log / "sgreend.log"
+        environment = command_environment({**os.environ, **cluster.env})
+        self.client = CommandClient(run=run_command, env=environment)
+        self._daemon: subprocess.Popen[bytes] | None = None
+        self._falls = False
+        self._own = sections
+        self.configure()
+        self.falling()
+
+    # ------------------------------------------------------------------ configuration and signal
+
+    def configure(self, **sections: Mapping[str, object]) -> None:
+        """Write the configuration: the tests' defaults, the site's own, these values over them.
+
+        A table in a table is one section more: partition={"main": {"mode": "enforce"}}.
+        """
+        paths: dict[str, object] = {
+            "socket": self.layout.hook_socket,
+            "published": self.layout.hook_published,
+            "status": self.status_file,
+            "ledger": self.ledger,
+            "signal": self.directory / "signal.json",
+            "lock": self.directory / "sgreend.lock",
+            "off": self.off_marker,
+        }
+        values: dict[str, dict[str, object]] = {
+            "paths": paths,
+            **{name: dict(table) for name, table in _DEFAULTS.items()},
+        }
+        values["signal"]["csv"] = {"path": self.trace}
+        for own in (self._own, sections):
+            for name, table in own.items():
+                values.setdefault(name, {}).update(table)
+        self.layout.green_conf.write_text("".join(_toml(name, t) for name, t in values.items()))
+
+    def write_trace(
+        self, g_per_kwh: Callable[[float], float], *, until_s: float = 3600.0, step_s: float = 5.0
+    ) -> None:
+        """The signal from a minute ago on: intensity by seconds from now, in one step."""
+        first = math.floor(time.time()) - 60
+        rows = ["start_utc,carbon_g_per_kwh"]
+        for index in range(int((until_s + 60) / step_s)):
+            at = datetime.fromtimestamp(first + index * step_s, UTC)
+            rows.append(f"{at:%Y-%m-%dT%H:%M:%SZ},{g_per_kwh(index * step_s - 60):.6g}")
+        self.write_raw_trace("\n".join(rows) + "\n")
+
+    def write_raw_trace(self, text: str) -> None:
+        """Whatever text as the signal's file, exchanged in one step."""
+        new = self.trace.with_suffix(".new")
+        new.write_text(text)
+        new.replace(self.trace)
+        self._falls = False
+        if self.running:
+            self.await_cycles()
+
+    def falling(self, *, until_s: float = 3600.0) -> None:
+        """The later the cleaner: a job starts at its latest start, unless something intervenes."""
+        self.write_trace(lambda at_s: 800 * math.exp(-at_s / 300), until_s=until_s)
+        self._falls = until_s == 3600
+
+    def valley(self, in_s: float, for_s: float = 120.0) -> None:
+        """Clean for a while from `in_s` seconds on, dirty before and behind."""
+        self.write_trace(lambda at_s: 50 if in_s <= at_s < in_s + for_s else 800)
+
+    # ------------------------------------------------------------------ the daemon
+
+    def start(self, *, wait: bool = True) -> "LiveSite":
+        """Start sgreend, and wait until it would defer."""
+        assert self._daemon is None
+        self._daemon = self.spawn()
+        if wait:
+            self.await_answers()
+        return self
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """One more sgreend process, in a group of its own; the caller's to end."""
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [_SGREEND],
+                env={**os.environ, **self.cluster.env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def adopt(self, daemon: subprocess.Popen[bytes]) -> None:
+        """Take a spawned one for the site's own."""
+        assert self._daemon is None
+        self._daemon = daemon
+
+    def stop(self) -> None:
+        """SIGTERM, as systemd does."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL to both of its processes at once."""
+        self._end(signal.SIGKILL)
+
+    def restart(self, **sections: Mapping[str, object]) -> None:
+        """Stop, configure anew, start."""
+        if self._daemon is not None:
+            self.stop()
+        self.configure(**sections)
+        self.start()
+
+    def hang(self) -> None:
+        """It accepts connections, by the kernel, and never answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on."""
+        self._signal(signal.SIGCONT)
+
+    @property
+    def running(self) -> bool:
+        """Whether a daemon of ours lives."""
+        return self._daemon is not None and self._daemon.poll() is None
+
+    @property
+    def worker_pid(self) -> int:
+        """The process that runs the cycles."""
+        assert self._daemon is not None
+        pid = self._daemon.pid
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+        raise AssertionError(f"sgreend {pid} has no cycle process{log_tail(self.log)}")
+
+    def ask(self, question: bytes = b"1\tuid=0\tcomment=green:off\n") -> bytes:
+        """The daemon's own answer, b"" where nobody answers."""
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(1)
+                connection.connect(os.fspath(self.layout.hook_socket))
+                connection.sendall(question)
+                return connection.makefile("rb").readline()
+        except OSError:
+            return b""
+
+    def await_answers(self, timeout_s: float = 30) -> None:
+        """Until the daemon has seen the cluster: before that everything passes."""
+
+        def answers() -> bool:
+            if self._daemon is not None and self._daemon.poll() is not None:
+                raise AssertionError(f"sgreend ended{log_tail(self.log)}")
+            return b"\tpass\t" in (got := self.ask()) and b"no-view" not in got
+
+        wait_until(answers, timeout_s=timeout_s, what="sgreend's answer", log=self.log)
+
+    def await_cycles(self, count: int = 1, timeout_s: float = 30) -> None:
+        """Until that many cycles began and ended after this moment."""
+        before = self.cycles
+
+        def ran() -> bool:
+            # A question that is worth a deferral makes the next cycle come at once.
+            self.ask(b"1\tuid=0\tuser=root\tpartition=main\ttime_limit=1\n")
+            # One more: the cycle that runs now may have looked before we did.
+            return self.cycles > before + count
+
+        wait_until(
+            ran,
+            timeout_s=timeout_s,
+            what=f"{count} cycles",
+            log=self.log,
+        )
+
+    @property
+    def cycles(self) -> int:
+        """How many cycles the daemon has run."""
+        found = self.status().get("cycles", 0)
+        assert isinstance(found, int)
+        return found
+
+    def status(self) -> dict[str, object]:
+        """What the daemon last said about itself."""
+        try:
+            found: dict[str, object] = json.loads(self.status_file.read_text())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def close(self) -> None:
+        """End the daemon; the cluster is its fixture's."""
+        if self._daemon is not None:
+            self.kill()
+
+    def reset(self, **sections: Mapping[str, object]) -> None:
+        """Between two tests: no jobs, the usual signal and configuration, a daemon that answers."""
+        self.cancel_all()
+        off = self.off_marker.exists()
+        self.off_marker.unlink(missing_ok=True)
+        before = self.layout.green_conf.read_text()
+        self.configure(**sections)
+        if self._daemon is not None and not self.running:
+            self._daemon = None
+        if self.running and self.layout.green_conf.read_text() != before:
+            self.stop()
+        if not self._falls:
+            self.falling()
+        elif off and self.running:
+            self.await_cycles()
+        if self._daemon is None:
+            self.start()
+
+    # ------------------------------------------------------------------ jobs
+
+    def sbatch(
+        self, *options: str, script: str = SCRIPT, user: str | None = None, limit_min: int = 1
+    ) -> int:
+        """Submit a job; its id."""
+        done = self.submit(*options, script=script, user=user, limit_min=limit_min)
+        return int(done.stdout.split(";")[0].split()[-1])
+
+    def submit(
+        self,
+        *options: str,
+        script: str = SCRIPT,
+        user: str | None = None,
+        limit_min: int = 1,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
+        """Submit a job; all that sbatch said."""
+        usual = ["--parsable", "-o", "/dev/null", "-t", str(limit_min)]
+        return self.cluster.run("sbatch", *usual, *options, input=script, user=user, check=check)
+
+    def sgreen(
+        self, *arguments: str, user: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line against this site."""
+        return subprocess.run(
+            [_SGREEN, *arguments],
+            env={**os.environ, **self.cluster.env},
+            capture_output=True,
+            text=True,
+            check=check,
+            timeout=60,
+            user=user,
+            extra_groups=None if user is None else [],
+        )
+
+    def job(self, job_id: int) -> Job:
+        """The job as Slurm shows it now."""
+        return next(job for job in self.client.jobs() if job.job_id == job_id)
+
+    def record(self, job_id: int) -> Record | None:
+        """Our record in the job, None when it carries none."""
+        return parse(self.job(job_id).admin_comment)
+
+    def untouched(self, job_id: int) -> bool:
+        """No begin time of ours, no record."""
+        job = self.job(job_id)
+        assert job.submit_utc is not None
+        early = job.eligible_utc is None or job.eligible_utc <= job.submit_utc + timedelta(
+            seconds=1
+        )
+        return early and job.admin_comment == ""
+
+    def await_job(
+        self, job_id: int, met: Callable[[Job], bool], what: str, timeout_s: float = 20
+    ) -> Job:
+        """Until the job is so; it as it is then."""
+        seen: list[Job] = []
+
+        def look() -> bool:
+            seen[:] = [job for job in self.client.jobs() if job.job_id == job_id]
+            return bool(seen) and met(seen[0])
+
+        try:
+            wait_until(look, timeout_s=timeout_s, what=f"job {job_id} {what}", log=self.log)
+        except Exception as error:
+            raise AssertionError(f"{error}\nSlurm shows {seen}") from error
+        return seen[0]
+
+    def await_confirmed(self, job_id: int) -> Job:
+        """Until its begin time is its latest start."""
+
+        def confirmed(job: Job) -> bool:
+            record = parse(job.admin_comment)
+            return (
+                record is not None
+                and record.policy != "look"
+                and job.eligible_utc == record.latest_utc
+                and job.eligible_utc != record.decided_utc + timedelta(seconds=HOLD_S)
+            )
+
+        return self.await_job(job_id, confirmed, "confirmed", timeout_s=HOLD_S + 2)
+
+    def deferred(self, *options: str, user: str | None = None, script: str = SCRIPT) -> int:
+        """Submit a job and see it deferred and confirmed; its id."""
+        job_id = self.sbatch(*options, user=user, script=script)
+        self.await_confirmed(job_id)
+        return job_id
+
+    def await_done(self, job_id: int, timeout_s: float = 30) -> Job:
+        """Until it has ended well."""
+
+        def done(job: Job) -> bool:
+            assert job.state not in {"CANCELLED", "DEADLINE", "FAILED", "TIMEOUT"}, job
+            return job.state == "COMPLETED"
+
+        return self.await_job(job_id, done, "to end", timeout_s)
+
+    def passes(self) -> bool:
+        """Whether a job submitted now is left alone (it is cancelled again)."""
+        job_id = self.sbatch()
+        passed = self.untouched(job_id)
+        self.cluster.run("scancel", str(job_id), check=False)
+        return passed
+
+    def update(self, job_id: int, **change: object) -> dict[int, str]:
+        """A change as the client makes it; refusals."""
+        return self.client.update({job_id: JobChange(**change)})  # type: ignore[arg-type]
+
+    def scontrol(
+        self, *arguments: str, user: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run scontrol."""
+        return self.cluster.run("scontrol", *arguments, user=user, check=check)
+
+    def cancel_all(self) -> None:
+        """No job left that could start or run."""
+        for state in ("PENDING", "RUNNING", "SUSPENDED"):
+            self.cluster.run("scancel", f"--state={state}", check=False)
+        wait_until(
+            lambda: not self.cluster.run("squeue", "-h", check=False).stdout.strip(),
+            timeout_s=20,
+            what="an empty queue",
+        )
+
+    # ------------------------------------------------------------------ inside
+
+    def _end(self, number: int) -> None:
+        assert self._daemon is not None
+        if number != signal.SIGKILL:
+            self._daemon.send_signal(number)
+            try:
+                self._daemon.wait(10)
+            except subprocess.TimeoutExpired:
+                number = signal.SIGKILL
+        if number == signal.SIGKILL:
+            self._signal(number)
+            self._daemon.wait(10)
+        self._daemon = None
+
+    def _signal(self, number: int) -> None:
+        assert self._daemon is not None
+        try:
+            os.killpg(self._daemon.pid, number)
+        except ProcessLookupError:
+            pass  # It had ended already.
+
+
+def now_utc() -> datetime:
+    """Now, in whole seconds, as Slurm keeps time."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def ago(when: datetime | None) -> float:
+    """Seconds since then."""
+    assert when is not None
+    return (datetime.now(UTC) - when).total_seconds()
+
+
+def _toml(name: str, table: Mapping[str, object]) -> str:
+    lines = [f"[{name}]\n"]
+    below = []
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            below.append(_toml(f"{name}.{key}", value))
+        else:
+            # JSON's strings, numbers, lists and booleans are TOML's.
+            text = json.dumps(os.fspath(value) if isinstance(value, Path) else value)
+            lines.append(f"{key} = {text}\n")
+    return "".join([*lines, *below])
