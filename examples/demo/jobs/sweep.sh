@@ -1,0 +1,9 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#SBATCH --job-name=sweep
+#SBATCH --array=1-6
+#SBATCH --gres=gpu:2
+#SBATCH --time=2
+#SBATCH --comment=green:runtime=6s
+echo "point $SLURM_ARRAY_TASK_ID of the sweep"
+sleep 6

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's site: a real Slurm with emulated GPUs, a configuration, and sgreend on it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slurm_green.cluster.cluster import Cluster
+from slurm_green.cluster.daemons import log_tail, wait_until
+from slurm_green.cluster.down import reap_orphans
+from slurm_green.cluster.layout import clusters_directory
+from slurm_green.cluster.record import Owner
+from slurm_green.cluster.spec import ClusterSpec
+from slurm_green.config.load import load
+from slurm_green.config.settings import Config
+from slurm_green.demo.clock import Clock
+from slurm_green.errors import ClusterError
+from slurm_green.slurm.commands import CommandClient
+
+__all__ = ["SCALE", "Site", "config_text", "site"]
+
+# A day in two minutes.
+SCALE = 720.0
+# The demo's hour when the configuration is written. sgreend is up soon after, on a slow machine
+# two demo hours later, and it is evening in both cases.
+_FIRST_HOUR = 17.4
+NODES, GPUS_PER_NODE = 8, 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Everything the demo talks to."""
+
+    cluster: Cluster
+    config: Config
+    clock: Clock
+    client: CommandClient
+    daemon: "subprocess.Popen[bytes]"
+
+    @property
+    def daemon_log(self) -> Path:
+        """What sgreend logs."""
+        return self.cluster.layout.log / "sgreend.log"
+
+    def sgreen(self, *arguments: str) -> str:
+        """What a verb of `sgreen` prints here."""
+        program = "from slurm_green.cli.root import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            env={**os.environ, **self.cluster.env, "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        if done.returncode != 0:
+            raise ClusterError(f"sgreen {' '.join(arguments)} failed: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+
+@contextmanager
+def site(trace: Path, *, progress: Callable[[str], None]) -> Iterator[Site]:
+    """A site that is up; gone afterwards, whatever happens in between."""
+    base = clusters_directory()
+    reap_orphans(base)  # of a demo that was killed before it could clean up
+    spec = ClusterSpec(name=f"demo-{os.getpid():x}", nodes=NODES, gpus=GPUS_PER_NODE, hook=True)
+    cluster = Cluster.up(spec, base=base, owner=Owner.this_process(), progress=progress)
+    try:
+        clock = _clock()
+        path = cluster.layout.green_conf
+        path.write_text(config_text(cluster, trace, clock), encoding="utf-8")
+        daemon = _start_daemon(cluster, path)
+        try:
+            one = Site(
+                cluster=cluster,
+                config=load(path),
+                clock=clock,
+                client=CommandClient(env=cluster.env),
+                daemon=daemon,
+            )
+            progress("starting sgreend")
+            _await_daemon(one)
+            yield one
+        finally:
+            _stop(daemon)
+    finally:
+        cluster.down()
+
+
+def config_text(cluster: Cluster, trace: Path, clock: Clock) -> str:
+    """The site's configuration: a usual one with the times of a site divided by 720."""
+    run = cluster.layout.run
+    return f"""\
+# Made by the demo: a site whose days last two minutes.
+[general]
+slurm_backend = "commands"
+
+[paths]
+socket = {_quoted(cluster.layout.hook_socket)}
+published = {_quoted(cluster.layout.hook_published)}
+status = {_quoted(run / "status.json")}
+ledger = {_quoted(run / "ledger.sqlite")}
+signal = {_quoted(run / "signal.json")}
+lock = {_quoted(run / "sgreend.lock")}
+off = {_quoted(run / "off")}
+
+[hook]
+hold = "3s"              # a site: 10s
+
+[policy]
+default_delay = "60s"    # 12 demo hours
+max_delay = "110s"       # 22 demo hours
+min_length = "90s"       # jobs with a limit below this are left alone
+margin_floor = "10s"     # a site: 10m
+
+[controller]
+interval = "1s"          # a site: 30s
+min_interval = "0.5s"
+metrics = ""
+
+[signal]
+providers = ["csv"]
+region = "generated example"
+
+[signal.csv]
+path = {_quoted(trace)}
+anchor_utc = "{clock.anchor_utc:%Y-%m-%dT%H:%M:%SZ}"
+time_scale = {clock.scale}
+repeat = true
+
+[partition.main]
+mode = "enforce"         # a fresh install only watches: shadow
+gpu_type = "h100"
+"""
+
+
+def _quoted(path: Path) -> str:
+    return json.dumps(str(path))
+
+
+def _clock() -> Clock:
+    # Whole seconds: the file carries the anchor as text.
+    now = datetime.now(UTC).replace(microsecond=0)
+    midnight = Clock(anchor_utc=now, scale=SCALE).at(-_FIRST_HOUR).replace(microsecond=0)
+    return Clock(anchor_utc=midnight, scale=SCALE)
+
+
+def _start_daemon(cluster: Cluster, config: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "slurm_green.controller.daemon", "--config", str(config)]
+    if setpriv := shutil.which("setpriv"):
+        # Even a demo that is killed outright leaves no daemon behind.
+        command = [setpriv, "--pdeathsig", "TERM", *command]
+    with (cluster.layout.log / "sgreend.log").open("wb") as log:
+        return subprocess.Popen(
+            command,
+            env={**os.environ, **cluster.env},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            # Ctrl-C is for the demo, which then ends its daemon in order.
+            start_new_session=True,
+        )
+
+
+def _await_daemon(one: Site) -> None:
+    status, log = one.config.paths.status, one.daemon_log
+
+    def answers() -> bool:
+        if one.daemon.poll() is not None:
+            raise ClusterError(f"sgreend ended right after its start{log_tail(log)}")
+        try:
+            cycles = json.loads(status.read_text(encoding="utf-8"))["cycles"]
+        except (OSError, ValueError, KeyError):
+            return False
+        # After its second cycle the first one's view has reached the process that answers.
+        return bool(cycles >= 2 and one.config.paths.socket.exists())
+
+    wait_until(answers, timeout_s=45, what="sgreend's first cycles", log=log)
+
+
+def _stop(daemon: "subprocess.Popen[bytes]") -> None:
+    daemon.terminate()
+    try:
+        daemon.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
