@@ -41,7 +41,8 @@ def sacct_arguments(*, since_utc: datetime, delimiter: str) -> list[str]:
     until = since + timedelta(days=3650)
     return [
         "sacct", "--allusers", "--allocations", "--noheader", "--parsable2",
-        f"--delimiter={delimiter}", f"--starttime={since:%Y-%m-%dT%H:%M:%S}", f"--endtime={until:%Y-%m-%dT%H:%M:%S}",
+        f"--delimiter={delimiter}", f"--starttime={since:%Y-%m-%dT%H:%M:%S}",
+        f"--endtime={until:%Y-%m-%dT%H:%M:%S}",
         f"--state={_ENDED}", f"--format={','.join(_FIELDS)}",
     ]  # fmt: skip
 
