@@ -122,7 +122,7 @@ def test_a_clock_time_is_the_next_one(now: datetime, text: str, expected: dateti
 
 
 @given(
-    st.datetimes(min_value=datetime(2026, 1, 1), max_value=datetime(2027, 1, 1)),
+    st.integers(0, 366 * 86400),
     st.sampled_from(
         [NEW_YORK, LONDON, ZoneInfo("Asia/Kathmandu"), ZoneInfo("Australia/Lord_Howe")]
     ),
@@ -130,9 +130,9 @@ def test_a_clock_time_is_the_next_one(now: datetime, text: str, expected: dateti
     st.integers(0, 59),
 )
 def test_a_clock_time_is_ahead_and_within_a_long_day(
-    now: datetime, zone: ZoneInfo, hour: int, minute: int
+    second: int, zone: ZoneInfo, hour: int, minute: int
 ) -> None:
-    here = now.replace(tzinfo=UTC)
+    here = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second)
     when = parse_when(f"{hour:02d}:{minute:02d}", now_utc=here, zone=zone)
     assert timedelta(0) < when - here <= timedelta(hours=25)
 
