@@ -17,8 +17,9 @@ from slurm_green.controller.outcome import Event, Outcome
 from slurm_green.controller.rules import Rules
 from slurm_green.controller.shadow import judge_new_jobs
 from slurm_green.controller.state import Stage, Tracked, tracked
-from slurm_green.controller.views import keep_free, view_of
+from slurm_green.controller.views import keep_free, take_watts, view_of
 from slurm_green.hook.options import Options
+from slurm_green.hook.record import LOOK, parse
 from slurm_green.hook.request import request_of
 from slurm_green.hook.view import View
 from slurm_green.slurm.records import Job, JobChange
@@ -45,6 +46,7 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
         over_s=rules.usual_over_s,
     )
     keep_free(view, occupied, loads, rules.reserve_deviations)
+    take_watts(view, occupied, (job for job in observed.jobs if _was_deferred(job, rules)))
     work = Deferrals(
         observed=observed,
         rules=rules,
@@ -99,6 +101,14 @@ def _by_dependents(observed: Observed, view: View, rules: Rules) -> dict[int, fl
 
 def _text(job: Job, rules: Rules) -> str:
     return job.extra if rules.record_field == "extra" else job.admin_comment
+
+
+def _was_deferred(job: Job, rules: Rules) -> bool:
+    """Whether it waited for its window and runs or queues now."""
+    if job.pending and (one := _track(job, rules)) is not None:
+        return one.stage is Stage.RELEASED
+    record = parse(_text(job, rules)) if job.active else None
+    return record is not None and record.policy != LOOK
 
 
 def _track(job: Job, rules: Rules) -> Tracked | None:

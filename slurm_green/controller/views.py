@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what was observed to the view decisions are made by. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +13,9 @@ from slurm_green.controller.rules import Rules
 from slurm_green.hook.view import PartitionView, View
 from slurm_green.plan.history import History
 from slurm_green.plan.room import Room
-from slurm_green.slurm.records import Partition
+from slurm_green.slurm.records import Job, Partition
 
-__all__ = ["copy_view", "keep_free", "view_of"]
+__all__ = ["copy_view", "keep_free", "take_watts", "view_of"]
 
 
 def view_of(
@@ -68,6 +68,21 @@ def keep_free(
         np.minimum(partition.room.free, left, out=partition.room.free)
         cut = partition.queue.free - partition.planned.free
         np.minimum(partition.planned.free, left - cut, out=partition.planned.free)
+
+
+def take_watts(view: View, occupied: Mapping[str, Occupancy], released: Iterable[Job]) -> None:
+    """Take out of the budget, in place, what deferred starts that run or queue by now draw."""
+    if view.watts is None:
+        return
+    for job in released:
+        # A job that queues for several partitions is placed in each; it will run in one.
+        placed = [one.placed[job.job_id] for one in occupied.values() if job.job_id in one.placed]
+        if not placed:
+            continue
+        widest = max(placed, key=lambda one: one.need)
+        gpus, cpus = (round(amount) for amount in widest.need)
+        power_w = view.power.job_w(gpus=gpus, cpus=cpus, nodes=job.nodes, partition=job.partition)
+        view.watts.take((power_w,), widest.begin_s, widest.end_s)
 
 
 def copy_view(view: View) -> View:

@@ -171,7 +171,7 @@ def test_the_sites_watts_are_a_budget() -> None:
     assert len({one.start_utc for one in found}) == 4
 
 
-def book(asked: Request, shown: View, site: Policy | None = None, now: datetime = NOW):  # noqa: ANN201
+def book(asked: Request, shown: View, site: Policy | None = None, now: datetime = NOW):
     found = decide(asked, site or policy(), shown, now)
     if found.defer:
         shown.book(

@@ -1,0 +1,511 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole cycles against a tiny Slurm: hold, confirm, keep, pull, release."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from builders import DAY, HOUR, NOW, at, days, info, job, observed, policy, rules, series
+from simulator import Site, Slurm
+
+from slurm_green.controller.cycle import cycle
+from slurm_green.controller.observed import Memory
+from slurm_green.hook.record import LOOK, Record, parse
+from slurm_green.slurm.records import Job, Reservation
+
+
+def record_of(job: Job) -> Record:
+    found = parse(job.admin_comment)
+    assert found is not None
+    return found
+
+
+def test_a_job_is_held_confirmed_and_released_in_its_window() -> None:
+    site = Site()
+    held = site.submit(name="train")
+    assert held.eligible_utc == at(0) + timedelta(seconds=10)
+    site.slurm.run_until(at(0) + timedelta(seconds=3))
+    site.cycle()
+    confirmed = site.slurm.jobs[held.job_id]
+    record = record_of(confirmed)
+    assert confirmed.eligible_utc == record.latest_utc == at(12)
+    assert record.token == record_of(held).token
+    assert at(4) < record.start_utc < at(6)
+    site.run(8)
+    done = site.slurm.jobs[held.job_id]
+    assert done.state == "COMPLETED"
+    assert abs(done.start_utc - record.start_utc) < timedelta(minutes=2)
+    assert site.kinds(held.job_id) == ["confirmed", "released"]
+    assert record_of(done).latest_utc == at(12)
+
+
+def test_without_the_daemon_a_held_job_starts_after_its_hold() -> None:
+    site = Site()
+    held = site.submit()
+    site.slurm.run_until(at(1))
+    assert site.slurm.jobs[held.job_id].start_utc < at(0.05)
+
+
+def test_without_the_daemon_a_confirmed_job_starts_at_its_latest_start() -> None:
+    site = Site()
+    held = site.deferred(deadline_utc=at(14))
+    latest = held.eligible_utc
+    assert latest == at(14) - timedelta(seconds=7200 + 600)
+    site.slurm.run_until(at(21))
+    done = site.slurm.jobs[held.job_id]
+    assert (done.state, done.start_utc >= latest) == ("COMPLETED", True)
+    assert done.start_utc - latest <= timedelta(minutes=1)
+
+
+def test_a_daemon_that_comes_too_late_says_that_nothing_was_deferred() -> None:
+    site = Site()
+    site.cycle()
+    site.slurm.submit(gpus=8, time_limit_s=3600)
+    held, look = site.submit(), site.submit(look=True, comment="green:max-delay=0s")
+    begin = held.eligible_utc
+    # Somebody else's job took the cluster meanwhile: they still wait.
+    site.slurm.run_until(at(0.5), step_s=5)
+    assert site.slurm.jobs[held.job_id].pending
+    outcome = site.cycle()
+    assert all(change.begin_utc is None for change in outcome.changes.values())
+    assert record_of(site.slurm.jobs[held.job_id]).start_utc == begin
+    assert site.slurm.jobs[look.job_id].admin_comment == ""
+    assert site.cycle().changes == {}
+
+
+def test_what_the_user_was_told_at_submission_holds() -> None:
+    """The hook's answer was more careful than the cycle's would be."""
+    site = Site()
+    held = site.submit()
+    told = replace(record_of(held), latest_utc=at(8))
+    site.slurm.change(held.job_id, admin_comment=str(told))
+    site.cycle()
+    assert site.slurm.jobs[held.job_id].eligible_utc == at(8)
+
+
+def test_a_hidden_deadline_is_seen_when_confirming() -> None:
+    site = Site()
+    tight = site.submit(deadline_utc=at(5))
+    assert record_of(tight).latest_utc == at(12)
+    hopeless = site.submit(deadline_utc=at(2.1))
+    site.cycle()
+    assert site.slurm.jobs[tight.job_id].eligible_utc == at(5) - timedelta(seconds=7800)
+    let_go = site.slurm.jobs[hopeless.job_id]
+    assert let_go.eligible_utc == site.slurm.now + timedelta(seconds=1)
+    assert site.kinds(hopeless.job_id) == ["released"]
+
+
+def test_a_look_without_a_deadline_leaves_no_trace() -> None:
+    site = Site(rules=rules(policy=policy(default_delay_s=0.0)))
+    for kept in ("", "other tool: 5  J"):
+        looked = site.submit(look=True, admin_comment=kept)
+        assert parse(looked.admin_comment).policy == LOOK
+        site.cycle()
+        let_go = site.slurm.jobs[looked.job_id]
+        assert let_go.admin_comment == kept
+        assert let_go.eligible_utc <= site.slurm.now + timedelta(seconds=1)
+        assert site.kinds(looked.job_id) == []
+
+
+def test_a_look_finds_a_deadline_and_defers() -> None:
+    site = Site(rules=rules(policy=policy(default_delay_s=0.0)))
+    looked = site.submit(look=True, deadline_utc=at(14))
+    site.cycle()
+    found = site.slurm.jobs[looked.job_id]
+    assert found.eligible_utc == at(14) - timedelta(seconds=7800)
+    assert record_of(found).policy == "lowest-window"
+
+
+@pytest.mark.parametrize("begin", [at(1), at(30), NOW])
+def test_a_begin_time_somebody_else_set_is_left_alone(begin: object) -> None:
+    site = Site()
+    mine = site.deferred()
+    site.slurm.change(mine.job_id, eligible_utc=begin, held=True)
+    before = site.slurm.jobs[mine.job_id]
+    site.run(13)
+    assert site.slurm.jobs[mine.job_id] == before
+    assert site.kinds(mine.job_id) == ["confirmed"]
+
+
+def test_a_user_may_pull_a_job_by_hand() -> None:
+    site = Site()
+    mine = site.deferred()
+    site.slurm.change(mine.job_id, eligible_utc=site.slurm.now)
+    site.run(0.1)
+    assert site.slurm.jobs[mine.job_id].state == "RUNNING"
+    assert site.kinds(mine.job_id) == ["confirmed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"comment": "green:off"}, "opted-out"),
+        ({"comment": "green:nonsense"}, "bad-options"),
+        ({"time_limit_s": None}, "it has no time limit any more"),
+        ({"deadline_utc": at(2.1)}, "its latest start has come"),
+        ({"reservation": "class"}, "reservation"),
+        ({"partition": "gone"}, "its partition is gone"),
+    ],
+)
+def test_what_releases_a_job_at_once(change: dict, why: str) -> None:
+    site = Site()
+    mine = site.deferred()
+    site.slurm.change(mine.job_id, **change)
+    site.cycle()
+    assert (mine.job_id, "released", why) in site.events
+    assert site.slurm.jobs[mine.job_id].eligible_utc == site.slurm.now + timedelta(seconds=1)
+    assert site.cycle().changes == {}
+
+
+def test_slack_that_is_taken_back_ends_the_wait() -> None:
+    site = Site(rules=rules(policy=policy(default_delay_s=0.0)))
+    mine = site.deferred(comment="green:max-delay=8h")
+    assert mine.eligible_utc == at(8)
+    site.slurm.change(mine.job_id, comment="")
+    site.cycle()
+    assert site.kinds(mine.job_id) == ["confirmed", "released"]
+
+
+@pytest.mark.parametrize(
+    ("change", "latest"),
+    [
+        ({"deadline_utc": at(9)}, at(9) - timedelta(seconds=7800)),
+        ({"comment": "green:max-delay=6h"}, at(6)),
+        ({"comment": "green:deadline=16:00"}, at(10) - timedelta(seconds=7800)),
+        ({"deadline_utc": at(50)}, at(12)),
+        ({"deadline_utc": at(16), "time_limit_s": 7 * 3600}, at(9) - timedelta(seconds=600)),
+    ],
+)
+def test_a_nearer_promise_pulls_and_a_farther_one_does_not_push(
+    change: dict, latest: object
+) -> None:
+    site = Site()
+    mine = site.deferred()
+    site.slurm.change(mine.job_id, **change)
+    site.cycle()
+    assert site.slurm.jobs[mine.job_id].eligible_utc == latest
+    assert record_of(site.slurm.jobs[mine.job_id]).latest_utc == latest
+
+
+def test_a_held_job_is_left_held_and_goes_on_after() -> None:
+    site = Site()
+    mine = site.deferred()
+    site.slurm.change(mine.job_id, held=True)
+    site.run(13)
+    assert site.kinds(mine.job_id) == ["confirmed"]
+    site.slurm.change(mine.job_id, held=False)
+    site.run(1)
+    assert site.slurm.jobs[mine.job_id].state == "RUNNING"
+    assert site.kinds(mine.job_id).count("released") <= 1
+
+
+def test_a_requeued_job_is_not_touched() -> None:
+    site = Site()
+    mine = site.deferred()
+    site.slurm.change(mine.job_id, restarts=1)
+    assert site.cycle().changes == {}
+
+
+def test_a_job_that_loses_its_room_is_released_early() -> None:
+    site = Site()
+    mine = site.deferred(gpus=8, cpus=8)
+    site.slurm.nodes = site.slurm.nodes[:3]
+    site.cycle()
+    assert site.kinds(mine.job_id) == ["confirmed", "released-early"]
+
+
+def test_a_maintenance_window_pulls_the_latest_start_before_it() -> None:
+    site = Site()
+    mine = site.deferred()
+    names = tuple(node.name for node in site.slurm.nodes)
+    site.slurm.reservations = (
+        Reservation(name="m", start_utc=at(10), end_utc=at(30), node_names=names, maintenance=True),
+    )
+    site.cycle()
+    assert site.slurm.jobs[mine.job_id].eligible_utc <= at(8)
+    assert site.slurm.jobs[mine.job_id].eligible_utc > at(7.8)
+
+
+def test_nodes_that_sleep_add_to_the_margin() -> None:
+    site = Site(slurm=Slurm(info=info(resume_timeout_s=1200)))
+    mine = site.deferred(deadline_utc=at(13))
+    assert mine.eligible_utc == at(11) - timedelta(seconds=600)
+    site.slurm.nodes = tuple(replace(node, powered_down=True) for node in site.slurm.nodes)
+    site.cycle()
+    assert site.slurm.jobs[mine.job_id].eligible_utc == at(11) - timedelta(seconds=1800)
+
+
+def test_a_dependents_deadline_pulls_its_parent() -> None:
+    site = Site()
+    parent = site.deferred()
+    site.slurm.submit(dependency=f"afterok:{parent.job_id}", deadline_utc=at(12))
+    site.cycle()
+    # Its two hours, the parent's two hours, and for each a margin of ten minutes.
+    wanted = at(12) - timedelta(seconds=2 * 7800)
+    assert site.slurm.jobs[parent.job_id].eligible_utc == wanted
+
+
+def test_a_dependent_known_before_confirming_bounds_the_first_promise() -> None:
+    site = Site()
+    parent = site.submit()
+    site.slurm.submit(dependency=f"afterok:{parent.job_id}", deadline_utc=at(12))
+    site.cycle()
+    assert site.slurm.jobs[parent.job_id].eligible_utc == at(12) - timedelta(seconds=15600)
+
+
+def test_switching_off_confirms_nothing_new_and_keeps_what_was_promised() -> None:
+    site = Site()
+    mine = site.deferred()
+    new = site.submit()
+    site.cycle(off=True)
+    assert site.slurm.jobs[mine.job_id].eligible_utc == at(12)
+    assert site.kinds(new.job_id) == ["released"]
+
+
+def test_going_back_to_shadow_releases() -> None:
+    site = Site()
+    mine, new = site.deferred(), site.submit()
+    site.rules = rules(policy=policy(mode="shadow"))
+    site.cycle()
+    assert (mine.job_id, "released", "not-enforced") in site.events
+    assert (new.job_id, "released", "not-enforced") in site.events
+
+
+@pytest.mark.parametrize("signal", [None, series([400.0]), replace(days(), issued_utc=NOW)])
+def test_a_signal_lost_later_changes_no_promise(signal: object) -> None:
+    site = Site()
+    mine = site.deferred()
+    planned = record_of(mine).start_utc
+    site.signal = signal
+    site.run(2, every_s=600)
+    assert site.slurm.jobs[mine.job_id].eligible_utc == at(12)
+    site.run(6, every_s=60)
+    done = site.slurm.jobs[mine.job_id]
+    assert abs(done.start_utc - planned) < timedelta(minutes=3)
+
+
+def test_a_new_forecast_moves_the_plan_but_not_the_promise() -> None:
+    site = Site()
+    mine = site.deferred()
+    values = [400.0] * 9 + [50.0] * 3 + [400.0] * 60
+    site.signal = series(values)
+    site.cycle()
+    moved = record_of(site.slurm.jobs[mine.job_id])
+    assert (moved.start_utc, moved.latest_utc) == (at(9), at(12))
+    assert site.slurm.jobs[mine.job_id].eligible_utc == at(12)
+    assert site.cycle().changes == {}
+
+
+def test_a_job_whose_latest_start_has_passed_is_released_once() -> None:
+    """The daemon was away, the job queues behind others: its place and its age are its own."""
+    site = Site()
+    mine = site.deferred()
+    site.slurm.run_until(at(11.9))
+    other = site.slurm.submit(gpus=8, time_limit_s=6 * 3600)
+    site.slurm.run_until(at(13))
+    assert site.slurm.jobs[other.job_id].state == "RUNNING"
+    for _ in range(5):
+        site.run(0.05)
+    waiting = site.slurm.jobs[mine.job_id]
+    assert waiting.pending
+    assert waiting.eligible_utc == at(12)
+    assert site.kinds(mine.job_id) == ["confirmed", "released"]
+    assert waiting.site_factor == int(1000 * 12 * HOUR / (7 * DAY))
+
+
+def test_a_released_job_keeps_its_place() -> None:
+    site = Site()
+    mine = site.deferred()
+    site.run(5.5, every_s=60)
+    waiting = site.slurm.jobs[mine.job_id]
+    aged_s = (waiting.start_utc - NOW).total_seconds()
+    assert waiting.site_factor == pytest.approx(1000 * aged_s / (7 * DAY), abs=1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"priority_flags": frozenset({"ACCRUE_ALWAYS"})},
+        {"priority_type": "priority/basic"},
+        {"priority_weight_age": 0},
+    ],
+)
+def test_no_credit_where_age_counts_anyway_or_not_at_all(fields: dict) -> None:
+    site = Site(slurm=Slurm(info=info(**fields)))
+    mine = site.deferred()
+    site.run(7, every_s=300)
+    assert site.slurm.jobs[mine.job_id].site_factor == 0
+
+
+def waiting_with_credit(*, forget: bool = False) -> tuple[Site, Job]:
+    """A released job that still queues; seven points of its site factor are the site's own."""
+    site = Site()
+    mine = site.deferred(gpus=8)
+    site.slurm.change(mine.job_id, site_factor=7)
+    site.slurm.run_until(at(3))
+    site.slurm.submit(gpus=1, time_limit_s=36000)
+    site.slurm.run_until(at(3.1))
+    site.cycle()
+    waiting = site.slurm.jobs[mine.job_id]
+    assert waiting.pending
+    assert site.kinds(mine.job_id) == ["confirmed", "released-early"]
+    assert waiting.site_factor == 7 + int(1000 * 3.1 * HOUR / (7 * DAY))
+    if forget:
+        site.restart()
+        site.cycle()
+    return site, waiting
+
+
+@pytest.mark.parametrize("forget", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [{"gpus": 4}, {"nodes": 2}, {"time_limit_s": 60}, {"qos": "high"}],
+)
+def test_credit_goes_when_the_job_is_no_longer_the_one_that_waited(
+    change: dict, forget: bool
+) -> None:
+    site, mine = waiting_with_credit(forget=forget)
+    site.cycle()
+    assert site.slurm.jobs[mine.job_id].site_factor == mine.site_factor
+    site.slurm.change(mine.job_id, **change)
+    site.cycle()
+    assert site.slurm.jobs[mine.job_id].site_factor == 7
+    assert site.kinds(mine.job_id)[-1] == "credit-dropped"
+    assert site.cycle().changes == {}
+
+
+def test_a_herd_is_released_in_portions() -> None:
+    site = Site(rules=rules(releases_per_cycle=3))
+    mine = [site.submit() for _ in range(8)]
+    site.cycle()
+    assert [site.kinds(one.job_id) for one in mine] == [["confirmed"]] * 8
+    site.slurm.now = at(3)
+    site.signal = series([100.0] * 3 + [900.0] * 60, start=at(3))
+    released = []
+    for _ in range(4):
+        before = len(site.events)
+        outcome = site.cycle()
+        released.append(sum(kind == "released" for _, kind, _ in site.events[before:]))
+        assert outcome.deferred == 8 - sum(released)
+        site.slurm.now += timedelta(seconds=30)
+    assert released == [3, 3, 2, 0]
+
+
+def test_a_window_takes_only_as_many_as_it_has_room_for() -> None:
+    """Two-hour jobs on eight GPUs, a clean stretch of four hours, then another one at night."""
+    site = Site(rules=rules(policy=policy(default_delay_s=20 * HOUR)))
+    site.signal = series([400.0] * 2 + [100.0] * 4 + [300.0] * 6 + [120.0] * 8 + [300.0] * 40)
+    mine = [site.submit() for _ in range(32)]
+    site.cycle()
+    site.run(2.2, every_s=60)
+    gone = [one for one in mine if "released" in site.kinds(one.job_id)]
+    running = [one for one in mine if site.slurm.jobs[one.job_id].state == "RUNNING"]
+    assert len(running) == 8
+    assert len(gone) == 16
+    site.run(12, every_s=300)
+    assert all("released" in site.kinds(one.job_id) for one in mine)
+    starts = [site.slurm.jobs[one.job_id].start_utc for one in mine]
+    assert sum(at(12) <= start for start in starts) == 16
+
+
+def test_the_sites_watts_hold_when_the_window_comes() -> None:
+    site = Site(rules=rules(policy=policy(default_delay_s=20 * HOUR), budget_w=1000.0))
+    site.signal = series([400.0] * 2 + [100.0] * 4 + [300.0] * 60)
+    mine = [site.submit() for _ in range(6)]
+    site.cycle()
+    # A job takes 420 W: two at a time.
+    for hours, released in ((2.2, 2), (1.6, 2), (0.4, 4), (1.6, 4), (0.4, 6)):
+        site.run(hours, every_s=60)
+        assert sum("released" in site.kinds(one.job_id) for one in mine) == released
+
+
+def test_a_job_takes_its_turn_on_a_full_cluster() -> None:
+    """Its clean hour has come, others' jobs fill the cluster: it queues, with its credit."""
+    site = Site()
+    mine = site.deferred()
+    site.slurm.run_until(at(4.5))
+    for _ in range(2):
+        site.slurm.submit(gpus=8, time_limit_s=2 * 3600)
+    site.run(2, every_s=60)
+    assert "released" in site.kinds(mine.job_id)[-1]
+
+
+def test_shadow_changes_nothing_and_judges_each_new_job_once() -> None:
+    site = Site(rules=rules(policy=policy(mode="shadow")))
+    old = site.slurm.submit()
+    assert site.cycle().judged == ()
+    new = site.submit()
+    site.slurm.run_until(site.slurm.now + timedelta(seconds=30))
+    outcome = site.cycle()
+    assert outcome.changes == {}
+    assert [one.job.job_id for one in outcome.judged] == [new.job_id]
+    assert outcome.judged[0].decision.defer
+    assert site.cycle().judged == ()
+    assert old.admin_comment == new.admin_comment == ""
+
+
+def test_a_job_without_a_record_is_never_changed() -> None:
+    site = Site()
+    for fields in ({}, {"eligible_utc": at(5)}, {"held": True}, {"comment": "green:v1 id=x"}):
+        site.slurm.submit(**fields)
+    site.slurm.submit(
+        comment=str(
+            Record(
+                token="forged",
+                decided_utc=NOW - timedelta(seconds=10),
+                start_utc=at(1),
+                latest_utc=at(2),
+                policy="x",
+            )
+        )
+    )
+    for _ in range(3):
+        assert site.cycle().changes == {}
+        site.slurm.run_until(site.slurm.now + timedelta(hours=1))
+
+
+def test_the_extra_field_serves_as_well() -> None:
+    record = Record(
+        token="t",
+        decided_utc=NOW - timedelta(seconds=4),
+        start_utc=at(5),
+        latest_utc=at(12),
+        policy="lowest-window",
+    )
+    held = job(extra=f"theirs {record}", eligible_utc=NOW + timedelta(seconds=6))
+    outcome = cycle(observed(held), Memory(), rules(record_field="extra"))
+    change = outcome.changes[1]
+    assert change.admin_comment is None
+    assert change.extra.startswith("theirs green:v1 id=t")
+    assert cycle(observed(held), Memory(), rules()).changes == {}
+
+
+def busy_site() -> Site:
+    """Jobs in every state."""
+    site = Site()
+    site.slurm.submit(gpus=2)
+    for _ in range(3):
+        site.deferred()
+    site.slurm.change(2, eligible_utc=at(3))
+    site.submit()
+    site.submit(deadline_utc=at(9))
+    site.slurm.run_until(site.slurm.now + timedelta(seconds=2))
+    return site
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_the_same_input_gives_the_same_outcome(forget: bool) -> None:
+    site = busy_site()
+    seen = site.slurm.observed(days())
+    first = cycle(seen, site.memory, site.rules)
+    again = cycle(seen, Memory() if forget else site.memory, site.rules)
+    assert first.changes
+    assert again.changes == first.changes
+    assert again.events == first.events
+
+
+def test_a_second_cycle_a_moment_later_finds_nothing_to_do() -> None:
+    site = busy_site()
+    assert site.cycle().changes
+    site.slurm.run_until(site.slurm.now + timedelta(seconds=2))
+    assert site.cycle().changes == {}
