@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slurm_green.demo.watch import Row
+from slurm_green.ledger.entries import Decision
 from slurm_green.ledger.report import Report
 from slurm_green.signals.series import Series
 
@@ -65,8 +66,11 @@ def lines_of(rows: Sequence[Row], report: Report, series: Series) -> list[Line]:
     return lines
 
 
-def problems(lines: Sequence[Line], report: Report) -> list[str]:
+def problems(
+    lines: Sequence[Line], report: Report, decisions: Sequence[Decision] = ()
+) -> list[str]:
     """What did not go as told; empty when the story happened."""
+    reasons = {decision.job_id: decision.reason for decision in decisions}
     found = []
     for line in lines:
         row, start = line.row, line.row.started_utc
@@ -78,8 +82,9 @@ def problems(lines: Sequence[Line], report: Report) -> list[str]:
             if start - row.submit_utc > _AT_ONCE:
                 found.append(f"{name} was to start at once and waited {start - row.submit_utc}")
             continue
-        if row.latest_utc is None or row.planned_utc is None:
-            found.append(f"{name} was not deferred")
+        if row.latest_utc is None or not row.deferred:
+            why = reasons.get(row.submitted.job_id, "sgreend never saw it")
+            found.append(f"{name} was not deferred: {why}")
             continue
         late = max(begin for begin, _ in row.runs) - row.latest_utc
         if late > _ROUND:
@@ -99,7 +104,7 @@ def summary(lines: Sequence[Line], report: Report) -> dict[str, Any]:
     """The same for programs; times are aware UTC, energy is modelled and time-scaled."""
     return {
         "jobs": [_line(line) for line in lines],
-        "deferred": sum(line.row.submitted.wish.deferred for line in lines),
+        "deferred": sum(line.row.deferred for line in lines),
         "receipts_saved_g": report.receipts_saved_g,
         "site": {
             "actual_g": report.site.actual_g,
@@ -126,7 +131,7 @@ def _line(line: Line) -> dict[str, Any]:
         "story": row.submitted.wish.story,
         "said": row.submitted.said,
         "meant_to_wait": row.submitted.wish.deferred,
-        "deferred": row.planned_utc is not None,
+        "deferred": row.deferred,
         "state": row.state,
         "tasks": row.tasks,
         "gpus": row.gpus,

@@ -58,7 +58,7 @@ BATCH = (
     Wish(
         script="embed-corpus.sh",
         deferred=True,
-        story="may wait 21 demo hours: green:max-delay, so it can have the sun",
+        story="may wait 21 demo hours: green:max-delay lets it have the sun",
     ),
     Wish(
         script="paper-plots.sh",
@@ -69,7 +69,7 @@ BATCH = (
         script="urgent.sh",
         deferred=False,
         options=("--deadline=now+131",),
-        story="urgent: a --deadline as close as its time limit",
+        story="urgent: a near --deadline, which no submit hook sees; sgreend then does",
     ),
     Wish(
         script="impossible.sh",

@@ -8,6 +8,7 @@ input, 130 when somebody pressed Ctrl-C. Whatever happens, nothing is left runni
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -28,7 +29,7 @@ from slurm_green.demo.screen import LiveScreen, PlainScreen, Screen
 from slurm_green.demo.site import Site, site
 from slurm_green.demo.watch import Row, rows_of
 from slurm_green.errors import BadInputError, ClusterError, LedgerError, SlurmGreenError
-from slurm_green.ledger.entries import Query
+from slurm_green.ledger.entries import Decision, Query
 from slurm_green.ledger.fifo import Capacity
 from slurm_green.ledger.report import Report, build_report
 from slurm_green.ledger.store import Store
@@ -111,14 +112,16 @@ def _run(
             screen = LiveScreen(console=console, clock=one.clock, start_utc=batch[0].at_utc)
         rows = _watch(one, batch, screen)
         series = provider.fetch(datetime.now(UTC))
-        report = _report(one, rows)
+        report, decisions = _report(one, rows)
         lines = lines_of(rows, report, series)
         texts = _told(one, batch)
         tale.receipts(console, lines, report, one.clock)
         for command, text in texts:
             tale.printed(console, command, text)
         files = _write(output, lines, report, series, one, texts)
-        wrong = problems(lines, report)
+        wrong = problems(lines, report, decisions)
+        if wrong:
+            files |= _keep_logs(one, output)
         result = {
             **summary(lines, report),
             "cluster": one.cluster.name,
@@ -149,8 +152,8 @@ def _watch(one: Site, batch: list[Submitted], screen: Screen) -> list[Row]:
     return rows
 
 
-def _report(one: Site, rows: Sequence[Row]) -> Report:
-    """The ledger's report, once sgreend has written every receipt."""
+def _report(one: Site, rows: Sequence[Row]) -> tuple[Report, list[Decision]]:
+    """The ledger's report and decisions, once sgreend has written every receipt."""
     wanted = sum(row.tasks for row in rows)
     spec = one.cluster.spec
     capacity = Capacity(gpus=spec.nodes * spec.gpus, cpus=spec.nodes * spec.cpus)
@@ -159,13 +162,15 @@ def _report(one: Site, rows: Sequence[Row]) -> Report:
         with Store(one.config.paths.ledger, readonly=True) as store:
             jobs = store.jobs(Query())
             if len([job for job in jobs if job.energy_j is not None]) >= wanted:
-                return build_report(
+                decisions = store.decisions(Query())
+                report = build_report(
                     jobs,
-                    store.decisions(Query()),
+                    decisions,
                     signal=store.signal,
                     power=one.config.receipt_power(),
                     capacity=capacity,
                 )
+                return report, decisions
         if time.monotonic() > deadline_s:
             raise LedgerError(f"{len(jobs)} of {wanted} receipts are in the ledger")
         time.sleep(0.3)
@@ -197,3 +202,11 @@ def _write(
         encoding="utf-8",
     )
     return {"png": png, "html": page}
+
+
+def _keep_logs(one: Site, output: Path) -> dict[str, Path]:
+    """What to look at when the story did not happen; the cluster's directory will be gone."""
+    kept = {}
+    for log in (one.daemon_log, one.cluster.slurmctld_log):
+        kept[log.name] = Path(shutil.copy(log, output))
+    return kept

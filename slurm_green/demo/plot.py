@@ -53,7 +53,11 @@ def draw(path: Path, lines: Sequence[Line], series: Series, clock: Clock, *, hea
 def _span(lines: Sequence[Line], clock: Clock) -> tuple[float, float]:
     begin = min(clock.hours(line.row.submit_utc) for line in lines)
     ends = [clock.hours(line.end_utc) for line in lines if line.end_utc is not None]
-    promised = [clock.hours(line.row.latest_utc) for line in lines if line.row.latest_utc]
+    promised = [
+        clock.hours(line.row.latest_utc)
+        for line in lines
+        if line.row.latest_utc and line.row.deferred
+    ]
     return begin - 1.0, max([*ends, *promised], default=begin + 6.0) + 1.0
 
 
@@ -133,7 +137,7 @@ def _draw_job(axes: "Axes", y: int, line: Line, clock: Clock, end: float) -> Non
 
     row = line.row
     submit = clock.hours(row.submit_utc)
-    moved = row.planned_utc is not None
+    moved = row.deferred
     spans = _merged([(clock.hours(a), clock.hours(b)) for a, b in row.runs if b is not None])
     for left, right in spans:
         chosen = _CHOSEN if moved else _OTHER

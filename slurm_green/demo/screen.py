@@ -99,7 +99,7 @@ class LiveScreen:
                 str(row.gpus or ""),
                 Text(row.state, style=_STYLES.get(row.state, "dim" if row.over else "")),
                 clock.text(row.started_utc or row.planned_utc),
-                clock.text(row.latest_utc),
+                clock.text(row.latest_utc if row.deferred else None),
                 "" if left is None else f"{left:.0f} s",
                 strip.job(row, now_utc),
             )

@@ -115,8 +115,9 @@ off = {_quoted(run / "off")}
 hold = "3s"              # a site: 10s
 
 [policy]
-default_delay = "60s"    # 12 demo hours
-max_delay = "110s"       # 22 demo hours
+# The longest delay of any partition is also what sgreend takes as the site's pace: it learns what
+# usually arrives over a quarter of it. One batch of jobs must not look like every minute's.
+max_delay = "1h"
 min_length = "90s"       # jobs with a limit below this are left alone
 margin_floor = "10s"     # a site: 10m
 
@@ -137,6 +138,8 @@ repeat = true
 
 [partition.main]
 mode = "enforce"         # a fresh install only watches: shadow
+default_delay = "60s"    # 12 demo hours
+max_delay = "110s"       # 22 demo hours
 gpu_type = "h100"
 """
 

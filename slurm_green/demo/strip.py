@@ -61,16 +61,16 @@ class Strip:
         """Dots while it waits, a light bar where it is planned, a solid one where it ran."""
         marks = [(" ", "")] * self.width
         first = row.started_utc
-        if row.latest_utc is not None and first is None:
+        if row.latest_utc is not None and row.state == "waiting":
             self._put(marks, row.latest_utc, row.latest_utc, LATEST, "dim")
         if row.planned_utc is not None and first is None:
             end = row.planned_utc + timedelta(seconds=2 * self._column_s)
             self._put(marks, row.planned_utc, end, PLANNED, "green")
         waited = min(now_utc, first or now_utc)
         self._put(marks, row.submit_utc, waited, WAITING, "dim")
-        for begin, end in row.runs:
-            style = "green" if row.latest_utc is not None else "bright_black"
-            self._put(marks, begin, end or now_utc, RAN, style)
+        style = "green" if row.deferred else "bright_black"
+        for begin, stop in row.runs:
+            self._put(marks, begin, stop or now_utc, RAN, style)
         text = Text()
         for mark, style in marks:
             text.append(mark, style=style)

@@ -118,7 +118,9 @@ def farewell(
     console: Console, files: Mapping[str, Path], wrong: Sequence[str], wall_s: float
 ) -> None:
     """Where the files are, and what did not happen."""
-    console.print(f"\nPicture: {files['png']}\nPage:    {files['html']}", soft_wrap=True)
+    console.print()
+    for name, path in files.items():
+        console.print(f"{name:>8}  {path}", soft_wrap=True)
     for sentence in wrong:
         console.print(Text(f"NOT AS TOLD: {sentence}", style="bold red"))
     console.print(f"Done in {wall_s:.0f} s; nothing is left running.", style="dim")

@@ -35,6 +35,11 @@ class Row:
         return self.state not in {"looked at", "waiting", "queued", "running"}
 
     @property
+    def deferred(self) -> bool:
+        """Whether it was deferred, not only looked at."""
+        return self.planned_utc is not None
+
+    @property
     def started_utc(self) -> datetime | None:
         """When its first task started."""
         return min((start for start, _ in self.runs), default=None)
