@@ -18,12 +18,13 @@ _log = logging.getLogger(__name__)
 def client_from(
     name: str,
     *,
-    commands: Callable[[], CommandClient] = CommandClient,
+    extra: bool = False,
+    commands: Callable[[], CommandClient] | None = None,
     pyslurm: Callable[[CommandClient], SlurmClient] = lambda behind: PyslurmClient(
         commands=behind, site_factors=behind.site_factors
     ),
 ) -> SlurmClient:
-    """The client for a configured name.
+    """The client for a configured name; with `extra`, jobs carry that field too.
 
     "pyslurm" falls back to the commands with a warning, "auto" without one: neither may stop the
     daemon. A pyslurm that was built for another Slurm imports and fails in its first call, so one
@@ -31,7 +32,7 @@ def client_from(
     """
     if name not in BACKENDS:
         raise ConfigError(f"slurm_backend is {name!r}; allowed are {', '.join(BACKENDS)}.")
-    fallback = commands()
+    fallback = CommandClient(json=extra) if commands is None else commands()
     if name == "commands":
         return fallback
     level = logging.WARNING if name == "pyslurm" else logging.DEBUG

@@ -35,12 +35,13 @@ def cluster(make_module_cluster: MakeCluster) -> Cluster:
 
 
 @pytest.fixture(
-    scope="module", params=["commands", pytest.param("pyslurm", marks=pytest.mark.real_pyslurm)]
+    scope="module",
+    params=["commands", "json", pytest.param("pyslurm", marks=pytest.mark.real_pyslurm)],
 )
 def client(request: pytest.FixtureRequest, cluster: Cluster) -> SlurmClient:
-    """Both backends have to pass the same tests; pyslurm where it can be imported."""
-    commands = CommandClient(env=cluster.env)
-    if request.param == "commands":
+    """Every way has to pass the same tests; pyslurm where it can be imported."""
+    commands = CommandClient(env=cluster.env, json=request.param == "json")
+    if request.param != "pyslurm":
         return commands
     try:
         module = import_pyslurm()

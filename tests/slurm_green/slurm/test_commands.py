@@ -3,6 +3,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -50,12 +51,15 @@ class Recorded:
             if words in line:
                 return answer()
         for words, name in (
-            ("squeue", "squeue.json"), ("sprio", "sprio.txt"), ("show nodes", "nodes.txt"),
+            ("squeue --json", "squeue.json"), ("squeue", "squeue.txt"),
+            ("sprio", "sprio.txt"), ("show nodes", "nodes.txt"),
             ("show partition", "partitions.txt"), ("show reservation", "reservations.txt"),
             ("show config", "config.txt"), ("sacct", "../22.05/sacct.txt"),
         ):  # fmt: skip
             if words in line:
-                return finished((self._capture / name).read_bytes())
+                raw = (self._capture / name).read_bytes()
+                drawn = re.search(r"@[0-9a-f]{16}@", line)
+                return finished(raw.replace(b"@d@", drawn[0].encode()) if drawn else raw)
         return finished()
 
     def lines(self) -> list[str]:
@@ -67,8 +71,11 @@ def recorded(request: pytest.FixtureRequest) -> Recorded:
     return Recorded(str(request.param))
 
 
-def test_one_squeue_reads_the_queue_and_one_sprio_its_site_factors(recorded: Recorded) -> None:
-    client = CommandClient(run=recorded)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_one_squeue_reads_the_queue_and_one_sprio_its_site_factors(
+    recorded: Recorded, as_json: bool
+) -> None:
+    client = CommandClient(run=recorded, json=as_json)
     jobs = {job.name: job for job in client.jobs()}
     assert jobs['na"me\ufffd'].site_factor == 42
     assert jobs["array"].site_factor == 0
@@ -109,13 +116,6 @@ def test_ended_jobs_are_asked_with_a_delimiter_nobody_knows() -> None:
     recorded = Recorded()
     settings = b"SLURM_VERSION = 24.11.5\nAccountingStorageType = accounting_storage/slurmdbd\n"
     recorded.special["show config"] = lambda: finished(settings)
-    rows = (CAPTURES / "22.05" / "sacct.txt").read_text()
-
-    def answer() -> Finished:
-        (option,) = [word for word in recorded.asked[-1][0] if word.startswith("--delimiter=")]
-        return finished(rows.replace("@d@", option.removeprefix("--delimiter=")).encode())
-
-    recorded.special["sacct"] = answer
     client = CommandClient(run=recorded)
     jobs = client.finished(WHEN)
     assert jobs is not None and len(jobs) == 8
@@ -131,7 +131,7 @@ def test_a_dead_slurmctld_is_an_error_even_where_squeue_says_success() -> None:
     recorded = Recorded()
     recorded.special["squeue"] = lambda: finished(json.dumps({**answer, "jobs": []}).encode())
     with pytest.raises(SlurmError, match="Failed while looking for jobs"):
-        CommandClient(run=recorded).jobs()
+        CommandClient(run=recorded, json=True).jobs()
 
 
 @pytest.mark.parametrize("answer", [b"", b"no json", b"[]", b"{}", b'{"jobs": 3}', b"\xff"])
@@ -139,7 +139,7 @@ def test_an_answer_that_is_no_queue_is_an_error(answer: bytes) -> None:
     recorded = Recorded()
     recorded.special["squeue"] = lambda: finished(answer)
     with pytest.raises(SlurmError):
-        CommandClient(run=recorded).jobs()
+        CommandClient(run=recorded, json=True).jobs()
 
 
 def test_a_failed_command_says_slurms_words_and_what_to_do() -> None:

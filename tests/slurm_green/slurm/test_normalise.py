@@ -13,6 +13,7 @@ from slurm_green.slurm.gres import gpu_count, job_gpus
 from slurm_green.slurm.hostlist import expand_hostlist
 from slurm_green.slurm.normalise import count_array_tasks, jobs_from_json, number, state_of
 from slurm_green.slurm.records import Job
+from slurm_green.slurm.squeue import queue_arguments, queue_records
 
 CAPTURES = Path(__file__).parent / "captures"
 VERSIONS = sorted(path.name for path in CAPTURES.iterdir())
@@ -24,10 +25,47 @@ def raw_records(version: str) -> list[dict[str, Any]]:
     return records
 
 
-@pytest.fixture(params=VERSIONS)
-def jobs(request: pytest.FixtureRequest) -> dict[str, Job]:
-    """The captured queue by job name; of array tasks and components the last."""
-    return {job.name: job for job in jobs_from_json(raw_records(request.param))}
+def text_records(version: str) -> list[dict[str, Any]]:
+    raw = (CAPTURES / version / "squeue.txt").read_bytes().decode(errors="replace")
+    return queue_records(raw, "@d@")
+
+
+@pytest.fixture(params=[(version, form) for version in VERSIONS for form in ("json", "text")])
+def captured(request: pytest.FixtureRequest) -> list[Job]:
+    """The captured queue, from either form of squeue."""
+    version, form = request.param
+    return jobs_from_json(raw_records(version) if form == "json" else text_records(version))
+
+
+@pytest.fixture
+def jobs(captured: list[Job]) -> dict[str, Job]:
+    """By job name; of array tasks and components the last."""
+    return {job.name: job for job in captured}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_both_forms_of_squeue_say_the_same(version: str) -> None:
+    from_json = {job.job_id: job for job in jobs_from_json(raw_records(version))}
+    from_text = {job.job_id: job for job in jobs_from_json(text_records(version))}
+    assert from_json.keys() == from_text.keys()
+    # Flag words are only in JSON; a reason can be worded; the %N of running tasks is not shown.
+    skipped = {"flags", "reason", "max_running_tasks"}
+    for job_id, wanted in from_json.items():
+        for field in Job.__dataclass_fields__.keys() - skipped:
+            assert getattr(from_text[job_id], field) == getattr(wanted, field), (job_id, field)
+
+
+def test_text_counts_in_units_and_ranges_are_read() -> None:
+    names = [part.split(":")[0] for part in queue_arguments("@q@")[-1].split("=", 1)[1].split(",")]
+    values = dict.fromkeys(names, "N/A") | {
+        "JobID": "7", "State": "PENDING", "NumCPUs": "1.50K", "NumNodes": "2-4", "NumTasks": "2K",
+        "tres-per-task": "gres/gpu:1", "TimeLimit": "1-00:00:00", "Name": "N/A",
+    }  # fmt: skip
+    (record,) = queue_records("".join(f"{values[name]}@q@" for name in names) + "\n", "@q@")
+    (job,) = jobs_from_json([record])
+    assert (job.cpus, job.nodes, job.gpus, job.time_limit_s) == (1536, 2, 2048, 86400)
+    assert (job.name, job.partition, job.array_job_id, job.submit_utc) == ("N/A", "", None, None)
+    assert queue_records("", "@q@") == []
 
 
 def test_all_versions_are_captured() -> None:
@@ -53,15 +91,14 @@ def test_a_pending_array_is_one_record_for_all_its_tasks(jobs: dict[str, Job]) -
     assert (job.eligible_utc - job.submit_utc).total_seconds() in (3600, 3601)
 
 
-def test_a_started_array_has_a_record_per_task_and_one_for_the_rest() -> None:
-    for version in VERSIONS:
-        parts = [job for job in jobs_from_json(raw_records(version)) if job.name == "part"]
-        running = [job for job in parts if job.active]
-        (rest,) = [job for job in parts if job.pending]
-        assert sorted(job.array_task for job in running) == ["1", "3", "5"]
-        assert [job.tasks for job in running] == [1, 1, 1]
-        assert (rest.tasks, rest.max_running_tasks, rest.reason) == (6, 3, "JobArrayTaskLimit")
-        assert {job.array_job_id for job in parts} == {rest.job_id}
+def test_a_started_array_has_a_record_per_task_and_one_for_the_rest(captured: list[Job]) -> None:
+    parts = [job for job in captured if job.name == "part"]
+    running = [job for job in parts if job.active]
+    (rest,) = [job for job in parts if job.pending]
+    assert sorted(job.array_task for job in running) == ["1", "3", "5"]
+    assert [job.tasks for job in running] == [1, 1, 1]
+    assert (rest.tasks, rest.max_running_tasks, rest.reason) == (6, 3, "JobArrayTaskLimit")
+    assert {job.array_job_id for job in parts} == {rest.job_id}
 
 
 def test_a_held_job_without_a_limit(jobs: dict[str, Job]) -> None:
