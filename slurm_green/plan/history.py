@@ -4,8 +4,10 @@
 Both are kept as plain samples, newest last, bounded, so that memory stays flat.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 __all__ = ["History", "RunSample", "WaitSample"]
 
@@ -33,9 +35,12 @@ class RunSample:
     fraction: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class History:
-    """Samples of waits and run times; questions fall back from the specific to the general."""
+    """Samples of waits and run times; questions fall back from the specific to the general.
+
+    Sorted indexes are made at the first question: a decision must not read all samples.
+    """
 
     waits: tuple[WaitSample, ...] = field(default=())
     runs: tuple[RunSample, ...] = field(default=())
@@ -44,9 +49,12 @@ class History:
         self, *, waits: Iterable[WaitSample] = (), runs: Iterable[RunSample] = ()
     ) -> "History":
         """A history that knows these too, the oldest forgotten."""
+        more_waits, more_runs = tuple(waits), tuple(runs)
+        if not more_waits and not more_runs:
+            return self
         return History(
-            waits=(*self.waits, *waits)[-_KEEP:],
-            runs=(*self.runs, *runs)[-_KEEP:],
+            waits=(*self.waits, *more_waits)[-_KEEP:],
+            runs=(*self.runs, *more_runs)[-_KEEP:],
         )
 
     def wait_quantile_s(
@@ -54,10 +62,7 @@ class History:
     ) -> float | None:
         """The wait that this share of similar jobs stayed under; None without any sample."""
         samples = self._waits_like(partition, qos, gpus)
-        if not samples:
-            return None
-        ordered = sorted(samples)
-        return ordered[min(int(quantile * len(ordered)), len(ordered) - 1)]
+        return _quantile(samples, quantile) if samples else None
 
     def chance_of_waiting_over(
         self, wait_s: float, *, partition: str, qos: str, gpus: int
@@ -66,22 +71,50 @@ class History:
         samples = self._waits_like(partition, qos, gpus)
         if len(samples) < _ENOUGH:
             return None
-        return sum(sample > wait_s for sample in samples) / len(samples)
+        return (len(samples) - bisect_right(samples, wait_s)) / len(samples)
 
     def run_fraction(self, *, partition: str, user: str, name: str) -> float:
         """A cautious (80 %) share of the limit a job like this uses; 1 when nothing is known."""
-        same_name = [r.fraction for r in self.runs if r.user == user and r.name == name]
-        same_user = [r.fraction for r in self.runs if r.user == user and r.partition == partition]
-        for samples in (same_name, same_user):
+        for key in (("name", user, name), ("partition", user, partition)):
+            samples = self._runs_by.get(key, ())
             if len(samples) >= _ENOUGH:
-                return sorted(samples)[min(int(0.8 * len(samples)), len(samples) - 1)]
+                return _quantile(samples, 0.8)
         return 1.0
 
-    def _waits_like(self, partition: str, qos: str, gpus: int) -> list[float]:
-        here = [w for w in self.waits if w.partition == partition]
-        size = _size_class(gpus)
-        alike = [w.wait_s for w in here if w.qos == qos and _size_class(w.gpus) == size]
-        return alike if len(alike) >= _ENOUGH else [w.wait_s for w in here]
+    def _waits_like(self, partition: str, qos: str, gpus: int) -> Sequence[float]:
+        alike = self._waits_by.get((partition, qos, _size_class(gpus)), ())
+        return alike if len(alike) >= _ENOUGH else self._waits_by.get((partition,), ())
+
+    @cached_property
+    def _waits_by(self) -> dict[tuple[object, ...], list[float]]:
+        return _sorted_by(
+            (key, one.wait_s)
+            for one in self.waits
+            for key in ((one.partition,), (one.partition, one.qos, _size_class(one.gpus)))
+        )
+
+    @cached_property
+    def _runs_by(self) -> dict[tuple[object, ...], list[float]]:
+        return _sorted_by(
+            (key, one.fraction)
+            for one in self.runs
+            for key in (("name", one.user, one.name), ("partition", one.user, one.partition))
+        )
+
+
+def _sorted_by(
+    samples: Iterable[tuple[tuple[object, ...], float]],
+) -> dict[tuple[object, ...], list[float]]:
+    found: dict[tuple[object, ...], list[float]] = {}
+    for key, sample in samples:
+        found.setdefault(key, []).append(sample)
+    for values in found.values():
+        values.sort()
+    return found
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
 def _size_class(gpus: int) -> int:

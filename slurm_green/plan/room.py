@@ -72,6 +72,8 @@ class Room:
 
     def earliest_fit(self, need: Sequence[float], from_s: float, length_s: float) -> float | None:
         """First start from `from_s` on at which `need` fits for `length_s`, or None."""
+        if self.fits(need, from_s, from_s + length_s):
+            return from_s
         edges = self.edges_s
         begins = np.concatenate(([from_s], edges[edges > from_s]))
         fitting = np.flatnonzero(self.fitting(need, begins, length_s))
@@ -83,6 +85,8 @@ class Room:
         """Last start in [from, to] at which `need` fits for `length_s`, or None."""
         if to_s < from_s:
             return None
+        if self.fits(need, to_s, to_s + length_s):
+            return to_s
         edges = self.edges_s
         inside = edges[(edges > from_s) & (edges < to_s)]
         # A start may also end exactly where a slot begins.
