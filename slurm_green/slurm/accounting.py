@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ended jobs out of sacct.
 
-Not its --json: 22.05 ignores the wanted fields there and 24.11 needs twenty times the bytes. The
+Not its --json: that differs between versions and holds far more than we read. The
 fields are cut by a delimiter drawn anew for each call, and the first and last field of a record
 are numbers: no job name, whatever it holds, can shift a field or add a record.
 """

@@ -29,7 +29,7 @@ class CommandClient:
 
     `prefix` goes before every command, for a Slurm that lives elsewhere, such as
     ("chroot", "/srv/slurm-24.11"). With `json`, jobs come with `extra` and all their flag words,
-    at twenty times the CPU.
+    at three to eight times the CPU.
     """
 
     def __init__(
