@@ -2,9 +2,9 @@
 """The queue out of `squeue -O`, as records of the same shape as its JSON.
 
 For 1,000 jobs `squeue --json` of 24.11 and 26.05 spends 0.4 to 0.5 s of CPU on 8 MB, most of
-which nobody reads; this and sprio together 0.03 s. It lacks only `extra` and a job's flag words. As with sacct,
-the delimiter is drawn anew for each call and a record begins and ends with a number, so that no
-text of a user's can shift a field or add a record.
+which nobody reads; this and sprio together 0.03 s. It lacks only `extra` and a job's flag words.
+As with sacct, the delimiter is drawn anew for each call and a record begins and ends with a
+number, so that no text of a user's can shift a field or add a record.
 """
 
 import re
