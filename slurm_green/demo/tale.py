@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -111,7 +110,8 @@ def printed(console: Console, command: str, text: str) -> None:
     """A command and what it printed."""
     console.print()
     console.print(Text(f"$ {command}", style="bold"))
-    console.print(Padding(Text(text), (0, 0, 0, 2)))
+    for line in text.splitlines():
+        console.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def farewell(
