@@ -89,7 +89,7 @@ def policy(**fields: Any) -> Policy:
 
 def rules(*, policy: Policy | None = None, **fields: Any) -> Rules:
     """Rules with one policy for all partitions and QOS; what usually arrives counts for nothing."""
-    fields = {"usual_over_s": 1e18, "reserve_deviations": 0.0} | fields
+    fields = {"usual_over_s": 1e18, "usual_least_s": 1e18, "reserve_deviations": 0.0} | fields
     one = policy or Policy(mode="enforce", default_delay_s=12 * HOUR)
     return Rules(policy_for=lambda _partition, _qos: one, **fields)
 
