@@ -115,8 +115,8 @@ off = {_quoted(run / "off")}
 hold = "3s"              # a site: 10s
 
 [policy]
-# The longest delay of any partition is also what sgreend takes as the site's pace: it learns what
-# usually arrives over a quarter of it. One batch of jobs must not look like every minute's.
+# The longest delay anywhere is sgreend's idea of the site's pace: the longer, the longer it learns
+# before it takes what arrives for usual. This one batch must not look like every minute's.
 max_delay = "1h"
 min_length = "90s"       # jobs with a limit below this are left alone
 margin_floor = "10s"     # a site: 10m

@@ -16,6 +16,10 @@ import pytest
 from slurm_green.cluster import processes
 from slurm_green.cluster.layout import clusters_directory
 
+pytestmark = pytest.mark.skipif(
+    "SLURM_GREEN_TEST_SLURM_ROOT" in os.environ, reason="the demo shows this machine's own Slurm"
+)
+
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "demo.py"
 AT_ONCE_S = 12
 
