@@ -19,7 +19,7 @@ import pytest
 from slurm_green.cluster.cluster import Cluster
 from slurm_green.cluster.daemons import wait_until
 from slurm_green.hook.record import parse
-from tests.slurm.site import HOLD_S, LATE_S, LiveSite, ago, now_utc
+from tests.slurm.site import HOLD_S, LATE_S, SHAPE, LiveSite, ago, now_utc
 
 PAUSE = timedelta(seconds=LATE_S)
 
@@ -30,7 +30,7 @@ def shared(make_module_cluster: Callable[..., Cluster]) -> Iterator[LiveSite]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    cluster = make_module_cluster(stem="sd", hook=True)
+    cluster = make_module_cluster(stem="sd", **SHAPE)
     site = LiveSite(cluster, controller={"metrics": address})
     yield site
     site.close()
