@@ -47,7 +47,9 @@ class SubmitHook:
             return Pass(reason="no-view")
         request = request_from(ask, now_utc=now, zone=view.zone)
         partition = view.partition(request.partition)
-        policy = self.policy_for(partition.name if partition else "", request.qos)
+        # All the partitions a job names: any of them in shadow keeps it there.
+        names = request.partition or (partition.name if partition else "")
+        policy = self.policy_for(names, request.qos)
         if policy.mode != "enforce":
             return Pass(reason="shadow")
         decision = decide(request, policy, view, now)
