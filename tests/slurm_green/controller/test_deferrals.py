@@ -29,6 +29,7 @@ class Watched(Site):
     # The latest begin time anybody was promised, per job; only ever earlier.
     promised: dict[int, datetime] = field(default_factory=dict)
     foreign: set[int] = field(default_factory=set)
+    credited: set[int] = field(default_factory=set)
 
     def submit(self, **fields: Any) -> Job:
         new = super().submit(**fields)
@@ -54,6 +55,9 @@ class Watched(Site):
     def _check(self, job: Job, change: JobChange) -> None:
         assert job.pending
         assert not job.restarts
+        if (change.site_factor or 0) > job.site_factor:
+            assert job.job_id not in self.credited, "credit was given twice"
+            self.credited.add(job.job_id)
         if change.begin_utc is None:
             return
         begin = self.slurm.jobs[job.job_id].eligible_utc
@@ -182,17 +186,20 @@ def play(site: Watched, step: tuple) -> None:
             )
 
 
-def new_site() -> Watched:
-    return Watched(
+def new_site(*, deferred: int = 0) -> Watched:
+    site = Watched(
         slurm=Slurm(),
         rules=rules(policy=policy(max_delay_s=MAX_DELAY_S, margin_floor_s=MARGIN_S), budget_w=5000),
     )
+    for number in range(deferred):
+        site.deferred(gpus=1 + number)
+    return site
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(operations, max_size=14))
+@settings(max_examples=300, deadline=None)
+@given(st.lists(operations, max_size=12))
 def test_no_day_breaks_a_promise(script: list[tuple]) -> None:
-    site = new_site()
+    site = new_site(deferred=3)
     for step in script:
         play(site, step)
     # The daemon dies here: whatever we deferred is eligible by what was promised.
@@ -207,7 +214,7 @@ def test_no_day_breaks_a_promise(script: list[tuple]) -> None:
 @given(st.lists(operations, max_size=10))
 def test_every_moment_is_one_to_restart_at(script: list[tuple]) -> None:
     """A daemon that forgot everything does what one that remembers would do."""
-    site = new_site()
+    site = new_site(deferred=2)
     for step in script:
         play(site, step)
     signal = site.signal and replace(site.signal, issued_utc=site.slurm.now)
