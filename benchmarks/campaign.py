@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A random campaign of real jobs on two real clusters at once: one with slurm-green, one without.
 
-Both get the same jobs at the same moments, at loads from 0.7 to 1.1. Counted are jobs that ended
+Both get the same jobs at the same moments, at loads from 0.7 to 1.1, after a while at 0.8 without
+slurm-green on either, as a site has a past that accounting remembers. Counted are jobs that ended
 late or were cancelled by Slurm for their deadline; the rule is that slurm-green adds at most 0.1 %
 of them, each explained.
 
@@ -29,6 +30,7 @@ from slurm_green.slurm.records import Job
 
 LIMIT_S = 60
 LOADS = (0.7, 0.9, 1.1)
+WARM_LOAD = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,33 +38,38 @@ class Planned:
     """One job of the campaign; `deadline_s` counts from its submission, None for none."""
 
     number: int
+    counted: bool
     submit_s: float
     gpus: int
     run_s: int
     deadline_s: int | None
 
 
-def campaign(count: int, *, gpus: int, seed: int) -> list[Planned]:
-    """Random jobs whose arrival rate gives each of LOADS a third of the time."""
+def campaign(count: int, *, gpus: int, seed: int, warm_s: float) -> list[Planned]:
+    """Random jobs: `warm_s` at WARM_LOAD, then `count` at each of LOADS for a third of them."""
     dice = random.Random(seed)
     sizes, weights = (1, 2, 4, 8), (40, 30, 20, 10)
     mean_size = sum(s * w for s, w in zip(sizes, weights, strict=True)) / sum(weights)
     jobs: list[Planned] = []
     at_s = 0.0
-    for number in range(count):
-        load = LOADS[min(number * len(LOADS) // count, len(LOADS) - 1)]
+    counted = 0
+    while counted < count:
+        warm = at_s < warm_s
+        load = WARM_LOAD if warm else LOADS[counted * len(LOADS) // count]
         # Slurm sees a minute's limit; jobs run 20 to 58 s of it.
         at_s += dice.expovariate(load * gpus / (mean_size * 39.0))
         slack_s = dice.choice((None, None, 20, 40, 80, 160, 240))
         jobs.append(
             Planned(
-                number=number,
+                number=len(jobs),
+                counted=not warm,
                 submit_s=at_s,
                 gpus=dice.choices(sizes, weights)[0],
                 run_s=dice.randint(20, 58),
                 deadline_s=None if slack_s is None else LIMIT_S + slack_s,
             )
         )
+        counted += not warm
     return jobs
 
 
@@ -133,14 +140,21 @@ def main() -> int:
     parser.add_argument("--gpus", type=int, default=64, help="emulated GPUs of each node")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--delay-s", type=int, default=120, help="default delay")
+    parser.add_argument("--log", type=Path, help="keep sgreend's log there")
     parser.add_argument("--json", type=Path, help="write the results there")
     options = parser.parse_args()
-    jobs = campaign(options.jobs, gpus=options.nodes * options.gpus, seed=options.seed)
-    print(f"{len(jobs)} jobs over {jobs[-1].submit_s:.0f} s, loads {LOADS}, seed {options.seed}")
+    jobs = campaign(
+        options.jobs,
+        gpus=options.nodes * options.gpus,
+        seed=options.seed,
+        warm_s=3.0 * options.delay_s,
+    )
+    print(f"{options.jobs} of {len(jobs)} jobs over {jobs[-1].submit_s:.0f} s, seed {options.seed}")
     shape = {
         "nodes": options.nodes,
         "gpus": options.gpus,
         "cpus": options.gpus,
+        "accounting": True,
         "extra_conf": ("MinJobAge=7200", "MaxJobCount=20000"),
     }
     clusters: list[Cluster] = []
@@ -149,16 +163,20 @@ def main() -> int:
         for name, hook in (("camp-with", True), ("camp-without", False)):
             clusters.append(Cluster.up(ClusterSpec(name=name, hook=hook, **shape)))
         green = clusters[0]
+        ids: dict[str, dict[int, int | None]] = {cluster.name: {} for cluster in clusters}
+        began = time.monotonic()
+        _submit_all(clusters, [job for job in jobs if not job.counted], ids, began)
         write_site(green, delay_s=options.delay_s)
         log = (green.layout.work / "sgreend.log").open("wb")
         daemon = subprocess.Popen(
-            [str(Path(sys.executable).with_name("sgreend"))],
-            env={**green.env},
-            stderr=log,
+            [str(Path(sys.executable).with_name("sgreend"))], env={**green.env}, stderr=log
         )
         _await_daemon(green)
-        ids = _submit_all(clusters, jobs)
-        results = [_results(cluster, jobs, ids[cluster.name]) for cluster in clusters]
+        jobs = [job for job in jobs if job.counted]
+        _submit_all(clusters, jobs, ids, began)
+        results = [_results(cluster, ids[cluster.name]) for cluster in clusters]
+        if options.log is not None:
+            options.log.write_bytes((green.layout.work / "sgreend.log").read_bytes())
         return _judge(green, jobs, ids, results, options.json)
     finally:
         if daemon is not None:
@@ -177,20 +195,22 @@ def _await_daemon(cluster: Cluster) -> None:
     raise SystemExit("sgreend did not come up")
 
 
-def _submit_all(clusters: list[Cluster], jobs: list[Planned]) -> dict[str, dict[int, int | None]]:
-    ids: dict[str, dict[int, int | None]] = {cluster.name: {} for cluster in clusters}
-    began = time.monotonic()
+def _submit_all(
+    clusters: list[Cluster],
+    jobs: list[Planned],
+    ids: dict[str, dict[int, int | None]],
+    began_s: float,
+) -> None:
     for job in jobs:
-        time.sleep(max(0.0, began + job.submit_s - time.monotonic()))
+        time.sleep(max(0.0, began_s + job.submit_s - time.monotonic()))
         for cluster in clusters:
             ids[cluster.name][job.number] = submit(cluster, job)
         if job.number % 200 == 199:
-            lag = time.monotonic() - began - job.submit_s
+            lag = time.monotonic() - began_s - job.submit_s
             print(f"  {job.number + 1} submitted, {lag:.1f} s behind the plan", flush=True)
-    return ids
 
 
-def _results(cluster: Cluster, jobs: list[Planned], ids: dict[int, int | None]) -> dict[int, Job]:
+def _results(cluster: Cluster, ids: dict[int, int | None]) -> dict[int, Job]:
     client = CommandClient(env=cluster.env)
     deadline = time.monotonic() + 900
     while time.monotonic() < deadline:
@@ -240,6 +260,7 @@ def _judge(
     print(f"receipts: {saved_g:.0f} of {total_g:.0f} g saved (modelled, time-scaled)")
     only_with = sorted(bad - bad_without)
     print(f"excess {excess}, allowed {allowed}; bad with us and fine without: {len(only_with)}")
+    planned = {job.number: job for job in jobs}
     by_id = {i: n for n, i in ids[green.name].items()}
     explained = []
     for number in only_with:
@@ -247,7 +268,7 @@ def _judge(
         job = results[0].get(number)
         explained.append(
             {
-                "planned": asdict(jobs[number]),
+                "planned": asdict(planned[number]),
                 "verdict": verdicts[0][number],
                 "events": told or ["never touched: the queue was in another order"],
                 "record": "" if job is None else job.admin_comment,

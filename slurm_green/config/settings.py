@@ -231,6 +231,12 @@ class Budget:
         "Share of a partition's GPUs (CPUs where it has none) that deferred starts may book.",
         unit="%",
     )
+    reserve_deviations: float = setting(
+        kinds.number(0, 10),
+        2.0,
+        """How much is kept free for jobs yet to come: their usual load and so many of its standard
+        deviations. More of it delays others less, and defers less.""",
+    )
     watts: float | None = unset(
         kinds.number(1), "Power that deferred starts may book in all, on every slot.", unit="W"
     )

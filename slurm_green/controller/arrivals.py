@@ -2,26 +2,23 @@
 """How much of each partition newly submitted jobs usually take, and how much that varies. Pure.
 
 What deferred jobs are moved into is needed by others too: those that arrive then and start at
-once. Their offered load is measured where they arrive, so that it does not depend on when jobs
-run: GPU-seconds submitted per second, weighted by exp(-age / over_s). For arrivals without memory
-the variance of what is occupied is that of an M/G/infinity queue: the same sum with the square of
-each job's size.
+once. Their load is measured where it is submitted, so that it does not depend on when jobs run:
+GPU-seconds submitted, weighted by exp(-age / over_s), per second weighted alike. For arrivals
+without memory the variance of what is occupied is that of an M/G/infinity queue: the same sum
+with the square of each job's size.
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from slurm_green.hook.options import Options
 from slurm_green.hook.request import request_of
 from slurm_green.hook.view import PartitionView
 from slurm_green.slurm.records import Job
 
-__all__ = ["Load", "offered_load"]
-
-# Slurm's submit times are whole seconds; a job of the last cycle's second must not be missed.
-_TICK = timedelta(seconds=1)
+__all__ = ["Arrivals", "Load"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,36 +37,77 @@ class Load:
         )
 
 
-def offered_load(
-    old: Mapping[str, Load],
-    jobs: Iterable[Job],
-    partitions: Mapping[str, PartitionView],
-    *,
-    seen: frozenset[int],
-    last_utc: datetime | None,
-    now_utc: datetime,
-    over_s: float,
-) -> dict[str, Load]:
-    """The load with the jobs submitted since `last_utc` counted; without one, with all of them."""
-    sums = {name: [0.0, 0.0, 0.0, 0.0] for name in partitions}
-    for job in jobs:
-        if job.job_id in seen or job.array_job_id in seen or job.submit_utc is None:
-            continue
-        if last_utc is not None and job.submit_utc < last_utc - _TICK:
-            continue
-        age_s = max((now_utc - job.submit_utc).total_seconds(), 0.0)
-        for name, part in _work(job, partitions, math.exp(-age_s / over_s) / over_s):
-            sums[name] = [one + more for one, more in zip(sums[name], part, strict=True)]
-    passed_s = over_s if last_utc is None else (now_utc - last_utc).total_seconds()
-    keep = math.exp(-max(passed_s, 0.0) / over_s)
-    result: dict[str, Load] = {}
-    for name, (gpus, cpus, gpus2, cpus2) in sums.items():
-        before = old.get(name, Load())
-        result[name] = Load(
-            mean=(keep * before.mean[0] + gpus, keep * before.mean[1] + cpus),
-            variance=(keep * before.variance[0] + gpus2, keep * before.variance[1] + cpus2),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """What was submitted since `since_utc`, up to `until_utc`, weighted by age.
+
+    `sums` are per partition (GPU-s, CPU-s, GPU^2-s, CPU^2-s).
+    """
+
+    over_s: float
+    since_utc: datetime | None = None
+    until_utc: datetime | None = None
+    sums: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    # Jobs Slurm still shows that are in the sums.
+    counted: frozenset[int] = frozenset()
+
+    def load(self, partition: str, *, least_s: float) -> Load:
+        """The usual load; what was seen for less than `least_s` counts as if for as long.
+
+        So a burst just after the start is not taken for the rule.
+        """
+        if self.since_utc is None or self.until_utc is None:
+            return Load()
+        seen_s = max((self.until_utc - self.since_utc).total_seconds(), least_s)
+        weight_s = self.over_s * -math.expm1(-seen_s / self.over_s)
+        gpus, cpus, gpus2, cpus2 = self.sums.get(partition, (0.0, 0.0, 0.0, 0.0))
+        return Load(
+            mean=(gpus / weight_s, cpus / weight_s),
+            variance=(gpus2 / weight_s, cpus2 / weight_s),
         )
-    return result
+
+    def with_jobs(
+        self,
+        jobs: Iterable[Job],
+        partitions: Mapping[str, PartitionView],
+        *,
+        waiting: frozenset[int],
+        now_utc: datetime,
+    ) -> "Arrivals":
+        """With the jobs counted that are new; `waiting` ones count once they are let go.
+
+        Those are booked already: they must not be kept free for a second time.
+        """
+        known = [job for job in jobs if job.submit_utc is not None and job.job_id not in waiting]
+        passed_s = 0.0 if self.until_utc is None else (now_utc - self.until_utc).total_seconds()
+        keep = math.exp(-max(passed_s, 0.0) / self.over_s)
+        sums = {
+            name: [keep * part for part in self.sums.get(name, (0.0, 0.0, 0.0, 0.0))]
+            for name in partitions
+        }
+        first = now_utc
+        for job in known:
+            if job.job_id in self.counted or job.array_job_id in self.counted:
+                continue
+            began = _eligible(job)
+            first = min(first, began)
+            age_s = max((now_utc - began).total_seconds(), 0.0)
+            for name, parts in _work(job, partitions, math.exp(-age_s / self.over_s)):
+                sums[name] = [one + more for one, more in zip(sums[name], parts, strict=True)]
+        ids = {job.job_id for job in known} | {job.array_job_id for job in known}
+        return Arrivals(
+            over_s=self.over_s,
+            since_utc=self.since_utc or first,
+            until_utc=now_utc,
+            sums={name: (p[0], p[1], p[2], p[3]) for name, p in sums.items()},
+            counted=frozenset(i for i in ids if i is not None),
+        )
+
+
+def _eligible(job: Job) -> datetime:
+    """When it came to the queue: at submission, or when its begin time let it."""
+    assert job.submit_utc is not None
+    return max(job.submit_utc, job.eligible_utc or job.submit_utc)
 
 
 def _work(

@@ -25,7 +25,9 @@ def build_runner(config: Config) -> Runner:
     rules = build_rules(config)
     return Runner(
         source=Source(
-            client=client_from(config.general.slurm_backend),
+            client=client_from(
+                config.general.slurm_backend, extra=config.general.record_field == "extra"
+            ),
             provider=build_provider(config),
             off_marker=config.paths.off,
             now=lambda: datetime.now(UTC),
@@ -64,7 +66,9 @@ def build_rules(config: Config) -> Rules:
         keep_place=config.priority.keep_place,
         max_credit_s=config.priority.max_credit_s,
         stale_signal_s=config.controller.stale_signal_s,
-        usual_over_s=max(longest_s / 4, 60.0),
+        usual_over_s=3 * longest_s,
+        usual_least_s=longest_s,
+        reserve_deviations=config.budget.reserve_deviations,
     )
 
 

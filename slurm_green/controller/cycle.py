@@ -6,7 +6,7 @@ The simulator, shadow mode and the live daemon run this same function.
 
 from dataclasses import replace
 
-from slurm_green.controller.arrivals import offered_load
+from slurm_green.controller.arrivals import Arrivals
 from slurm_green.controller.chains import latest_by_dependents
 from slurm_green.controller.credit import credit_for, shape_of
 from slurm_green.controller.deferrals import Deferrals
@@ -36,15 +36,15 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
         memory.history, observed.jobs, started=memory.started, ended=memory.ended
     )
     view = view_of(observed, occupied, history, rules)
-    loads = offered_load(
-        memory.loads,
+    arrivals = (memory.arrivals or Arrivals(over_s=rules.usual_over_s)).with_jobs(
         {job.job_id: job for job in (*observed.past, *observed.jobs)}.values(),
         view.partitions,
-        seen=memory.seen,
-        last_utc=memory.last_utc,
+        waiting=frozenset(
+            one.job.job_id for one in recorded if one.stage in (Stage.HOLDING, Stage.CONFIRMED)
+        ),
         now_utc=now,
-        over_s=rules.usual_over_s,
     )
+    loads = {name: arrivals.load(name, least_s=rules.usual_least_s) for name in view.partitions}
     keep_free(view, occupied, loads, rules.reserve_deviations)
     take_watts(view, occupied, (job for job in observed.jobs if _was_deferred(job, rules)))
     work = Deferrals(
@@ -72,7 +72,7 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
         memory=replace(
             memory,
             last_utc=now,
-            loads=loads,
+            arrivals=arrivals,
             history=history,
             credits=credits,
             seen=frozenset(job.job_id for job in observed.jobs),

@@ -117,8 +117,13 @@ class Deferrals:
         if not decision.defer or decision.start_utc is None or decision.latest_utc is None:
             return self._let_go(one, decision)
         latest = decision.latest_utc
-        record = self._record(one.record, decision, _before(decision.start_utc, latest), latest)
-        self._change(job, begin=latest, record=record)
+        start = _before(decision.start_utc, latest)
+        if latest == one.record.latest_utc and not self._moved(one.record, start):
+            # As told at submission. A begin time alone goes to Slurm in one batch with others'.
+            self.changes[job.job_id] = JobChange(begin_utc=latest)
+        else:
+            record = self._record(one.record, decision, start, latest)
+            self._change(job, begin=latest, record=record)
         self._event(job, "confirmed", f"eligible by {latest:%Y-%m-%dT%H:%M:%SZ}")
         self._book(
             job,
@@ -190,18 +195,23 @@ class Deferrals:
         record = one.record
         latest = datetime.fromtimestamp(int(latest_s), UTC)
         pulled = latest < record.latest_utc
-        step_s = 0.0 if self.view.signal is None else self.view.signal.step_s
-        moved_s = abs(start_s - record.start_utc.timestamp())
-        moved = start is not None and moved_s >= max(step_s, self.rules.interval_s)
+        planned = datetime.fromtimestamp(int(start_s), UTC)
+        moved = start is not None and self._moved(record, planned)
         if not pulled and not moved:
             return
-        planned = datetime.fromtimestamp(int(start_s), UTC) if moved else record.start_utc
+        planned = planned if moved else record.start_utc
         changed = replace(record, start_utc=_before(planned, latest), latest_utc=latest)
         if start is not None:
             changed = replace(changed, save_g=round(start.saved_g))
         self._change(one.job, begin=latest if pulled else None, record=changed)
         kind = "pulled" if pulled else "moved"
         self._event(one.job, kind, f"start {changed.start_utc:%H:%M:%S}, latest {latest:%H:%M:%S}")
+
+    def _moved(self, record: Record, start: datetime) -> bool:
+        """Whether a new start differs by more than a step of the signal, or a cycle, is long."""
+        step_s = 0.0 if self.view.signal is None else self.view.signal.step_s
+        apart_s = abs((start - record.start_utc).total_seconds())
+        return apart_s >= max(step_s, self.rules.interval_s)
 
     def _let_go(self, one: Tracked, decision: Decision) -> None:
         if one.record.policy == LOOK:
@@ -221,15 +231,21 @@ class Deferrals:
     ) -> None:
         """Let it queue. `going` is what it takes where it will probably start at once."""
         job, now = one.job, self._now
-        begin = now
+        begin, planned = now, one.record.start_utc
         if job.eligible_utc is not None and job.eligible_utc <= now:
             # It queues and ages already (we were away): another begin time would cost it that.
             begin = job.eligible_utc
-        self._change(
-            job,
-            begin=None if begin == job.eligible_utc else begin,
-            record=replace(one.record, start_utc=begin),
-        )
+        elif 0 <= (planned - now).total_seconds() <= self.rules.interval_s / 2:
+            # To the second as planned; its record is true as it is, which saves Slurm a change.
+            begin = planned
+        if begin == planned:
+            self.changes[job.job_id] = JobChange(begin_utc=begin)
+        else:
+            self._change(
+                job,
+                begin=None if begin == job.eligible_utc else begin,
+                record=replace(one.record, start_utc=begin),
+            )
         self._event(job, kind, why)
         if going is not None:
             partition, extent, power_w = going

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from slurm_green.controller.arrivals import Load
+from slurm_green.controller.arrivals import Arrivals
 from slurm_green.hook.extent import Extent
 from slurm_green.plan.history import History
 from slurm_green.signals.series import Series
@@ -54,14 +54,14 @@ class ShadowBooking:
 class Memory:
     """What a cycle hands to the next. All of it can be lost: Slurm's records rebuild the rest.
 
-    `loads` is what newly submitted jobs usually take of each partition.
+    `arrivals` is what was submitted so far, from which the usual load follows.
     `seen` are jobs shadow mode has judged, `started` and `ended` those whose wait and run are in
     the history; all forget jobs Slurm forgot. `shadow` are deferrals only thought of, which must
     not all be thought into the same hour.
     """
 
     last_utc: datetime | None = None
-    loads: Mapping[str, Load] = field(default_factory=dict)
+    arrivals: Arrivals | None = None
     history: History = field(default_factory=History)
     credits: Mapping[int, Credit] = field(default_factory=dict)
     seen: frozenset[int] = frozenset()

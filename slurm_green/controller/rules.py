@@ -33,7 +33,8 @@ class Rules:
     keep_place: bool = True
     max_credit_s: float = 7 * 86400.0
     stale_signal_s: float = 6 * 3600.0
-    # The load that usually arrives is averaged over this time, and so many standard deviations
-    # above its mean are kept free for it.
-    usual_over_s: float = 6 * 3600.0
-    reserve_deviations: float = 1.0
+    # The load that usually arrives is averaged over this time, taken as seen for at least the
+    # other, and so many standard deviations above its mean are kept free for it.
+    usual_over_s: float = 3 * 86400.0
+    usual_least_s: float = 86400.0
+    reserve_deviations: float = 2.0

@@ -468,7 +468,7 @@ def test_the_extra_field_serves_as_well() -> None:
     record = Record(
         token="t",
         decided_utc=NOW - timedelta(seconds=4),
-        start_utc=at(5),
+        start_utc=at(1),
         latest_utc=at(12),
         policy="lowest-window",
     )
