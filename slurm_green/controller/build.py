@@ -2,6 +2,7 @@
 """From the site's configuration to running parts: the only place that knows all of them."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from slurm_green.config.settings import Config
 from slurm_green.controller.books import Books
@@ -50,8 +51,14 @@ def build_rules(config: Config) -> Rules:
         *(one.max_delay_s for one in overrides if one.max_delay_s is not None),
         1.0,
     )
+
+    # Asked several times per job and cycle; sites have few partitions and QOS.
+    @lru_cache(maxsize=4096)
+    def policy_for(partitions: str, qos: str) -> Policy:
+        return policy_of_list(config, partitions, qos)
+
     return Rules(
-        policy_for=lambda partition, qos: policy_of_list(config, partition, qos),
+        policy_for=policy_for,
         power=config.power_model(),
         hold_s=config.hook.hold_s,
         prompt_s=min(30.0, max(longest_s / 100, 1.0)),

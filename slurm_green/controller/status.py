@@ -25,6 +25,7 @@ class Counters:
     cycles: int = 0
     cpu_s: float = 0.0
     slurm_failures: int = 0
+    bugs: int = 0
     refused: int = 0
     events: Counter[str] = field(default_factory=Counter)
     decisions: Counter[str] = field(default_factory=Counter)
