@@ -51,7 +51,7 @@ def account_for(app: App, query: Query) -> Account:
                 jobs,
                 decisions,
                 signal=store.signal,
-                power=config.receipt_power(),
+                power=config.power_model(),
                 capacity=_capacity(app, query),
             )
         return Account(source="ledger", report=report, shadow=shadow_of(decisions))
@@ -90,10 +90,9 @@ def _from_slurm(app: App, query: Query) -> Account:
         [_facts(job, config) for job in wanted],
         [],
         signal=signal,
-        power=config.receipt_power(),
+        power=config.power_model(),
         capacity=None,
     )
-    # By token: all tasks of an array carry one decision, whose figure is for all of them.
     # By token: all tasks of an array carry one decision, whose figure is for all of them.
     by_token = {one.record.token: one for job in wanted if (one := of_ours(job, config))}
     expected = [save_g for one in by_token.values() if (save_g := expected_g(one)) is not None]
@@ -122,7 +121,6 @@ def _facts(job: Job, config: Config) -> JobFacts:
     return facts_of(
         job,
         submit_utc=job.submit_utc,
-        gpu_type=config.gpu_type(job.partition),
         mode="enforce" if deferred else "",
         action="defer" if deferred else "",
     )

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from slurm_green.config import kinds
@@ -19,10 +18,6 @@ from slurm_green.config.setting import setting, unset
 from slurm_green.config.signal import SignalSection
 from slurm_green.hook.policy import Policy
 from slurm_green.plan.power import PowerModel
-
-if TYPE_CHECKING:
-    # Reaches numpy; settings are read by verbs that must answer at once.
-    from slurm_green.ledger.energy import Power as ReceiptPower
 
 __all__ = [
     "Budget",
@@ -315,7 +310,7 @@ class Config:
     given: Mapping[str, int | None] = field(default_factory=dict)
 
     def power_model(self) -> PowerModel:
-        """The watts that decisions assume; the same as the receipts'."""
+        """The watts of decisions, receipts and the site's figure."""
         power = self.power
 
         def busy_w(board_w: float) -> float:
@@ -328,31 +323,11 @@ class Config:
             node_base_w=power.node_base_w,
             pue=power.pue,
             gpu_w_by_partition={
-                name: busy_w(power.gpu_types[gpu_type])
-                for name in self.partition
-                if (gpu_type := self.gpu_type(name))
+                name: busy_w(power.gpu_types[one.gpu_type.lower()])
+                for name, one in self.partition.items()
+                if one.gpu_type
             },
         )
-
-    def receipt_power(self) -> "ReceiptPower":
-        """The same watts, as the ledger takes them."""
-        from slurm_green.ledger.energy import Power as ReceiptPower
-
-        power = self.power
-        return ReceiptPower(
-            gpu_w=power.gpu_types,
-            other_gpu_w=power.gpu_w,
-            load=power.gpu_load,
-            cpu_w=power.cpu_core_w,
-            share_w=power.gpu_share_w,
-            idle_gpu_w=power.gpu_idle_w + power.gpu_share_w,
-            pue=power.pue,
-        )
-
-    def gpu_type(self, partition: str) -> str:
-        """The type of a partition's GPUs, "" where the site does not say."""
-        one = self.partition.get(partition)
-        return (one.gpu_type or "").lower() if one else ""
 
     def policy_for(self, partition: str, qos: str = "") -> Policy:
         """What holds for a job of a partition and QOS; the QOS overrides the partition."""

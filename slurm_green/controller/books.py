@@ -2,7 +2,7 @@
 """What a cycle leaves in the ledger: decisions, events, and a receipt for every job that ended."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -10,10 +10,10 @@ from slurm_green.controller.observed import Observed
 from slurm_green.controller.outcome import Judged, Outcome
 from slurm_green.errors import LedgerError
 from slurm_green.hook.record import LOOK, parse
-from slurm_green.ledger.energy import Power
 from slurm_green.ledger.entries import Decision, Entry, Event, JobFacts, facts_of
 from slurm_green.ledger.guard import Ledger
 from slurm_green.ledger.receipt import make_receipt, with_receipt
+from slurm_green.plan.power import PowerModel
 from slurm_green.signals.series import Series
 from slurm_green.slurm.records import Job
 
@@ -29,17 +29,9 @@ _SAME_MOMENT = timedelta(seconds=2)
 class Books:
     """Writes through the guarded ledger: a full disk costs entries, never a cycle."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        power: Power,
-        *,
-        gpu_type: Callable[[str], str],
-        record_field: str,
-    ) -> None:
+    def __init__(self, ledger: Ledger, power: PowerModel, *, record_field: str) -> None:
         self._ledger = ledger
         self._power = power
-        self._gpu_type = gpu_type
         self._record_field = record_field
         # (mode, action) of jobs judged since the start; after a restart their records tell.
         self._judged: dict[int, tuple[str, str]] = {}
@@ -104,7 +96,6 @@ class Books:
             job,
             submit_utc=submit_utc,
             asked_begin_utc=asked,
-            gpu_type=self._gpu_type(job.partition),
             mode=mode,
             action=action,
         )

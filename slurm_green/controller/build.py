@@ -36,8 +36,7 @@ def build_runner(config: Config) -> Runner:
         rules=rules,
         books=Books(
             Ledger(config.paths.ledger),
-            config.receipt_power(),
-            gpu_type=config.gpu_type,
+            config.power_model(),
             record_field=config.general.record_field,
         ),
     )

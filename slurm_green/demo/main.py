@@ -167,7 +167,7 @@ def _report(one: Site, rows: Sequence[Row]) -> tuple[Report, list[Decision]]:
                     jobs,
                     decisions,
                     signal=store.signal,
-                    power=one.config.receipt_power(),
+                    power=one.config.power_model(),
                     capacity=capacity,
                 )
                 return report, decisions

@@ -103,12 +103,13 @@ class View:
         return None
 
     def power_w(self, request: Request, extent: Extent) -> float:
-        """Modelled watts of one wave of a job."""
+        """Modelled watts of one wave of a job, where it would run."""
+        partition = self.partition(request.partition)
         return self.power.job_w(
             gpus=request.gpus * extent.width,
             cpus=request.cpus * extent.width,
             nodes=request.nodes * extent.width,
-            partition=request.partition,
+            partition="" if partition is None else partition.name,
         )
 
     def site_rooms(self, power_w: float) -> list[tuple[Room, tuple[float]]]:

@@ -87,7 +87,6 @@ class JobFacts:
     restarts: int = 0
     earlier_runs: tuple[tuple[datetime, datetime], ...] = ()
     gpus: int = 0
-    gpu_type: str = ""
     cpus: int = 1
     nodes: int = 1
     mode: str = ""  # of the decision that applied: shadow, enforce or none
@@ -144,7 +143,6 @@ def facts_of(
     *,
     submit_utc: datetime,
     asked_begin_utc: datetime | None = None,
-    gpu_type: str = "",
     mode: str = "",
     action: str = "",
 ) -> JobFacts:
@@ -169,7 +167,6 @@ def facts_of(
         state=job.state,
         restarts=job.restarts,
         gpus=job.gpus,
-        gpu_type=gpu_type,
         cpus=job.cpus,
         nodes=job.nodes,
         mode=mode,

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from slurm_green.ledger.energy import MODELLED, Power, job_power_w, modelled_energy_j, runs_of
+from slurm_green.ledger.energy import MODELLED, modelled_energy_j, runs_of
 from slurm_green.ledger.entries import JobFacts, Lookup
+from slurm_green.plan.power import PowerModel
 from slurm_green.signals.series import Series
 
 __all__ = ["COUNTERFACTUAL", "J_PER_KWH", "Receipt", "make_receipt", "with_receipt"]
@@ -51,7 +52,7 @@ class Receipt:
     notes: tuple[str, ...] = ()
 
 
-def make_receipt(job: JobFacts, signal: Lookup, power: Power) -> Receipt:
+def make_receipt(job: JobFacts, signal: Lookup, power: PowerModel) -> Receipt:
     """The receipt of one ended job (each array task has its own)."""
     blank = Receipt(
         cluster=job.cluster,
@@ -136,7 +137,7 @@ def with_receipt(job: JobFacts, receipt: Receipt) -> JobFacts:
 
 
 def _energy(
-    job: JobFacts, runs: tuple[tuple[datetime, datetime], ...], power: Power
+    job: JobFacts, runs: tuple[tuple[datetime, datetime], ...], power: PowerModel
 ) -> tuple[float, float, str]:
     duration_s = sum((end - start).total_seconds() for start, end in runs)
     if job.energy_j is not None and job.energy_source == "measured":
@@ -144,7 +145,7 @@ def _energy(
         measured_j = job.energy_j / (job.time_scale or 1.0)
         if duration_s > 0:
             return measured_j / duration_s, measured_j, "measured"
-    power_w = job_power_w(power, gpus=job.gpus, cpus=job.cpus, gpu_type=job.gpu_type)
+    power_w = power.job_w(gpus=job.gpus, cpus=job.cpus, nodes=job.nodes, partition=job.partition)
     return power_w, modelled_energy_j(power_w, runs), MODELLED
 
 

@@ -12,12 +12,12 @@ from datetime import datetime
 
 import numpy as np
 
-from slurm_green.ledger.energy import Power
 from slurm_green.ledger.entries import Decision, JobFacts, Lookup
 from slurm_green.ledger.fifo import Capacity, ReplayJob, replay_fifo
 from slurm_green.ledger.receipt import COUNTERFACTUAL, Receipt, make_receipt
 from slurm_green.ledger.rows import utc
 from slurm_green.ledger.site import Run, site_carbon
+from slurm_green.plan.power import PowerModel
 
 __all__ = ["Delays", "Group", "Promises", "Report", "SiteFigure", "build_report", "site_figure"]
 
@@ -112,7 +112,7 @@ def build_report(
     decisions: Sequence[Decision],
     *,
     signal: Lookup,
-    power: Power,
+    power: PowerModel,
     capacity: Capacity | None = None,
 ) -> Report:
     """The report over these jobs; `capacity` None leaves the site's figure out."""
@@ -145,7 +145,7 @@ def site_figure(
     receipts: Sequence[Receipt],
     *,
     signal: Lookup,
-    power: Power,
+    power: PowerModel,
     capacity: Capacity | None,
 ) -> SiteFigure:
     """The site against its replayed FIFO, over the jobs whose run is known."""
@@ -180,7 +180,7 @@ def site_figure(
         one = site_carbon(
             runs,
             gpus=capacity.gpus,
-            idle_w_per_gpu=power.idle_gpu_w * power.pue,
+            idle_w_per_gpu=power.idle_w(1),
             signal=series,
             begin_s=begin_s,
             end_s=end_s,

@@ -33,7 +33,7 @@ CREATE TABLE jobs (
     name TEXT NOT NULL,
     asked_begin_utc REAL, eligible_utc REAL, start_utc REAL, end_utc REAL, deadline_utc REAL,
     time_limit_s REAL, state TEXT NOT NULL, restarts INTEGER NOT NULL, earlier_runs TEXT NOT NULL,
-    gpus INTEGER NOT NULL, gpu_type TEXT NOT NULL, cpus INTEGER NOT NULL, nodes INTEGER NOT NULL,
+    gpus INTEGER NOT NULL, cpus INTEGER NOT NULL, nodes INTEGER NOT NULL,
     mode TEXT NOT NULL, action TEXT NOT NULL,
     energy_j REAL, energy_source TEXT NOT NULL, power_w REAL,
     carbon_g REAL, carbon_now_g REAL, saved_g REAL,

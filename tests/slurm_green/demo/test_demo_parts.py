@@ -17,10 +17,10 @@ from slurm_green.demo.page import html_page
 from slurm_green.demo.strip import PLANNED, RAN, WAITING, Strip
 from slurm_green.demo.watch import Row, rows_of
 from slurm_green.hook.record import Record
-from slurm_green.ledger.energy import Power
 from slurm_green.ledger.entries import JobFacts, lookup_in
 from slurm_green.ledger.fifo import Capacity
 from slurm_green.ledger.report import Report, build_report
+from slurm_green.plan.power import PowerModel
 from slurm_green.signals.csv_trace import parse_trace
 from slurm_green.signals.series import Series
 from slurm_green.slurm.records import Job
@@ -89,7 +89,7 @@ def account(one: Row) -> tuple[list[Line], Report]:
         [facts],
         [],
         signal=lookup_in(DIRTY_THEN_CLEAN),
-        power=Power(idle_gpu_w=0.0),
+        power=PowerModel(gpu_idle_w=0.0),
         capacity=Capacity(gpus=16, cpus=16),
     )
     return lines_of([one], report, DIRTY_THEN_CLEAN), report

@@ -7,24 +7,29 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import builders
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurm_green.ledger.energy import Power, job_power_w, modelled_energy_j, runs_of
+from slurm_green.config.policy import PartitionOverrides
+from slurm_green.config.settings import Config
+from slurm_green.hook.decide import decide
+from slurm_green.ledger.energy import modelled_energy_j, runs_of
 from slurm_green.ledger.entries import JobFacts, lookup_in
 from slurm_green.ledger.export import receipt_row, write_receipts_csv
 from slurm_green.ledger.receipt import make_receipt, with_receipt
+from slurm_green.plan.power import PowerModel
 from slurm_green.signals.series import Series
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 # 1 GPU of 1000 W and nothing else, so that an hour is one kWh.
-KILOWATT = Power(gpu_w={"x": 1000.0}, load=1.0, share_w=0.0, cpu_w=0.0)
+KILOWATT = PowerModel(gpu_w=1000.0, cpu_core_w=0.0)
 JOB = JobFacts(
     cluster="c", job_id=1, submit_utc=NOW, start_utc=NOW + 2 * HOUR, end_utc=NOW + 3 * HOUR,
-    gpus=1, gpu_type="x", mode="enforce", action="defer", state="COMPLETED",
+    gpus=1, mode="enforce", action="defer", state="COMPLETED",
 )  # fmt: skip
 
 
@@ -156,12 +161,34 @@ def test_ended_at_the_signals_very_end():
     assert receipt(series=signal(300, 200, 100)).carbon_g == pytest.approx(100)
 
 
-def test_power_model():
-    """By type, with the share of the node, the processors and the facility."""
-    power = Power(gpu_w={"a100": 400.0}, load=0.5, share_w=50.0, cpu_w=2.0, pue=1.5)
-    assert job_power_w(power, gpus=2, cpus=10, gpu_type="a100") == pytest.approx(780)
-    assert power.board_w("nvidia_a100-sxm4-80gb") == 400.0
-    assert power.board_w("unheard-of") == power.other_gpu_w
+@pytest.mark.parametrize("asked", ["gpu", "", "gpu,big"])
+def test_a_decision_and_the_receipt_of_the_same_run_agree(asked):
+    """What was promised to be saved is what the receipt counts, to the last gram."""
+    power = load_h100().power_model()
+    request = builders.request(partition=asked, gpus=2, cpus=10, nodes=2)
+    site = builders.view(power=power)
+    made = decide(request, builders.policy(), site, builders.NOW)
+    assert made.defer and made.save_g
+    ran = replace(
+        JOB, submit_utc=builders.NOW, partition="gpu", gpus=2, cpus=10, nodes=2,
+        start_utc=made.start_utc,
+        end_utc=made.start_utc + timedelta(seconds=made.extent.expected_s),
+    )  # fmt: skip
+    got = receipt(ran, series=site.signal, power=power)
+    assert got.power_w == pytest.approx(1.5 * (2 * (700 * 0.5 + 50) + 10 * 2))
+    assert got.power_w == pytest.approx(made.power_w)
+    assert got.saved_g == pytest.approx(made.save_g, rel=1e-6)
+
+
+def load_h100():
+    """A site that knows the GPUs of one of its partitions."""
+    config = Config()
+    power = replace(config.power, gpu_load=0.5, gpu_share_w=50.0, cpu_core_w=2.0, pue=1.5)
+    return replace(config, power=power, partition={"gpu": PartitionOverrides(gpu_type="H100")})
+
+
+def test_energy_of_the_known_runs():
+    """Nothing for a job that never ran; every run counts."""
     assert runs_of(replace(JOB, start_utc=None)) == ()
     assert modelled_energy_j(10.0, [(NOW, NOW + HOUR)] * 2) == 72_000.0
 

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurm_green.ledger.energy import Power
 from slurm_green.ledger.entries import Decision, JobFacts, lookup_in
 from slurm_green.ledger.export import report_row
 from slurm_green.ledger.fifo import Capacity
 from slurm_green.ledger.report import build_report
 from slurm_green.ledger.site import Run, site_carbon
+from slurm_green.plan.power import PowerModel
 from slurm_green.signals.series import Series
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-POWER = Power(gpu_w={"x": 1000.0}, load=1.0, share_w=0.0, cpu_w=0.0, idle_gpu_w=100.0)
+POWER = PowerModel(gpu_w=1000.0, cpu_core_w=0.0, gpu_idle_w=100.0)
 SITE = Capacity(gpus=2, cpus=8)
 
 
@@ -35,7 +35,7 @@ def job(job_id, submit_h=0.0, start_h=0.0, length_h=1.0, ours=False, **more):
         **{
             "cluster": "c", "job_id": job_id, "submit_utc": NOW + submit_h * HOUR,
             "start_utc": NOW + start_h * HOUR, "end_utc": NOW + (start_h + length_h) * HOUR,
-            "gpus": 2, "gpu_type": "x", "state": "COMPLETED", "user": "ann", "account": "ml",
+            "gpus": 2, "state": "COMPLETED", "user": "ann", "account": "ml",
             "partition": "gpu", "mode": "enforce", "action": "defer" if ours else "pass", **more,
         }
     )  # fmt: skip

@@ -40,7 +40,7 @@ FULL = JobFacts(
     account="ml", partition="gpu", qos="normal", name="träin 'x'; DROP TABLE jobs;--",
     asked_begin_utc=NOW, eligible_utc=NOW + HOUR, start_utc=NOW + HOUR, end_utc=NOW + 3 * HOUR,
     deadline_utc=NOW + 9 * HOUR, time_limit_s=7200.0, state="COMPLETED", restarts=1,
-    earlier_runs=((NOW, NOW + HOUR / 3),), gpus=4, gpu_type="a100", cpus=16, nodes=2,
+    earlier_runs=((NOW, NOW + HOUR / 3),), gpus=4, cpus=16, nodes=2,
     mode="enforce", action="defer", energy_j=1e7, energy_source="modelled", power_w=1234.5,
     carbon_g=10.5, carbon_now_g=12.0, saved_g=1.5, basis="average", scope="direct",
     time_scale=1.0,
