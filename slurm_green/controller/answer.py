@@ -20,8 +20,7 @@ from slurm_green.hook.wire import (
     PONG,
     Answer,
     Ask,
-    Defer,
-    Look,
+    Pass,
     WireError,
     encode_answer,
     parse_ask,
@@ -148,12 +147,12 @@ class AnswerServer:
             self._log(f"answer failed: {error!r}", error)
             return
         transport.write(reply)
-        if isinstance(answer, Defer):
-            counts.deferred += 1
-        elif isinstance(answer, Look):
-            counts.looked += 1
-        else:
+        if isinstance(answer, Pass):
             counts.passed += 1
+        elif answer.message:
+            counts.deferred += 1
+        else:
+            counts.looked += 1
         if self._after is not None:
             asyncio.get_running_loop().call_soon(self._after, ask, answer)
 

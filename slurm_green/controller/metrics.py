@@ -33,7 +33,7 @@ class StatusCollector:
         answers = CounterMetricFamily(
             "slurm_green_hook_answers", "Answers to the submit hook", labels=["answer"]
         )
-        for name in ("deferred", "passed", "failed", "malformed", "strangers"):
+        for name in ("deferred", "looked", "passed", "failed", "malformed", "strangers"):
             answers.add_metric([name], getattr(counts, name))
         yield answers
         status = self._status()

@@ -19,12 +19,10 @@ __all__ = [
     "Answer",
     "Ask",
     "Defer",
-    "Look",
     "Pass",
     "WireError",
     "defers",
     "encode_answer",
-    "looks",
     "parse_ask",
     "passes",
     "percent_decode",
@@ -92,7 +90,10 @@ class Pass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defer:
-    """Hold the job until `begin_utc`, write the record, tell the user."""
+    """Hold the job until `begin_utc`, write the record, tell the user.
+
+    Without a message it is a look: held for a moment only, so that the queue shows the whole job.
+    """
 
     begin_utc: datetime
     latest_utc: datetime
@@ -100,14 +101,7 @@ class Defer:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """Hold the job until `begin_utc` only, so that the queue can be read first."""
-
-    begin_utc: datetime
-
-
-Answer: TypeAlias = Pass | Defer | Look
+Answer: TypeAlias = Pass | Defer
 
 _HINTS = get_type_hints(Ask)
 _TEXTS = frozenset(key for key, hint in _HINTS.items() if hint == (str | None))
@@ -158,8 +152,6 @@ def encode_answer(seq: int, answer: Answer) -> bytes:
     match answer:
         case Defer():
             return defers(seq, answer.begin_utc, answer.latest_utc, answer.record, answer.message)
-        case Look():
-            return looks(seq, answer.begin_utc)
         case Pass():
             return passes(seq, answer.reason)
 
@@ -175,11 +167,6 @@ def defers(seq: int, begin: datetime, latest: datetime, record: str, message: st
         f"{seq}\tdefer\tbegin={_epoch(begin)}\tlatest={_epoch(latest)}"
         f"\trecord={_enc(record)}\tmsg={_enc(message)}\n"
     ).encode("ascii")
-
-
-def looks(seq: int, begin: datetime) -> bytes:
-    """The line that holds a job for a moment, without a record."""
-    return f"{seq}\tlook\tbegin={_epoch(begin)}\n".encode("ascii")
 
 
 def _enc(text: str) -> str:

@@ -106,8 +106,8 @@ local function submit(desc, part_list, uid)
         return
     end
     local answer, why
-    if verb == "defer" or verb == "look" then
-        answer, why = wire.checked(verb, values, time(), config.max_hold_s)
+    if verb == "defer" then
+        answer, why = wire.checked(values, time(), config.max_hold_s)
     else
         transport.drop()
         why = "unknown verb"

@@ -188,13 +188,10 @@ local function parse(line, seq)
 end
 
 -- Every value is checked before the first is set: a job is changed as promised or not at all.
-local function checked(verb, values, now, max_hold_s)
+local function checked(values, now, max_hold_s)
     local answer = { begin = whole(values.begin) }
     if answer.begin == nil or answer.begin <= now or answer.begin > now + max_hold_s then
         return nil, "begin is out of range"
-    end
-    if verb == "look" then
-        return answer
     end
     local latest = whole(values.latest)
     if latest == nil or latest < answer.begin or latest > now + 366 * 86400 then

@@ -93,10 +93,18 @@ BAD_ANSWERS: dict[str, Callable[[int], str | bytes]] = {
     "no-verb": lambda seq: f"{seq}\n",
     "unknown-verb": lambda seq: f"{seq}\trun-as-root\tuid=0\n",
     "no-begin": lambda seq: f"{seq}\tdefer\tlatest={_soon(60)}\trecord={RECORD}\n",
-    "begin-in-the-past": lambda seq: f"{seq}\tlook\tbegin=1000\n",
-    "begin-negative": lambda seq: f"{seq}\tlook\tbegin=-5\n",
-    "begin-in-an-hour": lambda seq: f"{seq}\tlook\tbegin={_soon(3600)}\n",
-    "begin-in-floats": lambda seq: f"{seq}\tlook\tbegin=1e10\n",
+    "begin-in-the-past": lambda seq: (
+        f"{seq}\tdefer\tbegin=1000\tlatest={_soon(7200)}\trecord={RECORD}\n"
+    ),
+    "begin-negative": lambda seq: (
+        f"{seq}\tdefer\tbegin=-5\tlatest={_soon(7200)}\trecord={RECORD}\n"
+    ),
+    "begin-in-an-hour": lambda seq: (
+        f"{seq}\tdefer\tbegin={_soon(3600)}\tlatest={_soon(7200)}\trecord={RECORD}\n"
+    ),
+    "begin-in-floats": lambda seq: (
+        f"{seq}\tdefer\tbegin=1e10\tlatest={_soon(7200)}\trecord={RECORD}\n"
+    ),
     "latest-before-begin": lambda seq: (
         f"{seq}\tdefer\tbegin={_soon(20)}\tlatest={_soon(10)}\trecord={RECORD}\n"
     ),

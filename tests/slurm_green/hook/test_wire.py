@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from slurm_green.hook.wire import (
     Ask,
     Defer,
-    Look,
     Pass,
     WireError,
     encode_answer,
@@ -80,7 +79,6 @@ def test_encoding_is_one_printable_word_and_loses_nothing(raw):
 
 def test_answers_are_one_line_each():
     assert encode_answer(3, Pass(reason="no-slack")) == b"3\tpass\tno-slack\n"
-    assert encode_answer(3, Look(begin_utc=BEGIN)) == b"3\tlook\tbegin=1795348810\n"
     elsewhere = (BEGIN + timedelta(hours=1)).astimezone(timezone(timedelta(hours=5)))
     answer = Defer(
         begin_utc=BEGIN, latest_utc=elsewhere, record="green:v1 id=1", message="50%\tless\nCO2"

@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from slurm_green.hook.wire import encode_answer
+
 LIMIT_S = 0.2
 
 
@@ -68,8 +70,7 @@ def test_after_a_hang_the_first_sign_of_life_is_enough(shim, bad_daemon, tools):
         wake.wait(10)
         if line == b"ping\n":
             return b"pong\n"
-        begin, latest = int(tools.later(10).timestamp()), int(tools.later(900).timestamp())
-        return f"{first(line)}\tlook\tbegin={begin}\tlatest={latest}\n".encode()
+        return encode_answer(int(first(line)), tools.defer())
 
     bad_daemon(reply)
     shim.configure(timeout_s=LIMIT_S)
@@ -88,7 +89,7 @@ def test_a_late_answer_is_never_the_next_jobs(shim, bad_daemon, tools):
             return b"pong\n"
         if first(line) in slow:
             time.sleep(2 * LIMIT_S)
-            return f"{first(line)}\tlook\tbegin={int(tools.later(50).timestamp())}\n".encode()
+            return encode_answer(int(first(line)), tools.defer(50))
         return f"{first(line)}\tpass\tx\n".encode()
 
     bad_daemon(reply)
@@ -175,7 +176,7 @@ GARBAGE = [
     b"%SEQ\tdefer\tbegin=%BEGIN\tlatest=%LATEST\trecord=%REC\tmsg=a%0Ab%0Ac\n",
     b"%SEQ\tdefer\tbegin=%BEGIN\tlatest=%LATEST\trecord=%REC\tmsg=%1B[31m\n",
     b"%SEQ\tdefer\tbegin=%BEGIN\tlatest=%LATEST\trecord=%REC\tmsg=%C3%A9\n",
-    b"%SEQ\tlook\tbegin=%FAR\n",
+    b"%SEQ\tlook\tbegin=%BEGIN\tlatest=%LATEST\trecord=%REC\tmsg=\n",
     b"%SEQ\tpass\t" + b"x" * 5000 + b"\n",
 ]
 
@@ -185,7 +186,7 @@ def test_garbage_changes_nothing_and_is_nobody_elses_problem(shim, bad_daemon, t
     def reply(line: bytes) -> bytes:
         seq = first(line)
         if int(seq) > 20:
-            return f"{seq}\tlook\tbegin={int(tools.later(10).timestamp())}\n".encode()
+            return encode_answer(int(seq), tools.defer())
         return (
             garbage.replace(b"%SEQ", seq.encode())
             .replace(b"%BEGIN", str(int(tools.later(10).timestamp())).encode())

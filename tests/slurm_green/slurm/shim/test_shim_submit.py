@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm_green.hook.wire import Ask, Look, Pass
+from slurm_green.hook.wire import Ask, Defer, Pass
 
 
 def test_a_deferral_sets_begin_time_record_and_tells_the_user(shim, tools):
@@ -46,11 +46,16 @@ def test_the_record_goes_where_the_site_wants_it(shim, tools, field):
     assert "admin_comment" not in result.fields
 
 
-def test_a_look_holds_the_job_and_leaves_no_trace(shim, tools):
+def test_a_look_holds_the_job_and_tells_the_user_nothing(shim, tools):
     begin = tools.later(10)
-    with tools.daemon(shim.socket, lambda ask: Look(begin_utc=begin)):
+    answer = Defer(begin_utc=begin, latest_utc=begin, record="green:v1 id=0 by=look")
+    with tools.daemon(shim.socket, lambda ask: answer) as server:
         result = shim.submit()
-    assert result.fields == {"begin_time": str(int(begin.timestamp())).encode()}
+    assert (server.counts.looked, server.counts.deferred) == (1, 0)
+    assert result.fields == {
+        "begin_time": str(int(begin.timestamp())).encode(),
+        "admin_comment": answer.record.encode(),
+    }
     assert result.user == []
 
 
