@@ -5,8 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
+INSTALL := PYTHON=$(PYTHON) .ci/install-debian
+# Two at a time: the tests mostly wait for Slurm. One file's tests share a cluster.
+SLURM_PYTEST := SLURM_GREEN_REQUIRE_SLURM=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: setup slurm demo test test-fast test-slurm test-matrix check docs bench clean help
+.PHONY: setup slurm slurm-tests demo test test-fast test-slurm test-matrix check bench clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t18
@@ -14,27 +17,33 @@ help:            ## show this list
 setup: $(VENV)/.done   ## the virtual environment with everything Python needs
 
 $(VENV)/.done: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "error: slurm-green needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1);" \
+	        "try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(INSTALL) --venv
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
 slurm:           ## Debian's Slurm, munge, MariaDB and Lua, where they are missing
-	.ci/install-debian
+	$(INSTALL) --accounting
+
+slurm-tests:
+	$(INSTALL) --accounting --tests
 
 demo: setup slurm      ## a real Slurm, real jobs, deferred by a carbon day; receipts and a picture
 	$(BIN)/python examples/demo/demo.py
 
-test: setup slurm check test-fast test-slurm   ## everything
+test: setup slurm-tests check test-fast test-slurm   ## everything on this machine's Slurm
 
 test-fast: setup       ## tests without Slurm, under two minutes
 	$(BIN)/python -m pytest -q -n auto -m "not slurm" tests
 
-test-slurm: setup slurm   ## tests on a real slurmctld
-	SLURM_GREEN_REQUIRE_SLURM=1 $(BIN)/python -m pytest -q -m "slurm and not matrix" tests/slurm
+test-slurm: setup slurm-tests   ## tests on a real slurmctld
+	$(SLURM_PYTEST) -m "slurm and not matrix" tests/slurm
 
-test-matrix: setup slurm  ## tests/slurm on Debian's other Slurm versions, in chroots built once
-	SLURM_GREEN_REQUIRE_SLURM=1 $(BIN)/python -m pytest -q -m matrix tests/slurm
+test-matrix: setup     ## tests on Debian's other Slurm versions, in chroots built once (root)
+	.ci/matrix
 
 check: setup     ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
@@ -47,5 +56,6 @@ bench: setup slurm     ## timings as ratios in one run; minutes
 	$(BIN)/python benchmarks/cycle_cost.py
 
 clean:           ## stop clusters that tests left, drop caches and the environment
-	-$(BIN)/sgreen cluster down --all
+	-[ ! -x $(BIN)/sgreen ] || $(BIN)/sgreen cluster down --all
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .benchmarks .import_linter_cache

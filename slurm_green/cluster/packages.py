@@ -2,7 +2,7 @@
 """Which programs a cluster needs, and how to get them on Debian.
 
 Standard library only, and runnable before anything is installed:
-`python3 -m slurm_green.cluster.packages [--accounting] [--matrix]`.
+`python3 -m slurm_green.cluster.packages [--accounting] [--tests] [--matrix]`, or `--venv` alone.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,15 @@ GROUPS = {
             "mariadb-client-core",
         ),
     ),
+    # The shim's tests run its Lua without Slurm too.
+    "tests": Group(commands=("lua5.1",), packages=("lua5.1",)),
     "matrix": Group(commands=("debootstrap",), packages=("debootstrap",)),
+    # Debian splits Python; without this part it cannot make virtual environments.
+    "venv": Group(
+        commands=(),
+        packages=("python3-venv",),
+        files=(f"{sysconfig.get_path('stdlib')}/ensurepip/__init__.py",),
+    ),
 }
 
 
@@ -82,10 +91,11 @@ def ensure(groups: Sequence[str], *, progress: Callable[[str], None]) -> None:
     if not lacking:
         return
     wanted = packages_of([name for name in groups if missing([name])])
+    elsewhere = "Slurm 22.05 or newer, munge and LuaSocket" if "slurm" in groups else "them"
     advice = (
         f"not installed: {', '.join(lacking)}."
         f" On Debian or Ubuntu: apt-get install --no-install-recommends {' '.join(wanted)}."
-        " Elsewhere install Slurm 22.05 or newer, munge and LuaSocket from your distribution."
+        f" Elsewhere install {elsewhere} from your distribution."
     )
     prefix = _become_root()
     if shutil.which("apt-get") is None:
@@ -137,11 +147,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Install what clusters need; exit status 1 with one message when that cannot be done."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--accounting", action="store_true", help="slurmdbd and MariaDB too")
+    parser.add_argument("--tests", action="store_true", help="what only tests need too")
     parser.add_argument("--matrix", action="store_true", help="debootstrap too")
+    parser.add_argument("--venv", action="store_true", help="nothing but Python's venv")
     options = parser.parse_args(arguments)
-    groups = ["slurm", "hook"]
-    groups += ["accounting"] if options.accounting else []
-    groups += ["matrix"] if options.matrix else []
+    groups = ["venv"] if options.venv else ["slurm", "hook"]
+    groups += [name for name in ("accounting", "tests", "matrix") if getattr(options, name)]
     try:
         ensure(groups, progress=lambda text: print(text, file=sys.stderr, flush=True))
     except SlurmGreenError as error:

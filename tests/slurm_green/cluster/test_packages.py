@@ -54,3 +54,18 @@ def test_nothing_is_done_when_all_is_there(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(packages, "missing", lambda _: ())
 
     packages.ensure(["slurm"], progress=lambda text: pytest.fail(text))
+
+
+def test_a_python_without_venv_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, bare: Path, tmp_path: Path
+) -> None:
+    """Debian's python3 comes without ensurepip; `make setup` asks for nothing else."""
+    assert packages.missing(["venv"]) == ()
+    group = packages.Group(
+        commands=(), packages=("python3-venv",), files=(str(tmp_path / "ensurepip"),)
+    )
+    monkeypatch.setitem(packages.GROUPS, "venv", group)
+
+    with pytest.raises(SlurmMissingError, match=r"apt-get install .* python3-venv") as raised:
+        packages.ensure(["venv"], progress=lambda _: None)
+    assert "Slurm" not in str(raised.value)
