@@ -8,9 +8,9 @@ from datetime import datetime
 
 from slurm_green.cli.app import App
 from slurm_green.cli.check import Check, fail, ok, warn
-from slurm_green.cli.output import length
 from slurm_green.cli.signal import status_of
 from slurm_green.errors import LedgerError, SlurmGreenError
+from slurm_green.words import length
 
 __all__ = ["check_files"]
 

@@ -6,8 +6,9 @@ from collections import Counter
 import click
 
 from slurm_green.cli.app import App, pass_app
-from slurm_green.cli.output import clean, emit_json
+from slurm_green.cli.output import emit_json
 from slurm_green.cli.params import as_json
+from slurm_green.words import clean
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm_green.cli.app import App, pass_app
-from slurm_green.cli.output import emit_json, length
+from slurm_green.cli.output import emit_json
 from slurm_green.cli.params import as_json
 from slurm_green.errors import BadInputError
+from slurm_green.words import length
 
 if TYPE_CHECKING:
     from datetime import datetime

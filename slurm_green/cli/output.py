@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How verbs print: one JSON object, or plain tables and texts a terminal cannot be tricked by."""
+"""How verbs print: one JSON object, or plain tables a terminal cannot be tricked by."""
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-__all__ = ["clean", "emit_json", "emit_rows", "grams", "length", "when"]
+from slurm_green.words import clean
+
+__all__ = ["emit_json", "emit_rows"]
 
 
 def emit_json(value: dict[str, Any]) -> None:
@@ -35,45 +37,6 @@ def emit_rows(
     for row in shown:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
-
-
-def clean(text: str) -> str:
-    """Text of users (job names, comments) without control characters and escape sequences."""
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
-def when(moment: datetime | None, zone: tzinfo) -> str:
-    """A time for people: as Slurm prints it, with the zone's name; `-` for none."""
-    if moment is None:
-        return "-"
-    local = moment.astimezone(zone)
-    return f"{local:%Y-%m-%d %H:%M:%S} {local.tzname() or ''}".rstrip()
-
-
-def length(seconds: float | None) -> str:
-    """A length of time for people: `45 s`, `12 min`, `2 h 05 min`, `3 d 4 h`."""
-    if seconds is None:
-        return "-"
-    whole = round(abs(seconds))
-    if whole < 90:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
-
-
-def grams(amount: float | None) -> str:
-    """An amount of CO2e for people; `-` when unknown, which is not 0."""
-    if amount is None:
-        return "-"
-    if abs(amount) >= 1e6:
-        return f"{amount / 1e6:.2f} t"
-    if abs(amount) >= 1e4:
-        return f"{amount / 1e3:.1f} kg"
-    return f"{amount:.0f} g" if abs(amount) >= 10 or amount == 0 else f"{amount:.2g} g"
 
 
 def _plain(value: object) -> object:

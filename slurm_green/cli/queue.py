@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm_green.cli.app import App, pass_app
-from slurm_green.cli.output import clean, emit_json, emit_rows, grams, when
+from slurm_green.cli.output import emit_json, emit_rows
 from slurm_green.cli.params import as_json, table_options
 from slurm_green.errors import BadInputError
+from slurm_green.words import clean, grams, when
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm_green.cli.app import App, pass_app
-from slurm_green.cli.output import emit_json, emit_rows, grams, length, when
+from slurm_green.cli.output import emit_json, emit_rows
 from slurm_green.cli.params import as_json, past_time, table_options
 from slurm_green.errors import BadInputError
+from slurm_green.words import grams, length, when
 
 if TYPE_CHECKING:
     from slurm_green.cli.account import Account

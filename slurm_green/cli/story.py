@@ -6,10 +6,10 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from slurm_green.cli.jobs import expected_g
-from slurm_green.cli.output import clean, grams, length, when
 from slurm_green.controller.state import Stage, Tracked
 from slurm_green.hook.record import LOOK
 from slurm_green.slurm.records import Job
+from slurm_green.words import clean, grams, length, when
 
 __all__ = ["Story", "tell", "untouched"]
 
@@ -48,7 +48,7 @@ def tell(one: Tracked, *, name: str, now_utc: datetime, zone: tzinfo) -> Story:
         f"eligible by {when(record.latest_utc, zone)}"
     )
     if record.save_g is not None:
-        words += f", saving about {grams(record.save_g)} of CO2e against starting at once"
+        words += f", saving {_about(record.save_g)} of CO2e against starting at once"
     return Story(state="deferred", sentence=f"Job {name} {words}.", numbers=numbers)
 
 
@@ -75,8 +75,9 @@ def _started(one: Tracked, name: str, zone: tzinfo, numbers: dict[str, Any]) -> 
         )
     delay_s = numbers["delay_s"]
     words += f"; it started {length(delay_s)} after it was decided on" if delay_s else ""
-    if numbers["save_g"] is not None:
-        words += f", which was expected to save {grams(record.save_g)} of CO2e"
+    save_g = expected_g(one)
+    if save_g is not None:
+        words += f", which was expected to save {_about(save_g)} of CO2e"
     elif record.save_g is not None:
         words += f", before its planned start at {when(record.start_utc, zone)}: nothing is claimed"
     return Story(state=state, sentence=f"Job {name} {words}.", numbers=numbers)
@@ -108,6 +109,11 @@ def _numbers(one: Tracked, now_utc: datetime) -> dict[str, Any]:
         "signal_age_s": record.signal_age_s,
         "decided_ago_s": (now_utc - record.decided_utc).total_seconds(),
     }
+
+
+def _about(save_g: int) -> str:
+    # The record holds whole grams.
+    return f"about {grams(save_g)}" if save_g else "less than a gram"
 
 
 def _state(job: Job) -> str:

@@ -4,8 +4,9 @@
 import click
 
 from slurm_green.cli.app import App, pass_app
-from slurm_green.cli.output import emit_json, grams, length, when
+from slurm_green.cli.output import emit_json
 from slurm_green.cli.params import JobRef, as_json, job_argument
+from slurm_green.words import grams, length, when
 
 
 @click.command(name="why", short_help="Say in one sentence what happens to a job, and why.")

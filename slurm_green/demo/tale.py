@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from slurm_green.cli.output import grams
 from slurm_green.demo.account import Line
 from slurm_green.demo.batch import Submitted
 from slurm_green.demo.clock import Clock
 from slurm_green.demo.site import Site
 from slurm_green.ledger.report import Report
+from slurm_green.words import grams
 
 __all__ = [
     "farewell",

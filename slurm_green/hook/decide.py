@@ -15,6 +15,7 @@ from slurm_green.hook.promise import Promise, promise_for
 from slurm_green.hook.request import Request
 from slurm_green.hook.view import PartitionView, View
 from slurm_green.plan.start import Start, choose_start
+from slurm_green.words import grams
 
 __all__ = ["Decision", "decide", "exclusion", "plan_start"]
 
@@ -186,7 +187,7 @@ def _sentence(latest: datetime, start: Start, view: View) -> str:
     by = latest.astimezone(view.zone)
     return (
         f"waits for cleaner power: becomes eligible by {by:%Y-%m-%d %H:%M:%S %Z}, "
-        f"about {percent:.0f}% less CO2 ({start.saved_g:.0f} g). "
+        f"about {percent:.0f}% less CO2 ({grams(start.saved_g)}). "
         f"--comment={view.comment_prefix}off opts out."
     )
 

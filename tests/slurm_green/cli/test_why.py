@@ -47,7 +47,7 @@ def test_times_are_shown_in_the_site_s_zone(sgreen):
             {"state": "COMPLETED", "start_utc": "planned", "end_utc": "now"},
             "finished",
             "completed at 2026-11-22 12:00:00 UTC; it started 3 h 00 min after it was decided "
-            "on, which was expected to save 420 g",
+            "on, which was expected to save about 420 g",
         ),
         (
             {"state": "COMPLETED", "start_utc": "past", "end_utc": "now"},

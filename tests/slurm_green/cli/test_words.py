@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from slurm_green.cli.output import clean, grams, length
 from slurm_green.cli.params import past_time
 from slurm_green.errors import BadInputError
+from slurm_green.words import clean, grams, length
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 PARIS = ZoneInfo("Europe/Paris")
@@ -51,9 +51,10 @@ def test_lengths_have_two_units_at_most(seconds, words):
 
 @pytest.mark.parametrize(
     ("amount", "words"),
-    [(None, "-"), (0, "0 g"), (-3, "-3 g"), (0.314, "0.31 g"), (9_999, "9999 g"),
-     (12_345, "12.3 kg"),
-     (2_500_000, "2.50 t")],
+    [(None, "-"), (0, "0 g"), (-3, "-3 g"), (0.314, "0.31 g"), (1e-7, "~0 g"),
+     (9.96, "10 g"), (999.4, "999 g"), (999.6, "1.00 kg"), (7_585, "7.58 kg"), (9_999, "10.0 kg"),
+     (12_345, "12.3 kg"), (-123_456, "-123 kg"), (999_600, "1.00 t"), (2_500_000, "2.50 t"),
+     (1.5e10, "15000 t")],
 )  # fmt: skip
 def test_grams_change_their_unit(amount, words):
     """Unknown is not zero."""

@@ -264,3 +264,14 @@ def test_nothing_a_user_writes_raises(
 )
 def test_absurd_requests_do_not_raise(asked: Request) -> None:
     decide(asked, policy(), view(signal=days()), NOW)
+
+
+@pytest.mark.parametrize(
+    ("gpu_w", "words"), [(0.5, " (0."), (400.0, " g). "), (60_000.0, " kg). ")]
+)
+def test_the_sentence_counts_in_a_unit_that_fits(gpu_w: float, words: str) -> None:
+    """A tiny job is not told that it saves 0 g."""
+    shown = view(power=PowerModel(gpu_w=gpu_w, cpu_core_w=0.0))
+    sentence = decide(request(), policy(), shown, NOW).sentence
+    assert words in sentence
+    assert "(0 g)" not in sentence
