@@ -85,7 +85,8 @@ def _start_database(machine: Machine) -> None:
     client = ["--no-defaults", f"--socket={layout.database_socket}", f"--user={user}"]
 
     def answers() -> bool:
-        ping = [_program("mariadb-admin"), *client, "ping"]
+        # Not mariadb-admin: that is in a package of its own.
+        ping = [_program("mariadb"), *client, "-e", "select 1"]
         return subprocess.run(ping, capture_output=True, check=False).returncode == 0
 
     wait_until(answers, timeout_s=30, what="MariaDB's answer", log=log)

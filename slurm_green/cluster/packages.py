@@ -50,7 +50,7 @@ GROUPS = {
     "hook": Group(commands=(), packages=("lua-socket",), files=("/usr/share/lua/5.1/socket.lua",)),
     # The -core packages hold MariaDB's programs without its service.
     "accounting": Group(
-        commands=("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb", "mariadb-admin"),
+        commands=("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb"),
         packages=(
             "slurmdbd",
             "slurm-wlm-mysql-plugin",
