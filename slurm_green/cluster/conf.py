@@ -98,14 +98,14 @@ def gres_conf(*, spec: ClusterSpec, devices: Sequence[Path]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cgroup_conf(slurm_version: str) -> str | None:
-    """cgroup.conf, or None where the file must be absent.
+def cgroup_conf(slurm_version: str) -> str:
+    """cgroup.conf: none of ours uses cgroups, and slurmd must start whatever is mounted here.
 
-    22.05 refuses the word "disabled" and needs nothing; 24.11 does not start without it where no
-    cgroup file system is mounted.
+    24.11 has a word for that. 22.05 refuses it, and by itself ends where it finds no cgroup file
+    system or an odd one; told a version it looks only when a plugin needs it, and none does.
     """
     major = int(slurm_version.split(".")[0])
-    return "CgroupPlugin=disabled\n" if major >= 24 else None
+    return f"CgroupPlugin={'disabled' if major >= 24 else 'cgroup/v1'}\n"
 
 
 def slurmdbd_conf(*, layout: Layout, port: int, user: str) -> str:

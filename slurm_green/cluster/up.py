@@ -177,7 +177,6 @@ def _files(machine: Machine, host: Machine) -> None:
     slurmdbd = (host.record.ports.slurmdbd, layout.munge_socket) if spec.has_accounting else None
     user = pwd.getpwuid(os.geteuid()).pw_name
     devices = _devices(layout, spec.gpus)
-    cgroup = conf.cgroup_conf(machine.record.slurm_version)
     texts = {
         layout.slurm_conf: conf.slurm_conf(
             spec=spec,
@@ -188,10 +187,9 @@ def _files(machine: Machine, host: Machine) -> None:
             slurmdbd=slurmdbd,
         ),
         layout.etc / "gres.conf": conf.gres_conf(spec=spec, devices=devices),
+        layout.etc / "cgroup.conf": conf.cgroup_conf(machine.record.slurm_version),
         layout.env_file: _env_text(machine),
     }
-    if cgroup is not None:
-        texts[layout.etc / "cgroup.conf"] = cgroup
     if spec.backup:
         texts[layout.etc / "hosts"] = conf.hosts(spec)
     # Kept as it is when a kept cluster comes up again: somebody may have edited it.

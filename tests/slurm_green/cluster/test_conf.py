@@ -92,14 +92,12 @@ def test_accounting_names_the_munge_socket_twice() -> None:
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
-        ("22.05.8", None),
+        ("22.05.8", "CgroupPlugin=cgroup/v1\n"),
         ("24.11.5", "CgroupPlugin=disabled\n"),
         ("26.05.5", "CgroupPlugin=disabled\n"),
     ],
 )
-def test_cgroups_are_disabled_in_the_words_the_version_knows(
-    version: str, expected: str | None
-) -> None:
+def test_cgroups_are_disabled_in_the_words_the_version_knows(version: str, expected: str) -> None:
     """22.05 refuses the word that 24.11 needs."""
     assert conf.cgroup_conf(version) == expected
 
