@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A random campaign of real jobs on two real clusters at once: one with slurm-green, one without.
 
-Both get the same jobs at the same moments, at loads from 0.7 to 1.1, after a while at 0.8 without
+Both get the same jobs at the same moments, at loads from 0.7 to 1.1, after a while at 0.7 without
 slurm-green on either, as a site has a past that accounting remembers. Counted are jobs that ended
 late or were cancelled by Slurm for their deadline; the rule is that slurm-green adds at most 0.1 %
 of them, each explained.
@@ -30,7 +30,7 @@ from slurm_green.slurm.records import Job
 
 LIMIT_S = 60
 LOADS = (0.7, 0.9, 1.1)
-WARM_LOAD = 0.8
+WARM_LOAD = 0.7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ def campaign(count: int, *, gpus: int, seed: int, warm_s: float) -> list[Planned
     return jobs
 
 
-def write_site(cluster: Cluster, *, delay_s: int) -> None:
+def write_site(cluster: Cluster, *, delay_s: int, deviations: float) -> None:
     """Config and carbon trace: a valley every two minutes, so that there is reason to wait."""
     work, run = cluster.layout.work, cluster.layout.run
     trace = work / "carbon.csv"
@@ -95,6 +95,7 @@ def write_site(cluster: Cluster, *, delay_s: int) -> None:
             "[hook]\nhold = 4\n[policy]",
             f"default_delay = {delay_s}\nmax_delay = {2 * delay_s}",
             "min_length = 30\nmargin_floor = 10",
+            f"[budget]\nreserve_deviations = {deviations}",
             "[controller]\ninterval = 2\nmin_interval = 1\nmetrics = ''",
             "[signal]\nproviders = ['csv']\n[signal.csv]",
             f"path = '{trace}'\ntime_scale = 720\nrepeat = true",
@@ -140,6 +141,7 @@ def main() -> int:
     parser.add_argument("--gpus", type=int, default=64, help="emulated GPUs of each node")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--delay-s", type=int, default=120, help="default delay")
+    parser.add_argument("--deviations", type=float, default=1.0, help="kept free for others")
     parser.add_argument("--log", type=Path, help="keep sgreend's log there")
     parser.add_argument("--json", type=Path, help="write the results there")
     options = parser.parse_args()
@@ -166,7 +168,7 @@ def main() -> int:
         ids: dict[str, dict[int, int | None]] = {cluster.name: {} for cluster in clusters}
         began = time.monotonic()
         _submit_all(clusters, [job for job in jobs if not job.counted], ids, began)
-        write_site(green, delay_s=options.delay_s)
+        write_site(green, delay_s=options.delay_s, deviations=options.deviations)
         log = (green.layout.work / "sgreend.log").open("wb")
         daemon = subprocess.Popen(
             [str(Path(sys.executable).with_name("sgreend"))], env={**green.env}, stderr=log

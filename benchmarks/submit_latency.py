@@ -15,6 +15,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -52,13 +54,37 @@ return slurm.SUCCESS
 """
 
 
+# The whole daemon, deciding, confirming and booking while it answers; clean power in five hours.
+CONFIG = """\
+[general]
+mode = "enforce"
+[paths]
+socket = "{socket}"
+published = "{published}"
+status = "{directory}/status.json"
+ledger = "{directory}/ledger.sqlite"
+lock = "{directory}/lock"
+off = "{directory}/off"
+[policy]
+default_delay = "12h"
+[controller]
+metrics = ""
+[signal]
+providers = ["csv"]
+[signal.csv]
+path = "{directory}/day.csv"
+anchor_utc = "{anchor}"
+repeat = true
+"""
+
+
 @dataclass(slots=True)
 class Arm:
     """One way of submitting: a cluster of its own, and the daemon behind its hook if any."""
 
     name: str
     cluster: Cluster
-    daemon: BaseProcess | None
+    daemon: "BaseProcess | subprocess.Popen[bytes] | None"
     took_ms: list[float]
 
     def submit(self, script: Path) -> float:
@@ -101,6 +127,33 @@ def serve(path: Path) -> None:
     asyncio.run(main())
 
 
+def start_sgreend(cluster: Cluster) -> "subprocess.Popen[bytes]":
+    """The real daemon, once it answers from a view."""
+    layout = cluster.layout
+    rows = "".join(f"{h * 3600},{100 if h in (5, 6, 7, 8) else 400}\n" for h in range(24))
+    (layout.work / "day.csv").write_text("start_s,carbon_g_per_kwh\n" + rows)
+    config = layout.work / "slurm-green.toml"
+    config.write_text(
+        CONFIG.format(
+            socket=layout.hook_socket,
+            published=layout.hook_published,
+            directory=layout.work,
+            anchor=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        )
+    )
+    daemon = subprocess.Popen(
+        [str(Path(sys.executable).with_name("sgreend")), "--config", str(config)],
+        env=cluster.env,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 20
+    while not ((layout.work / "status.json").exists() and layout.hook_socket.exists()):
+        if time.monotonic() > deadline:
+            raise click.ClickException("sgreend did not start")
+        time.sleep(0.05)
+    return daemon
+
+
 def publish(path: Path) -> None:
     """Rows as a site with a few partitions has them; the job's own comes last."""
     now = datetime.now(UTC)
@@ -124,10 +177,13 @@ def publish(path: Path) -> None:
 
 def raise_arm(name: str, base: Path) -> Arm:
     """A cluster with that hook; its nodes are drained, so that no job starts beside the clock."""
-    spec = ClusterSpec(name=f"bench-{name}", nodes=1, gpus=2, hook=name != "none")
+    real = name == "sgreend"
+    spec = ClusterSpec(
+        name=f"bench-{name}", nodes=16 if real else 1, gpus=64, cpus=64, hook=name != "none"
+    )
     cluster = Cluster.up(spec, base=base)
     layout = cluster.layout
-    daemon: BaseProcess | None = None
+    daemon: BaseProcess | subprocess.Popen[bytes] | None = None
     if name != "none":
         text = NO_OP
         if name != "no-op":
@@ -154,7 +210,10 @@ def raise_arm(name: str, base: Path) -> Arm:
             if time.monotonic() > deadline:
                 raise click.ClickException("the stub daemon did not start")
             time.sleep(0.05)
-    cluster.run("scontrol", "update", "nodename=ALL", "state=drain", "reason=benchmark")
+    if real:
+        daemon = start_sgreend(cluster)  # it defers only where there is room: nodes stay up
+    else:
+        cluster.run("scontrol", "update", "nodename=ALL", "state=drain", "reason=benchmark")
     return Arm(name=name, cluster=cluster, daemon=daemon, took_ms=[])
 
 
@@ -187,7 +246,10 @@ def summary(arm: Arm, base: Arm) -> dict[str, float | int | str]:
 @click.command()
 @click.option("--jobs", default=500, show_default=True, help="Submissions per way.")
 @click.option(
-    "--ways", default="none,no-op,socket,published,hung,dead", show_default=True, help="Which."
+    "--ways",
+    default="none,no-op,socket,sgreend,published,hung,dead",
+    show_default=True,
+    help="Which.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def main(jobs: int, ways: str, as_json: bool) -> None:
@@ -215,7 +277,10 @@ def main(jobs: int, ways: str, as_json: bool) -> None:
             for arm in arms:
                 if arm.daemon is not None:
                     arm.daemon.kill()  # a stopped process dies of SIGKILL alone
-                    arm.daemon.join()
+                    if isinstance(arm.daemon, subprocess.Popen):
+                        arm.daemon.wait()
+                    else:
+                        arm.daemon.join()
                 arm.cluster.down()
     if as_json:
         click.echo(json.dumps({"jobs": jobs, "ways": rows}))

@@ -72,7 +72,7 @@ def decide(
         return _pass("unknown-partition")
     extent = partition.extent(request, options)
     if extent is None:
-        return _pass("no-time-limit", "no time limit: give --time to let it wait for cleaner power")
+        return _told(options, "no-time-limit", "without a time limit it cannot wait: give --time")
     margin_s = partition.margin_s(request, policy)
     promise = promise_for(request, options, policy, run_s=extent.run_s, margin_s=margin_s)
     if promise is None:
@@ -82,10 +82,17 @@ def decide(
     if no_later_utc is not None and no_later_utc < promise.latest_utc:
         promise = replace(promise, latest_utc=no_later_utc)
     if promise.latest_utc <= now_utc:
-        return _pass("no-slack-left")
+        return _told(options, "no-slack-left", "its deadline leaves no time to wait")
     if view.signal is None:
-        return _pass("no-signal", view.signal_problem)
-    return _place(request, extent, promise, policy, view, partition, now_utc)
+        return _told(options, "no-signal", "there is no carbon forecast now")
+    placed = _place(request, extent, promise, policy, view, partition, now_utc)
+    return placed if placed.defer else _told(options, placed.reason, placed.sentence)
+
+
+def _told(options: Options, reason: str, why: str) -> Decision:
+    """A pass that is explained to whoever asked to wait; nobody else needs a word."""
+    sentence = f"starts as soon as it can: {why}" if options.marked and why else ""
+    return _pass(reason, sentence)
 
 
 def exclusion(request: Request, options: Options, policy: Policy, view: View) -> Decision | None:
@@ -127,26 +134,29 @@ def _place(
     could_start = partition.queue.earliest_fit(extent.need, now_s, extent.run_s)
     if could_start is None or could_start > now_s + view.prompt_s:
         # It waits for other jobs anyway; holding it back as well would cost it its turn.
-        return _pass("cluster-full")
+        return _pass("cluster-full", "other jobs are before it")
     latest_s = partition.room.latest_fit(
         extent.need, now_s, promise.latest_utc.timestamp(), extent.run_s
     )
     if latest_s is None or int(latest_s) <= now_s:
-        return _pass("no-room")
+        return _pass("no-room", "there is no room for it later")
     power_w = view.power_w(request, extent)
     start = plan_start(view, partition, extent, power_w, earliest_s=now_s, latest_s=latest_s)
     if start is None:
         return _pass("signal-too-short", "the carbon forecast ends too soon")
     least_saving_g = policy.min_saving_percent / 100 * start.earliest_carbon_g
     if int(start.start_s) <= now_s or start.saved_g <= least_saving_g:
-        return _pass("clean-now")
+        return _pass("clean-now", "power is not cleaner within its time")
     margin_s = partition.margin_s(request, policy)
+    late_chance = None
+    if promise.binding == "deadline":
+        late_chance = partition.late_chance(request, margin_s)
     latest = datetime.fromtimestamp(int(latest_s), UTC)
     return Decision(
         defer=True,
         reason="deferred",
         partition=partition.name,
-        sentence=_sentence(latest, start, view),
+        sentence=_sentence(latest, start, view, late_chance),
         start_utc=datetime.fromtimestamp(min(int(start.start_s), int(latest_s)), UTC),
         latest_utc=latest,
         binding=promise.binding,
@@ -154,7 +164,7 @@ def _place(
         margin_s=margin_s,
         power_w=power_w,
         save_g=start.saved_g,
-        late_chance=partition.late_chance(request, margin_s),
+        late_chance=late_chance,
     )
 
 
@@ -182,11 +192,12 @@ def plan_start(
     )
 
 
-def _sentence(latest: datetime, start: Start, view: View) -> str:
+def _sentence(latest: datetime, start: Start, view: View, late_chance: float | None) -> str:
     percent = 100 * start.saved_g / start.earliest_carbon_g
     by = latest.astimezone(view.zone)
+    risk = "" if late_chance is None else f" ({100 * late_chance:.0f}% chance to end late)"
     return (
-        f"waits for cleaner power: becomes eligible by {by:%Y-%m-%d %H:%M:%S %Z}, "
+        f"waits for cleaner power: becomes eligible by {by:%Y-%m-%d %H:%M:%S %Z}{risk}, "
         f"about {percent:.0f}% less CO2 ({grams(start.saved_g)}). "
         f"--comment={view.comment_prefix}off opts out."
     )

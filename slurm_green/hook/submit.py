@@ -17,7 +17,10 @@ from slurm_green.hook.record import LOOK, Record, new_token
 from slurm_green.hook.view import View
 from slurm_green.hook.wire import Answer, Ask, Defer, Pass
 
-__all__ = ["SubmitHook"]
+__all__ = ["MESSAGE_LIMIT", "SubmitHook"]
+
+# The courier shows no longer ones (slurm_green_wire.lua).
+MESSAGE_LIMIT = 300
 
 # Reasons to pass that a hidden --deadline could turn around.
 _WORTH_A_LOOK = frozenset({"no-slack"})
@@ -57,7 +60,9 @@ class SubmitHook:
             return self._defer(decision, view, now)
         if self.look and decision.reason in _WORTH_A_LOOK and _long(ask, policy):
             return self._look(now)
-        return Pass(reason=decision.reason)
+        # Whoever asked for us is told why not; what users wrote goes to a terminal as ASCII only.
+        message = decision.sentence.encode("ascii", "replace").decode()
+        return Pass(reason=decision.reason, message=message[:MESSAGE_LIMIT])
 
     def _defer(self, decision: Decision, view: View, now: datetime) -> Answer:
         start, latest = decision.start_utc, decision.latest_utc

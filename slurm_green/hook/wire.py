@@ -83,9 +83,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """Leave the job as it is; `reason` is a stable code for the log."""
+    """Leave the job as it is; `reason` is a stable code for the log, `message` for the user."""
 
     reason: str
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,12 +154,13 @@ def encode_answer(seq: int, answer: Answer) -> bytes:
         case Defer():
             return defers(seq, answer.begin_utc, answer.latest_utc, answer.record, answer.message)
         case Pass():
-            return passes(seq, answer.reason)
+            return passes(seq, answer.reason, answer.message)
 
 
-def passes(seq: int, reason: str) -> bytes:
+def passes(seq: int, reason: str, message: str = "") -> bytes:
     """The line that leaves a job alone."""
-    return f"{seq}\tpass\t{_enc(reason)}\n".encode("ascii")
+    said = f"\tmsg={_enc(message)}" if message else ""
+    return f"{seq}\tpass\t{_enc(reason)}{said}\n".encode("ascii")
 
 
 def defers(seq: int, begin: datetime, latest: datetime, record: str, message: str) -> bytes:

@@ -102,7 +102,14 @@ local function submit(desc, part_list, uid)
     else
         verb, values = ask(desc, part_list, uid, script, now)
     end
-    if verb == nil or verb == "pass" then
+    if verb == nil then
+        return
+    end
+    if verb == "pass" then
+        local said = wire.message(values)
+        if said and said ~= "" then
+            slurm.log_user("%s", said)
+        end
         return
     end
     local answer, why

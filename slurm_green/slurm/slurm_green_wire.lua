@@ -187,6 +187,16 @@ local function parse(line, seq)
     return items[2] or "", values
 end
 
+-- The sentence for the user, "" for none, nil for one that must not reach a terminal.
+local function message(values)
+    local text = decode(values.msg or "")
+    local _, breaks = gsub(text, "\n", "")
+    if #text > 300 or breaks > 1 or find(text, "[^\n -~]") then
+        return nil
+    end
+    return text
+end
+
 -- Every value is checked before the first is set: a job is changed as promised or not at all.
 local function checked(values, now, max_hold_s)
     local answer = { begin = whole(values.begin) }
@@ -201,16 +211,16 @@ local function checked(values, now, max_hold_s)
     if #answer.record > 400 or not find(answer.record, RECORD) then
         return nil, "record is malformed"
     end
-    answer.msg = decode(values.msg or "")
-    local _, breaks = gsub(answer.msg, "\n", "")
-    if #answer.msg > 300 or breaks > 1 or find(answer.msg, "[^\n -~]") then
+    answer.msg = message(values)
+    if answer.msg == nil then
         return nil, "message is malformed"
     end
     return answer
 end
 
 M.checked, M.decode, M.default_partition, M.number = checked, decode, default_partition, number
-M.parse, M.question, M.script_deadline, M.text_of = parse, question, script_deadline, text_of
+M.message, M.parse, M.question = message, parse, question
+M.script_deadline, M.text_of = script_deadline, text_of
 M.untouchable, M.whole = untouchable, whole
 
 return M

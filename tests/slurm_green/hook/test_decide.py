@@ -275,3 +275,22 @@ def test_the_sentence_counts_in_a_unit_that_fits(gpu_w: float, words: str) -> No
     sentence = decide(request(), policy(), shown, NOW).sentence
     assert words in sentence
     assert "(0 g)" not in sentence
+
+
+def test_only_who_asked_to_wait_is_told_why_not() -> None:
+    asked = decide(request(comment="green:max-delay=8h"), policy(), full(hours=200.0), NOW)
+    unasked = decide(request(), policy(), full(hours=200.0), NOW)
+    assert (asked.reason, unasked.reason) == ("cluster-full", "cluster-full")
+    assert asked.sentence == "starts as soon as it can: other jobs are before it"
+    assert unasked.sentence == ""
+
+
+def test_a_deadline_is_told_with_the_chance_to_miss_it() -> None:
+    late = [WaitSample(partition="gpu", qos="normal", gpus=2, wait_s=9e5)] * 1
+    prompt = [WaitSample(partition="gpu", qos="normal", gpus=2, wait_s=1.0)] * 99
+    known = view(partition_view(history=History(waits=(*late, *prompt))))
+    due = decide(request(deadline_utc=at(20)), policy(), known, NOW)
+    free = decide(request(), policy(), known, NOW)
+    assert due.binding == "deadline"
+    assert "(1% chance to end late)" in due.sentence
+    assert "chance" not in free.sentence

@@ -64,6 +64,19 @@ def test_a_pass_leaves_the_job_alone(shim, tools):
         assert shim.submit().unchanged
 
 
+def test_a_pass_may_say_why_to_whoever_asked(shim, tools):
+    with tools.daemon(shim.socket, lambda ask: Pass(reason="no-slack", message="no time left")):
+        result = shim.submit()
+    assert result.fields == {}
+    assert result.user == ["no time left"]
+
+
+@pytest.mark.parametrize("message", ["\x1b[2J", "x" * 301, "caf\xe9", "a\nb\nc"])
+def test_a_pass_with_a_message_unfit_for_a_terminal_says_nothing(shim, tools, message):
+    with tools.daemon(shim.socket, lambda ask: Pass(reason="no-slack", message=message)):
+        assert shim.submit().unchanged
+
+
 @pytest.mark.parametrize(
     "fields",
     [
