@@ -118,7 +118,9 @@ class Deferrals:
             return self._let_go(one, decision)
         latest = decision.latest_utc
         start = _before(decision.start_utc, latest)
-        if latest == one.record.latest_utc and not self._moved(one.record, start):
+        told = one.record
+        as_told = latest == told.latest_utc and told.start_utc < latest
+        if as_told and not self._moved(told, start):
             # As told at submission. A begin time alone goes to Slurm in one batch with others'.
             self.changes[job.job_id] = JobChange(begin_utc=latest)
         else:
