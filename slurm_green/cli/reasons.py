@@ -5,17 +5,24 @@ The submit hook's own reason is not kept in a job it did not touch, so this asks
 rules again; what depended on that moment (room, forecast) is said to be unknown.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from slurm_green.config.settings import Config
+from slurm_green.controller.state import Stage, Tracked
 from slurm_green.hook.decide import exclusion
 from slurm_green.hook.options import parse_options
-from slurm_green.hook.promise import promise_for
+from slurm_green.hook.promise import Promise, promise_for
+from slurm_green.hook.record import LOOK
 from slurm_green.hook.request import request_of
 from slurm_green.hook.view import View
 from slurm_green.slurm.records import Job
+from slurm_green.words import length
 
-__all__ = ["SENTENCES", "why_not"]
+__all__ = ["SENTENCES", "why_let_go", "why_not"]
+
+# Slurm rounds submit and eligible time on their own.
+_SAME_MOMENT = timedelta(seconds=2)
 
 SENTENCES = {
     "opted-out": "its comment says off",
@@ -35,12 +42,38 @@ SENTENCES = {
 }
 
 
+def why_let_go(one: Tracked, config: Config, *, off: bool, now_utc: datetime) -> tuple[str, str]:
+    """Why a job that was held at submission was not deferred after all: a code and a clause.
+
+    Empty where it was, or where that is still open.
+    """
+    begin, record = one.job.eligible_utc, one.record
+    if begin is None or begin > now_utc or one.stage not in {Stage.HOLDING, Stage.RELEASED}:
+        return "", ""
+    held = length(config.hook.hold_s)
+    hold_end = record.decided_utc + timedelta(seconds=config.hook.hold_s)
+    if record.policy == LOOK:
+        return "looked-at", f"was held for {held} to look for a --deadline, and not deferred"
+    if begin < hold_end:
+        # Its begin time is the moment it was let go, and none of the user's.
+        own = replace(one.job, eligible_utc=one.job.submit_utc)
+        code, clause = why_not(own, config, off=off, now_utc=now_utc)
+        return code, f"was let go as soon as the queue showed all of it: {clause}"
+    if begin <= hold_end + _SAME_MOMENT:
+        return "not-confirmed", (
+            f"was not confirmed within its hold of {held} (sgreend was down or too busy), "
+            "so it was not deferred"
+        )
+    return "", ""
+
+
 def why_not(job: Job, config: Config, *, off: bool, now_utc: datetime) -> tuple[str, str]:
     """A stable code and a clause for people."""
     begin_set = (
         job.eligible_utc is not None
         and job.submit_utc is not None
-        and job.eligible_utc - job.submit_utc > timedelta(seconds=1)
+        # Within the hold it was ours, taken back after a look.
+        and job.eligible_utc - job.submit_utc > timedelta(seconds=config.hook.hold_s)
         and not job.dependency
     )
     request = request_of(job, begin_set=begin_set and job.pending)
@@ -73,10 +106,25 @@ def why_not(job: Job, config: Config, *, off: bool, now_utc: datetime) -> tuple[
             f"--comment={general.comment_prefix}max-delay=..., and no default delay here"
         )
     if promise.latest_utc <= request.submit_utc:
-        return "no-slack-left", "its deadline leaves no time to wait"
-    if job.time_limit_s < policy.min_length_s and not promise.marked:
-        return "short", "it is shorter than the site finds worth deferring"
+        return "no-slack-left", _no_slack_left(promise, job.time_limit_s, policy.margin_floor_s)
+    if job.time_limit_s < policy.min_length_s and not options.marked:
+        clause = "it is shorter than the site finds worth deferring"
+        if promise.marked:
+            clause += (
+                ", and a --deadline on the command line is not looked for in short jobs "
+                f"(--comment={general.comment_prefix}deadline=... asks for it)"
+            )
+        return "short", clause
     return "at-once", (
         "starting at once was best or the only safe choice when it was submitted "
         "(no cleaner window, a full cluster, or no answer in time); sgreend's log has the reason"
+    )
+
+
+def _no_slack_left(promise: Promise, limit_s: float, margin_s: float) -> str:
+    if promise.binding != "deadline":
+        return "it may not wait at all"
+    return (
+        f"its deadline leaves no time to wait, with up to {length(limit_s)} to run "
+        f"and {length(margin_s)} kept for the queue"
     )

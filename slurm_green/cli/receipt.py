@@ -29,6 +29,7 @@ def receipt_of(config: Config, job: Job) -> dict[str, Any] | None:
         return None
     row = rows[-1]
     return {
+        "job": row.label,
         "energy_kwh": None if row.energy_j is None else row.energy_j / 3.6e6,
         "carbon_g": row.carbon_g,
         "carbon_now_g": row.carbon_now_g,

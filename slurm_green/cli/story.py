@@ -23,20 +23,21 @@ class Story:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
-def tell(one: Tracked, *, name: str, now_utc: datetime, zone: tzinfo) -> Story:
-    """What happens to a job that carries our record."""
+def tell(one: Tracked, *, name: str, now_utc: datetime, zone: tzinfo, let_go: str = "") -> Story:
+    """What happens to a job that carries our record; `let_go` says why it was not deferred."""
     job, record = one.job, one.record
     begin, stage = job.eligible_utc, one.stage
     numbers = _numbers(one, now_utc)
     if not job.pending:
-        return _started(one, name, zone, numbers)
+        return _started(one, name, zone, numbers, let_go)
     coming = begin is not None and begin > now_utc
     if stage is Stage.FOREIGN:
         rest = f"begins at {when(begin, zone)}" if coming else f"is eligible{_queueing(job)}"
         words = f"its begin time was changed by hand, so slurm-green leaves it alone; it {rest}"
         return Story(state="changed", sentence=f"Job {name}: {words}.", numbers=numbers)
     if not coming:
-        words = f"no longer waits for cleaner power; since {when(begin, zone)} it is eligible"
+        words = f"{let_go or 'no longer waits for cleaner power'}; "
+        words += f"since {when(begin, zone)} it is eligible"
         return Story(
             state="released", sentence=f"Job {name} {words}{_queueing(job)}.", numbers=numbers
         )
@@ -47,8 +48,10 @@ def tell(one: Tracked, *, name: str, now_utc: datetime, zone: tzinfo) -> Story:
         f"waits for cleaner power: start planned at {when(record.start_utc, zone)}, "
         f"eligible by {when(record.latest_utc, zone)}"
     )
+    if job.deadline_utc is not None:
+        words += f" in time for its deadline at {when(job.deadline_utc, zone)}"
     if record.save_g is not None:
-        words += f", saving {_about(record.save_g)} of CO2e against starting at once"
+        words += f", saving {_about(record.save_g, job)} against starting at once"
     return Story(state="deferred", sentence=f"Job {name} {words}.", numbers=numbers)
 
 
@@ -61,7 +64,7 @@ def untouched(job: Job, *, name: str, why: str) -> Story:
     )
 
 
-def _started(one: Tracked, name: str, zone: tzinfo, numbers: dict[str, Any]) -> Story:
+def _started(one: Tracked, name: str, zone: tzinfo, numbers: dict[str, Any], let_go: str) -> Story:
     job, record = one.job, one.record
     state = _state(job)
     words = f"runs since {when(job.start_utc, zone)}"
@@ -73,11 +76,13 @@ def _started(one: Tracked, name: str, zone: tzinfo, numbers: dict[str, Any]) -> 
             sentence=f"Job {name} {words}; it was looked at and not deferred.",
             numbers=numbers,
         )
+    if let_go:
+        return Story(state=state, sentence=f"Job {name} {words}; it {let_go}.", numbers=numbers)
     delay_s = numbers["delay_s"]
     words += f"; it started {length(delay_s)} after it was decided on" if delay_s else ""
     save_g = expected_g(one)
     if save_g is not None:
-        words += f", which was expected to save {_about(save_g)} of CO2e"
+        words += f", which was expected to save {_about(save_g, job)}"
     elif record.save_g is not None:
         words += f", before its planned start at {when(record.start_utc, zone)}: nothing is claimed"
     return Story(state=state, sentence=f"Job {name} {words}.", numbers=numbers)
@@ -103,6 +108,7 @@ def _numbers(one: Tracked, now_utc: datetime) -> dict[str, Any]:
         "end_utc": None if job.pending or job.active else job.end_utc,
         "delay_s": delay_s,
         "save_g": save_g,
+        "save_scope": None if save_g is None else ("job" if job.array_job_id is None else "array"),
         "save_source": None if save_g is None else "modelled, expected when decided",
         "policy": record.policy,
         "signal": record.signal,
@@ -111,9 +117,10 @@ def _numbers(one: Tracked, now_utc: datetime) -> dict[str, Any]:
     }
 
 
-def _about(save_g: int) -> str:
-    # The record holds whole grams.
-    return f"about {grams(save_g)}" if save_g else "less than a gram"
+def _about(save_g: int, job: Job) -> str:
+    # The record holds whole grams, and an array's one record is about all of its tasks.
+    amount = f"about {grams(save_g)}" if save_g else "less than a gram"
+    return f"{amount} of CO2e" + ("" if job.array_job_id is None else " for the whole array")
 
 
 def _state(job: Job) -> str:

@@ -21,6 +21,7 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
     records, for running and finished jobs too. Exit status 1: Slurm knows no such job.
     """
     from slurm_green.cli.jobs import find, of_ours
+    from slurm_green.cli.reasons import why_let_go, why_not
     from slurm_green.cli.receipt import receipt_of
     from slurm_green.cli.signal import off_since, signal_now
     from slurm_green.cli.story import tell, untouched
@@ -39,13 +40,12 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
         ctx.exit(1)
     one = of_ours(found, config)
     signal = signal_now(config, now)
-    reason = None
+    off = off_since(config) is not None
     if one is not None:
-        story = tell(one, name=str(job), now_utc=now, zone=config.general.zone)
+        reason, clause = why_let_go(one, config, off=off, now_utc=now)
+        zone = config.general.zone
+        story = tell(one, name=str(job), now_utc=now, zone=zone, let_go=clause)
     else:
-        from slurm_green.cli.reasons import why_not
-
-        off = off_since(config) is not None
         reason, clause = why_not(found, config, off=off, now_utc=now)
         story = untouched(found, name=str(job), why=clause)
     receipt = receipt_of(config, found)
@@ -55,7 +55,7 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
                 "job": str(job),
                 "known": True,
                 "state": story.state,
-                "reason": reason,
+                "reason": reason or None,
                 "sentence": story.sentence,
                 **story.numbers,
                 "signal_file": signal,
@@ -72,7 +72,8 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
     if signal is not None:
         click.echo(f"The signal is now {length(signal['age_s'])} old ({signal['provider']}).")
     if receipt is not None:
-        words = f"Receipt ({receipt['source']}): {receipt['energy_kwh']:.3g} kWh"
+        task = "" if found.array_job_id is None else f" of task {receipt['job']} alone"
+        words = f"Receipt{task} ({receipt['source']}): {receipt['energy_kwh']:.3g} kWh"
         words += f", {grams(receipt['carbon_g'])} of CO2e"
         if receipt["saved_g"] is not None:
             at_once, saved = grams(receipt["carbon_now_g"]), grams(receipt["saved_g"])

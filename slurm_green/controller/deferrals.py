@@ -142,7 +142,8 @@ class Deferrals:
             text = remove(self._text(one.job))
             self.changes[one.job.job_id] = self._with_text(JobChange(), text)
         elif begin is not None and one.record.start_utc != begin:
-            self._change(one.job, begin=None, record=replace(one.record, start_utc=begin))
+            record = replace(one.record, start_utc=begin, save_g=None)
+            self._change(one.job, begin=None, record=record)
             self._event(one.job, "released", "seen too late to be confirmed")
 
     def _book(self, job: Job, decision: Decision, *, start_s: float, latest_s: float) -> None:
@@ -246,7 +247,12 @@ class Deferrals:
             self._change(
                 job,
                 begin=None if begin == job.eligible_utc else begin,
-                record=replace(one.record, start_utc=begin),
+                # Let go before its time, it saves nothing that could be claimed.
+                record=replace(
+                    one.record,
+                    start_utc=begin,
+                    save_g=one.record.save_g if going and kind == "released" else None,
+                ),
             )
         self._event(job, kind, why)
         if going is not None:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen why`: the right sentence for each state a job can be in."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from slurm_green.config.load import loads
@@ -170,8 +173,6 @@ def test_the_receipt_is_shown_where_the_ledger_may_be_read(sgreen):
     )
     sgreen.slurm.put(ended)
     facts = facts_of(ended, submit_utc=ended.submit_utc, mode="enforce", action="defer")
-    from dataclasses import replace
-
     facts = replace(
         facts, energy_j=3.6e6, energy_source="modelled", carbon_g=100.0, carbon_now_g=150.0,
         saved_g=50.0,
@@ -201,3 +202,109 @@ def test_what_is_no_job_is_bad_input(sgreen, bad):
 
     assert done.exit_code == 2
     assert "is not a job: write 123" in done.stderr
+
+
+ENFORCING = '[general]\nmode = "enforce"\n[policy]\ndefault_delay = "6h"\n'
+
+
+@pytest.mark.parametrize(
+    ("begin_s", "job", "reason", "words"),
+    [
+        (10, {}, "not-confirmed", "was not confirmed within its hold of 10 s"),
+        (
+            3,
+            {"deadline_utc": "soon"},
+            "no-slack-left",
+            "was let go as soon as the queue showed all of it: its deadline leaves no time to "
+            "wait, with up to 60 min to run and ",
+        ),
+        (3, {"comment": "green:off"}, "opted-out", "let go as soon as the queue showed all of it"),
+        (3, {}, "at-once", "was let go as soon as the queue showed all of it"),
+    ],
+)
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING", "COMPLETED"])
+def test_a_hold_that_came_to_nothing_says_why(sgreen, state, begin_s, job, reason, words):
+    """Too late to be confirmed, or let go for a reason the queue showed; nothing is claimed."""
+    sgreen.config = replace(loads(ENFORCING), paths=sgreen.config.paths)
+    decided = sgreen.after(minutes=-10)
+    begin = decided + timedelta(seconds=begin_s)
+    job = job | ({"deadline_utc": sgreen.after(minutes=50)} if "deadline_utc" in job else {})
+    times = {} if state == "PENDING" else {"start_utc": begin + timedelta(seconds=1)}
+    if state == "COMPLETED":
+        times["end_utc"] = sgreen.after()
+    text = str(sgreen.record(decided_utc=decided, start_utc=begin, save_g=None))
+    sgreen.slurm.put(
+        sgreen.job(
+            state=state, submit_utc=decided, eligible_utc=begin, admin_comment=text, **times, **job
+        )
+    )
+
+    found = sgreen.json("why", 42)
+
+    assert found["reason"] == reason
+    assert words in found["sentence"]
+    assert found["save_g"] is None
+
+
+def test_a_daemon_that_never_looked_is_said_to_be_missing(sgreen):
+    """The record is as the hook wrote it, and the hold has run out."""
+    decided = sgreen.after(minutes=-10)
+    begin = decided + timedelta(seconds=10)
+    text = str(sgreen.record(decided_utc=decided))
+    sgreen.slurm.put(sgreen.job(admin_comment=text, eligible_utc=begin))
+
+    assert "was not confirmed within its hold" in sgreen("why", 42).stdout
+
+
+def test_a_job_let_go_after_a_look_has_no_begin_time_of_its_own(sgreen):
+    """Its record is gone and its begin time within the hold was ours."""
+    sgreen.config = replace(loads(ENFORCING), paths=sgreen.config.paths)
+    submit = sgreen.after(minutes=-5)
+    begin = submit + timedelta(seconds=3)
+    sgreen.slurm.put(sgreen.job(admin_comment="", submit_utc=submit, eligible_utc=begin))
+    assert sgreen.json("why", 42)["reason"] == "at-once"
+    sgreen.slurm.put(
+        sgreen.job(admin_comment="", submit_utc=submit, eligible_utc=sgreen.after(hours=1))
+    )
+    assert sgreen.json("why", 42)["reason"] == "begin-set"
+
+
+def test_a_short_job_with_a_deadline_is_told_how_to_ask(sgreen):
+    """Short jobs are not held to look for a --deadline; a mark is seen."""
+    sgreen.config = replace(loads('[general]\nmode = "enforce"'), paths=sgreen.config.paths)
+    fields = {
+        "admin_comment": "", "eligible_utc": sgreen.after(hours=-1), "time_limit_s": 60,
+        "deadline_utc": sgreen.after(hours=9),
+    }  # fmt: skip
+    sgreen.slurm.put(sgreen.job(**fields))
+    assert "--comment=green:deadline=... asks for it" in sgreen.json("why", 42)["sentence"]
+    sgreen.slurm.put(sgreen.job(comment="green:max-delay=5h", **fields))
+    assert sgreen.json("why", 42)["reason"] == "at-once"
+
+
+def test_a_deferral_pulled_by_a_deadline_says_so(sgreen):
+    """The promise told at submission was later; this is why it is sooner."""
+    sgreen.slurm.put(sgreen.job(deadline_utc=sgreen.after(hours=8)))
+
+    words = sgreen("why", 42).stdout
+
+    assert "18:00:00 UTC in time for its deadline at 2026-11-22 20:00:00 UTC, saving" in words
+
+
+def test_an_arrays_saving_is_the_arrays(sgreen):
+    """One record for all tasks, one receipt for each."""
+    sgreen.slurm.put(sgreen.job(array_job_id=42, array_task="0-9", tasks=10))
+    assert "saving about 420 g of CO2e for the whole array against" in sgreen("why", 42).stdout
+    assert sgreen.json("why", 42)["save_scope"] == "array"
+    ended = sgreen.job(
+        array_job_id=42, array_task="3", state="COMPLETED", start_utc=sgreen.after(hours=2),
+        end_utc=sgreen.after(hours=3), cluster="fake",
+    )  # fmt: skip
+    sgreen.slurm.put(ended)
+    facts = facts_of(ended, submit_utc=ended.submit_utc, mode="enforce", action="defer")
+    facts = replace(facts, energy_j=3.6e6, energy_source="modelled", carbon_g=100.0)
+    with Store(sgreen.config.paths.ledger) as store:
+        store.add([facts])
+    words = sgreen("why", "42_3").stdout
+    assert "expected to save about 420 g of CO2e for the whole array." in words
+    assert "Receipt of task 42_3 alone (modelled): 1 kWh, 100 g" in words

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a record claims to save once its job was let go: only what it waited for."""
+
+from dataclasses import replace
+
+import pytest
+from builders import at
+from simulator import Site
+
+from slurm_green.hook.record import parse
+from slurm_green.slurm.records import Job
+
+
+def claimed(job: Job) -> int | None:
+    """The saving a job's record claims."""
+    record = parse(job.admin_comment)
+    assert record is not None
+    return record.save_g
+
+
+def told(site: Site, **fields: object) -> Job:
+    """A job held at submission whose user was told of 99 g."""
+    held = site.submit(**fields)
+    record = parse(held.admin_comment)
+    assert record is not None
+    site.slurm.change(held.job_id, admin_comment=str(replace(record, save_g=99)))
+    return held
+
+
+def test_a_job_that_reached_its_window_claims_what_was_expected() -> None:
+    site = Site()
+    held = told(site)
+    site.cycle()
+    site.run(12.5)
+    assert site.kinds(held.job_id)[-1] == "released"
+    assert claimed(site.slurm.jobs[held.job_id])
+
+
+@pytest.mark.parametrize("how", ["let go", "too late", "opted out"])
+def test_a_job_let_go_before_its_time_claims_nothing(how: str) -> None:
+    site = Site()
+    site.cycle()
+    if how == "too late":
+        site.slurm.submit(gpus=8, time_limit_s=3600)
+    held = told(site, **({"deadline_utc": at(2.1)} if how == "let go" else {}))
+    if how == "too late":
+        site.slurm.run_until(at(0.5), step_s=5)
+    if how == "opted out":
+        site.cycle()
+        site.slurm.change(held.job_id, comment="green:off")
+    site.cycle()
+    assert site.kinds(held.job_id)[-1] == "released"
+    assert claimed(site.slurm.jobs[held.job_id]) is None
