@@ -11,10 +11,10 @@ from slurm_green.hook.record import parse
 from slurm_green.slurm.client import SlurmClient
 from slurm_green.slurm.records import Job
 
-__all__ = ["LOOK_BACK", "deferred", "expected_g", "field_of", "find", "of_ours"]
+__all__ = ["deferred", "expected_g", "field_of", "find", "of_ours"]
 
-# Asked one after the other: accounting of a month is dear, and most questions are about today.
-LOOK_BACK = (timedelta(days=1), timedelta(days=7), timedelta(days=60))
+# Further back a number may be another job's: Slurm begins anew after MaxJobId.
+_LOOK_BACK = timedelta(days=366)
 # A start this much before the planned one was not the planned one.
 _PROMPT = timedelta(minutes=1)
 
@@ -56,14 +56,9 @@ def expected_g(one: Tracked) -> int | None:
 def find(slurm: SlurmClient, wanted: JobRef, now_utc: datetime) -> Job | None:
     """A job in the queue or, once slurmctld has forgotten it, in accounting."""
     found = _best(slurm.jobs(), wanted)
-    for back in LOOK_BACK:
-        if found is not None:
-            return found
-        finished = slurm.finished(now_utc - back)
-        if finished is None:
-            return None
-        found = _best(finished, wanted)
-    return found
+    if found is not None:
+        return found
+    return _best(slurm.finished(now_utc - _LOOK_BACK, job_id=wanted.job_id) or [], wanted)
 
 
 def _best(jobs: Iterable[Job], wanted: JobRef) -> Job | None:

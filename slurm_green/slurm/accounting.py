@@ -34,8 +34,8 @@ def draw_delimiter() -> str:
     return f"@{secrets.token_hex(8)}@"
 
 
-def sacct_arguments(*, since_utc: datetime, delimiter: str) -> list[str]:
-    """All users' jobs that ended since then; of a requeued job the last run only."""
+def sacct_arguments(*, since_utc: datetime, delimiter: str, job_id: int | None = None) -> list[str]:
+    """All users' jobs that ended since then, or one; of a requeued job the last run only."""
     since = since_utc.astimezone(UTC)
     # Far ahead: with "now" sacct fails where our clock is a second before the database's.
     until = since + timedelta(days=3650)
@@ -44,6 +44,7 @@ def sacct_arguments(*, since_utc: datetime, delimiter: str) -> list[str]:
         f"--delimiter={delimiter}", f"--starttime={since:%Y-%m-%dT%H:%M:%S}",
         f"--endtime={until:%Y-%m-%dT%H:%M:%S}",
         f"--state={_ENDED}", f"--format={','.join(_FIELDS)}",
+        *([] if job_id is None else [f"--jobs={job_id}"]),
     ]  # fmt: skip
 
 

@@ -28,8 +28,11 @@ class SlurmClient(Protocol):
     def info(self) -> ClusterInfo:
         """The parts of slurm.conf that matter to us."""
 
-    def finished(self, since_utc: datetime) -> list[Job] | None:
-        """Jobs that ended since then, from accounting; None where the site has no accounting."""
+    def finished(self, since_utc: datetime, *, job_id: int | None = None) -> list[Job] | None:
+        """Jobs that ended since then, from accounting; None where the site has no accounting.
+
+        With `job_id` only that job, or all tasks of that array: cheap, however far back.
+        """
 
     def update(self, changes: Mapping[int, JobChange]) -> dict[int, str]:
         """Apply the changes, job by job; returns Slurm's words for those it refused."""

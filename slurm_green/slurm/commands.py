@@ -76,14 +76,14 @@ class CommandClient:
         self._accounting = info.accounting
         return info
 
-    def finished(self, since_utc: datetime) -> list[Job] | None:
+    def finished(self, since_utc: datetime, *, job_id: int | None = None) -> list[Job] | None:
         """One sacct; None where the site keeps no accounting."""
         if self._accounting is None:
             self.info()
         if not self._accounting:
             return None
         delimiter = draw_delimiter()
-        arguments = sacct_arguments(since_utc=since_utc, delimiter=delimiter)
+        arguments = sacct_arguments(since_utc=since_utc, delimiter=delimiter, job_id=job_id)
         return parse_sacct(self._output(arguments), delimiter=delimiter)
 
     def update(self, changes: Mapping[int, JobChange]) -> dict[int, str]:

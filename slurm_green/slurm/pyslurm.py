@@ -144,9 +144,9 @@ class PyslurmClient:
         """Through the commands."""
         return self._commands.info()
 
-    def finished(self, since_utc: datetime) -> list[Job] | None:
+    def finished(self, since_utc: datetime, *, job_id: int | None = None) -> list[Job] | None:
         """Through the commands."""
-        return self._commands.finished(since_utc)
+        return self._commands.finished(since_utc, job_id=job_id)
 
     def update(self, changes: Mapping[int, JobChange]) -> dict[int, str]:
         """One RPC per job; a site factor of 0 goes through the commands, pyslurm drops it."""

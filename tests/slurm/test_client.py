@@ -314,3 +314,5 @@ def test_ended_jobs_come_from_accounting(make_cluster: MakeCluster, wait_for: Wa
     assert one.start_utc is not None and one.end_utc is not None
     assert begin <= one.start_utc <= one.end_utc <= datetime.now(UTC) + timedelta(seconds=1)
     assert client.finished(datetime.now(UTC) + timedelta(hours=1)) == []
+    assert client.finished(begin - timedelta(days=366), job_id=number) == [one]
+    assert client.finished(begin, job_id=number + 1) == []

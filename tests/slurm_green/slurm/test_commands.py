@@ -119,10 +119,11 @@ def test_ended_jobs_are_asked_with_a_delimiter_nobody_knows() -> None:
     client = CommandClient(run=recorded)
     jobs = client.finished(WHEN)
     assert jobs is not None and len(jobs) == 8
-    client.finished(WHEN)
+    client.finished(WHEN, job_id=77)
     first, second = (line for line in recorded.lines() if line.startswith("sacct"))
     assert first != second
     assert "--starttime=2027-03-28T01:30:00" in first
+    assert "--jobs" not in first and second.endswith(" --jobs=77")
 
 
 def test_a_dead_slurmctld_is_an_error_even_where_squeue_says_success() -> None:

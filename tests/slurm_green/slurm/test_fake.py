@@ -51,5 +51,8 @@ def test_a_broken_one_raises_everywhere() -> None:
 def test_ended_jobs() -> None:
     fake = FakeSlurm(jobs=[Job(job_id=1), Job(job_id=2, state="COMPLETED", end_utc=WHEN)])
     assert [job.job_id for job in fake.finished(WHEN) or []] == [2]
+    assert fake.finished(WHEN, job_id=1) == []
+    fake.accounting = [Job(job_id=8, array_job_id=7), Job(job_id=9)]
+    assert [job.job_id for job in fake.finished(WHEN, job_id=7) or []] == [8]
     fake.accounting = None
     assert fake.finished(WHEN) is None
