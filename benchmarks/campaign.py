@@ -77,7 +77,7 @@ def write_site(cluster: Cluster, *, delay_s: int, deviations: float) -> None:
     """Config and carbon trace: a valley every two minutes, so that there is reason to wait."""
     work, run = cluster.layout.work, cluster.layout.run
     trace = work / "carbon.csv"
-    rows = [f"{i * 600},{300 + 150 * math.cos(2 * math.pi * i / 144):.1f}" for i in range(144)]
+    rows = [f"{i * 1800},{300 + 150 * math.cos(2 * math.pi * i / 48):.1f}" for i in range(48)]
     trace.write_text("start_s,carbon_g_per_kwh\n" + "\n".join(rows) + "\n")
     paths = {
         "socket": cluster.layout.hook_socket,

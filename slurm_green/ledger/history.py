@@ -55,9 +55,12 @@ def assemble(rows: Iterable[SignalRow], start_utc: datetime, end_utc: datetime) 
     if first < origin or count > _MAX_STEPS:
         return None
     values = np.full(count, np.nan)
-    for (begin, length), row in zip(spans, ordered, strict=True):
-        low = max(0, (begin - first) // step)
-        values[low : max(0, (begin + length - first) // step)] = row.value
+    # Time-scaled steps are rarely whole milliseconds: first each slot with the 2 ms that rounding
+    # may have cost it at its end, then all as they are. A coarser grid has lost nothing.
+    for lost in (2 // step, 0):
+        for (begin, length), row in zip(spans, ordered, strict=True):
+            low = max(0, (begin - first) // step)
+            values[low : max(0, (begin + length - first) // step + lost)] = row.value
     if np.isnan(values).any():
         return None
     region, unit, basis, scope, time_scale = kind

@@ -189,6 +189,13 @@ def test_signal_time_scaled(store):
     assert (got.time_scale, len(got.values)) == (720.0, 26)
 
 
+def test_signal_of_steps_that_are_no_whole_milliseconds(store):
+    """Ten minutes scaled by 720: rounding must not leave a hole between two slots."""
+    store.add_signal(series(START, values=np.arange(144.0), step_s=600 / 720, time_scale=720.0))
+    got = store.signal(START, START + timedelta(seconds=119))
+    assert got.mean(START, START + timedelta(seconds=60)) == pytest.approx(35.5, abs=0.1)
+
+
 def test_prune(store):
     """What is older goes, the rest stays."""
     store.add([decision(1), decision(2, decided_utc=NOW + HOUR)])
