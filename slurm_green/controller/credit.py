@@ -6,6 +6,7 @@ Slurm's multifactor priority lets a job age only once it is eligible, unless the
 PriorityWeightAge * min(waited, PriorityMaxAge) / PriorityMaxAge (slurm.conf, PriorityMaxAge).
 """
 
+import math
 from datetime import datetime
 
 from slurm_green.controller.observed import Credit
@@ -30,7 +31,8 @@ def credit_for(
         return None
     if "ACCRUE_ALWAYS" in info.priority_flags or job.submit_utc is None:
         return None
-    waited_s = (now_utc - job.submit_utc).total_seconds()
+    # In whole seconds, as the record keeps the release: the points must follow from it later.
+    waited_s = math.floor((now_utc - job.submit_utc).total_seconds())
     counted_s = min(waited_s, max_credit_s, float(info.priority_max_age_s))
     points = int(info.priority_weight_age * counted_s / max(info.priority_max_age_s, 1))
     if points <= 0:
