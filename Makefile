@@ -54,6 +54,7 @@ check: setup     ## format, lint, types, import rules
 bench: setup slurm     ## timings as ratios in one run; minutes
 	$(BIN)/python benchmarks/submit_latency.py
 	$(BIN)/python benchmarks/cycle_cost.py
+	$(BIN)/python benchmarks/cycle_live.py
 
 clean:           ## stop clusters that tests left, drop caches and the environment
 	-[ ! -x $(BIN)/sgreen ] || $(BIN)/sgreen cluster down --all
