@@ -24,10 +24,10 @@ from slurm_green.controller.answer import AnswerServer
 from slurm_green.controller.build import build_rules
 from slurm_green.controller.lock import DaemonLock
 from slurm_green.controller.logs import set_up_logging
-from slurm_green.controller.metrics import StatusCollector, serve_metrics
 from slurm_green.controller.runner import Report
 from slurm_green.controller.status import Status
 from slurm_green.controller.users import slurm_uid
+from slurm_green.controller.web import Board, serve_board
 from slurm_green.controller.worker import run_worker
 from slurm_green.errors import BadInputError, SlurmGreenError
 from slurm_green.hook.submit import SubmitHook
@@ -66,10 +66,15 @@ class Daemon:
             loop.add_signal_handler(number, self._stopping.set)
         self._start_worker()
         await self._server.start()
-        stop_metrics = None
+        stop_board = None
         if self._config.controller.metrics:
-            collector = StatusCollector(lambda: self._status, lambda: self._server.counts)
-            stop_metrics = serve_metrics(self._config.controller.metrics, collector)
+            board = Board(
+                status=lambda: self._status,
+                counts=lambda: self._server.counts,
+                clock=time.time,
+                fresh_s=self._hook.fresh_s,
+            )
+            stop_board = serve_board(self._config.controller.metrics, board)
         _LOG.info("sgreend %s answers on %s", __version__, self._config.paths.socket)
         try:
             await self._stopping.wait()
@@ -77,8 +82,8 @@ class Daemon:
             # First the socket: from here on jobs pass unchanged.
             await self._server.close()
             self._stop_worker()
-            if stop_metrics is not None:
-                stop_metrics()
+            if stop_board is not None:
+                stop_board()
             _LOG.info("stopped; deferred jobs start at their latest start")
 
     def _new_server(self) -> AnswerServer:

@@ -1,19 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """/metrics in Prometheus' text form, on localhost by default."""
 
-import logging
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from slurm_green.controller.answer import AnswerCounts
-from slurm_green.controller.status import Status
+from slurm_green.controller.status import Status, taken_utc
 
-__all__ = ["StatusCollector", "serve_metrics"]
-
-_LOG = logging.getLogger(__name__)
+__all__ = ["StatusCollector"]
 
 
 class StatusCollector:
@@ -39,11 +34,12 @@ class StatusCollector:
         status = self._status()
         if status is None:
             return
-        at = datetime.strptime(status.at_utc, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        at = taken_utc(status)
         yield _gauge("cycle_timestamp_seconds", "When the last cycle ran", at.timestamp())
         yield _counter("cycles", "Cycles run", status.cycles)
         yield _counter("cycle_cpu_seconds", "CPU time of cycles", status.cycle_cpu_s)
         yield _counter("slurm_failures", "Cycles in which Slurm failed", status.slurm_failures)
+        yield _counter("bugs", "Cycles that met a bug", status.bugs)
         yield _counter("changes_refused", "Changes that Slurm refused", status.changes_refused)
         yield _counter("expected_saving_grams", "Expected CO2e saving", status.expected_save_g)
         yield _gauge("deferred_jobs", "Jobs held back now", status.deferred)
@@ -66,25 +62,6 @@ class StatusCollector:
             )
         if status.signal_age_s is not None:
             yield _gauge("signal_age_seconds", "Age of the signal", status.signal_age_s)
-
-
-def serve_metrics(address: str, collector: StatusCollector) -> Callable[[], None]:
-    """Listen on `host:port`; returns what stops it. A taken port costs the metrics only."""
-    host, _, port = address.rpartition(":")
-    registry = CollectorRegistry()
-    registry.register(collector)
-    try:
-        server, thread = start_http_server(int(port), host or "127.0.0.1", registry)
-    except OSError as error:
-        _LOG.warning("no metrics on %s: %s", address, error.strerror)
-        return lambda: None
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join(timeout=2)
-
-    return stop
 
 
 def _gauge(name: str, doc: str, value: float) -> Metric:

@@ -8,14 +8,16 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from slurm_green.controller.observed import Observed
 from slurm_green.controller.outcome import Outcome
 from slurm_green.controller.rules import Rules
 
-__all__ = ["Counters", "Status", "status_of", "write_status"]
+__all__ = ["Counters", "Status", "status_of", "taken_utc", "write_status"]
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(kw_only=True)
@@ -63,6 +65,7 @@ class Status:
     cycles: int
     cycle_cpu_s: float
     slurm_failures: int
+    bugs: int
     changes_refused: int
     events: dict[str, int]
     decisions: dict[str, int]
@@ -90,11 +93,17 @@ def status_of(observed: Observed, outcome: Outcome, counters: Counters, rules: R
         cycles=counters.cycles,
         cycle_cpu_s=round(counters.cpu_s, 3),
         slurm_failures=counters.slurm_failures,
+        bugs=counters.bugs,
         changes_refused=counters.refused,
         events=dict(counters.events),
         decisions=dict(counters.decisions),
         expected_save_g=round(counters.expected_save_g, 1),
     )
+
+
+def taken_utc(status: Status) -> datetime:
+    """When the cycle ran."""
+    return datetime.strptime(status.at_utc, _TIME).replace(tzinfo=UTC)
 
 
 def write_status(path: Path, status: Status) -> None:
@@ -112,4 +121,4 @@ def write_status(path: Path, status: Status) -> None:
 
 
 def _text(when: datetime) -> str:
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return when.strftime(_TIME)

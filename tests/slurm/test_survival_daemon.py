@@ -161,11 +161,24 @@ def test_what_is_ours_is_gone_after_sigterm(site: LiveSite) -> None:
     assert found.returncode != 0
 
 
+def test_the_board_shows_the_daemon(site: LiveSite) -> None:
+    """/healthz is good while cycles run, and the page names the cluster and its partitions."""
+    assert _board(site, "/healthz").startswith("ok, ")
+    page = _board(site, "/")
+    assert site.cluster.name in page
+    assert "<td>enforce</td>" in page
+
+
+def _board(site: LiveSite, path: str) -> str:
+    """What the daemon shows at a path."""
+    address = tomllib.loads(site.layout.green_conf.read_text())["controller"]["metrics"]
+    with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+        return str(answer.read().decode())
+
+
 def _answers(site: LiveSite) -> int:
     """Questions the daemon has read, from its /metrics."""
-    address = tomllib.loads(site.layout.green_conf.read_text())["controller"]["metrics"]
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
-        text = answer.read().decode()
+    text = _board(site, "/metrics")
     counts = re.findall(
         r'hook_answers_total{answer="(?:deferred|looked|passed|failed)"} (\S+)', text
     )
