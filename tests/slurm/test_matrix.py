@@ -27,7 +27,8 @@ def test_another_debians_slurm_runs_jobs(
     cluster = make_cluster(stem="m", nodes=2)
     out = cluster.layout.work / "out"
 
-    assert cluster.version.startswith(SUITES.get(root.name, ""))
+    # Debian's testing goes on to newer ones.
+    assert _numbers(cluster.version) >= _numbers(SUITES.get(root.name, "0"))
     version = subprocess.run(
         ["squeue", "-V"],
         env={**os.environ, **cluster.env},
@@ -44,3 +45,7 @@ def test_another_debians_slurm_runs_jobs(
     assert not cluster.layout.directory.exists()
     assert not (root / cluster.layout.directory.relative_to("/")).exists()
     assert (root / "usr/sbin/slurmctld").exists()
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
