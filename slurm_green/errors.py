@@ -5,9 +5,12 @@ SlurmGreenError
 ├── BadInputError        what a person gave is wrong: file, option, config; exit status 2
 │   └── ConfigError      the site's configuration
 ├── SignalError          no usable carbon signal from a provider
+│   └── RateLimitedError    one that asks us to come back later (signals.provider)
 ├── SlurmError           Slurm refused, failed or did not answer
 │   └── SlurmMissingError   Slurm's commands are not installed
 ├── LedgerError          the ledger cannot be read or written
+├── PublishedError       the courier's published file (hook.published)
+├── WireError            a request line that cannot be understood (hook.wire)
 └── ClusterError         a demo or test cluster did not come up or go down
 """
 

@@ -47,7 +47,7 @@ def command(app: App, hours: float, plot: Path | None, as_csv: bool, as_json: bo
     now = app.now()
     series = read_signal(app.config, now)
     # A demo's trace is time-scaled: its hours are shorter than ours.
-    rows = steps(series, now, now + timedelta(hours=hours / series.time_scale))
+    rows = _steps(series, now, now + timedelta(hours=hours / series.time_scale))
     if plot is not None:
         from slurm_green.cli.picture import draw
 
@@ -73,7 +73,7 @@ def command(app: App, hours: float, plot: Path | None, as_csv: bool, as_json: bo
         for at, value in rows:
             click.echo(f"{at:%Y-%m-%dT%H:%M:%SZ},{value:g}")
     else:
-        for line in chart(rows, app.config.general.zone):
+        for line in _chart(rows, app.config.general.zone):
             click.echo(line)
         click.echo(
             f"{series.unit} ({series.basis}) from {series.provider} {series.region}".rstrip()
@@ -82,7 +82,7 @@ def command(app: App, hours: float, plot: Path | None, as_csv: bool, as_json: bo
         )
 
 
-def steps(
+def _steps(
     series: "Series", start_utc: "datetime", end_utc: "datetime"
 ) -> list[tuple["datetime", float]]:
     """The steps that touch a span, each with its start."""
@@ -95,7 +95,7 @@ def steps(
     ]
 
 
-def chart(rows: list[tuple["datetime", float]], zone: Any, lines: int = 48) -> list[str]:
+def _chart(rows: list[tuple["datetime", float]], zone: Any, lines: int = 48) -> list[str]:
     """A bar per time, at most `lines` of them, the cleanest marked."""
     group = -(-len(rows) // lines)
     bars = []

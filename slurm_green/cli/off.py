@@ -36,7 +36,7 @@ def command(app: App, ctx: click.Context, release_all: bool, as_json: bool) -> N
     """
     _forgive_config(app)
     marker = app.config.paths.off
-    was_off = mark(marker, app.now_s())
+    was_off = _mark(marker, app.now_s())
     result: dict[str, Any] = {"off": True, "was_off": was_off, "marker": marker}
     if release_all:
         from slurm_green.cli.release import release_all as release
@@ -60,7 +60,7 @@ def command(app: App, ctx: click.Context, release_all: bool, as_json: bool) -> N
         ctx.exit(1)
 
 
-def mark(marker: Path, now_utc: datetime) -> bool:
+def _mark(marker: Path, now_utc: datetime) -> bool:
     """Write the marker file; True when it was there already."""
     if marker.exists():
         return True

@@ -53,7 +53,7 @@ def command(
         raise BadInputError("--watch is for people: it goes with neither --json nor -P")
 
     def look() -> list[dict[str, Any]]:
-        return rows_of(app, user=user, account=account, every=every)
+        return _rows_of(app, user=user, account=account, every=every)
 
     if watch:
         _watch(app, look, interval_s)
@@ -62,10 +62,10 @@ def command(
     if as_json:
         emit_json({"jobs": rows, "deferred": sum(row["state"] == "deferred" for row in rows)})
     else:
-        emit_rows(HEADER, [cells(row, app) for row in rows], noheader=noheader, parsable=parsable)
+        emit_rows(HEADER, [_cells(row, app) for row in rows], noheader=noheader, parsable=parsable)
 
 
-def rows_of(
+def _rows_of(
     app: App, *, user: str | None = None, account: str | None = None, every: bool = False
 ) -> list[dict[str, Any]]:
     """One record per job, from one query of Slurm's queue."""
@@ -98,7 +98,7 @@ def rows_of(
     return rows
 
 
-def cells(row: dict[str, Any], app: App) -> tuple[str, ...]:
+def _cells(row: dict[str, Any], app: App) -> tuple[str, ...]:
     """A record as text."""
     zone = app.config.general.zone
     return (
@@ -137,6 +137,6 @@ def _table(app: App, rows: list[dict[str, Any]]) -> "Table":
     for row in rows:
         # Text, not str: a job name must not be read as markup.
         table.add_row(
-            *(Text(clean(cell), style=colours.get(row["state"], "")) for cell in cells(row, app))
+            *(Text(clean(cell), style=colours.get(row["state"], "")) for cell in _cells(row, app))
         )
     return table

@@ -18,7 +18,7 @@ from slurm_green import __version__
 from slurm_green.cli.app import App
 from slurm_green.errors import BadInputError, SlurmGreenError
 
-__all__ = ["GROUP", "OWN", "main", "root"]
+__all__ = ["GROUP", "OWN", "Root", "main", "root"]
 
 GROUP = "slurm_green.commands"
 

@@ -64,7 +64,7 @@ def array_of(text: str | None) -> tuple[int, int | None]:
             continue
         first, last, step = int(found[1]), int(found[2] or found[1]), int(found[3] or 1)
         tasks += max((last - first) // max(step, 1) + 1, 0)
-    return max(tasks, 1), int(limit) if limit.isdigit() and int(limit) > 0 else None
+    return max(tasks, 1), int(limit) if limit.isdecimal() and int(limit) > 0 else None
 
 
 def _deadline(text: str | None, now_utc: datetime, zone: tzinfo) -> datetime | None:

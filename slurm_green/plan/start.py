@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from slurm_green.plan.room import Room
 from slurm_green.signals.series import Series
 
-__all__ = ["Start", "choose_start"]
+__all__ = ["Start", "carbon_g", "choose_start"]
 
 _JOULES_PER_KWH = 3.6e6
 

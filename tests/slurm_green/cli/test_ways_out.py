@@ -77,7 +77,7 @@ def test_release_all_takes_our_priority_credit_back(sgreen):
 
 def test_release_all_needs_no_valid_configuration(sgreen, tmp_path, monkeypatch):
     """A typing error in the file must not block the way out."""
-    monkeypatch.setattr("slurm_green.cli.off.mark", lambda marker, now: False)
+    monkeypatch.setattr("slurm_green.cli.off._mark", lambda marker, now: False)
 
     def broken(environ):
         raise ConfigError("conf:3: x is unknown")

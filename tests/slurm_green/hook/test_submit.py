@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The submit hook's answers: never an error, never one that the courier would refuse."""
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any, get_type_hints
+
+import pytest
+from builders import HOUR, NOW, NOW_S, partition_view, policy, view
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slurm_green.hook.policy import Policy
+from slurm_green.hook.record import LOOK, parse
+from slurm_green.hook.submit import MESSAGE_LIMIT, SubmitHook
+from slurm_green.hook.view import View
+from slurm_green.hook.wire import Answer, Ask, Defer, Pass, encode_answer
+
+# What slurm_green_wire.lua accepts of a record.
+RECORD = re.compile(r"green:v1 [A-Za-z0-9=:@.+_/, -]+")
+DEFAULTS = policy()
+NO_DEFAULT = policy(default_delay_s=0.0, min_length_s=600.0)
+
+
+def hook(rule: Policy = DEFAULTS, *, seen: View | None = None, **fields: Any) -> SubmitHook:
+    """A hook with a view of an empty cluster, ten seconds old."""
+    return SubmitHook(
+        **{
+            "policy_for": lambda _partition, _qos: rule,
+            "clock": lambda: NOW_S + 10.7,
+            "hold_s": 10.0,
+            "look": True,
+            "fresh_s": 90.0,
+            "token": lambda: "0123456789ab",
+            "view": seen or view(),
+        }
+        | fields
+    )
+
+
+def ask(**fields: Any) -> Ask:
+    """A question about a one-GPU job of two hours."""
+    given_fields: dict[str, Any] = {
+        "seq": 1,
+        "uid": 1000,
+        "user": "ada",
+        "partition": "gpu",
+        "name": "train",
+        "time_limit_s": 7200,
+        "tres_per_node": "gres:gpu:1",
+    }
+    return Ask(**(given_fields | fields))
+
+
+def test_a_deferral_holds_for_seconds_and_tells_the_promise() -> None:
+    answer = hook().answer(ask())
+    assert isinstance(answer, Defer)
+    now = NOW + timedelta(seconds=10)
+    assert answer.begin_utc == now + timedelta(seconds=10), "whole seconds, as Slurm counts"
+    record = parse(answer.record)
+    assert record is not None
+    assert (record.token, record.decided_utc) == ("0123456789ab", now)
+    assert (record.latest_utc, record.signal) == (answer.latest_utc, "test")
+    assert answer.latest_utc <= now + timedelta(hours=12)
+    assert f"becomes eligible by {answer.latest_utc:%Y-%m-%d %H:%M:%S}" in answer.message
+
+
+def test_a_burst_does_not_pick_the_same_hour() -> None:
+    """Each answer is booked into the view: a full hour is not promised twice."""
+    one = hook(seen=view(partition_view(gpus=2)))
+    answers = [one.answer(ask(tres_per_node="gres:gpu:2", time_limit_s=7200)) for _ in range(4)]
+    records = [parse(answer.record) for answer in answers if isinstance(answer, Defer)]
+    starts = sorted(record.start_utc for record in records if record is not None)
+    assert len(starts) >= 2
+    for first, second in pairwise(starts):
+        assert second - first >= timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    ("rule", "fields", "reason"),
+    [
+        (DEFAULTS, {"view": None}, "no-view"),
+        (DEFAULTS, {"clock": lambda: NOW_S + 91}, "no-view"),
+        (replace(DEFAULTS, mode="shadow"), {}, "shadow"),
+        (NO_DEFAULT, {"look": False}, "no-slack"),
+    ],
+)
+def test_what_passes_says_why(rule: Policy, fields: dict[str, Any], reason: str) -> None:
+    answer = hook(rule, **fields).answer(ask())
+    assert isinstance(answer, Pass)
+    assert answer.reason == reason
+
+
+def test_all_partitions_a_job_names_are_asked_about() -> None:
+    asked: list[str] = []
+
+    def policy_for(partition: str, _qos: str) -> Policy:
+        asked.append(partition)
+        return DEFAULTS
+
+    one = hook(policy_for=policy_for)
+    one.answer(ask(partition="gpu,big"))
+    one.answer(ask(partition=None))
+    assert asked == ["gpu,big", "gpu"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "looked"),
+    [
+        ({}, True),
+        ({"time_limit_s": None}, False),  # no limit at all is a reason of its own
+        ({"time_limit_s": 300}, False),
+        ({"comment": "green:off"}, False),
+        ({"dependency": "afterok:5"}, False),
+    ],
+)
+def test_without_slack_the_queue_is_looked_at(fields: dict[str, Any], looked: bool) -> None:
+    """Only where a hidden --deadline could change the answer."""
+    answer = hook(NO_DEFAULT).answer(ask(**fields))
+    assert isinstance(answer, Defer) is looked
+    if isinstance(answer, Defer):
+        record = parse(answer.record)
+        assert record is not None and record.policy == LOOK
+        assert (answer.message, answer.latest_utc) == ("", answer.begin_utc)
+
+
+def texts() -> st.SearchStrategy[str]:
+    """Anything a user can write, and what comes close to meaning something."""
+    words = st.sampled_from(
+        ["green:", "max-delay=", "deadline=", "runtime=", "off", "8h", "now+", "24:00", "gres:gpu",
+         ":", "=", ",", "-", "%", "9" * 15, "0", "2026-11-23T18:00", "gpu:a100:", "é\n\x1b[2J", " "]
+    )  # fmt: skip
+    built = st.lists(words, max_size=8).map("".join)
+    return built | st.text(max_size=40)
+
+
+HINTS = get_type_hints(Ask)
+NUMBERS = st.integers(0, 70) | st.integers(0, 10**15)
+VALUES: dict[object, st.SearchStrategy[Any]] = {
+    str | None: st.none() | texts(),
+    int | None: st.none() | NUMBERS,
+    int: NUMBERS,
+    bool: st.booleans(),
+    bool | None: st.none() | st.booleans(),
+}
+ASKS = st.builds(
+    Ask,
+    **{name: VALUES[hint] for name, hint in HINTS.items() if name != "partition"},
+    partition=st.sampled_from([None, "gpu", "gpu,big", "nowhere", ""]),
+)
+RULES = st.builds(
+    policy,
+    default_delay_s=st.sampled_from([0.0, HOUR, 12 * HOUR]),
+    max_delay_s=st.sampled_from([0.0, 24 * HOUR, 1e7]),
+    min_length_s=st.sampled_from([0.0, 600.0]),
+    min_saving_percent=st.sampled_from([0.0, 5.0]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ASKS, RULES)
+def test_any_question_gets_an_answer_the_courier_takes(asked: Ask, rule: Policy) -> None:
+    """Nothing a user writes raises, breaks a promise's bounds, or reaches a terminal raw."""
+    answer = hook(rule).answer(asked)
+    line = encode_answer(asked.seq, answer)
+    assert line.endswith(b"\n") and line.count(b"\n") == 1 and len(line) <= 4096
+    check(answer)
+
+
+def check(answer: Answer) -> None:
+    """The rules of slurm_green_wire.lua."""
+    assert len(answer.message) <= MESSAGE_LIMIT
+    assert answer.message.isascii()
+    if isinstance(answer, Defer):
+        now = NOW + timedelta(seconds=10)
+        assert now < answer.begin_utc <= now + timedelta(seconds=60)
+        assert answer.begin_utc <= answer.latest_utc <= now + timedelta(days=366)
+        assert len(answer.record) <= 400
+        assert RECORD.fullmatch(answer.record)
+        assert re.fullmatch(r"[ -~]*\n?[ -~]*", answer.message)

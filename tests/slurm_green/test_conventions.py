@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for every module: licence, size, docstrings, and an __all__ that is what it says."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import slurm_green
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = Path(slurm_green.__file__).parent
+MODULES = sorted(
+    one.name for one in pkgutil.walk_packages(slurm_green.__path__, "slurm_green.", onerror=print)
+)
+SOURCES = sorted(PACKAGE.rglob("*.py")) + sorted(PACKAGE.rglob("*.lua"))
+# Click finds these by their file: `sgreen NAME` is the `command` of cli/NAME.py.
+_VERB = "command"
+_COMMENT = {".py": "#", ".lua": "--", ".sh": "#", ".service": "#", ".timer": "#"}
+
+
+_IMPURE = {"datetime.now", "time.time", "time.monotonic", "time.sleep", "open", "subprocess.run"}
+
+
+def _calls_itself_pure(name: str) -> bool:
+    text = importlib.import_module(name).__doc__ or ""
+    return "Pure." in text.splitlines()[0] or text.rstrip().endswith("Pure.")
+
+
+def public(module: ModuleType) -> Iterator[tuple[str, object]]:
+    """Functions and classes that a module defines under a public name."""
+    for name, value in vars(module).items():
+        own = getattr(value, "__module__", None) == module.__name__
+        if (
+            own
+            and not name.startswith("_")
+            and (inspect.isfunction(value) or inspect.isclass(value))
+        ):
+            yield name, value
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_all_names_exist_and_no_public_one_is_missing(name: str) -> None:
+    module = importlib.import_module(name)
+    listed = getattr(module, "__all__", None)
+    defined = {own for own, _ in public(module)} - {_VERB}
+    if listed is None:
+        assert not defined, f"{name} defines {sorted(defined)} and has no __all__"
+        return
+    assert len(set(listed)) == len(listed), "listed twice"
+    assert [one for one in listed if not hasattr(module, one)] == []
+    assert defined - set(listed) == set()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_is_public_says_what_it_does(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__, f"{name} does not say what it is for"
+    silent = [own for own, value in public(module) if not _documented(value)]
+    for own, value in public(module):
+        if inspect.isclass(value):
+            silent += [
+                f"{own}.{method}"
+                for method, code in vars(value).items()
+                if not method.startswith("_")
+                and method not in getattr(value, "__dataclass_fields__", {})
+                and _is_method(code)
+                and not _documented(code)
+                and not _inherited(value, method)
+            ]
+    assert silent == []
+
+
+def _is_method(code: object) -> bool:
+    plain = inspect.isfunction(code)
+    return plain or isinstance(code, property | classmethod | staticmethod)
+
+
+def _documented(value: object) -> bool:
+    text = value.__doc__ or ""
+    # A dataclass without a docstring of its own gets its signature for one.
+    return bool(text) and not (
+        inspect.isclass(value) and text.startswith(f"{value.__name__}(")  # not a sentence
+    )
+
+
+def _inherited(owner: type, method: str) -> bool:
+    """Somebody else's contract: their documentation holds."""
+    return any(hasattr(base, method) for base in owner.__mro__[1:])
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_is_longer_than_a_person_reads(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def _tracked() -> list[Path]:
+    done = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False, text=True
+    )
+    if done.returncode != 0:
+        return []
+    return [ROOT / name for name in done.stdout.split("\0") if name]
+
+
+def test_every_source_file_names_its_licence() -> None:
+    files = [path for path in _tracked() if path.suffix in _COMMENT and path.exists()] or SOURCES
+    for path in files:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        first = lines[1] if lines and lines[0].startswith("#!") else (lines or [""])[0]
+        assert first == f"{_COMMENT[path.suffix]} SPDX-License-Identifier: Apache-2.0", path
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if _calls_itself_pure(name)])
+def test_a_pure_module_is_handed_its_time_and_its_files(name: str) -> None:
+    source = inspect.getsource(importlib.import_module(name))
+    called = {
+        ast.unparse(one.func) for one in ast.walk(ast.parse(source)) if isinstance(one, ast.Call)
+    }
+    assert called & _IMPURE == set()
