@@ -143,7 +143,9 @@ class LiveSite:
 
     def valley(self, in_s: float, for_s: float = 120.0) -> None:
         """Clean for a while from `in_s` seconds on, dirty before and behind."""
-        self.write_trace(lambda at_s: 50 if in_s <= at_s < in_s + for_s else 800)
+        self.write_trace(
+            lambda at_s: 50 if in_s <= at_s < in_s + for_s else 800, until_s=1500, step_s=1
+        )
 
     # ------------------------------------------------------------------ the daemon
 
