@@ -5,13 +5,11 @@ Everything is short: jobs take a moment, may wait seconds, and carbon falls with
 """
 
 import json
-import math
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,10 +20,10 @@ from slurm_green.hook.record import Record, parse
 from slurm_green.slurm.commands import CommandClient
 from slurm_green.slurm.process import command_environment, run_command
 from slurm_green.slurm.records import Job, JobChange
+from tests.slurm.site_files import HOLD_S, SiteFiles
 
 __all__ = ["HOLD_S", "LATE_S", "SCRIPT", "SHAPE", "USER", "LiveSite", "ago", "now_utc"]
 
-HOLD_S = 4
 USER = "nobody"
 SCRIPT = "#!/bin/sh\ntrue\n"
 # Room for what sgreend thinks will usually arrive, after a minute full of test jobs.
@@ -50,22 +48,8 @@ sys.argv[0:2] = ["sgreen"]
 sys.exit(main())
 """
 
-_DEFAULTS: dict[str, dict[str, object]] = {
-    "general": {"mode": "enforce", "slurm_backend": "commands"},
-    "hook": {"hold": f"{HOLD_S}s"},
-    "policy": {
-        "default_delay": "2m",
-        "max_delay": "10m",
-        "min_length": "0s",
-        "margin_floor": "10s",
-        "min_saving_percent": 0.1,
-    },
-    "controller": {"interval": "1s", "min_interval": "0.2s", "metrics": ""},
-    "signal": {"providers": ["csv"]},
-}
 
-
-class LiveSite:
+class LiveSite(SiteFiles):
     """One cluster, its configuration, its signal and its sgreend.
 
     stopped -> running (start) -> hung (hang) -> running (resume) -> stopped (stop, kill)
@@ -73,79 +57,14 @@ class LiveSite:
 
     def __init__(self, cluster: Cluster, **sections: Mapping[str, object]) -> None:
         self.cluster = cluster
-        self.layout = cluster.layout
-        self.directory = self.layout.directory / "green"
-        self.directory.mkdir(exist_ok=True)
-        self.trace = self.directory / "trace.csv"
-        self.ledger = self.directory / "ledger.sqlite"
-        self.status_file = self.directory / "status.json"
-        self.off_marker = self.directory / "off"
+        super().__init__(cluster.layout, sections)
         self.log = self.layout.log / "sgreend.log"
         environment = command_environment({**os.environ, **cluster.env})
         self.client = CommandClient(run=run_command, env=environment)
         self._daemon: subprocess.Popen[bytes] | None = None
-        self._falls = False
-        self._own = sections
         self._be_patient()
         self.configure()
         self.falling()
-
-    # ------------------------------------------------------------------ configuration and signal
-
-    def configure(self, **sections: Mapping[str, object]) -> None:
-        """Write the configuration: the tests' defaults, the site's own, these values over them.
-
-        A table in a table is one section more: partition={"main": {"mode": "enforce"}}.
-        """
-        paths: dict[str, object] = {
-            "socket": self.layout.hook_socket,
-            "published": self.layout.hook_published,
-            "status": self.status_file,
-            "ledger": self.ledger,
-            "signal": self.directory / "signal.json",
-            "lock": self.directory / "sgreend.lock",
-            "off": self.off_marker,
-        }
-        values: dict[str, dict[str, object]] = {
-            "paths": paths,
-            **{name: dict(table) for name, table in _DEFAULTS.items()},
-        }
-        values["signal"]["csv"] = {"path": self.trace}
-        for own in (self._own, sections):
-            for name, table in own.items():
-                values.setdefault(name, {}).update(table)
-        self.layout.green_conf.write_text("".join(_toml(name, t) for name, t in values.items()))
-
-    def write_trace(
-        self, g_per_kwh: Callable[[float], float], *, until_s: float = 3600.0, step_s: float = 5.0
-    ) -> None:
-        """The signal from a minute ago on: intensity by seconds from now, in one step."""
-        first = math.floor(time.time()) - 60
-        rows = ["start_utc,carbon_g_per_kwh"]
-        for index in range(int((until_s + 60) / step_s)):
-            at = datetime.fromtimestamp(first + index * step_s, UTC)
-            rows.append(f"{at:%Y-%m-%dT%H:%M:%SZ},{g_per_kwh(index * step_s - 60):.6g}")
-        self.write_raw_trace("\n".join(rows) + "\n")
-
-    def write_raw_trace(self, text: str) -> None:
-        """Whatever text as the signal's file, exchanged in one step."""
-        new = self.trace.with_suffix(".new")
-        new.write_text(text)
-        new.replace(self.trace)
-        self._falls = False
-        if self.running:
-            self.await_cycles()
-
-    def falling(self, *, until_s: float = 3600.0) -> None:
-        """The later the cleaner: a job starts at its latest start, unless something intervenes."""
-        self.write_trace(lambda at_s: 800 * math.exp(-at_s / 300), until_s=until_s)
-        self._falls = until_s == 3600
-
-    def valley(self, in_s: float, for_s: float = 120.0) -> None:
-        """Clean for a while from `in_s` seconds on, dirty before and behind."""
-        self.write_trace(
-            lambda at_s: 50 if in_s <= at_s < in_s + for_s else 800, until_s=1500, step_s=1
-        )
 
     # ------------------------------------------------------------------ the daemon
 
@@ -173,6 +92,11 @@ class LiveSite:
         """Take a spawned one for the site's own."""
         assert self._daemon is None
         self._daemon = daemon
+
+    def seen(self) -> None:
+        """Until a running daemon has read the new signal."""
+        if self.running:
+            self.await_cycles()
 
     def stop(self) -> None:
         """SIGTERM, as systemd does."""
@@ -469,16 +393,3 @@ def ago(when: datetime | None) -> float:
     """Seconds since then."""
     assert when is not None
     return (datetime.now(UTC) - when).total_seconds()
-
-
-def _toml(name: str, table: Mapping[str, object]) -> str:
-    lines = [f"[{name}]\n"]
-    below = []
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            below.append(_toml(f"{name}.{key}", value))
-        else:
-            # JSON's strings, numbers, lists and booleans are TOML's.
-            text = json.dumps(os.fspath(value) if isinstance(value, Path) else value)
-            lines.append(f"{key} = {text}\n")
-    return "".join([*lines, *below])
