@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from slurm_green.hook.extent import Extent
 from slurm_green.hook.options import Options
 from slurm_green.hook.request import request_of
 from slurm_green.hook.view import PartitionView
@@ -110,6 +111,14 @@ def _eligible(job: Job) -> datetime:
     return max(job.submit_utc, job.eligible_utc or job.submit_utc)
 
 
+def _task_s(job: Job, here: PartitionView, extent: Extent) -> float:
+    """How long a task ran; for one that has not ended, how long such tasks run on average."""
+    if job.start_utc is not None and job.end_utc is not None and not (job.pending or job.active):
+        return max((job.end_utc - job.start_utc).total_seconds(), 0.0)
+    share = here.history.mean_run_fraction(partition=here.name, user=job.user, name=job.name)
+    return share * extent.limit_s
+
+
 def _work(
     job: Job, partitions: Mapping[str, PartitionView], weight: float
 ) -> Iterable[tuple[str, tuple[float, float, float, float]]]:
@@ -123,7 +132,7 @@ def _work(
     if extent is None:
         return
     gpus, cpus = extent.need
-    run_s = extent.expected_s * weight
+    run_s = extent.rounds * _task_s(job, here, extent) * weight
     part = (gpus * run_s, cpus * run_s, gpus * gpus * run_s, cpus * cpus * run_s)
     for name in here.shares_with | {here.name}:
         if name in partitions:

@@ -75,11 +75,20 @@ class History:
 
     def run_fraction(self, *, partition: str, user: str, name: str) -> float:
         """A cautious (80 %) share of the limit a job like this uses; 1 when nothing is known."""
+        samples = self._runs_like(partition, user, name)
+        return _quantile(samples, 0.8) if samples else 1.0
+
+    def mean_run_fraction(self, *, partition: str, user: str, name: str) -> float:
+        """The mean of those shares, for sums over many jobs; 1 when nothing is known."""
+        samples = self._runs_like(partition, user, name)
+        return sum(samples) / len(samples) if samples else 1.0
+
+    def _runs_like(self, partition: str, user: str, name: str) -> Sequence[float]:
         for key in (("name", user, name), ("partition", user, partition)):
             samples = self._runs_by.get(key, ())
             if len(samples) >= _ENOUGH:
-                return _quantile(samples, 0.8)
-        return 1.0
+                return samples
+        return ()
 
     def _waits_like(self, partition: str, qos: str, gpus: int) -> Sequence[float]:
         alike = self._waits_by.get((partition, qos, _size_class(gpus)), ())
