@@ -10,8 +10,8 @@ from slurm_green.cli.app import App
 from slurm_green.cli.jobs import expected_g, of_ours
 from slurm_green.cli.source import read_signal
 from slurm_green.config.settings import Config
+from slurm_green.controller.state import was_deferred
 from slurm_green.errors import LedgerError, SignalError, SlurmError, SlurmGreenError
-from slurm_green.hook.record import LOOK
 from slurm_green.ledger.entries import Decision, JobFacts, Query, facts_of, lookup_in
 from slurm_green.ledger.fifo import Capacity
 from slurm_green.ledger.report import Report, build_report
@@ -117,7 +117,7 @@ def _wanted(job: Job, query: Query, until: datetime) -> bool:
 def _facts(job: Job, config: Config) -> JobFacts:
     assert job.submit_utc is not None
     ours = of_ours(job, config)
-    deferred = ours is not None and ours.record.policy != LOOK
+    deferred = ours is not None and was_deferred(job, ours.record, config.hook.hold_s)
     return facts_of(
         job,
         submit_utc=job.submit_utc,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from slurm_green.config.settings import Config
-from slurm_green.controller.state import Stage, Tracked
+from slurm_green.controller.state import Stage, Tracked, was_deferred
 from slurm_green.hook.decide import exclusion
 from slurm_green.hook.options import parse_options
 from slurm_green.hook.promise import Promise, promise_for
@@ -20,9 +20,6 @@ from slurm_green.slurm.records import Job
 from slurm_green.words import length
 
 __all__ = ["SENTENCES", "why_let_go", "why_not"]
-
-# Slurm rounds submit and eligible time on their own.
-_SAME_MOMENT = timedelta(seconds=2)
 
 SENTENCES = {
     "opted-out": "its comment says off",
@@ -59,7 +56,7 @@ def why_let_go(one: Tracked, config: Config, *, off: bool, now_utc: datetime) ->
         own = replace(one.job, eligible_utc=one.job.submit_utc)
         code, clause = why_not(own, config, off=off, now_utc=now_utc)
         return code, f"was let go as soon as the queue showed all of it: {clause}"
-    if begin <= hold_end + _SAME_MOMENT:
+    if not was_deferred(one.job, record, config.hook.hold_s):
         return "not-confirmed", (
             f"was not confirmed within its hold of {held} (sgreend was down or too busy), "
             "so it was not deferred"

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from slurm_green.controller.observed import Observed
 from slurm_green.controller.outcome import Judged, Outcome
+from slurm_green.controller.state import was_deferred
 from slurm_green.errors import LedgerError
 from slurm_green.hook.record import LOOK, parse
 from slurm_green.ledger.entries import Decision, Entry, Event, JobFacts, facts_of
@@ -29,10 +30,13 @@ _SAME_MOMENT = timedelta(seconds=2)
 class Books:
     """Writes through the guarded ledger: a full disk costs entries, never a cycle."""
 
-    def __init__(self, ledger: Ledger, power: PowerModel, *, record_field: str) -> None:
+    def __init__(
+        self, ledger: Ledger, power: PowerModel, *, record_field: str, hold_s: float
+    ) -> None:
         self._ledger = ledger
         self._power = power
         self._record_field = record_field
+        self._hold_s = hold_s
         # (mode, action) of jobs judged since the start; after a restart their records tell.
         self._judged: dict[int, tuple[str, str]] = {}
         self._ended: set[int] = set()
@@ -115,7 +119,7 @@ class Books:
         record = parse(job.extra if self._record_field == "extra" else job.admin_comment)
         if record is None or record.policy == LOOK:
             return "", ""
-        return "enforce", "defer"
+        return "enforce", "defer" if was_deferred(job, record, self._hold_s) else "pass"
 
     def _past(self, start_utc: datetime, end_utc: datetime) -> Series | None:
         return self._ledger.store().signal(start_utc, end_utc)

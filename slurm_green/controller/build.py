@@ -38,6 +38,7 @@ def build_runner(config: Config) -> Runner:
             Ledger(config.paths.ledger),
             config.power_model(),
             record_field=config.general.record_field,
+            hold_s=config.hook.hold_s,
         ),
     )
 

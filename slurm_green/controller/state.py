@@ -14,9 +14,11 @@ from enum import Enum
 from slurm_green.hook.record import LOOK, Record, parse
 from slurm_green.slurm.records import Job
 
-__all__ = ["Stage", "Tracked", "tracked"]
+__all__ = ["Stage", "Tracked", "tracked", "was_deferred"]
 
 
+# Slurm rounds submit and eligible time on their own.
+_ROUNDED = timedelta(seconds=2)
 # A release takes at most this long from our clock to slurmctld's.
 _ARRIVAL = timedelta(seconds=60)
 
@@ -45,6 +47,14 @@ def tracked(job: Job, *, record_text: str, hold_s: float) -> Tracked | None:
     if record is None:
         return None
     return Tracked(job=job, record=record, stage=_stage(job.eligible_utc, record, hold_s))
+
+
+def was_deferred(job: Job, record: Record, hold_s: float) -> bool:
+    """Whether it was made to wait beyond the seconds of its hold: else nothing can be claimed."""
+    if record.policy == LOOK:
+        return False
+    hold_end = record.decided_utc + timedelta(seconds=hold_s)
+    return job.eligible_utc is None or job.eligible_utc > hold_end + _ROUNDED
 
 
 def _stage(begin: datetime | None, record: Record, hold_s: float) -> Stage:

@@ -126,6 +126,19 @@ def test_without_slack_the_queue_is_looked_at(fields: dict[str, Any], looked: bo
         assert (answer.message, answer.latest_utc) == ("", answer.begin_utc)
 
 
+def test_without_a_limit_of_its_own_a_job_may_be_long() -> None:
+    seen = view(partition_view(default_time_s=7200))
+    answer = hook(NO_DEFAULT, seen=seen).answer(ask(time_limit_s=None))
+    assert isinstance(answer, Defer) and not answer.message
+
+
+def test_what_a_user_wrote_comes_back_as_plain_text() -> None:
+    answer = hook().answer(ask(comment="green:" + "\u00e4\u202e" * 300))
+    assert isinstance(answer, Pass)
+    assert answer.reason == "bad-options" and "????" in answer.message
+    check(answer)
+
+
 def texts() -> st.SearchStrategy[str]:
     """Anything a user can write, and what comes close to meaning something."""
     words = st.sampled_from(
@@ -160,10 +173,13 @@ RULES = st.builds(
 
 
 @settings(max_examples=300, deadline=None)
-@given(ASKS, RULES)
-def test_any_question_gets_an_answer_the_courier_takes(asked: Ask, rule: Policy) -> None:
+@given(ASKS, RULES, st.none() | st.just(7200.0))
+def test_any_question_gets_an_answer_the_courier_takes(
+    asked: Ask, rule: Policy, default_s: float | None
+) -> None:
     """Nothing a user writes raises, breaks a promise's bounds, or reaches a terminal raw."""
-    answer = hook(rule).answer(asked)
+    seen = view(partition_view(default_time_s=default_s))
+    answer = hook(rule, seen=seen).answer(asked)
     line = encode_answer(asked.seq, answer)
     assert line.endswith(b"\n") and line.count(b"\n") == 1 and len(line) <= 4096
     check(answer)

@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The impure steps on a Slurm in memory: reading, changing, keeping books, and what may fail."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import NOW, at, days, fresh, info, job, nodes, rules
+
+from slurm_green.controller.books import Books
+from slurm_green.controller.cycle import cycle
+from slurm_green.controller.observed import Memory, Observed
+from slurm_green.controller.outcome import Outcome
+from slurm_green.controller.runner import Runner
+from slurm_green.controller.source import Source
+from slurm_green.errors import SignalError
+from slurm_green.hook.record import LOOK, Record
+from slurm_green.ledger.entries import JobFacts, Query
+from slurm_green.ledger.guard import Ledger
+from slurm_green.ledger.store import Store
+from slurm_green.plan.power import PowerModel
+from slurm_green.signals.series import Series
+from slurm_green.slurm.fake import FakeSlurm
+from slurm_green.slurm.records import Job, Partition
+
+
+@dataclass
+class Site:
+    """A runner on a Slurm in memory, with a clock that is turned by hand."""
+
+    place: Path
+    now: datetime = NOW
+    signal: Series | None = field(default_factory=days)
+    slurm: FakeSlurm = field(
+        default_factory=lambda: FakeSlurm(
+            nodes=list(nodes()),
+            partitions=[Partition(name="gpu", node_names=("n0", "n1", "n2", "n3"), default=True)],
+            info=info(),
+        )
+    )
+    name: str = "test"
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.place / "ledger.sqlite")
+        self.runner = self.new_runner()
+
+    def fetch(self, now_utc: datetime) -> Series:
+        """The signal, newly issued."""
+        if self.signal is None:
+            raise SignalError("the wind has dropped")
+        return fresh(self.signal, now_utc)
+
+    def new_runner(self) -> Runner:
+        """As after a restart."""
+        return Runner(
+            source=Source(
+                client=self.slurm,
+                provider=self,
+                off_marker=self.place / "off",
+                now=lambda: self.now,
+            ),
+            rules=rules(),
+            books=Books(self.ledger, PowerModel(), record_field="admin_comment", hold_s=10.0),
+            cpu_s=lambda: float(len(self.slurm.calls)),
+        )
+
+    def hold(self, number: int, **fields: object) -> Job:
+        """A job as the submit hook leaves it now."""
+        record = Record(
+            token=f"t{number}",
+            decided_utc=self.now,
+            start_utc=at(5),
+            latest_utc=at(11),
+            policy="lowest-window",
+            save_g=99,
+        )
+        one = job(
+            number,
+            submit_utc=self.now,
+            eligible_utc=self.now + timedelta(seconds=10),
+            admin_comment=str(record),
+            **fields,
+        )
+        self.slurm.put(one)
+        return one
+
+    def facts(self, number: int) -> JobFacts:
+        """What the ledger says of a job."""
+        with Store(self.place / "ledger.sqlite", readonly=True) as store:
+            (found,) = store.jobs(Query(job_id=number))
+        return found
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    one = Site(tmp_path)
+    yield one
+    one.ledger.close()
+
+
+def test_a_cycle_confirms_and_reports(site: Site) -> None:
+    site.hold(1)
+    report = site.runner.step()
+    assert report is not None
+    assert site.slurm.jobs_by_id[1].eligible_utc == at(11)
+    assert (report.status.deferred, report.status.events) == (1, {"confirmed": 1})
+    assert report.status.decisions == {"enforce/deferred": 1}
+    assert report.status.expected_save_g > 0
+    assert (report.status.signal, report.status.at_utc) == ("test", "2026-11-23T06:00:00Z")
+    assert report.status.cycle_cpu_s == 6, "three slow questions, jobs, nodes, an update"
+    with Store(site.place / "ledger.sqlite", readonly=True) as store:
+        assert [(one.job_id, one.action, one.token) for one in store.decisions()] == [
+            (1, "defer", "t1")
+        ]
+        assert [one.kind for one in store.events()] == ["confirmed"]
+        assert store.signal(NOW, at(1)) is not None
+
+
+def test_what_hardly_changes_is_asked_once_a_minute(site: Site) -> None:
+    for seconds in (0, 30, 59, 60):
+        site.now = NOW + timedelta(seconds=seconds)
+        site.runner.step()
+    assert site.slurm.calls.count("jobs") == site.slurm.calls.count("nodes") == 4
+    assert site.slurm.calls.count("info") == site.slurm.calls.count("partitions") == 2
+
+
+def test_slurm_down_costs_the_cycle_and_is_counted(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.hold(1)
+    site.slurm.broken = "slurmctld is down"
+    assert site.runner.step() is None
+    assert "slurmctld is down" in caplog.text
+    site.slurm.broken = None
+    report = site.runner.step()
+    assert report is not None
+    assert (report.status.slurm_failures, report.status.cycles) == (1, 1)
+
+
+def test_slurm_down_between_reading_and_changing_refuses_everything(site: Site) -> None:
+    """Nothing is booked that did not happen."""
+    site.hold(1)
+    update = site.slurm.update
+
+    def dies(changes: object) -> dict[int, str]:
+        site.slurm.broken = "gone"
+        return update(changes)  # type: ignore[arg-type]
+
+    site.slurm.update = dies  # type: ignore[method-assign, assignment]
+    report = site.runner.step()
+    assert report is not None
+    assert (report.status.changes_refused, report.status.events) == (1, {})
+    with Store(site.place / "ledger.sqlite", readonly=True) as store:
+        assert store.decisions() == []
+        assert [(one.kind, one.detail) for one in store.events()] == [("refused", "gone")]
+
+
+def test_a_refused_change_is_logged_with_slurms_words(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.hold(1)
+    site.hold(2)
+    site.slurm.refuse[1] = "Access/permission denied"
+    report = site.runner.step()
+    assert report is not None
+    assert "job=1 change refused: Access/permission denied" in caplog.text
+    assert report.status.events == {"confirmed": 1}
+
+
+def test_a_bug_in_a_cycle_costs_that_cycle(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.hold(1)
+    before = site.runner.memory
+    with monkeypatch.context() as patch:
+        patch.setattr("slurm_green.controller.runner.cycle", lambda *_: 1 / 0)
+        assert site.runner.step() is None
+    assert (site.slurm.updates, site.runner.memory) == ([], before)
+    assert "this is a bug of slurm-green" in caplog.text
+    report = site.runner.step()
+    assert report is not None and report.status.bugs == 1
+
+
+def test_books_that_fail_do_not_stop_a_cycle(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.hold(1)
+    monkeypatch.setattr(site.runner.books, "write", lambda *_: 1 / 0)
+    assert site.runner.step() is not None
+    assert site.slurm.jobs_by_id[1].eligible_utc == at(11)
+    assert "not in the ledger" in caplog.text
+
+
+def test_a_lost_signal_is_said_once_and_so_is_its_return(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.signal = None
+    with caplog.at_level(logging.INFO):
+        reports = [site.runner.step() for _ in range(3)]
+        site.signal = days()
+        reports.append(site.runner.step())
+    problems = [report.status.signal_problem for report in reports if report is not None]
+    assert problems == ["the wind has dropped"] * 3 + [""]
+    said = [one.message for one in caplog.records if one.name.endswith("runner")]
+    assert said == ["nothing is deferred: the wind has dropped", "the signal is back"]
+
+
+def test_the_marker_switches_off(site: Site) -> None:
+    (site.place / "off").touch()
+    report = site.runner.step()
+    assert report is not None
+    assert report.status.off and report.view.off
+
+
+def test_accounting_is_read_once_at_the_start(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def counting(observed: Observed, *rest: Any) -> Outcome:
+        seen.append(len(observed.past))
+        return cycle(observed, *rest)
+
+    monkeypatch.setattr("slurm_green.controller.runner.cycle", counting)
+    ended = job(
+        7, state="COMPLETED", submit_utc=at(-5), eligible_utc=at(-5), start_utc=at(-4),
+        end_utc=at(-3),
+    )  # fmt: skip
+    site.slurm.accounting = [ended]
+    site.runner.remember()
+    assert site.slurm.calls == ["finished"]
+    assert site.runner.memory != Memory()
+    assert site.facts(7).state == "COMPLETED"
+    site.runner.step()
+    site.runner.step()
+    assert site.slurm.calls.count("finished") == 1
+    assert seen == [1, 0], "the past is learned from once"
+
+
+@pytest.mark.parametrize("broken", [None, "slurmdbd is down"])
+def test_without_accounting_it_starts_without_history(site: Site, broken: str | None) -> None:
+    site.slurm.accounting, site.slurm.broken = None, broken
+    site.runner.remember()
+    assert site.runner.memory == Memory()
+
+
+def run_to_its_end(site: Site, one: Job, *, begin: datetime) -> None:
+    """The job starts at `begin` and takes its two hours."""
+    site.slurm.change(
+        one.job_id,
+        state="COMPLETED",
+        eligible_utc=begin,
+        start_utc=begin,
+        end_utc=begin + timedelta(hours=2),
+    )
+    site.now = begin + timedelta(hours=2, minutes=1)
+    site.runner.step()
+
+
+def test_every_job_that_ends_gets_one_receipt(site: Site) -> None:
+    one = site.hold(1)
+    site.runner.step()
+    run_to_its_end(site, one, begin=at(5))
+    found = site.facts(1)
+    assert (found.ours, found.energy_source, found.cluster) == (True, "modelled", "test")
+    assert found.saved_g is not None and found.saved_g > 0
+    site.slurm.change(1, end_utc=at(9))
+    site.runner.step()
+    assert site.facts(1) == found, "it ended once"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("begin", "ours"), [(timedelta(hours=5), True), (timedelta(seconds=10), False)]
+)
+def test_a_job_never_confirmed_is_not_ours(
+    site: Site, begin: timedelta, ours: bool, restarted: bool
+) -> None:
+    """It waited for the seconds of its hold only: whatever it saved was the queue's doing."""
+    one = site.hold(1)
+    if ours:
+        site.runner.step()
+    if restarted:
+        site.runner = site.new_runner()
+    run_to_its_end(site, one, begin=NOW + begin)
+    assert site.facts(1).ours is ours
+
+
+def test_jobs_of_others_and_looks_are_not_ours(site: Site) -> None:
+    look = Record(token="t", decided_utc=NOW, start_utc=NOW, latest_utc=at(1), policy=LOOK)
+    ended = {"state": "FAILED", "start_utc": at(1), "end_utc": at(2)}
+    site.slurm.put(
+        job(1, eligible_utc=at(1), admin_comment=f"note {look}", **ended),
+        job(2, eligible_utc=at(1), **ended),
+        job(3, submit_utc=None, **ended),
+    )
+    site.now = at(3)
+    site.runner.step()
+    assert (site.facts(1).ours, site.facts(2).ours) == (False, False)
+    assert site.facts(2).now_utc == at(1), "a begin time of the user's own is no delay of ours"
+    with Store(site.place / "ledger.sqlite", readonly=True) as store:
+        assert len(store.jobs()) == 2
+
+
+def test_a_task_is_judged_with_its_array(site: Site) -> None:
+    site.hold(1, array_job_id=1, array_task="0-1", tasks=2)
+    site.runner.step()
+    task = replace(site.slurm.jobs_by_id[1], array_task="0", tasks=1, admin_comment="")
+    site.slurm.put(replace(task, job_id=2, array_task="1"))
+    run_to_its_end(site, replace(task, job_id=2), begin=at(5))
+    assert site.facts(2).ours and site.facts(2).label == "1_1"
+
+
+def test_a_full_disk_keeps_what_is_to_be_written(tmp_path: Path) -> None:
+    """Written once there is room, with the decisions in between."""
+    site = Site(tmp_path)
+    clock = [0.0]
+    site.ledger = Ledger(tmp_path / "sub" / "ledger.sqlite", monotonic=lambda: clock[0])
+    site.runner = site.new_runner()
+    site.hold(1)
+    assert site.runner.step() is not None
+    assert site.ledger.waiting == 2
+    (tmp_path / "sub").mkdir()
+    clock[0] = 60.0
+    site.runner.step()
+    assert site.ledger.waiting == 0
+    site.runner.books.close()
+    with Store(tmp_path / "sub" / "ledger.sqlite", readonly=True) as store:
+        assert [one.job_id for one in store.decisions()] == [1]
