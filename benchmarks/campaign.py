@@ -22,6 +22,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from slurm_green.cluster.cluster import Cluster
+from slurm_green.cluster.green import (
+    await_sgreend,
+    green_paths,
+    start_sgreend,
+    stop_sgreend,
+    toml_text,
+)
 from slurm_green.cluster.spec import ClusterSpec
 from slurm_green.ledger.entries import Query
 from slurm_green.ledger.store import Store
@@ -75,34 +82,32 @@ def campaign(count: int, *, gpus: int, seed: int, warm_s: float) -> list[Planned
 
 def write_site(cluster: Cluster, *, delay_s: int, deviations: float) -> None:
     """Config and carbon trace: a valley every two minutes, so that there is reason to wait."""
-    work, run = cluster.layout.work, cluster.layout.run
-    trace = work / "carbon.csv"
+    trace = cluster.layout.work / "carbon.csv"
     rows = [f"{i * 1800},{300 + 150 * math.cos(2 * math.pi * i / 48):.1f}" for i in range(48)]
     trace.write_text("start_s,carbon_g_per_kwh\n" + "\n".join(rows) + "\n")
-    paths = {
-        "socket": cluster.layout.hook_socket,
-        "published": run / "hook.plan",
-        "status": run / "status.json",
-        "ledger": work / "ledger.sqlite",
-        "signal": work / "signal.json",
-        "lock": run / "sgreend.lock",
-        "off": run / "off",
+    tables: dict[str, dict[str, object]] = {
+        "general": {"mode": "enforce"},
+        "paths": dict(green_paths(cluster.layout)),
+        "hook": {"hold": 4},
+        "policy": {
+            "default_delay": delay_s,
+            "max_delay": 2 * delay_s,
+            "min_length": 30,
+            "margin_floor": 10,
+        },
+        "budget": {"reserve_deviations": deviations},
+        "controller": {"interval": 2, "min_interval": 1, "metrics": ""},
+        "signal": {
+            "providers": ["csv"],
+            "csv": {
+                "path": trace,
+                "time_scale": 720,
+                "repeat": True,
+                "anchor_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            },
+        },
     }
-    text = "\n".join(
-        [
-            "[general]\nmode = 'enforce'\n[paths]",
-            *(f"{key} = '{path}'" for key, path in paths.items()),
-            "[hook]\nhold = 4\n[policy]",
-            f"default_delay = {delay_s}\nmax_delay = {2 * delay_s}",
-            "min_length = 30\nmargin_floor = 10",
-            f"[budget]\nreserve_deviations = {deviations}",
-            "[controller]\ninterval = 2\nmin_interval = 1\nmetrics = ''",
-            "[signal]\nproviders = ['csv']\n[signal.csv]",
-            f"path = '{trace}'\ntime_scale = 720\nrepeat = true",
-            f"anchor_utc = '{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}'",
-        ]
-    )
-    Path(cluster.env["SLURM_GREEN_CONF"]).write_text(text + "\n")
+    cluster.layout.green_conf.write_text(toml_text(tables))
 
 
 def submit(cluster: Cluster, job: Planned) -> int | None:
@@ -169,32 +174,20 @@ def main() -> int:
         began = time.monotonic()
         _submit_all(clusters, [job for job in jobs if not job.counted], ids, began)
         write_site(green, delay_s=options.delay_s, deviations=options.deviations)
-        log = (green.layout.work / "sgreend.log").open("wb")
-        daemon = subprocess.Popen(
-            [str(Path(sys.executable).with_name("sgreend"))], env={**green.env}, stderr=log
-        )
-        _await_daemon(green)
+        log = green.layout.log / "sgreend.log"
+        daemon = start_sgreend(green, log=log)
+        await_sgreend(daemon, green_paths(green.layout), log=log)
         jobs = [job for job in jobs if job.counted]
         _submit_all(clusters, jobs, ids, began)
         results = [_results(cluster, ids[cluster.name]) for cluster in clusters]
         if options.log is not None:
-            options.log.write_bytes((green.layout.work / "sgreend.log").read_bytes())
+            options.log.write_bytes(log.read_bytes())
         return _judge(green, jobs, ids, results, options.json)
     finally:
         if daemon is not None:
-            daemon.terminate()
-            daemon.wait(timeout=20)
+            stop_sgreend(daemon)
         for cluster in clusters:
             cluster.down()
-
-
-def _await_daemon(cluster: Cluster) -> None:
-    status = cluster.layout.run / "status.json"
-    for _ in range(300):
-        if status.exists() and cluster.layout.hook_socket.exists():
-            return
-        time.sleep(0.1)
-    raise SystemExit("sgreend did not come up")
 
 
 def _submit_all(
@@ -234,7 +227,7 @@ def _judge(
         {job.number: verdict(found.get(job.number), job) for job in jobs} for found in results
     ]
     counts = [Counter(one.values()) for one in verdicts]
-    with Store(green.layout.work / "ledger.sqlite", readonly=True) as store:
+    with Store(green_paths(green.layout)["ledger"], readonly=True) as store:
         events = store.events(Query())
         facts = store.jobs(Query())
     kinds = Counter(event.kind for event in events)

@@ -16,7 +16,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from pathlib import Path
 import click
 
 from slurm_green.cluster.cluster import Cluster
+from slurm_green.cluster.green import await_sgreend, green_paths, start_sgreend, toml_text
 from slurm_green.cluster.hook import shim_path
 from slurm_green.cluster.spec import ClusterSpec
 from slurm_green.controller.answer import AnswerServer
@@ -51,30 +51,6 @@ green.configure{{socket="{socket}", published="{published}", mode="{mode}", max_
 function slurm_job_submit(d, p, u) green.submit(d, p, u) return slurm.SUCCESS end
 function slurm_job_modify(d, r, p, u) return green.modify(d, r, p, u) end
 return slurm.SUCCESS
-"""
-
-
-# The whole daemon, deciding, confirming and booking while it answers; clean power in five hours.
-CONFIG = """\
-[general]
-mode = "enforce"
-[paths]
-socket = "{socket}"
-published = "{published}"
-status = "{directory}/status.json"
-ledger = "{directory}/ledger.sqlite"
-lock = "{directory}/lock"
-off = "{directory}/off"
-[policy]
-default_delay = "12h"
-[controller]
-metrics = ""
-[signal]
-providers = ["csv"]
-[signal.csv]
-path = "{directory}/day.csv"
-anchor_utc = "{anchor}"
-repeat = true
 """
 
 
@@ -127,30 +103,33 @@ def serve(path: Path) -> None:
     asyncio.run(main())
 
 
-def start_sgreend(cluster: Cluster) -> "subprocess.Popen[bytes]":
-    """The real daemon, once it answers from a view."""
+def start_daemon(cluster: Cluster) -> "subprocess.Popen[bytes]":
+    """The whole daemon, deciding, confirming and booking while it answers.
+
+    Clean power comes in five hours: what is deferred stays so.
+    """
     layout = cluster.layout
     rows = "".join(f"{h * 3600},{100 if h in (5, 6, 7, 8) else 400}\n" for h in range(24))
     (layout.work / "day.csv").write_text("start_s,carbon_g_per_kwh\n" + rows)
-    config = layout.work / "slurm-green.toml"
-    config.write_text(
-        CONFIG.format(
-            socket=layout.hook_socket,
-            published=layout.hook_published,
-            directory=layout.work,
-            anchor=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        )
-    )
-    daemon = subprocess.Popen(
-        [str(Path(sys.executable).with_name("sgreend")), "--config", str(config)],
-        env=cluster.env,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 20
-    while not ((layout.work / "status.json").exists() and layout.hook_socket.exists()):
-        if time.monotonic() > deadline:
-            raise click.ClickException("sgreend did not start")
-        time.sleep(0.05)
+    paths = green_paths(layout)
+    tables: dict[str, dict[str, object]] = {
+        "general": {"mode": "enforce"},
+        "paths": dict(paths),
+        "policy": {"default_delay": "12h"},
+        "controller": {"metrics": ""},
+        "signal": {
+            "providers": ["csv"],
+            "csv": {
+                "path": layout.work / "day.csv",
+                "anchor_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+                "repeat": True,
+            },
+        },
+    }
+    layout.green_conf.write_text(toml_text(tables))
+    log = layout.log / "sgreend.log"
+    daemon = start_sgreend(cluster, log=log)
+    await_sgreend(daemon, paths, log=log, cycles=1)
     return daemon
 
 
@@ -211,7 +190,7 @@ def raise_arm(name: str, base: Path) -> Arm:
                 raise click.ClickException("the stub daemon did not start")
             time.sleep(0.05)
     if real:
-        daemon = start_sgreend(cluster)  # it defers only where there is room: nodes stay up
+        daemon = start_daemon(cluster)  # it defers only where there is room: nodes stay up
     else:
         cluster.run("scontrol", "update", "nodename=ALL", "state=drain", "reason=benchmark")
     return Arm(name=name, cluster=cluster, daemon=daemon, took_ms=[])

@@ -3,7 +3,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,8 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from slurm_green.cluster.cluster import Cluster
-from slurm_green.cluster.daemons import log_tail, wait_until
 from slurm_green.cluster.down import reap_orphans
+from slurm_green.cluster.green import (
+    await_sgreend,
+    green_paths,
+    start_sgreend,
+    stop_sgreend,
+    toml_text,
+)
 from slurm_green.cluster.layout import clusters_directory
 from slurm_green.cluster.record import Owner
 from slurm_green.cluster.spec import ClusterSpec
@@ -47,7 +52,7 @@ class Site:
     @property
     def daemon_log(self) -> Path:
         """What sgreend logs."""
-        return self.cluster.layout.log / "sgreend.log"
+        return _log(self.cluster)
 
     def sgreen(self, *arguments: str) -> str:
         """What a verb of `sgreen` prints here."""
@@ -76,7 +81,7 @@ def site(trace: Path, *, progress: Callable[[str], None]) -> Iterator[Site]:
         clock = _clock()
         path = cluster.layout.green_conf
         path.write_text(config_text(cluster, trace, clock), encoding="utf-8")
-        daemon = _start_daemon(cluster, path)
+        daemon = start_sgreend(cluster, log=_log(cluster))
         try:
             one = Site(
                 cluster=cluster,
@@ -86,31 +91,22 @@ def site(trace: Path, *, progress: Callable[[str], None]) -> Iterator[Site]:
                 daemon=daemon,
             )
             progress("starting sgreend")
-            _await_daemon(one)
+            await_sgreend(daemon, green_paths(cluster.layout), log=_log(cluster))
             yield one
         finally:
-            _stop(daemon)
+            stop_sgreend(daemon)
     finally:
         cluster.down()
 
 
 def config_text(cluster: Cluster, trace: Path, clock: Clock) -> str:
     """The site's configuration: a usual one with the times of a site divided by 720."""
-    run = cluster.layout.run
     return f"""\
 # Made by the demo: a site whose days last two minutes.
 [general]
 slurm_backend = "commands"
 
-[paths]
-socket = {_quoted(cluster.layout.hook_socket)}
-published = {_quoted(cluster.layout.hook_published)}
-status = {_quoted(run / "status.json")}
-ledger = {_quoted(run / "ledger.sqlite")}
-signal = {_quoted(run / "signal.json")}
-lock = {_quoted(run / "sgreend.lock")}
-off = {_quoted(run / "off")}
-
+{toml_text({"paths": green_paths(cluster.layout)})}
 [hook]
 hold = "3s"              # a site: 10s
 
@@ -131,7 +127,7 @@ providers = ["csv"]
 region = "generated example"
 
 [signal.csv]
-path = {_quoted(trace)}
+path = {json.dumps(str(trace))}
 anchor_utc = "{clock.anchor_utc:%Y-%m-%dT%H:%M:%SZ}"
 time_scale = {clock.scale}
 repeat = true
@@ -144,8 +140,8 @@ gpu_type = "h100"
 """
 
 
-def _quoted(path: Path) -> str:
-    return json.dumps(str(path))
+def _log(cluster: Cluster) -> Path:
+    return cluster.layout.log / "sgreend.log"
 
 
 def _clock() -> Clock:
@@ -153,45 +149,3 @@ def _clock() -> Clock:
     now = datetime.now(UTC).replace(microsecond=0)
     midnight = Clock(anchor_utc=now, scale=SCALE).at(-_FIRST_HOUR).replace(microsecond=0)
     return Clock(anchor_utc=midnight, scale=SCALE)
-
-
-def _start_daemon(cluster: Cluster, config: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "slurm_green.controller.daemon", "--config", str(config)]
-    if setpriv := shutil.which("setpriv"):
-        # Even a demo that is killed outright leaves no daemon behind.
-        command = [setpriv, "--pdeathsig", "TERM", *command]
-    with (cluster.layout.log / "sgreend.log").open("wb") as log:
-        return subprocess.Popen(
-            command,
-            env={**os.environ, **cluster.env},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            # Ctrl-C is for the demo, which then ends its daemon in order.
-            start_new_session=True,
-        )
-
-
-def _await_daemon(one: Site) -> None:
-    status, log = one.config.paths.status, one.daemon_log
-
-    def answers() -> bool:
-        if one.daemon.poll() is not None:
-            raise ClusterError(f"sgreend ended right after its start{log_tail(log)}")
-        try:
-            cycles = json.loads(status.read_text(encoding="utf-8"))["cycles"]
-        except (OSError, ValueError, KeyError):
-            return False
-        # After its second cycle the first one's view has reached the process that answers.
-        return bool(cycles >= 2 and one.config.paths.socket.exists())
-
-    wait_until(answers, timeout_s=45, what="sgreend's first cycles", log=log)
-
-
-def _stop(daemon: "subprocess.Popen[bytes]") -> None:
-    daemon.terminate()
-    try:
-        daemon.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        daemon.kill()
-        daemon.wait()

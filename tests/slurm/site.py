@@ -16,6 +16,7 @@ from pathlib import Path
 
 from slurm_green.cluster.cluster import Cluster
 from slurm_green.cluster.daemons import log_tail, wait_until
+from slurm_green.cluster.green import cycles_of, start_sgreend
 from slurm_green.hook.record import Record, parse
 from slurm_green.slurm.commands import CommandClient
 from slurm_green.slurm.process import command_environment, run_command
@@ -28,7 +29,6 @@ USER = "nobody"
 SCRIPT = "#!/bin/sh\ntrue\n"
 # Room for what sgreend thinks will usually arrive, after a minute full of test jobs.
 SHAPE = {"hook": True, "cpus": 256}
-_SGREEND = Path(sys.executable).with_name("sgreend")
 _SGREEN = Path(sys.executable).with_name("sgreen")
 # Seen on two busy cores: a scheduler round, and a squeue that came late.
 LATE_S = 6
@@ -78,15 +78,7 @@ class LiveSite(SiteFiles):
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """One more sgreend process, in a group of its own; the caller's to end."""
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                [_SGREEND],
-                env={**os.environ, **self.cluster.env},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        return start_sgreend(self.cluster, log=self.log)
 
     def adopt(self, daemon: subprocess.Popen[bytes]) -> None:
         """Take a spawned one for the site's own."""
@@ -177,9 +169,7 @@ class LiveSite(SiteFiles):
     @property
     def cycles(self) -> int:
         """How many cycles the daemon has run."""
-        found = self.status().get("cycles", 0)
-        assert isinstance(found, int)
-        return found
+        return cycles_of(self.status_file)
 
     def status(self) -> dict[str, object]:
         """What the daemon last said about itself."""

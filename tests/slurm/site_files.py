@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files a test site is made of: its configuration and its carbon trace."""
 
-import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
+from slurm_green.cluster.green import green_paths, toml_text
 from slurm_green.cluster.layout import Layout
 
 __all__ = ["HOLD_S", "SiteFiles"]
@@ -38,9 +36,10 @@ class SiteFiles:
         self.directory = layout.directory / "green"
         self.directory.mkdir(exist_ok=True)
         self.trace = self.directory / "trace.csv"
-        self.ledger = self.directory / "ledger.sqlite"
-        self.status_file = self.directory / "status.json"
-        self.off_marker = self.directory / "off"
+        self.paths = green_paths(layout, self.directory)
+        self.ledger = self.paths["ledger"]
+        self.status_file = self.paths["status"]
+        self.off_marker = self.paths["off"]
         self._falls = False
         self._own = sections
 
@@ -52,24 +51,15 @@ class SiteFiles:
 
         A table in a table is one section more: partition={"main": {"mode": "enforce"}}.
         """
-        paths: dict[str, object] = {
-            "socket": self.layout.hook_socket,
-            "published": self.layout.hook_published,
-            "status": self.status_file,
-            "ledger": self.ledger,
-            "signal": self.directory / "signal.json",
-            "lock": self.directory / "sgreend.lock",
-            "off": self.off_marker,
-        }
         values: dict[str, dict[str, object]] = {
-            "paths": paths,
+            "paths": dict(self.paths),
             **{name: dict(table) for name, table in _DEFAULTS.items()},
         }
         values["signal"]["csv"] = {"path": self.trace}
         for own in (self._own, sections):
             for name, table in own.items():
                 values.setdefault(name, {}).update(table)
-        self.layout.green_conf.write_text("".join(_toml(name, t) for name, t in values.items()))
+        self.layout.green_conf.write_text(toml_text(values))
 
     def write_trace(
         self, g_per_kwh: Callable[[float], float], *, until_s: float = 3600.0, step_s: float = 5.0
@@ -100,16 +90,3 @@ class SiteFiles:
         self.write_trace(
             lambda at_s: 50 if in_s <= at_s < in_s + for_s else 800, until_s=1500, step_s=1
         )
-
-
-def _toml(name: str, table: Mapping[str, object]) -> str:
-    lines = [f"[{name}]\n"]
-    below = []
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            below.append(_toml(f"{name}.{key}", value))
-        else:
-            # JSON's strings, numbers, lists and booleans are TOML's.
-            text = json.dumps(os.fspath(value) if isinstance(value, Path) else value)
-            lines.append(f"{key} = {text}\n")
-    return "".join([*lines, *below])
