@@ -228,7 +228,7 @@ class Budget:
     )
     reserve_deviations: float = setting(
         kinds.number(0, 10),
-        2.0,
+        1.0,
         """How much is kept free for jobs yet to come: their usual load and so many of its standard
         deviations. More of it delays others less, and defers less.""",
     )

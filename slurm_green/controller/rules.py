@@ -37,4 +37,4 @@ class Rules:
     # other, and so many standard deviations above its mean are kept free for it.
     usual_over_s: float = 3 * 86400.0
     usual_least_s: float = 86400.0
-    reserve_deviations: float = 2.0
+    reserve_deviations: float = 1.0
