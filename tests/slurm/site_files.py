@@ -52,7 +52,7 @@ class SiteFiles:
         A table in a table is one section more: partition={"main": {"mode": "enforce"}}.
         """
         values: dict[str, dict[str, object]] = {
-            "paths": dict(self.paths),
+            "paths": {**self.paths, "ledger": self.ledger},
             **{name: dict(table) for name, table in _DEFAULTS.items()},
         }
         values["signal"]["csv"] = {"path": self.trace}
