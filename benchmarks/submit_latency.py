@@ -155,11 +155,8 @@ def publish(path: Path) -> None:
 
 
 def raise_arm(name: str, base: Path) -> Arm:
-    """A cluster with that hook; its nodes are drained, so that no job starts beside the clock."""
-    real = name == "sgreend"
-    spec = ClusterSpec(
-        name=f"bench-{name}", nodes=16 if real else 1, gpus=64, cpus=64, hook=name != "none"
-    )
+    """A cluster with that hook; where jobs would start beside the clock its nodes are drained."""
+    spec = ClusterSpec(name=f"bench-{name}", nodes=8, gpus=64, cpus=64, hook=name != "none")
     cluster = Cluster.up(spec, base=base)
     layout = cluster.layout
     daemon: BaseProcess | subprocess.Popen[bytes] | None = None
@@ -189,9 +186,9 @@ def raise_arm(name: str, base: Path) -> Arm:
             if time.monotonic() > deadline:
                 raise click.ClickException("the stub daemon did not start")
             time.sleep(0.05)
-    if real:
-        daemon = start_daemon(cluster)  # it defers only where there is room: nodes stay up
-    else:
+    if name == "sgreend":
+        daemon = start_daemon(cluster)
+    if name in ("hung", "dead"):
         cluster.run("scontrol", "update", "nodename=ALL", "state=drain", "reason=benchmark")
     return Arm(name=name, cluster=cluster, daemon=daemon, took_ms=[])
 

@@ -57,6 +57,19 @@ def choose_start(
     if earliest_s < begin - 1e-6 or earliest_s + length_s > end + 1e-6:
         return None
     last = max(earliest_s, min(latest_s, end - length_s))
+    # Mostly there is room at the cleanest of all starts, and rooms need no closer look.
+    starts = _candidates(signal, earliest_s, last, length_s, ())
+    grams = carbon_g(signal, starts, length_s, power_w)
+    near = grams <= grams.min() * (1 + tolerance) + 1e-12
+    start_s = float(starts[near].min())
+    free = start_s == earliest_s and not earliest_needs_room
+    if free or all(room.fits(need, start_s, start_s + length_s) for room, need in rooms):
+        chosen = int(np.flatnonzero(starts == start_s)[0])
+        return Start(
+            start_s=start_s,
+            carbon_g=float(grams[chosen]),
+            earliest_carbon_g=float(grams[0]),
+        )
     starts = _candidates(signal, earliest_s, last, length_s, rooms)
     allowed = np.ones(len(starts), dtype=np.bool_)
     for room, need in rooms:
@@ -65,8 +78,8 @@ def choose_start(
         allowed[0] = True
     grams = carbon_g(signal, starts, length_s, power_w)
     least = float(grams[allowed].min())
-    good = allowed & (grams <= least + tolerance * abs(least) + 1e-12)
-    chosen = int(np.flatnonzero(good)[0])
+    good = allowed & (grams <= least * (1 + tolerance) + 1e-12)
+    chosen = int(np.flatnonzero(good)[np.argmin(starts[good])])
     return Start(
         start_s=float(starts[chosen]),
         carbon_g=float(grams[chosen]),
@@ -89,9 +102,12 @@ def _candidates(
     length_s: float,
     rooms: Sequence[tuple[Room, Sequence[float]]],
 ) -> NDArray[np.float64]:
-    edges = [signal.edges_s, signal.edges_s - length_s]
-    for room, _ in rooms:
-        edges += [room.edges_s, room.edges_s - length_s]
-    every = np.concatenate(edges)
-    inside = every[(every > earliest_s) & (every < last_s)]
-    return np.concatenate(([earliest_s], np.unique(inside), [last_s]))
+    """The earliest start first; the others in no order, some twice."""
+    starts = [np.array([earliest_s, last_s])]
+    for edges in (signal.edges_s, *(room.edges_s for room, _ in rooms)):
+        for lead_s in (0.0, length_s):
+            low, high = np.searchsorted(edges, (earliest_s + lead_s, last_s + lead_s))
+            starts.append(edges[low:high] - lead_s)
+    found = np.concatenate(starts)
+    # Subtracting may have left an edge a rounding before the earliest start.
+    return np.asarray(np.clip(found, earliest_s, last_s))
