@@ -99,6 +99,7 @@ class Daemon:
         )
 
     def _answered(self, _: Ask, answer: Answer) -> None:
+        self._hook.settle()
         if isinstance(answer, Defer) and self._pipe is not None:
             try:
                 self._pipe.send_bytes(b"!")

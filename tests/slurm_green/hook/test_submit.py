@@ -196,3 +196,46 @@ def check(answer: Answer) -> None:
         assert len(answer.record) <= 400
         assert RECORD.fullmatch(answer.record)
         assert re.fullmatch(r"[ -~]*\n?[ -~]*", answer.message)
+
+
+def told(answers: list[Any]) -> list[Any]:
+    """What matters of answers: the records' starts and latest starts, or the reason to pass."""
+    found: list[Any] = []
+    for answer in answers:
+        record = parse(answer.record) if isinstance(answer, Defer) else None
+        found.append((record.start_utc, record.latest_utc) if record else answer)
+    return found
+
+
+def test_deciding_ahead_changes_no_answer() -> None:
+    """Jobs alike and unlike in turn: settled in between or not, the answers are the same."""
+    sizes = ["gres:gpu:1", "gres:gpu:1", "gres:gpu:2", "gres:gpu:1", "gres:gpu:1"] * 3
+    settled, lazy = hook(), hook()
+    first, second = [], []
+    for size in sizes:
+        first.append(settled.answer(ask(tres_per_node=size)))
+        settled.settle()
+        settled.settle()
+        second.append(lazy.answer(ask(tres_per_node=size)))
+    assert told(first) == told(second)
+
+
+@pytest.mark.parametrize("later_s", [3.0, 30.0])
+def test_a_decision_made_ahead_is_forgotten_after_seconds(later_s: float) -> None:
+    times = [NOW_S + 10.0]
+    one = hook(clock=lambda: times[-1])
+    one.answer(ask())
+    one.settle()
+    times.append(NOW_S + 10.0 + later_s)
+    answer = one.answer(ask())
+    assert isinstance(answer, Defer)
+    late = timedelta(seconds=10 + later_s, hours=12)
+    assert answer.latest_utc == NOW + late
+
+
+def test_a_decision_made_ahead_dies_with_its_view() -> None:
+    one = hook()
+    one.answer(ask())
+    one.settle()
+    one.view = view(off=True)
+    assert one.answer(ask()) == Pass(reason="switched-off")
