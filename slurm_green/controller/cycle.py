@@ -112,7 +112,8 @@ def _was_deferred(job: Job, rules: Rules) -> bool:
 
 
 def _track(job: Job, rules: Rules) -> Tracked | None:
-    if not job.pending or job.restarts:
+    # What the origin of a federated job changes, Slurm changes in the siblings' copies.
+    if not job.pending or job.restarts or job.sibling:
         return None
     return tracked(job, record_text=_text(job, rules), hold_s=rules.hold_s)
 

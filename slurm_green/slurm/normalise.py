@@ -168,6 +168,7 @@ def job_from_json(record: Mapping[str, Any], *, site_factor: int = 0) -> Job:
         admin_comment=_text(get("admin_comment")),
         extra=_text(get("extra")),
         cluster=_shared(get("cluster")),
+        origin=_shared(get("federation_origin")),
     )
 
 
@@ -179,6 +180,9 @@ def jobs_from_json(
     jobs: list[Job] = []
     for record in records:
         try:
+            # What is left of a federated job that runs elsewhere: no id, and nothing to come.
+            if not _id(record) and state_of(record.get("job_state"))[0] == "REVOKED":
+                continue
             jobs.append(job_from_json(record, site_factor=factors.get(_id(record), 0)))
         except (BadInputError, TypeError, ValueError, KeyError, AttributeError) as error:
             _log.warning("job %s left out: its record cannot be read: %s", _id(record), error)

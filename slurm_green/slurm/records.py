@@ -56,11 +56,18 @@ class Job:
     admin_comment: str = ""
     extra: str = ""
     cluster: str = ""
+    # The cluster of a federation that was asked to run it; "" outside federations.
+    origin: str = ""
 
     @property
     def pending(self) -> bool:
         """Waiting, for whatever reason."""
         return self.state == "PENDING"
+
+    @property
+    def sibling(self) -> bool:
+        """One cluster's copy of a job that another cluster of its federation was asked to run."""
+        return self.origin not in ("", self.cluster)
 
     @property
     def active(self) -> bool:

@@ -28,7 +28,7 @@ _FIELDS = {
     "Reservation": "resv_name", "Comment": "comment", "admin_comment": "admin_comment",
     "Cluster": "cluster", "tres-alloc": "tres_req_str", "tres-per-job": "tres_per_job",
     "tres-per-node": "tres_per_node", "tres-per-socket": "tres_per_socket",
-    "tres-per-task": "tres_per_task", "Dependency": "dependency",
+    "tres-per-task": "tres_per_task", "Dependency": "dependency", "Origin": "federation_origin",
 }  # fmt: skip
 # Whatever stands here is the user's; "N/A" elsewhere is Slurm's word for nothing.
 _USERS_TEXT = frozenset({"name", "comment", "admin_comment"})
@@ -63,6 +63,8 @@ def _record(given: dict[str, str]) -> dict[str, Any]:
         key: "" if value == "(null)" or (value == "N/A" and key not in _USERS_TEXT) else value
         for key, value in given.items()
     }
+    if record["federation_origin"] == "NA":
+        record["federation_origin"] = ""
     # The line break before a record is left of the one before it.
     record["job_id"] = record["job_id"].strip()
     try:

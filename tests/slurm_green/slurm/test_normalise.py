@@ -68,6 +68,25 @@ def test_text_counts_in_units_and_ranges_are_read() -> None:
     assert queue_records("", "@q@") == []
 
 
+def test_a_federations_copy_of_a_job_is_told_from_the_job() -> None:
+    given = {"job_id": 67108865, "job_state": "PENDING", "cluster": "guest"}
+    jobs = jobs_from_json(
+        [given | {"federation_origin": origin} for origin in ("", "guest", "home")]
+    )
+    assert [job.sibling for job in jobs] == [False, False, True]
+
+
+@pytest.mark.parametrize("no_id", [None, "4294967294", {"set": False, "number": 0}])
+def test_the_rest_of_a_revoked_copy_is_no_job_and_no_news(
+    no_id: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Slurm keeps it for minutes, and every cycle sees it."""
+    assert jobs_from_json([{"job_id": no_id, "job_state": "REVOKED"}]) == []
+    assert caplog.text == ""
+    assert jobs_from_json([{"job_id": no_id, "job_state": "PENDING"}]) == []
+    assert "without a job id" in caplog.text
+
+
 def test_all_versions_are_captured() -> None:
     assert VERSIONS == ["22.05", "24.11", "26.05"]
 
