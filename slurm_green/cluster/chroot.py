@@ -17,8 +17,6 @@ __all__ = ["CHROOTS_VARIABLE", "SUITES", "build", "chroots_directory"]
 
 CHROOTS_VARIABLE = "SLURM_GREEN_CHROOTS"
 SUITES = {"trixie": "24.11", "forky": "26.05"}
-# Debian's documented default, for machines whose apt knows no Debian archive (Ubuntu).
-_DEFAULT_MIRROR = "http://deb.debian.org/debian"
 
 
 def chroots_directory() -> Path:
@@ -98,7 +96,10 @@ def _mirror() -> str:
         site, origin, label = (*line.split("|"), "", "")[:3]
         if (origin, label) == ("Debian", "Debian"):
             return site
-    return _DEFAULT_MIRROR
+    raise ClusterError(
+        "apt knows no archive of Debian's here; chroots of other releases are built on Debian, "
+        "after `apt-get update`"
+    )
 
 
 def _run(command: list[str]) -> None:
