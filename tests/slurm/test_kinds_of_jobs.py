@@ -102,7 +102,9 @@ def test_het_jobs_and_interactive_ones_pass(site: LiveSite) -> None:
     assert all(site.untouched(job.job_id) for job in parts)
 
 
-def test_a_requeued_job_is_never_deferred_again(site: LiveSite) -> None:
+def test_a_requeued_job_is_never_deferred_again(
+    site: LiveSite, wait_for: Callable[..., None]
+) -> None:
     """Slurm's own wait after a requeue is left, and so is the job when it is over."""
     job_id = site.deferred("--requeue", script=SLEEP)
     site.valley(2)
@@ -112,6 +114,9 @@ def test_a_requeued_job_is_never_deferred_again(site: LiveSite) -> None:
     again = site.await_job(job_id, lambda job: job.pending and job.restarts == 1, "requeued")
     site.await_cycles()
     assert site.job(job_id).eligible_utc == again.eligible_utc
+    # Its first run may still be ending on the node; a second one beside it fails there.
+    completing = ("squeue", "--noheader", "--states=COMPLETING")
+    wait_for(lambda: not site.cluster.run(*completing).stdout, 30, "its first run to end")
     site.scontrol("update", f"jobid={job_id}", "starttime=now")
     site.await_job(job_id, lambda job: job.state == "RUNNING", "to run again")
 

@@ -69,9 +69,10 @@ class Stub:
                 peer.sendall(self._answer(int(line.split(b"\t")[0])))
                 if self._close:
                     break
-            peer.close()
         except OSError:
             pass  # slurmctld hung up: so it should
+        finally:
+            peer.close()
 
     def stop(self) -> None:
         """Hang up on everybody."""
