@@ -5,7 +5,8 @@ SlurmGreenError
 ├── BadInputError        what a person gave is wrong: file, option, config; exit status 2
 │   └── ConfigError      the site's configuration
 ├── SignalError          no usable carbon signal from a provider
-│   └── RateLimitedError    one that asks us to come back later (signals.provider)
+│   ├── RateLimitedError    one that asks us to come back later (signals.provider)
+│   └── KeyRefusedError     one that refuses our key (signals.provider)
 ├── SlurmError           Slurm refused, failed or did not answer
 │   └── SlurmMissingError   Slurm's commands are not installed
 ├── LedgerError          the ledger cannot be read or written

@@ -23,7 +23,7 @@ def command(app: App, every_s: float | None, as_json: bool) -> None:
     import httpx
 
     from slurm_green.signals.fetch import fetch_forever, fetch_to
-    from slurm_green.signals.neso import Neso
+    from slurm_green.signals.providers.neso import Neso
 
     if every_s is not None and as_json:
         raise BadInputError("--every does not end, so it prints no --json")

@@ -63,7 +63,7 @@ def assemble(rows: Iterable[SignalRow], start_utc: datetime, end_utc: datetime) 
             values[low : max(0, (begin + length - first) // step + lost)] = row.value
     if np.isnan(values).any():
         return None
-    region, unit, basis, scope, time_scale = kind
+    region, _, basis, scope, time_scale = kind
     return Series(
         start_utc=utc(first / 1000),
         step_s=step / 1000,
@@ -71,7 +71,6 @@ def assemble(rows: Iterable[SignalRow], start_utc: datetime, end_utc: datetime) 
         issued_utc=utc(ordered[-1].issued_utc),
         provider="+".join(sorted({row.provider for row in ordered})),
         region=region,
-        unit=unit,
         basis=basis,
         scope=scope,
         time_scale=time_scale,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slurm_green.errors import SignalError
-from slurm_green.signals.provider import MAX_G_PER_KWH
+from slurm_green.signals.quantity import CARBON
 from slurm_green.signals.series import Series
 
 __all__ = ["MAX_BYTES", "CsvTrace", "Trace", "parse_trace", "read_bounded", "read_trace"]
@@ -262,8 +262,8 @@ def _time(cell: str, where: str, dated: bool) -> float:
 def _value(cell: str, where: str) -> float:
     place = f"{where}: column {_VALUE}"
     value = _number(cell.strip(), place, "gCO2e per kWh")
-    if not 0 <= value <= MAX_G_PER_KWH:
-        raise SignalError(f"{place}: {value:g} is not between 0 and {MAX_G_PER_KWH:g}")
+    if not 0 <= value <= CARBON.most:
+        raise SignalError(f"{place}: {value:g} is not between 0 and {CARBON.most:g}")
     return value
 
 

@@ -17,8 +17,8 @@ import httpx
 
 from slurm_green.errors import SignalError
 from slurm_green.signals.file import write_series
-from slurm_green.signals.neso import BASE_URL, Neso
 from slurm_green.signals.provider import Provider, RateLimitedError
+from slurm_green.signals.providers.neso import BASE_URL, Neso
 from slurm_green.signals.series import Series
 
 __all__ = ["fetch_forever", "fetch_to", "main"]

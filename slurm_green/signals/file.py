@@ -19,7 +19,7 @@ import numpy as np
 
 from slurm_green.errors import SignalError
 from slurm_green.signals.csv_trace import CsvTrace, read_bounded
-from slurm_green.signals.provider import MAX_G_PER_KWH
+from slurm_green.signals.quantity import CARBON
 from slurm_green.signals.series import Series
 
 __all__ = ["SeriesFile", "dump_series", "load_series", "read_series", "write_series"]
@@ -28,7 +28,7 @@ _FORMAT = "slurm-green-series"
 _VERSION = 1
 # Clocks of two hosts differ by seconds; more means that one of them is wrong.
 _FUTURE_TOLERANCE_S = 600.0
-_TEXTS = ("provider", "region", "unit", "basis", "scope")
+_TEXTS = ("provider", "region", "quantity", "basis", "scope")
 
 
 def dump_series(series: Series) -> dict[str, Any]:
@@ -69,8 +69,8 @@ def load_series(raw: object, where: str) -> Series:
         raise SignalError(f"{where}: {type(exc).__name__}: {exc}") from exc
     except SignalError as exc:
         raise SignalError(f"{where}: {exc}") from exc
-    if (values > MAX_G_PER_KWH).any():
-        raise SignalError(f"{where}: values above {MAX_G_PER_KWH:g} {series.unit}")
+    if (values > CARBON.most).any():
+        raise SignalError(f"{where}: values above {CARBON.most:g} {series.unit}")
     return series
 
 

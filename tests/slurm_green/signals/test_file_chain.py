@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from neso_server import national, slots
+from neso_shapes import national, slots
 
 from slurm_green.errors import SignalError
 from slurm_green.signals import fetch

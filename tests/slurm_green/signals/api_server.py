@@ -1,46 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A local stand-in for the NESO API: answers in its documented shapes, or misbehaves on demand."""
+"""A local stand-in for providers' web APIs: answers as scripted, or misbehaves on demand."""
 
 import json
 import threading
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-def slots(start_utc: datetime, count: int = 97, forecast=lambda i: 100 + i):
-    """Half hours as the API writes them, from the half hour that `start_utc` lies in."""
-    start = start_utc.replace(minute=start_utc.minute // 30 * 30, second=0, microsecond=0)
-    return [
-        {
-            "from": f"{start + timedelta(minutes=30 * i):%Y-%m-%dT%H:%MZ}",
-            "to": f"{start + timedelta(minutes=30 * (i + 1)):%Y-%m-%dT%H:%MZ}",
-            "intensity": {"forecast": forecast(i), "actual": None, "index": "moderate"},
-        }
-        for i in range(count)
-    ]
-
-
-def national(rows):
-    """`/intensity/{from}/fw48h`."""
-    return {"data": rows}
-
-
-def regional(rows, **identity):
-    """`/regional/intensity/{from}/fw48h/regionid/{id}` and `.../postcode/{code}`."""
-    mix = [{"fuel": "gas", "perc": 43.6}, {"fuel": "wind", "perc": 56.4}]
-    return {
-        "data": {
-            **identity,
-            "dnoregion": "SSE South",
-            "shortname": "South England",
-            "data": [{**row, "generationmix": mix} for row in rows],
-        }
-    }
-
-
 class Script:
-    """What the server does with the next request, and which paths it was asked."""
+    """What the server does with the next request, and which paths it was asked.
+
+    `answer` is for every path; `on` for paths with a prefix, the longest known one first.
+    """
 
     def __init__(self) -> None:
         self.status = 200
@@ -49,6 +20,21 @@ class Script:
         self.declared_length: int | None = None
         self.hang: threading.Event | None = None
         self.paths: list[str] = []
+        self.asked: list[dict[str, str]] = []  # the headers of each request, names in lower case
+        self.routes: dict[str, tuple[int, dict[str, str], bytes]] = {}
+
+    def on(self, prefix, value, status=200, **headers):
+        """The same for paths that begin with `prefix`."""
+        body = value if isinstance(value, bytes) else json.dumps(value).encode()
+        named = {name.replace("_", "-"): text for name, text in headers.items()}
+        self.routes[prefix] = (status, named, body)
+
+    def response(self, path):
+        """Status, headers and body for a path."""
+        fitting = [prefix for prefix in self.routes if path.startswith(prefix)]
+        if fitting:
+            return self.routes[max(fitting, key=len)]
+        return self.status, self.headers, self.body
 
     def answer(self, value, status=200, **headers):
         """JSON for any value but bytes, which go out as they are."""
@@ -65,16 +51,17 @@ def serving():
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             script.paths.append(self.path)
+            script.asked.append({name.lower(): text for name, text in self.headers.items()})
             if script.hang is not None:
                 script.hang.wait(10)
             try:
-                self.send_response(script.status)
-                for name, text in script.headers.items():
+                status, headers, body = script.response(self.path)
+                self.send_response(status)
+                for name, text in headers.items():
                     self.send_header(name, text)
-                length = script.declared_length or len(script.body)
-                self.send_header("Content-Length", str(length))
+                self.send_header("Content-Length", str(script.declared_length or len(body)))
                 self.end_headers()
-                self.wfile.write(script.body)
+                self.wfile.write(body)
             except OSError:
                 pass  # the client gave up, which is what some tests are about
 

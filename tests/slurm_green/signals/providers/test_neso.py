@@ -6,20 +6,15 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import httpx
+import numpy as np
 import pytest
-from neso_server import national, regional, slots
+from neso_shapes import national, regional, slots
 
 from slurm_green.errors import SignalError
-from slurm_green.signals.neso import Neso
 from slurm_green.signals.provider import RateLimitedError
+from slurm_green.signals.providers.neso import Neso
 
 NOW = datetime(2026, 10, 25, 0, 47, 12, tzinfo=UTC)  # the morning on which GB leaves summer time
-
-
-@pytest.fixture
-def client():
-    with httpx.Client(timeout=httpx.Timeout(2.0), trust_env=False) as one:
-        yield one
 
 
 def failure(client, url, **options):
@@ -235,3 +230,36 @@ def test_huge_answer(api, client):
     url, script = api
     script.answer(b" " * (5 * 2**20))
     assert "larger than 4 MiB" in failure(client, url)
+
+
+def test_the_nations_past_is_what_was_measured(api, client):
+    """Slots without a measured value are gaps; long spans are asked in parts of a fortnight."""
+    url, script = api
+    rows = slots(NOW, count=4)
+    for row, actual in zip(rows, (80, None, 90, 95), strict=True):
+        row["intensity"]["actual"] = actual
+    script.answer(national(rows))
+    got = Neso(client, base_url=url).history(NOW - timedelta(days=20), NOW + timedelta(hours=2))
+    assert script.paths == [
+        "/intensity/2026-10-05T00:47Z/2026-10-19T00:47Z",
+        "/intensity/2026-10-19T00:47Z/2026-10-25T02:47Z",
+    ]
+    assert (got.step_s, got.region, got.scope) == (1800.0, "GB", "direct")
+    np.testing.assert_array_equal([80.0, np.nan, 90.0, 95.0], got.values)
+
+
+def test_a_regions_past_is_what_was_forecast(api, client):
+    """The API measures nations only."""
+    url, script = api
+    script.answer(regional(slots(NOW, count=3), regionid=3))
+    past = Neso(client, base_url=url, region_id=3)
+    got = past.history(NOW - timedelta(hours=1), NOW + timedelta(hours=2))
+    assert list(got.values) == [100.0, 101.0, 102.0]
+
+
+def test_a_past_without_a_value_is_refused(api, client):
+    """Nothing measured is not a past of zeros."""
+    url, script = api
+    script.answer(national(slots(NOW, count=3)))
+    with pytest.raises(SignalError, match="no measured value"):
+        Neso(client, base_url=url).history(NOW - timedelta(hours=1), NOW + timedelta(hours=2))
