@@ -98,7 +98,7 @@ def write_site(cluster: Cluster, *, delay_s: int, deviations: float) -> None:
         "budget": {"reserve_deviations": deviations},
         "controller": {"interval": 2, "min_interval": 1, "metrics": ""},
         "signal": {
-            "providers": ["csv"],
+            "read": ["csv"],
             "csv": {
                 "path": trace,
                 "time_scale": 720,

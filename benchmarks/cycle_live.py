@@ -33,7 +33,7 @@ off = "{directory}/off"
 [policy]
 default_delay = "12h"
 [signal]
-providers = ["csv"]
+read = ["csv"]
 [signal.csv]
 path = "{directory}/day.csv"
 anchor_utc = "{anchor}"

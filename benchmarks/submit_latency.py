@@ -118,7 +118,7 @@ def start_daemon(cluster: Cluster) -> "subprocess.Popen[bytes]":
         "policy": {"default_delay": "12h"},
         "controller": {"metrics": ""},
         "signal": {
-            "providers": ["csv"],
+            "read": ["csv"],
             "csv": {
                 "path": layout.work / "day.csv",
                 "anchor_utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",

@@ -4,6 +4,7 @@
 SlurmGreenError
 ├── BadInputError        what a person gave is wrong: file, option, config; exit status 2
 │   └── ConfigError      the site's configuration
+│       └── KeyFileError     a file with a provider's key (fetch.keys)
 ├── SignalError          no usable carbon signal from a provider
 │   ├── RateLimitedError    one that asks us to come back later (signals.provider)
 │   └── KeyRefusedError     one that refuses our key (signals.provider)

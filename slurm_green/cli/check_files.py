@@ -8,7 +8,7 @@ from datetime import datetime
 
 from slurm_green.cli.app import App
 from slurm_green.cli.check import Check, fail, ok, warn
-from slurm_green.cli.signal import status_of
+from slurm_green.cli.freshness import status_of
 from slurm_green.errors import LedgerError, SlurmGreenError
 from slurm_green.words import length
 
@@ -72,18 +72,28 @@ def _daemon_status(app: App) -> Check:
 
 
 def _signal(app: App) -> Check:
-    from slurm_green.cli.source import read_signal
+    from slurm_green.cli.signal_advice import failed_links
+    from slurm_green.cli.signal_origin import origins
+    from slurm_green.cli.signal_state import gather
 
     now = app.now()
-    try:
-        series = read_signal(app.config, now)
-    except SlurmGreenError as error:
-        return fail("signal", str(error), "without one nothing is deferred; sgreen fetch, or a CSV")
+    state = gather(app.config, now)[0]
+    refused = failed_links(
+        state, [one for one in state.links if one.kind == "provider"], app.config
+    )
+    failed = "".join(f"; {one.about} failed: {one.seen}" for one in refused)
+    todo = "; ".join(one.todo for one in refused)
+    series = state.series
+    if series is None:
+        why = "without one nothing is deferred; sgreen signal check says why"
+        return fail("signal", f"{state.problem}{failed}", todo or why)
     ahead_s = (series.end_utc - now).total_seconds()
     age_s = series.age_s(now)
     seen = f"{series.provider}, {length(age_s)} old, {length(ahead_s)} ahead"
-    if age_s > app.config.controller.stale_signal_s:
-        return fail("signal", seen, "older than controller.stale_signal: fetch it again")
+    if refused:
+        return warn("signal", f"{seen}{failed}", todo)
+    if origins(series, now)[0].kind == "climatology":
+        return warn("signal", f"{seen}: no forecast, only what is usual", "sgreen signal check")
     need_s = max(
         [app.config.policy.max_delay_s]
         + [one.max_delay_s or 0.0 for one in app.config.partition.values()]

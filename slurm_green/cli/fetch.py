@@ -1,57 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen fetch`: the one verb that meets the internet; run by a timer or as a service."""
 
-from datetime import timedelta
-
 import click
 
 from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import emit_json
 from slurm_green.cli.params import as_json
 from slurm_green.errors import BadInputError
+from slurm_green.words import clean
 
 
-@click.command(name="fetch", short_help="Fetch the carbon signal into the signal file.")
+@click.command(name="fetch", short_help="Fetch signals, make forecasts, write the signal files.")
 @click.option("--every", "every_s", type=click.FloatRange(min=60), help="Repeat, in seconds.")
 @as_json
+@click.pass_context
 @pass_app
-def command(app: App, every_s: float | None, as_json: bool) -> None:
-    """Fetch Great Britain's carbon forecast (NESO) and write the file that sgreend reads.
+def command(app: App, ctx: click.Context, every_s: float | None, as_json: bool) -> None:
+    """Ask the providers that [signal] names, and write the files that sgreend reads.
 
-    Proxies are taken from the environment. A failure leaves the file as it was.
+    Where a provider fails, the next one, its last good forecast, the built-in forecast and what
+    is usual take its place, and the file says so (`sgreen signal check`). Proxies are taken from
+    the environment. Exit status 1 when there is no signal at all of one of the quantities.
     """
     import httpx
 
-    from slurm_green.signals.fetch import fetch_forever, fetch_to
-    from slurm_green.signals.providers.neso import Neso
+    from slurm_green.config.chains import signal_path
+    from slurm_green.fetch.run import Fetch
+    from slurm_green.signals.forecast import forecast
 
     if every_s is not None and as_json:
         raise BadInputError("--every does not end, so it prints no --json")
     config = app.config
-    neso = config.signal.neso
     with httpx.Client(timeout=httpx.Timeout(10.0, connect=5.0)) as client:
-        provider = Neso(
-            client,
-            region_id=neso.region,
-            postcode=neso.postcode or None,
-            base_url=neso.url,
-        )
+        fetch = Fetch(config=config, client=client, forecaster=forecast, now=app.now)
         if every_s is not None:
-            fetch_forever(
-                config.paths.signal, provider, every_s=every_s, now=app.now, sleep=app.sleep
-            )
-        series = fetch_to(config.paths.signal, provider, app.now())
-    hours = (series.end_utc - app.now()) / timedelta(hours=1)
+            fetch.forever(every_s=every_s, sleep=app.sleep)
+        found = fetch.once()
     if as_json:
         emit_json(
             {
-                "file": config.paths.signal,
-                "provider": series.provider,
-                "region": series.region,
-                "start_utc": series.start_utc,
-                "end_utc": series.end_utc,
-                "steps": len(series.values),
+                quantity: {
+                    "file": signal_path(config, quantity),
+                    "provider": bundle.series.provider if bundle.series else None,
+                    "region": bundle.series.region if bundle.series else None,
+                    "start_utc": bundle.series.start_utc if bundle.series else None,
+                    "end_utc": bundle.series.end_utc if bundle.series else None,
+                    "links": [
+                        {"name": one.name, "kind": one.kind, "status": one.status, "said": one.said}
+                        for one in bundle.links
+                    ],
+                }
+                for quantity, bundle in found.items()
             }
         )
     else:
-        click.echo(f"{config.paths.signal}: {series.provider}, {hours:.1f} h ahead")
+        for quantity, bundle in found.items():
+            click.echo(f"{quantity}: {signal_path(config, quantity)}")
+            for one in bundle.links:
+                click.echo(f"  {one.status:7} {one.kind:11} {clean(one.name)}: {clean(one.said)}")
+    if any(bundle.series is None for bundle in found.values()):
+        ctx.exit(1)

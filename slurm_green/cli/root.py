@@ -27,13 +27,14 @@ OWN = {
     "cluster": ("slurm_green.cli.cluster", "Run a real Slurm with emulated GPUs on this machine."),
     "config": ("slurm_green.cli.config", "Show, check or explain the configuration."),
     "doctor": ("slurm_green.cli.doctor", "Check that everything needed is in place."),
-    "fetch": ("slurm_green.cli.fetch", "Fetch the carbon signal into the signal file."),
-    "forecast": ("slurm_green.cli.forecast", "Show the carbon signal that decisions rest on."),
+    "fetch": ("slurm_green.cli.fetch", "Fetch signals, make forecasts, write the signal files."),
+    "forecast": ("slurm_green.cli.forecast", "Show the signals that decisions rest on."),
     "off": ("slurm_green.cli.off", "Stop deferring; with --release-all, undo what was done."),
     "on": ("slurm_green.cli.on", "Defer again after `sgreen off`."),
     "queue": ("slurm_green.cli.queue", "List the jobs that carry a decision of ours."),
     "report": ("slurm_green.cli.report", "Report energy and carbon of a period."),
     "run-now": ("slurm_green.cli.run_now", "Start a deferred job of yours without waiting."),
+    "signal": ("slurm_green.cli.signal", "Explain the signals: who was asked, what is believed."),
     "why": ("slurm_green.cli.why", "Say in one sentence what happens to a job, and why."),
 }
 

@@ -20,10 +20,10 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
     JOB is a job id, or 123_4 for a task of an array. Works for every user from Slurm's own
     records, for running and finished jobs too. Exit status 1: Slurm knows no such job.
     """
+    from slurm_green.cli.freshness import off_since, signal_now
     from slurm_green.cli.jobs import find, of_ours
     from slurm_green.cli.reasons import why_let_go, why_not
     from slurm_green.cli.receipt import receipt_of
-    from slurm_green.cli.signal import off_since, signal_now
     from slurm_green.cli.story import tell, untouched
 
     config, now = app.config, app.now()

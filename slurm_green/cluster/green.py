@@ -33,6 +33,7 @@ def green_paths(layout: Layout, directory: Path | None = None) -> dict[str, Path
         "status": place / "status.json",
         "ledger": place / "ledger.sqlite",
         "signal": place / "signal.json",
+        "signals": place / "signals",
         "lock": place / "sgreend.lock",
         "off": place / "off",
     }

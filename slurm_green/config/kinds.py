@@ -26,6 +26,7 @@ __all__ = [
     "optional",
     "path",
     "text",
+    "texts",
     "time_zone",
     "utc_time",
     "watts_by_type",
@@ -99,7 +100,7 @@ def number(least: float | None = None, most: float | None = None) -> Kind[float]
             raise ValueError("is out of range")
         return float(value)
 
-    return Kind(_range("a number", least, most), read, lambda value: f"{value:g}")
+    return Kind(_range("a number", least, most), read, _exactly)
 
 
 def whole(least: int | None = None, most: int | None = None) -> Kind[int]:
@@ -135,14 +136,16 @@ def duration(
     return Kind(allowed, read, lambda value: json.dumps(duration_text(value)))
 
 
-def names(*, only: tuple[str, ...] = ()) -> Kind[tuple[str, ...]]:
-    """A list of non-empty texts, optionally from a fixed set."""
+def names(*, only: tuple[str, ...] = (), once: bool = False) -> Kind[tuple[str, ...]]:
+    """A list of non-empty texts, optionally from a fixed set, optionally each only once."""
 
     def read(value: object) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
             raise ValueError("is not a list of texts")
         if only and not set(value) <= set(only):
             raise ValueError("holds a word that is not allowed")
+        if len(set(value)) < len(value) and once:
+            raise ValueError("names one of them twice")
         return tuple(value)
 
     allowed = f"a list of: {', '.join(only)}" if only else "a list of texts"
@@ -159,10 +162,27 @@ def watts_by_type() -> Kind[Mapping[str, float]]:
         return {str(name).lower(): watts.read(amount) for name, amount in value.items()}
 
     def write(value: Mapping[str, float]) -> str:
-        inner = ", ".join(f"{json.dumps(name)} = {amount:g}" for name, amount in value.items())
+        inner = ", ".join(
+            f"{json.dumps(name)} = {_exactly(amount)}" for name, amount in value.items()
+        )
         return f"{{ {inner} }}" if inner else "{}"
 
     return Kind("a table TYPE = WATTS, watts from 1 to 5000", read, write)
+
+
+def texts() -> Kind[Mapping[str, str]]:
+    """A table of texts."""
+
+    def read(value: object) -> Mapping[str, str]:
+        if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+            raise ValueError("is not a table of texts")
+        return {str(name): one for name, one in value.items()}
+
+    def write(value: Mapping[str, str]) -> str:
+        inner = ", ".join(f"{json.dumps(name)} = {json.dumps(one)}" for name, one in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+
+    return Kind("a table NAME = TEXT", read, write)
 
 
 def utc_time() -> Kind[datetime]:
@@ -204,6 +224,12 @@ def optional(kind: Kind[Any]) -> Kind[Any]:
         kind.read,
         lambda value: "" if value is None else kind.write(value),
     )
+
+
+def _exactly(value: float) -> str:
+    """As short as possible, and the same number when it is read again."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def _within(value: float, least: float | None, most: float | None) -> bool:

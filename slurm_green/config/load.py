@@ -77,14 +77,13 @@ class _Reader:
             if key not in top:
                 self._unknown(key, key, "section", top)
         built = {section.table: self._section(section) for section in plain}
-        signal = SignalSection(
-            **_values(built["signal"], "signal"), csv=built["signal.csv"], neso=built["signal.neso"]
-        )
-        named = {table: self._named(section) for table, section in NAMED.items()}
+        signal = SignalSection(**_values(built["signal"], "signal"), csv=built["signal.csv"])
+        named = {table: self._named(variants) for table, variants in NAMED.items()}
         parts = {table: value for table, value in built.items() if "." not in table}
         config = Config(**parts | {"signal": signal} | named, source=self.source, given=self.given)
         self._check_delays(config)
         self._check_gpu_types(config)
+        self._check_providers(config)
         return config
 
     def _section(self, section: Section) -> Any:
@@ -93,20 +92,34 @@ class _Reader:
             table = table.get(part, {}) if isinstance(table, dict) else table
         return self._table(section, section.table, table)
 
-    def _named(self, section: Section) -> dict[str, Any]:
+    def _named(self, variants: Mapping[str, Section]) -> dict[str, Any]:
+        section = next(iter(variants.values()))
         tables = self.document.get(section.table, {})
         if not isinstance(tables, dict):
-            self._fail(section.table, f"is not a table; write [{section.title}]")
+            self._fail(section.table, f"is not a table; write [{section.table}.NAME]")
+        found = {}
         for name, table in tables.items():
+            title = f"{section.table}.{name}"
             if not isinstance(table, dict):
                 self._fail(
-                    f"{section.table}.{name}",
-                    f"stands outside a {section.table}; write [{section.title}] above it",
+                    title,
+                    f"stands outside a {section.table}; write [{section.table}.NAME] above it",
                 )
-        return {
-            name: self._table(section, f"{section.table}.{name}", table)
-            for name, table in tables.items()
-        }
+            found[name] = self._variant(variants, title, table)
+        return found
+
+    def _variant(self, variants: Mapping[str, Section], title: str, table: dict[str, Any]) -> Any:
+        if "" in variants:
+            return self._table(variants[""], title, table)
+        name = f"{title}.type"
+        variant = table.get("type")
+        if variant is None:
+            self._fail(title, f"has no type; it is one of: {', '.join(variants)}")
+        if not isinstance(variant, str) or variant not in variants:
+            self._fail(name, f"= {_shown(variant)} is not known; one of: {', '.join(variants)}")
+        self.given[name] = self.lines.get(name)
+        rest = {key: value for key, value in table.items() if key != "type"}
+        return self._table(variants[variant], title, rest)
 
     def _table(self, section: Section, title: str, table: Any) -> Any:
         if not isinstance(table, dict):
@@ -153,6 +166,23 @@ class _Reader:
                     f"partition.{name}.gpu_type",
                     f"= {one.gpu_type!r} is not in power.gpu_types; known: {known}",
                 )
+
+    def _check_providers(self, config: Config) -> None:
+        """A chain may only name providers that have a table; their files are named after them."""
+        for name in config.provider:
+            if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+                self._fail(
+                    f"provider.{name}", "is no name for a provider: letters, digits, - and _ only"
+                )
+        signal = config.signal
+        for key in ("carbon", "price", "renewable", "base_power"):
+            for name in getattr(signal, key):
+                if name not in config.provider:
+                    known = ", ".join(config.provider) or "none yet"
+                    self._fail(
+                        f"signal.{key}",
+                        f"names {name!r}, but there is no [provider.{name}]; there are: {known}",
+                    )
 
     def _unknown(self, name: str, key: str, what: str, known: Iterable[str]) -> NoReturn:
         close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.6)

@@ -29,6 +29,16 @@ def shown(config: Config) -> list[Shown]:
     found = []
     for section in SECTIONS:
         for title, part in _parts(config, section):
+            if section.variant:
+                name = f"{title}.type"
+                found.append(
+                    Shown(
+                        name=name,
+                        value=section.variant,
+                        text=f'"{section.variant}"',
+                        origin=_origin(config, name),
+                    )
+                )
             for setting in section.settings:
                 name = f"{title}.{setting.key}"
                 value = getattr(part, setting.attribute)
@@ -68,6 +78,8 @@ def example() -> str:
     for section in SECTIONS:
         header = f"[{section.title}]"
         lines += ["", *_comment(section.doc), f"#{header}" if section.named else header]
+        if section.variant:
+            lines += [f'#type = "{section.variant}"', ""]
         for setting in section.settings:
             lines += [*_comment(_described(setting)), f"#{setting.key} = {_default(setting)}", ""]
         lines.pop()
@@ -92,6 +104,8 @@ def reference() -> str:
     ]
     for section in SECTIONS:
         lines += ["", f"## [{section.title}]", "", section.doc, ""]
+        if section.variant:
+            lines += [f'`[{section.table}.NAME]` with `type = "{section.variant}"`.', ""]
         lines += ["| key | default | allowed | what it does |", "|---|---|---|---|"]
         lines += [
             f"| `{setting.key}` | {_code(_default(setting))}{_unit(setting)} "
@@ -107,7 +121,11 @@ def _parts(config: Config, section: Section) -> Iterator[tuple[str, Any]]:
     for name in section.table.split("."):
         part = getattr(part, name)
     if section.named:
-        yield from ((f"{section.table}.{_quoted(name)}", one) for name, one in part.items())
+        yield from (
+            (f"{section.table}.{_quoted(name)}", one)
+            for name, one in part.items()
+            if type(one) is section.type
+        )
     else:
         yield section.table, part
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from slurm_green.config import kinds
 from slurm_green.config.policy import Overrides, PartitionOverrides, PolicySection, resolve
+from slurm_green.config.providers import ProviderSettings
 from slurm_green.config.setting import setting, unset
 from slurm_green.config.signal import SignalSection
 from slurm_green.hook.policy import Policy
@@ -102,7 +103,13 @@ class Paths:
     )
     ledger: Path = _path("/var/lib/slurm-green/ledger.sqlite", "The ledger of energy and carbon.")
     signal: Path = _path(
-        "/var/lib/slurm-green/signal.json", "The last carbon signal that was fetched."
+        "/var/lib/slurm-green-signals/signal.json",
+        """The carbon signal as `sgreen fetch` left it: all that sgreend reads of signals. Prices
+        and powers lie beside it (signal-price.json).""",
+    )
+    signals: Path = _path(
+        "/var/lib/slurm-green-signals",
+        """Directory of the fetching process: measured pasts, last good forecasts, who failed.""",
     )
     lock: Path = _path(
         "/run/slurm-green/sgreend.lock",
@@ -304,6 +311,7 @@ class Config:
     priority: Priority = field(default_factory=Priority)
     partition: Mapping[str, PartitionOverrides] = field(default_factory=dict)
     qos: Mapping[str, Overrides] = field(default_factory=dict)
+    provider: Mapping[str, ProviderSettings] = field(default_factory=dict)
     # The file all this came from; None when there is none and every value is a default.
     source: Path | None = None
     # The keys that the file sets, with its line where known: "hook.hold" -> 12.

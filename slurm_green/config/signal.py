@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: RUF009 - setting() and unset() are dataclass fields, not values shared by mistake
-"""The settings of the carbon signal: what sgreend reads, and what the fetching process asks."""
+"""The settings of the signals: what sgreend reads, and what the fetching process asks."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,12 +9,15 @@ from pathlib import Path
 from slurm_green.config import kinds
 from slurm_green.config.setting import setting, unset
 
-__all__ = ["CsvSignal", "NesoSignal", "SignalSection"]
+__all__ = ["CsvSignal", "SignalSection"]
+
+_HOUR_S = 3_600.0
+_DAY_S = 24 * _HOUR_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CsvSignal:
-    """A carbon trace from a file."""
+    """A carbon trace from a file that sgreend reads itself, for demos and tests."""
 
     path: Path | None = unset(
         kinds.path(), "CSV file with start_s or start_utc and carbon_g_per_kwh in uniform steps."
@@ -31,34 +34,49 @@ class CsvSignal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NesoSignal:
-    """Great Britain's forecast by NESO, free and without a key; asked by `sgreen fetch` only."""
-
-    region: int | None = unset(
-        kinds.whole(1, 17), "Region number of the API; left out with no postcode: the nation."
-    )
-    postcode: str = setting(
-        kinds.text("the outward part of a postcode, or empty", r"|[A-Za-z]{1,2}\d[A-Za-z\d]?"),
-        "",
-        "Outward part of the site's postcode (RG10); names the region instead of its number.",
-    )
-    url: str = setting(
-        kinds.text("a web address", r"https?://\S+"),
-        "https://api.carbonintensity.org.uk",
-        "Base address of the API.",
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SignalSection:
-    """Where the carbon intensity comes from."""
+    """Carbon, price and renewable supply: what is asked, what is read, how far it is trusted."""
 
-    providers: tuple[str, ...] = setting(
-        kinds.names(only=("file", "csv")),
+    read: tuple[str, ...] = setting(
+        kinds.names(only=("file", "csv"), once=True),
         ("file",),
         """What sgreend reads, in order; the first good answer wins: file is paths.signal, which
         `sgreen fetch` keeps, csv is the trace of [signal.csv]. sgreend itself meets no network.""",
     )
+    carbon: tuple[str, ...] = setting(
+        kinds.names(once=True),
+        (),
+        """Names of [provider.NAME] tables that `sgreen fetch` asks for the carbon intensity, in
+        order of trust. There is no default: nobody gets another region's carbon by accident.""",
+    )
+    price: tuple[str, ...] = setting(
+        kinds.names(once=True), (), "The same for the price of electricity, in currency per kWh."
+    )
+    renewable: tuple[str, ...] = setting(
+        kinds.names(once=True), (), "The same for the site's own renewable supply, in watts."
+    )
+    base_power: tuple[str, ...] = setting(
+        kinds.names(once=True), (), "The same for what the site draws besides its jobs, in watts."
+    )
     region: str = setting(kinds.text(), "", "Name of the region, as it is to appear in reports.")
+    horizon_s: float = setting(
+        kinds.duration(_DAY_S, 60 * _DAY_S),
+        14 * _DAY_S,
+        """How far ahead the signal reaches: as far as there are forecasts these, beyond them what
+        is usual at that hour of the week.""",
+        key="horizon",
+    )
+    forecast_s: float = setting(
+        kinds.duration(_HOUR_S, 4 * _DAY_S),
+        4 * _DAY_S,
+        "How far ahead the built-in forecast goes where the providers' own end earlier.",
+        key="forecast",
+    )
+    cache_max_age_s: float = setting(
+        kinds.duration(60),
+        12 * _HOUR_S,
+        """How old a provider's last good forecast may be to go before the built-in one while no
+        provider answers.""",
+        key="cache_max_age",
+    )
     csv: CsvSignal = field(default_factory=CsvSignal)
-    neso: NesoSignal = field(default_factory=NesoSignal)

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 from slurm_green.config.policy import Overrides, PartitionOverrides, PolicySection
+from slurm_green.config.providers import PROVIDERS
 from slurm_green.config.setting import Setting, settings_of
 from slurm_green.config.settings import (
     Budget,
@@ -14,18 +15,22 @@ from slurm_green.config.settings import (
     Power,
     Priority,
 )
-from slurm_green.config.signal import CsvSignal, NesoSignal, SignalSection
+from slurm_green.config.signal import CsvSignal, SignalSection
 
 __all__ = ["NAMED", "SECTIONS", "Section"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """One TOML table; a named one (`partition.NAME`) may occur once per name."""
+    """One TOML table; a named one (`partition.NAME`) may occur once per name.
+
+    A named table may have variants: its key `type` then says which settings it has.
+    """
 
     table: str
     type: type
     named: bool = False
+    variant: str = ""
 
     @property
     def settings(self) -> tuple[Setting, ...]:
@@ -35,7 +40,7 @@ class Section:
     @property
     def title(self) -> str:
         """The table's header without brackets, as people read it."""
-        return f"{self.table}.NAME" if self.named else self.table
+        return f"{self.table}.{self.variant or 'NAME'}" if self.named else self.table
 
     @property
     def doc(self) -> str:
@@ -53,9 +58,16 @@ SECTIONS = (
     Section(table="controller", type=Controller),
     Section(table="signal", type=SignalSection),
     Section(table="signal.csv", type=CsvSignal),
-    Section(table="signal.neso", type=NesoSignal),
+    *(
+        Section(table="provider", type=settings, named=True, variant=variant)
+        for variant, settings in PROVIDERS.items()
+    ),
     Section(table="priority", type=Priority),
     Section(table="partition", type=PartitionOverrides, named=True),
     Section(table="qos", type=Overrides, named=True),
 )
-NAMED = {section.table: section for section in SECTIONS if section.named}
+# Table -> its variants by the value of `type`; "" where it has none.
+NAMED: dict[str, dict[str, Section]] = {}
+for _section in SECTIONS:
+    if _section.named:
+        NAMED.setdefault(_section.table, {})[_section.variant] = _section

@@ -127,6 +127,7 @@ class Books:
 
 def _decision(one: Judged, cluster: str, now_utc: datetime, signal: Series | None) -> Decision:
     job, made = one.job, one.decision
+    origin = None if signal is None else signal.origin_at(made.start_utc or now_utc)
     return Decision(
         cluster=job.cluster or cluster,
         job_id=job.job_id,
@@ -151,9 +152,9 @@ def _decision(one: Judged, cluster: str, now_utc: datetime, signal: Series | Non
         expected_s=None if made.extent is None else made.extent.expected_s,
         power_w=made.power_w,
         save_g=made.save_g,
-        provider="" if signal is None else signal.provider,
+        provider="" if origin is None else origin.provider,
         basis="" if signal is None else signal.basis,
         scope="" if signal is None else signal.scope,
-        age_s=None if signal is None else signal.age_s(now_utc),
+        age_s=None if origin is None else origin.age_s(now_utc),
         promise=made.binding,
     )

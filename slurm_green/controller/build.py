@@ -14,8 +14,8 @@ from slurm_green.hook.policy import Policy
 from slurm_green.ledger.guard import Ledger
 from slurm_green.signals.chain import Chain
 from slurm_green.signals.csv_trace import CsvTrace
-from slurm_green.signals.file import SeriesFile
 from slurm_green.signals.provider import Provider
+from slurm_green.signals.signal_file import SignalFile
 from slurm_green.slurm.select import client_from
 
 __all__ = ["build_provider", "build_rules", "build_runner", "policy_of_list"]
@@ -86,22 +86,23 @@ def policy_of_list(config: Config, partitions: str, qos: str) -> Policy:
     return (shadowed or policies)[0]
 
 
-def build_provider(config: Config) -> Provider:
+def build_provider(config: Config) -> Chain:
     """The providers the daemon reads, in order; none of them meets a network."""
     links: list[Provider] = []
-    for name in config.signal.providers:
+    for name in config.signal.read:
         if name == "file":
             links.append(
-                SeriesFile(
+                SignalFile(
                     path=config.paths.signal,
                     max_age_s=config.controller.stale_signal_s,
+                    horizon_s=config.signal.horizon_s,
                     region=config.signal.region,
                 )
             )
             continue
         csv = config.signal.csv
         if csv.path is None:
-            raise ConfigError("signal.providers names csv, but signal.csv.path is not set")
+            raise ConfigError("signal.read names csv, but signal.csv.path is not set")
         links.append(
             CsvTrace(
                 path=csv.path,

@@ -271,14 +271,15 @@ class Deferrals:
 
     def _record(self, old: Record, decision: Decision, start: datetime, latest: datetime) -> Record:
         signal = self.view.signal
+        origin = None if signal is None else signal.origin_at(start)
         return replace(
             old,
             start_utc=start,
             latest_utc=latest,
             policy=decision.policy,
             save_g=None if decision.save_g is None else round(decision.save_g),
-            signal=None if signal is None else signal.provider,
-            signal_age_s=None if signal is None else round(signal.age_s(self._now)),
+            signal=None if origin is None else origin.provider,
+            signal_age_s=None if origin is None else round(origin.age_s(self._now)),
         )
 
     def _change(self, job: Job, *, begin: datetime | None, record: Record) -> None:

@@ -62,6 +62,37 @@ class StatusCollector:
             )
         if status.signal_age_s is not None:
             yield _gauge("signal_age_seconds", "Age of the signal", status.signal_age_s)
+        yield from _signal(status)
+
+
+def _signal(status: Status) -> Iterable[Metric]:
+    """The forecast at fixed horizons, and which links of its chain work."""
+    ahead = GaugeMetricFamily(
+        "slurm_green_carbon_forecast_g_per_kwh",
+        "Forecast intensity so many hours ahead; value is mean, p10 or p90",
+        labels=["horizon_hours", "value"],
+    )
+    for hours, amounts in status.forecast_g_per_kwh.items():
+        for name, amount in zip(("mean", "p10", "p90"), amounts, strict=True):
+            if amount is not None:
+                ahead.add_metric([hours, name], amount)
+    yield ahead
+    failed = GaugeMetricFamily(
+        "slurm_green_signal_link_failed",
+        "1 where this link of the signal's chain failed at the last refresh",
+        labels=["link", "kind"],
+    )
+    used = GaugeMetricFamily(
+        "slurm_green_signal_link_used",
+        "1 where the signal rests on this link",
+        labels=["link", "kind"],
+    )
+    for one in status.signal_links:
+        labels = [one["name"], one["kind"]]
+        failed.add_metric(labels, float(one["status"] == "failed"))
+        used.add_metric(labels, float(one["status"] == "used"))
+    yield failed
+    yield used
 
 
 def _gauge(name: str, doc: str, value: float) -> Metric:

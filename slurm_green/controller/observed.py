@@ -8,6 +8,7 @@ from datetime import datetime
 from slurm_green.controller.arrivals import Arrivals
 from slurm_green.hook.extent import Extent
 from slurm_green.plan.history import History
+from slurm_green.signals.bundle import Link
 from slurm_green.signals.series import Series
 from slurm_green.slurm.records import ClusterInfo, Job, Node, Partition, Reservation
 
@@ -26,6 +27,8 @@ class Observed:
     info: ClusterInfo
     signal: Series | None = None
     signal_problem: str = ""
+    # What the fetching process said of each link of its chain.
+    signal_links: tuple[Link, ...] = ()
     # Jobs accounting knows from before the first cycle: what usually arrives is learned from them.
     past: tuple[Job, ...] = ()
     off: bool = False

@@ -62,6 +62,8 @@ def _about(status: Status) -> list[str]:
     ]
     parts.append(_section("Now", now))
     parts.append(_section("Signal", _signal(status)))
+    if status.signal_links:
+        parts.append(_section("Where the signal comes from", _links(status)))
     parts.append(_section("Mode by partition", sorted(status.modes.items())))
     parts.append(_section("Events since the start", _counted(status.events)))
     parts.append(_section("Decisions since the start", _counted(status.decisions)))
@@ -78,6 +80,13 @@ def _signal(status: Status) -> Iterable[tuple[str, str]]:
         ("Intensity now", "unknown" if intensity is None else f"{intensity:.0f} g/kWh"),
         ("Age", length(status.signal_age_s)),
         ("Known until", status.signal_until_utc or "unknown"),
+    ]
+
+
+def _links(status: Status) -> list[tuple[str, str]]:
+    return [
+        (f"{one['kind']} {one['name']}", f"{one['status']}: {one['said']}")
+        for one in status.signal_links
     ]
 
 

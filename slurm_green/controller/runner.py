@@ -43,6 +43,7 @@ class Runner:
     counters: Counters = field(default_factory=Counters)
     cpu_s: Callable[[], float] = time.process_time
     _signal_problem: str = ""
+    _failed_links: set[tuple[str, str]] = field(default_factory=set)
     # Only the first cycle needs it; kept no longer, it can be large.
     _past: tuple[Job, ...] = ()
 
@@ -74,6 +75,7 @@ class Runner:
                 _LOG.warning("nothing is deferred: %s", self._signal_problem)
             else:
                 _LOG.info("the signal is back")
+        self._tell_links(observed)
         try:
             outcome = cycle(observed, self.memory, self.rules)
         except Exception:
@@ -91,6 +93,18 @@ class Runner:
             status=status_of(observed, outcome, self.counters, self.rules),
             slurm_user=observed.info.slurm_user,
         )
+
+    def _tell_links(self, observed: Observed) -> None:
+        """Log which links of the signal's chain began or ceased to fail."""
+        now = {(one.kind, one.name): one for one in observed.signal_links}
+        failed = {key for key, one in now.items() if one.status == "failed"}
+        for key in sorted(failed - self._failed_links):
+            _LOG.warning("signal: %s %s failed: %s", *key, now[key].said)
+        # One that is left alone because it asked for it has not come back yet.
+        still = {key for key, one in now.items() if one.status == "waiting"} & self._failed_links
+        for key in sorted((self._failed_links - failed - still) & set(now)):
+            _LOG.info("signal: %s %s no longer fails: %s", *key, now[key].said)
+        self._failed_links = failed | still
 
     def _book(self, observed: Observed, outcome: Outcome, refused: dict[int, str]) -> None:
         try:

@@ -45,6 +45,7 @@ class Source:
             info=info,
             signal=signal,
             signal_problem=problem,
+            signal_links=getattr(self.provider, "links", ()),
             off=self.off_marker.exists(),
         )
 

@@ -8,15 +8,18 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from slurm_green.controller.observed import Observed
 from slurm_green.controller.outcome import Outcome
 from slurm_green.controller.rules import Rules
+from slurm_green.signals.series import Series
 
-__all__ = ["Counters", "Status", "status_of", "taken_utc", "write_status"]
+__all__ = ["HORIZONS_H", "Counters", "Status", "status_of", "taken_utc", "write_status"]
 
+# How far ahead the metrics and the status tell the forecast, in hours.
+HORIZONS_H = (1, 3, 6, 12, 24, 48, 72, 96)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -70,6 +73,10 @@ class Status:
     events: dict[str, int]
     decisions: dict[str, int]
     expected_save_g: float
+    # Hours ahead -> mean, p10 and p90 of that moment; a quantile nobody knows is None.
+    forecast_g_per_kwh: dict[str, list[float | None]] = field(default_factory=dict)
+    # What became of each link of the fetching process's chain.
+    signal_links: list[dict[str, str]] = field(default_factory=list)
 
 
 def status_of(observed: Observed, outcome: Outcome, counters: Counters, rules: Rules) -> Status:
@@ -90,6 +97,11 @@ def status_of(observed: Observed, outcome: Outcome, counters: Counters, rules: R
         signal_until_utc=None if signal is None else _text(signal.end_utc),
         signal_problem=outcome.view.signal_problem,
         carbon_g_per_kwh=None if signal is None else signal.at(now),
+        forecast_g_per_kwh=_ahead(signal, now),
+        signal_links=[
+            {"name": one.name, "kind": one.kind, "status": one.status, "said": one.said}
+            for one in observed.signal_links
+        ],
         cycles=counters.cycles,
         cycle_cpu_s=round(counters.cpu_s, 3),
         slurm_failures=counters.slurm_failures,
@@ -118,6 +130,22 @@ def write_status(path: Path, status: Status) -> None:
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         raise
+
+
+def _ahead(signal: Series | None, now: datetime) -> dict[str, list[float | None]]:
+    found: dict[str, list[float | None]] = {}
+    for hours in HORIZONS_H:
+        if signal is None:
+            break
+        # In the signal's own time, which a demo lets pass faster.
+        at = now + timedelta(hours=hours / signal.time_scale)
+        if signal.covers(at, at):
+            found[str(hours)] = [
+                signal.at(at),
+                signal.quantile_at(0.1, at),
+                signal.quantile_at(0.9, at),
+            ]
+    return found
 
 
 def _text(when: datetime) -> str:

@@ -26,7 +26,7 @@ def view_of(
 ) -> View:
     """The view before any deferral is booked into it."""
     signal, problem = observed.signal, observed.signal_problem
-    if signal is not None and signal.age_s(observed.now_utc) > rules.stale_signal_s:
+    if signal is not None and signal.stale_s(observed.now_utc) > rules.stale_signal_s:
         problem = f"the signal of {signal.provider} is stale"
         signal = None
     partitions = {

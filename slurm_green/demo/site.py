@@ -123,7 +123,7 @@ min_interval = "0.5s"
 metrics = ""
 
 [signal]
-providers = ["csv"]
+read = ["csv"]
 region = "generated example"
 
 [signal.csv]

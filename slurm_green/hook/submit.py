@@ -126,7 +126,7 @@ class SubmitHook:
     def _defer(self, decision: Decision, view: View, now: datetime) -> Answer:
         start, latest = decision.start_utc, decision.latest_utc
         assert start is not None and latest is not None
-        signal = view.signal
+        origin = None if view.signal is None else view.signal.origin_at(start)
         record = Record(
             token=self.token(),
             decided_utc=now,
@@ -134,8 +134,8 @@ class SubmitHook:
             latest_utc=latest,
             policy=decision.policy,
             save_g=None if decision.save_g is None else round(decision.save_g),
-            signal=None if signal is None else signal.provider,
-            signal_age_s=None if signal is None else round(signal.age_s(now)),
+            signal=None if origin is None else origin.provider,
+            signal_age_s=None if origin is None else round(origin.age_s(now)),
         )
         return Defer(
             begin_utc=now + timedelta(seconds=self.hold_s),

@@ -18,7 +18,8 @@ from slurm_green.ledger.entries import Decision, Entry, Event, JobFacts, Query
 from slurm_green.ledger.history import SignalRow, assemble
 from slurm_green.ledger.rows import TABLES, columns, from_row, insert_sql, seconds, to_row
 from slurm_green.ledger.schema import MIGRATIONS
-from slurm_green.signals.series import Series
+from slurm_green.signals.climatology import CLIMATOLOGY
+from slurm_green.signals.series import Series, Stretch
 
 __all__ = ["Store"]
 
@@ -73,20 +74,22 @@ class Store:
 
     def add_signal(self, series: Series) -> None:
         """Keep what the series says for each of its slots; a later issue wins."""
-        start_s, issued_s = seconds(series.start_utc), seconds(series.issued_utc)
+        start_s = seconds(series.start_utc)
+        # A step's own origin: what is only usual must not pass for the forecast before it.
+        origins = [one for one in series.stretches for _ in range(one.steps)]
         rows = [
             SignalRow(
                 # Milliseconds: two fetches of one slot must meet in one row.
                 start_utc=round(start_s + i * series.step_s, 3),
                 step_s=round(series.step_s, 3),
                 value=float(value),
-                provider=series.provider,
+                provider=origins[i].provider,
                 region=series.region,
                 unit=series.unit,
                 basis=series.basis,
                 scope=series.scope,
                 time_scale=series.time_scale,
-                issued_utc=issued_s,
+                issued_utc=_rank_s(origins[i]),
             )
             for i, value in enumerate(series.values)
         ]
@@ -243,3 +246,8 @@ def _conditions(kind: type[Entry], query: Query) -> tuple[str, list[Any]]:
         else:
             add(f"{name} = ?", wanted)
     return (" WHERE " + " AND ".join(parts) if parts else ""), values
+
+
+def _rank_s(origin: Stretch) -> float:
+    """When it was issued; what is only usual gives way to any forecast of the slot."""
+    return 0.0 if origin.kind == CLIMATOLOGY else seconds(origin.issued_utc)

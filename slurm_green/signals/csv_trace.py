@@ -221,7 +221,7 @@ def _header_wanted() -> str:
 
 def _columns(header: list[str], path: str) -> tuple[int, int, bool]:
     times = [name for name in ("start_utc", "start_s") if name in header]
-    if _VALUE not in header or len(times) != 1:
+    if _VALUE not in header or not times:
         shown = ",".join(header)[:80]
         raise SignalError(f"{path}: line 1: header {shown!r}; wanted {_header_wanted()}")
     return header.index(times[0]), header.index(_VALUE), times[0] == "start_utc"

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A series in a file: what the fetching process writes and the controller reads.
-
-The controller never talks to the internet; it reads this file, or a CSV that somebody copied in.
-"""
+"""A series in a JSON file, whole or not at all."""
 
 import contextlib
 import json
@@ -10,24 +7,21 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slurm_green.errors import SignalError
-from slurm_green.signals.csv_trace import CsvTrace, read_bounded
-from slurm_green.signals.quantity import CARBON
-from slurm_green.signals.series import Series
+from slurm_green.signals.csv_trace import read_bounded
+from slurm_green.signals.series import Series, Stretch
 
-__all__ = ["SeriesFile", "dump_series", "load_series", "read_series", "write_series"]
+__all__ = ["dump_series", "load_series", "read_json", "read_series", "write_series", "write_text"]
 
 _FORMAT = "slurm-green-series"
-_VERSION = 1
-# Clocks of two hosts differ by seconds; more means that one of them is wrong.
-_FUTURE_TOLERANCE_S = 600.0
+_VERSION = 2
 _TEXTS = ("provider", "region", "quantity", "basis", "scope")
 
 
@@ -42,6 +36,16 @@ def dump_series(series: Series) -> dict[str, Any]:
         "time_scale": series.time_scale,
         **{name: getattr(series, name) for name in _TEXTS},
         "values": [float(value) for value in series.values],
+        "quantiles": {str(share): _listed(one) for share, one in series.quantiles.items()},
+        "provenance": [
+            {
+                "steps": one.steps,
+                "provider": one.provider,
+                "issued_utc": one.issued_utc.astimezone(UTC).isoformat(),
+                "kind": one.kind,
+            }
+            for one in series.provenance
+        ],
     }
 
 
@@ -62,21 +66,36 @@ def load_series(raw: object, where: str) -> Series:
             values=values,
             issued_utc=datetime.fromisoformat(raw["issued_utc"]),
             time_scale=_number(raw["time_scale"]),
+            quantiles={
+                float(share): np.array([_unknown(value) for value in one], dtype=np.float64)
+                for share, one in raw["quantiles"].items()
+            },
+            provenance=tuple(
+                Stretch(
+                    steps=int(one["steps"]),
+                    provider=str(one["provider"]),
+                    issued_utc=datetime.fromisoformat(one["issued_utc"]),
+                    kind=str(one["kind"]),
+                )
+                for one in raw["provenance"]
+            ),
             **texts,
         )
         series.end_utc  # noqa: B018 - a step that leads beyond year 9999 must fail here, not later
-    except (KeyError, TypeError, ValueError, OverflowError) as exc:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as exc:
         raise SignalError(f"{where}: {type(exc).__name__}: {exc}") from exc
     except SignalError as exc:
         raise SignalError(f"{where}: {exc}") from exc
-    if (values > CARBON.most).any():
-        raise SignalError(f"{where}: values above {CARBON.most:g} {series.unit}")
     return series
 
 
 def write_series(path: Path, series: Series) -> None:
     """Write atomically: a reader sees the old file or the new one, never half of one."""
-    text = json.dumps(dump_series(series), allow_nan=False) + "\n"
+    write_text(path, json.dumps(dump_series(series), allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """The same for any text; the file is world-readable: nothing of a signal is secret."""
     temporary: str | None = None
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -97,52 +116,16 @@ def write_series(path: Path, series: Series) -> None:
 
 def read_series(path: Path) -> Series:
     """Read a file that write_series wrote."""
+    return load_series(read_json(path), str(path))
+
+
+def read_json(path: Path) -> object:
+    """A bounded JSON file without NaN; raises SignalError."""
     data = read_bounded(path)
     try:
-        raw = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as exc:
         raise SignalError(f"{path}: cut or damaged: {exc}") from exc
-    return load_series(raw, str(path))
-
-
-@dataclass(kw_only=True)
-class SeriesFile:
-    """Provider over the file in which the fetching process leaves its series, or a dated CSV.
-
-    A CSV's age is that of the file, for nothing in it says when it was issued.
-    """
-
-    path: Path
-    max_age_s: float = 6 * 3600.0
-    name: str = "file"
-    region: str = ""
-    basis: str = "average"
-    scope: str = "unknown"
-
-    def fetch(self, now_utc: datetime) -> Series:
-        """The series in the file; raises SignalError when it is stale or does not cover now."""
-        series = self._read(now_utc)
-        age_s = series.age_s(now_utc)
-        if age_s > self.max_age_s:
-            raise SignalError(
-                f"{self.path}: {_hours(age_s)} old, at most {_hours(self.max_age_s)} is allowed; "
-                "is the fetching process running?"
-            )
-        if age_s < -_FUTURE_TOLERANCE_S:
-            raise SignalError(f"{self.path}: issued {_hours(-age_s)} in the future; check clocks")
-        if not series.covers(now_utc, now_utc):
-            raise SignalError(
-                f"{self.path}: ends at {series.end_utc:%Y-%m-%dT%H:%M}Z or begins after now"
-            )
-        return series
-
-    def _read(self, now_utc: datetime) -> Series:
-        if read_bounded(self.path)[:64].lstrip().startswith(b"{"):
-            return read_series(self.path)
-        trace = CsvTrace(
-            path=self.path, name=self.name, region=self.region, basis=self.basis, scope=self.scope
-        )
-        return trace.fetch(now_utc)
 
 
 def _number(value: object) -> float:
@@ -157,5 +140,9 @@ def _refuse_constant(text: str) -> float:
     raise ValueError(f"{text} is not a number")
 
 
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 600 else f"{seconds:.0f} s"
+def _listed(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if math.isnan(value) else float(value) for value in values]
+
+
+def _unknown(value: object) -> float:
+    return math.nan if value is None else _number(value)

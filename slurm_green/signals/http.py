@@ -84,7 +84,7 @@ class Http:
             with self._client.stream(
                 "GET", url, params=params, headers=headers, auth=auth, follow_redirects=False
             ) as response:
-                self._check_status(response, now_utc)
+                self.check_status(response, now_utc)
                 for chunk in response.iter_bytes():
                     body += chunk
                     if len(body) > self._max_bytes:
@@ -98,12 +98,18 @@ class Http:
                         )
         except httpx.TimeoutException as exc:
             raise SignalError(f"{self.name}: no answer in time ({type(exc).__name__})") from exc
+        except (httpx.LocalProtocolError, UnicodeEncodeError):
+            # Its text quotes the header, which may be the key.
+            raise SignalError(
+                f"{self.name}: a header has characters that none may have; check the key's file"
+            ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            why = exc or type(exc).__name__
+            why = str(exc) or type(exc).__name__
             raise SignalError(f"{self.name}: cannot be reached: {why}") from exc
         return bytes(body)
 
-    def _check_status(self, response: httpx.Response, now_utc: datetime) -> None:
+    def check_status(self, response: httpx.Response, now_utc: datetime) -> None:
+        """Raise for any status but 200; a provider whose refusals say more overrides this."""
         status = response.status_code
         if status == httpx.codes.OK:
             return

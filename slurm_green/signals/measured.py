@@ -37,6 +37,8 @@ class Measured:
         values = np.asarray(self.values, dtype=np.float64)
         object.__setattr__(self, "values", values)
         kind = quantity_named(self.quantity)
+        if not (self.step_s > 0 and math.isfinite(self.step_s)):
+            raise SignalError(f"history of {self.provider}: step {self.step_s} s is not positive")
         if self.start_utc.tzinfo is None:
             raise SignalError(f"history of {self.provider}: times must carry a time zone")
         if values.ndim != 1 or len(values) == 0:
@@ -126,6 +128,9 @@ class Measured:
             if abs(ratio * step_s - self.step_s) > 1e-6:
                 raise SignalError(f"steps of {self.step_s:g} s do not divide into {step_s:g} s")
             return replace(self, step_s=step_s, values=np.repeat(self.values, ratio))
+        ratio = round(step_s / self.step_s)
+        if abs(ratio * self.step_s - step_s) > 1e-6:
+            raise SignalError(f"steps of {self.step_s:g} s do not fill {step_s:g} s")
         times = self.start_utc.timestamp() + self.step_s * np.arange(len(self.values))
         points = [
             (datetime.fromtimestamp(at, UTC), float(value))

@@ -20,14 +20,19 @@ __all__ = ["Series", "Stretch"]
 class Stretch:
     """Where a run of steps of a series came from, and when that was issued.
 
-    `kind` is "forecast" (somebody's model), "trace" (a file that says what it is) or
-    "climatology" (what is usual at that hour of the week: no forecast at all).
+    `kind` is "forecast" (somebody's model), "naive" (the last week's same hours, for want of a past
+    to learn from), "trace" (a file that says what it is) or "climatology" (what is usual at that
+    hour of the week: no forecast at all).
     """
 
     steps: int
     provider: str
     issued_utc: datetime
     kind: str = "forecast"
+
+    def age_s(self, now_utc: datetime) -> float:
+        """Seconds since it was issued."""
+        return (now_utc - self.issued_utc).total_seconds()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,9 @@ class Series:
     quantiles: Mapping[float, NDArray[np.float64]] = field(default_factory=dict)
     # One entry per run of steps of the same origin; empty: all of it is `provider`'s.
     provenance: tuple[Stretch, ...] = ()
+    # Until when somebody stood behind it, where that is later than its issue: a process that asked
+    # again and found nothing newer.
+    vouched_utc: datetime | None = None
     # How many seconds of the signal pass in one real second; above 1 only in demos and tests.
     time_scale: float = field(default=1.0)
 
@@ -98,8 +106,9 @@ class Series:
         )
 
     def origin_at(self, when_utc: datetime) -> Stretch:
-        """Where the value at one instant came from."""
-        index = self._index(when_utc)
+        """Where the value at one instant came from; beyond either end, where the nearest did."""
+        at = min(max(when_utc.timestamp(), self.edges_s[0]), self.edges_s[-1])
+        index = self._index_at(float(at))
         for one in self.stretches:
             if index < one.steps:
                 return one
@@ -156,6 +165,10 @@ class Series:
     def age_s(self, now_utc: datetime) -> float:
         """Seconds since the signal was issued."""
         return (now_utc - self.issued_utc).total_seconds()
+
+    def stale_s(self, now_utc: datetime) -> float:
+        """Seconds since somebody last stood behind it."""
+        return (now_utc - (self.vouched_utc or self.issued_utc)).total_seconds()
 
     def relabelled(self, provider: str) -> "Series":
         """The same signal under another provider's name (a cache says it is one)."""
@@ -240,7 +253,10 @@ class Series:
     def _index(self, when_utc: datetime) -> int:
         at = when_utc.timestamp()
         self._must_cover(at, at)
-        return min(max(int((at - self.edges_s[0]) // self.step_s), 0), len(self.values) - 1)
+        return self._index_at(at)
+
+    def _index_at(self, at_s: float) -> int:
+        return min(max(int((at_s - self.edges_s[0]) // self.step_s), 0), len(self.values) - 1)
 
     def _must_be_amounts(self, values: NDArray[np.float64]) -> None:
         bad = ~np.isfinite(values) | (np.abs(values) > self.kind.most)
@@ -255,15 +271,18 @@ class Series:
             )
 
     def _must_be_quantiles(self, quantiles: Mapping[float, NDArray[np.float64]]) -> None:
-        before: NDArray[np.float64] | None = None
+        least = -self.kind.most if self.kind.may_be_negative else 0.0
+        before = np.full(self.values.shape, np.nan)
         for share, amounts in quantiles.items():
             if not 0 < share < 1:
                 raise SignalError(f"signal of {self.provider}: {share} is no quantile's share")
-            if amounts.shape != self.values.shape or np.isinf(amounts).any():
+            # NaN, where it is not known, compares as false.
+            beyond = (amounts > self.kind.most) | (amounts < least)
+            if amounts.shape != self.values.shape or beyond.any():
                 raise SignalError(f"signal of {self.provider}: quantile {share} is malformed")
-            if before is not None and (amounts < before - 1e-9).any():
+            if (amounts < before - 1e-9).any():
                 raise SignalError(f"signal of {self.provider}: quantiles cross at {share}")
-            before = amounts
+            before = np.fmax(before, amounts)
 
     def _must_cover(self, begin: float, end: float) -> None:
         if begin < self.edges_s[0] - 1e-6 or end > self.edges_s[-1] + 1e-6:

@@ -19,10 +19,11 @@ _TOLERANCE_S = 1e-3
 def amount(value: object, where: str, quantity: str = CARBON.name) -> float:
     """One number of an answer; raises SignalError beginning with `where` when it is none."""
     kind = quantity_named(quantity)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise SignalError(f"{where}: {str(value)[:40]!r} is no number of {kind.unit}")
-    if abs(value) > kind.most or (value < 0 and not kind.may_be_negative):
-        raise SignalError(f"{where}: {value:g} {kind.unit} is out of range")
+    # JSON allows whole numbers that no float holds: compare before anything converts them.
+    if abs(value) > kind.most or (value < 0 and not kind.may_be_negative) or math.isnan(value):
+        raise SignalError(f"{where}: {str(value)[:40]} {kind.unit} is out of range")
     return float(value)
 
 

@@ -24,7 +24,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "min_saving_percent": 0.1,
     },
     "controller": {"interval": "1s", "min_interval": "0.2s", "metrics": ""},
-    "signal": {"providers": ["csv"]},
+    "signal": {"read": ["csv"]},
 }
 
 

@@ -76,6 +76,7 @@ class Sgreen:
             "status": "status.json",
             "ledger": "ledger.sqlite",
             "signal": "signal.json",
+            "signals": "signals",
             "lock": "lock",
             "off": "state/off",
         }

@@ -8,7 +8,8 @@ import pytest
 from slurm_green.config.settings import Config
 
 ETC = Path(__file__).parents[3] / "etc"
-SERVICES = ("slurm-green.service", "slurm-green-fetch.service")
+USERS = {"slurm-green.service": "slurm", "slurm-green-fetch.service": "slurm-green-fetch"}
+SERVICES = tuple(USERS)
 
 
 def _settings(name):
@@ -21,7 +22,7 @@ def test_a_service_has_no_right_it_does_not_need(name):
     """No root, no capability, a file system it cannot write to beside its own places."""
     found = _settings(name)
 
-    assert found["User"] == "slurm"
+    assert found["User"] == USERS[name]
     assert found["CapabilityBoundingSet"] == ""
     assert found["NoNewPrivileges"] == "yes"
     assert found["ProtectSystem"] == "strict"
@@ -46,8 +47,18 @@ def test_the_daemon_may_write_where_the_configuration_says():
     )
     for path in (paths.socket, paths.published, paths.status, paths.lock):
         assert path.parent == run
-    for path in (paths.ledger, paths.signal, paths.off):
+    for path in (paths.ledger, paths.off):
         assert path.parent == state
+
+
+def test_who_fetches_writes_into_a_directory_of_their_own():
+    """Neither the daemon's state nor its user: what meets the internet can only leave signals."""
+    found, paths = _settings("slurm-green-fetch.service"), Config().paths
+
+    state = Path("/var/lib") / found["StateDirectory"]
+    assert (paths.signal.parent, paths.signals) == (state, state)
+    assert paths.ledger.parent != state
+    assert f"u {found['User']} " in (ETC / "slurm-green-fetch.sysusers").read_text()
 
 
 def test_what_meets_the_internet_cannot_speak_to_slurm():

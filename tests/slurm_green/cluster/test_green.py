@@ -29,7 +29,7 @@ def test_the_tables_are_read_back_as_a_configuration(tmp_path: Path) -> None:
             {
                 "paths": dict(paths),
                 "hook": {"hold": "4s", "look": False},
-                "signal": {"providers": ["csv"], "csv": {"path": tmp_path / "é.csv"}},
+                "signal": {"read": ["csv"], "csv": {"path": tmp_path / "é.csv"}},
                 "partition": {"main": {"mode": "enforce"}},
             }
         )

@@ -53,8 +53,8 @@ def test_every_setting_is_described_and_its_default_is_allowed(section, setting)
     assert setting.doc.endswith(".")
     assert f"| `{setting.key}` |" in reference()
     if setting.default is not None:
-        text = f"[{section.title}]\n{setting.key} = {setting.kind.write(setting.default)}"
-        loads(text)
+        kind = f'type = "{section.variant}"\n' if section.variant else ""
+        loads(f"[{section.title}]\n{kind}{setting.key} = {setting.kind.write(setting.default)}")
 
 
 def test_what_is_shown_reads_back_as_the_same():

@@ -82,7 +82,7 @@ def test_providers_are_asked_in_the_order_given(tmp_path: Path) -> None:
         [paths]
         signal = "{tmp_path}/signal.json"
         [signal]
-        providers = ["file", "csv"]
+        read = ["file", "csv"]
         region = "here"
         [signal.csv]
         path = "{trace}"
@@ -98,7 +98,7 @@ def test_providers_are_asked_in_the_order_given(tmp_path: Path) -> None:
 
 def test_a_trace_without_a_path_is_an_error_at_the_start() -> None:
     with pytest.raises(ConfigError, match=r"signal\.csv\.path"):
-        build_provider(loads('[signal]\nproviders = ["csv"]'))
+        build_provider(loads('[signal]\nread = ["csv"]'))
 
 
 def test_no_file_yet_is_no_signal_and_no_error_at_the_start(tmp_path: Path) -> None:

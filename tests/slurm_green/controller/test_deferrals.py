@@ -82,6 +82,9 @@ class Watched(Site):
         found = tracked(one, record_text=one.admin_comment, hold_s=10.0)
         if found is not None and found.stage is Stage.FOREIGN:
             self.foreign.add(job_id)
+        elif begin > self.promised.get(job_id, begin):
+            # By seconds, as Slurm itself may: it counts as ours, but not as kept from anybody.
+            del self.promised[job_id]
 
 
 hours = st.floats(0, 20).map(lambda h: round(h, 2))

@@ -111,7 +111,6 @@ def test_changed_file_is_read_again(trace_file):
         (b"\n\n", "is empty"),
         (b"start_s,carbon_g_per_kwh\n", "no rows"),
         (b"0,100\n3600,100\n", "line 1: header"),
-        (b"start_s,start_utc,carbon_g_per_kwh\n", "line 1: header"),
         (b"start_s,carbon_g_per_kwh\n0,100\n3600,25", "line 3: does not end in a newline"),
         (b"start_s,carbon_g_per_kwh\n0,100\n3600\n", "line 3: 1 columns"),
         (b"start_s,carbon_g_per_kwh\n0,nan\n", "line 2: column carbon_g_per_kwh: 'nan'"),

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How old the carbon signal is now, from the first file this user may read."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from slurm_green.config.settings import Config
+
+__all__ = ["Freshness", "off_since", "signal_now", "status_of"]
+
+Freshness = dict[str, Any]
+
+
+def status_of(config: Config) -> dict[str, Any] | None:
+    """sgreend's summary of itself; None when there is none to read."""
+    try:
+        found = json.loads(config.paths.status.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def off_since(config: Config) -> datetime | None:
+    """When the site was switched off; None when it is on, or nobody may say."""
+    try:
+        return datetime.fromtimestamp(config.paths.off.stat().st_mtime, UTC)
+    except OSError:
+        return None
+
+
+def signal_now(config: Config, now_utc: datetime) -> Freshness | None:
+    """Provider and age of the signal file as it is now; None when it cannot be read."""
+    try:
+        found = json.loads(config.paths.signal.read_bytes())
+        issued = datetime.fromisoformat(found["issued_utc"])
+        return {
+            "provider": str(found["provider"]),
+            "region": str(found.get("region", "")),
+            "basis": str(found.get("basis", "")),
+            "issued_utc": issued,
+            "age_s": round((now_utc - issued).total_seconds()),
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

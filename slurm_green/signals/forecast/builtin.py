@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The built-in model: a ridge regression per hour ahead, joined with an iterated autoregression.
+
+Two thirds of the mean are one regression per hour ahead on aligned differences (features.py), one
+third an autoregression on chosen lags applied again and again. Both are fitted anew every week;
+bands come from what the fits of the last ten weeks were off by out of sample (calibration.py).
+How the choice was made and what else was tried: docs/signals.md. Pure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slurm_green.errors import SignalError
+from slurm_green.signals.forecast.bands import Bands, Hourly
+from slurm_green.signals.forecast.calibration import recalibrated
+from slurm_green.signals.forecast.features import Features, calendar
+from slurm_green.signals.forecast.gaps import filled
+from slurm_green.signals.forecast.regression import rolling_fit
+
+__all__ = ["LEAST_H", "BuiltIn"]
+
+Array = NDArray[np.float64]
+LEAST_H = 28 * 24
+_LAGS = np.array([*range(1, 27), 47, 48, 49, 71, 72, 73, 96, 120, 144, 167, 168, 169])
+_PENALTY = 100.0
+_PENALTY_LAGS = 10.0
+_SHARE_OF_RIDGE = 2 / 3
+_REFIT_H = 168
+# The first fit that forecasts, so that four weeks of past have some errors to learn bands from.
+_FIRST_FIT_H = 17 * 24
+_FIRST_ROW_H = 168
+_SCALE_H = 672
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltIn:
+    """The built-in forecast; needs four weeks before the first origin."""
+
+    name: str = "built-in"
+
+    def bands(self, past: Hourly, origins: NDArray[np.int64], hours: int) -> Bands:
+        """Refitted every week, recalibrated every day; raises SignalError with too little past."""
+        if len(origins) == 0 or int(origins[0]) < LEAST_H:
+            raise SignalError(f"the built-in forecast needs {LEAST_H // 24} days of the past")
+        first, last = int(origins[0]), int(origins[-1])
+        # Nothing after the last origin is even looked at.
+        values, known = filled(past.values[:last])
+        start = first - _REFIT_H * ((first - _FIRST_FIT_H) // _REFIT_H)
+        times = list(range(start, last + 1, _REFIT_H))
+        means = _rolling_means(replace(past, values=values), known, times, hours)
+        return recalibrated(
+            means,
+            np.where(known, values, np.nan),
+            origins,
+            clock=past.clock,
+            # Half of the least ever seen: a record is possible, nonsense is not.
+            least=float(values[:first].min()) / 2,
+        )
+
+
+def _rolling_means(
+    past: Hourly, known: NDArray[np.bool_], times: Sequence[int], hours: int
+) -> Array:
+    """Means for every origin from the first of `times` on, by the fit before it; NaN before."""
+    values = past.values
+    count = len(values)
+    centre = float(values[:_SCALE_H].mean())
+    scale = max(float(values[:_SCALE_H].std()), 1e-3 * abs(centre), 1e-6)
+    scaled = replace(past, values=(values - centre) / scale)
+    means = _ridge_means(scaled, known, times, hours)
+    if past.regressors is None:  # lags alone know nothing of what is known ahead
+        lags = _lag_means(scaled, known, times, hours)
+        means = _SHARE_OF_RIDGE * means + (1 - _SHARE_OF_RIDGE) * lags
+    assert means.shape == (count + 1, hours)
+    return means * scale + centre
+
+
+def _ridge_means(past: Hourly, known: NDArray[np.bool_], times: Sequence[int], hours: int) -> Array:
+    values = past.values
+    count = len(values)
+    features = Features(past)
+    means = np.full((count + 1, hours), np.nan)
+    ends = [*times[1:], count + 1]
+    for ahead in range(hours):
+        rows, guess = features(ahead)
+        targets = np.zeros(count + 1)
+        targets[: count - ahead] = values[ahead:] - guess[: count - ahead]
+        usable = np.zeros(count + 1, dtype=np.bool_)
+        usable[_FIRST_ROW_H : count - ahead] = known[_FIRST_ROW_H + ahead :]
+        weights = rolling_fit(
+            rows,
+            targets,
+            usable,
+            known_until=lambda time, ahead=ahead: time - ahead,  # type: ignore[misc]
+            times=times,
+            penalty=_PENALTY,
+        )
+        for one, begin, end in zip(weights, times, ends, strict=True):
+            means[begin:end, ahead] = guess[begin:end] + rows[begin:end] @ one
+    return means
+
+
+def _lag_means(past: Hourly, known: NDArray[np.bool_], times: Sequence[int], hours: int) -> Array:
+    values, clock = past.values, past.clock
+    count = len(values)
+    hour = np.arange(count)
+    rows = np.concatenate(
+        (values[np.clip(hour[:, None] - _LAGS, 0, count - 1)], calendar(hour + clock, weight=1.0)),
+        axis=1,
+    )
+    usable = known & (hour >= _LAGS.max())
+    weights = rolling_fit(
+        rows, values, usable, known_until=lambda time: time, times=times, penalty=_PENALTY_LAGS
+    )
+    means = np.full((count + 1, hours), np.nan)
+    ends = [*times[1:], count + 1]
+    longest = int(_LAGS.max())
+    for one, begin, end in zip(weights, times, ends, strict=True):
+        origins = np.arange(begin, end)
+        before = np.clip(origins[:, None] + np.arange(-longest, 0), 0, count - 1)
+        run = np.concatenate((values[before], np.zeros((len(origins), hours))), axis=1)
+        for ahead in range(hours):
+            seen = run[:, longest + ahead - _LAGS]
+            dates = calendar(origins + ahead + clock, weight=1.0)
+            run[:, longest + ahead] = seen @ one[: len(_LAGS)] + dates @ one[len(_LAGS) :]
+        means[begin:end] = run[:, longest:]
+    return means

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One forecast from now on: the model where four weeks are known, plainer means with less.
+
+Hours that passed since the last measured one are forecast too, and dropped: a past that ends
+yesterday gives a forecast of yesterday's quality, with yesterday's time of issue.
+"""
+
+import math
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slurm_green.errors import SignalError
+from slurm_green.signals.climatology import climatology_of
+from slurm_green.signals.forecast.bands import SHARES, Bands, Hourly, Model
+from slurm_green.signals.forecast.builtin import LEAST_H, BuiltIn
+from slurm_green.signals.forecast.gaps import filled
+from slurm_green.signals.forecast.naive import LAST_WEEK
+from slurm_green.signals.measured import Measured
+from slurm_green.signals.series import Series, Stretch
+
+__all__ = ["LONGEST_H", "clock_of", "forecast"]
+
+HOUR_S = 3600.0
+LONGEST_H = 96
+_MONDAY_S = 4 * 86_400.0  # POSIX time began on a Thursday
+# Two years show every season twice; more only costs time.
+_MOST_H = 2 * 366 * 24
+_LEAST_KNOWN = 0.6
+# Nobody measured a grid's carbon before: such a time is seconds from somebody's own zero.
+_FIRST_YEAR = 1990
+
+
+def forecast(
+    past: Measured,
+    now_utc: datetime,
+    ahead_s: float = LONGEST_H * HOUR_S,
+    regressors: Mapping[str, Measured] | None = None,
+) -> Series:
+    """Hourly from the hour that holds now, with quantiles 0.1, 0.5 and 0.9.
+
+    It reaches `ahead_s` from now, at most 96 h from the end of the past. Nothing measured after
+    `now_utc` is looked at. Raises SignalError with less than a week of the past, or with one that
+    ended too long ago.
+    """
+    known = past.until(now_utc)
+    if known is None:
+        raise SignalError(f"{past.provider}: nothing was measured before now")
+    hourly = _trimmed(known.in_steps_of(HOUR_S).until(now_utc), past.provider)
+    late = round((now_utc - hourly.end_utc).total_seconds() // HOUR_S)
+    hours = min(late + math.ceil(ahead_s / HOUR_S) + 1, LONGEST_H)
+    if late >= hours:
+        raise SignalError(
+            f"{past.provider}: what was measured ends {late} h ago, forecasts reach {LONGEST_H} h"
+        )
+    origin = np.array([len(hourly.values)], dtype=np.int64)
+    enough = len(hourly.values) >= LEAST_H
+    model: Model = BuiltIn() if enough else LAST_WEEK
+    bands = model.bands(
+        Hourly(
+            values=hourly.values,
+            clock=clock_of(hourly),
+            regressors=_aligned(regressors, hourly, hours),
+        ),
+        origin,
+        hours,
+    )
+    if not enough:
+        bands = _with_usual_band(bands, hourly, hours)
+    return _series(bands, hourly, late, kind="forecast" if enough else "naive")
+
+
+def clock_of(hourly: Measured, known_until: int | None = None) -> int:
+    """Hours from a Monday 00:00 UTC to the first step.
+
+    A past in seconds from a zero of its own has no weekdays: there the two days that differ most
+    from the others, up to hour `known_until`, pass for the weekend.
+    """
+    clock = round((hourly.start_utc.timestamp() - _MONDAY_S) / HOUR_S) % 168
+    if hourly.start_utc.year >= _FIRST_YEAR:
+        return clock
+    values, _ = filled(hourly.values[:known_until])
+    weeks = values[: len(values) // 168 * 168].reshape(-1, 7, 24)
+    if len(weeks) < 3:
+        return clock
+    away = (weeks - weeks.mean(axis=1, keepdims=True)).mean(axis=(0, 2))
+    pairs = [abs(away[day] + away[(day + 1) % 7]) for day in range(7)]
+    # The pair's first day, of the days since the first hour, is to be day 5: Saturday.
+    return int(24 * ((5 - int(np.argmax(pairs))) % 7))
+
+
+def _trimmed(hourly: Measured | None, provider: str) -> Measured:
+    """The newest two years, from the first known hour to the last."""
+    if hourly is None or hourly.known == 0:
+        raise SignalError(f"{provider}: nothing was measured before now")
+    known = np.flatnonzero(np.isfinite(hourly.values))
+    last = hourly.start_utc + timedelta(hours=int(known[-1]) + 1)
+    cut = hourly.until(last) or hourly
+    first = max(
+        cut.start_utc + timedelta(hours=int(known[0])), cut.end_utc - timedelta(hours=_MOST_H)
+    )
+    cut = cut.since(first)
+    if cut.known < 7 * 24:
+        raise SignalError(f"{provider}: {cut.known} hours of the past, a forecast needs 168")
+    recent = cut.values[-LEAST_H:]
+    if np.isfinite(recent).mean() < _LEAST_KNOWN:
+        raise SignalError(
+            f"{provider}: {np.isnan(recent).mean():.0%} of the last four weeks are gaps"
+        )
+    return cut
+
+
+def _aligned(
+    regressors: Mapping[str, Measured] | None, hourly: Measured, hours: int
+) -> NDArray[np.float64] | None:
+    """Regressors on the past's grid and beyond it."""
+    if not regressors:
+        return None
+    rows = []
+    for one in regressors.values():
+        even = one.in_steps_of(HOUR_S)
+        offset = round((hourly.start_utc - even.start_utc).total_seconds() / HOUR_S)
+        index = np.arange(len(hourly.values) + hours) + offset
+        inside = (index >= 0) & (index < len(even.values))
+        rows.append(np.where(inside, even.values[np.clip(index, 0, len(even.values) - 1)], np.nan))
+    return np.stack(rows)
+
+
+def _with_usual_band(bands: Bands, hourly: Measured, hours: int) -> Bands:
+    """Too little past for errors of its own: the band is that of what is usual."""
+    usual = climatology_of(hourly).series(hourly.end_utc, hourly.end_utc + timedelta(hours=hours))
+    low = 0.0 if not usual.kind.may_be_negative else -np.inf
+    away = {share: usual.quantiles[share] - usual.quantiles[0.5] for share in SHARES}
+    return Bands(
+        mean=bands.mean,
+        p10=np.maximum(bands.mean + away[0.1], low),
+        p50=bands.mean,
+        p90=bands.mean + away[0.9],
+    )
+
+
+def _series(bands: Bands, hourly: Measured, late: int, *, kind: str) -> Series:
+    provider = f"forecast({hourly.provider})"
+    values = bands.mean[0, late:]
+    return Series(
+        start_utc=hourly.end_utc + timedelta(hours=late),
+        step_s=HOUR_S,
+        values=values,
+        issued_utc=hourly.end_utc,
+        provider=provider,
+        region=hourly.region,
+        quantity=hourly.quantity,
+        basis=hourly.basis,
+        scope=hourly.scope,
+        quantiles={share: bands.of(share)[0, late:] for share in SHARES},
+        provenance=(
+            Stretch(
+                steps=len(values),
+                provider=provider,
+                issued_utc=hourly.end_utc,
+                kind=kind,
+            ),
+        ),
+    )
