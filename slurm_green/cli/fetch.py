@@ -7,6 +7,7 @@ from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import emit_json
 from slurm_green.cli.params import as_json
 from slurm_green.errors import BadInputError
+from slurm_green.threads import one_thread
 from slurm_green.words import clean
 
 
@@ -22,6 +23,7 @@ def command(app: App, ctx: click.Context, every_s: float | None, as_json: bool) 
     is usual take its place, and the file says so (`sgreen signal check`). Proxies are taken from
     the environment. Exit status 1 when there is no signal at all of one of the quantities.
     """
+    one_thread()
     import httpx
 
     from slurm_green.config.chains import signal_path

@@ -49,6 +49,7 @@ def ask(
                     horizon_s=config.signal.horizon_s,
                     forecast_s=config.signal.forecast_s,
                     cache_max_age_s=config.signal.cache_max_age_s,
+                    regressors=config.signal.regressors,
                 ),
             )
             if sources

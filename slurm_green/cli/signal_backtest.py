@@ -12,6 +12,7 @@ import click
 from slurm_green.cli.output import emit_json, emit_rows
 from slurm_green.cli.params import as_json
 from slurm_green.errors import BadInputError, SignalError
+from slurm_green.threads import one_thread
 
 if TYPE_CHECKING:
     from slurm_green.signals.forecast.backtest import Backtest, Verdict
@@ -59,6 +60,12 @@ _QUANTITIES = {
     show_default=True,
     help="Which column to forecast.",
 )
+@click.option(
+    "--regressors",
+    "regressors_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Table of what was known ahead: start_utc, issued_utc, and columns of forecasts.",
+)
 @as_json
 def command(
     path: Path,
@@ -66,6 +73,7 @@ def command(
     every_h: int,
     warm_up_days: float | None,
     quantity: str,
+    regressors_path: Path | None,
     as_json: bool,
 ) -> None:
     """Forecast a history again and again from what was known then, and judge by what came.
@@ -74,9 +82,11 @@ def command(
     forecast is worth: the share of the perfect-forecast saving that a deferred job gets. Two
     plain references stand beside it.
     """
+    one_thread()
     from slurm_green.signals.forecast.backtest import backtest
     from slurm_green.signals.forecast.builtin import BuiltIn
     from slurm_green.signals.forecast.naive import LAST_WEEK, YESTERDAY
+    from slurm_green.signals.regressors import read_regressors
     from slurm_green.signals.table import read_history
 
     began_s = time.perf_counter()
@@ -89,6 +99,7 @@ def command(
                 horizon_h=horizon_h,
                 every_h=every_h,
                 warm_up_days=warm_up_days,
+                regressors=None if regressors_path is None else read_regressors(regressors_path),
                 progress=progress,
             )
     except SignalError as error:

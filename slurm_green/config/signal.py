@@ -79,4 +79,9 @@ class SignalSection:
         provider answers.""",
         key="cache_max_age",
     )
+    regressors: Path | None = unset(
+        kinds.path(),
+        """Table (CSV, also .gz and .xz, or Parquet) of what is known ahead and helps the built-in
+        forecast: start_utc, issued_utc, and a column per forecast of weather or generation.""",
+    )
     csv: CsvSignal = field(default_factory=CsvSignal)

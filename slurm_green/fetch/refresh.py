@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from slurm_green.errors import SignalError
@@ -20,14 +21,15 @@ from slurm_green.signals.climatology import MAX_AGE_S, Climatology, climatology_
 from slurm_green.signals.measured import Measured
 from slurm_green.signals.provider import RateLimitedError
 from slurm_green.signals.quantity import CARBON
+from slurm_green.signals.regressors import read_regressors
 from slurm_green.signals.series import Series
 from slurm_green.words import length
 
 __all__ = ["Forecaster", "Source", "refresh"]
 
 _LOG = logging.getLogger(__name__)
-# A past, now, and seconds ahead -> a forecast from now on.
-Forecaster = Callable[[Measured, datetime, float], Series]
+# A past, now, seconds ahead and, by name, regressors -> a forecast from now on.
+Forecaster = Callable[..., Series]
 # How much of the past a new source is asked for; a model is worth having from four weeks on.
 _FIRST = timedelta(days=60)
 # Sources correct what they measured for about this long.
@@ -81,8 +83,12 @@ def refresh(
     horizon_s: float,
     forecast_s: float,
     cache_max_age_s: float,
+    regressors: Path | None = None,
 ) -> Bundle:
-    """Ask, fall back, join; never raises for anything a provider or a file did."""
+    """Ask, fall back, join; never raises for anything a provider or a file did.
+
+    `regressors` names the table of what is known ahead, if the site has one.
+    """
     work = _Work(quantity=quantity, store=store, now_utc=now_utc)
     for source in sources:
         _quietly(partial(store.adopt, source.name, source.settings))
@@ -91,6 +97,8 @@ def refresh(
     if series is None:
         answered, series = _from_cache(work, sources, cache_max_age_s)
     past = _past_for(work, answered, series, pasts)
+    if past is not None and regressors is not None:
+        forecaster = _leaning(work, forecaster, regressors)
     series = _forecast(work, series, past, pasts, forecaster, forecast_s)
     series, usual = _usual(work, series, past, horizon_s)
     if series is not None:
@@ -220,6 +228,19 @@ def _past_for(
     if recent:
         return recent[0]
     return max(known.values(), key=lambda one: one.end_utc, default=None)
+
+
+def _leaning(work: _Work, forecaster: Forecaster, path: Path) -> Forecaster:
+    """The forecaster with what is known ahead; without it where the table cannot be read."""
+    try:
+        found = read_regressors(path)
+    except SignalError as exc:
+        work.say("regressors", "regressors", "failed", str(exc))
+        return forecaster
+    end = found.start_utc + timedelta(hours=found.values.shape[1])
+    said = f"{', '.join(found.names)} until {_when(end)}"
+    work.say("regressors", "regressors", "used" if end > work.now_utc else "spare", said)
+    return partial(forecaster, regressors=found)
 
 
 def _forecast(

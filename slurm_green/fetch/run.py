@@ -65,6 +65,7 @@ class Fetch:
                     horizon_s=signal.horizon_s,
                     forecast_s=signal.forecast_s,
                     cache_max_age_s=signal.cache_max_age_s,
+                    regressors=signal.regressors,
                 )
                 found[quantity] = bundle
                 if self._telling:

@@ -27,9 +27,9 @@ _STATUSES = ("used", "spare", "failed", "waiting")
 class Link:
     """What became of one link of the chain, for `sgreen signal check`, the log and the metrics.
 
-    `kind` is provider, history, cache, forecast, climatology, or file where the reader of the file
-    itself has something to say. `status` is used, spare (not
-    needed this time), failed, or waiting (not asked: the provider wants to be left alone).
+    `kind` is provider, history, cache, regressors, forecast, climatology, or file where the reader
+    of the file itself has something to say. `status` is used, spare (not needed this time),
+    failed, or waiting (not asked: the provider wants to be left alone).
     """
 
     name: str

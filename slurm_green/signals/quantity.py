@@ -5,7 +5,16 @@ from dataclasses import dataclass
 
 from slurm_green.errors import SignalError
 
-__all__ = ["BASE_POWER", "CARBON", "PRICE", "QUANTITIES", "RENEWABLE", "Quantity", "quantity_named"]
+__all__ = [
+    "BASE_POWER",
+    "CARBON",
+    "PRICE",
+    "QUANTITIES",
+    "REGRESSOR",
+    "RENEWABLE",
+    "Quantity",
+    "quantity_named",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +37,15 @@ PRICE = Quantity(
 RENEWABLE = Quantity(name="renewable_w", unit="W", what="on-site renewable supply", most=1e12)
 BASE_POWER = Quantity(name="base_power_w", unit="W", what="base power", most=1e12)
 QUANTITIES = {one.name: one for one in (CARBON, PRICE, RENEWABLE, BASE_POWER)}
+# What a forecast may lean on, in whatever unit it comes; no signal of its own.
+REGRESSOR = Quantity(
+    name="regressor", unit="its own unit", what="regressor", most=1e15, may_be_negative=True
+)
 
 
 def quantity_named(name: str) -> Quantity:
     """The quantity of that name; raises SignalError with the names there are."""
-    found = QUANTITIES.get(name)
+    found = REGRESSOR if name == REGRESSOR.name else QUANTITIES.get(name)
     if found is None:
         raise SignalError(f"{name[:40]!r} is no quantity; there are {', '.join(QUANTITIES)}")
     return found

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slurm_green.errors import SignalError
-from slurm_green.signals.forecast.bands import Bands, Hourly, Model
-from slurm_green.signals.forecast.live import HOUR_S, clock_of
+from slurm_green.signals.forecast.bands import Bands, Model
+from slurm_green.signals.forecast.live import HOUR_S, hourly_of
 from slurm_green.signals.forecast.regret import JOBS, Worth, worth
 from slurm_green.signals.forecast.scores import actual_after, coverage, mape_by_day, pinball
 from slurm_green.signals.measured import Measured
+from slurm_green.signals.regressors import Regressors
 
 __all__ = ["Backtest", "Verdict", "backtest"]
 
@@ -62,12 +63,10 @@ def backtest(
     horizon_h: int = 24,
     every_h: int = 3,
     warm_up_days: float | None = None,
-    regressors: NDArray[np.float64] | None = None,
+    regressors: Regressors | None = None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Backtest:
     """Judge models on one history; raises SignalError when it is too short to judge anything.
-
-    `regressors` (regressors, hours) are on the history's hours, as they were forecast before them.
 
     The last origin is the last one whose whole horizon, and the longest job's window, is known.
     """
@@ -84,7 +83,7 @@ def backtest(
             f"the history of {past.provider} has {len(values) / 24:.1f} days; a backtest needs "
             f"{need:.0f}: {warm_up_days:g} to learn from, {hours} h to judge by"
         )
-    hourly_past = Hourly(values=values, clock=clock_of(hourly, first), regressors=regressors)
+    hourly_past = hourly_of(hourly, len(values) + hours, regressors, weekdays_until=first)
     verdicts = []
     for model in models:
         progress(model.name)

@@ -18,13 +18,14 @@ class Hourly:
     """An hourly past with NaN for gaps, and what was known ahead about its hours.
 
     `clock` counts hours from a Monday 00:00 UTC to `values[0]`. `regressors` has shape
-    (regressors, hours), hours at least as many as `values`: forecasts of weather or generation as
-    they stood before each hour, NaN where there was none.
+    (regressors, hours), hours at least as many as `values`, NaN where there is none; an origin is
+    shown those whose `known_at`, in hours from `values[0]`, is not after it.
     """
 
     values: NDArray[np.float64]
     clock: int = 0
     regressors: NDArray[np.float64] | None = None
+    known_at: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,5 +62,5 @@ class Model(Protocol):
         """Forecasts for ascending origins o, each from `values[:o]` and nothing later.
 
         `values` may go on beyond the origins (a backtest hands in the whole year): what lies there
-        must change nothing. Regressors are known ahead and may be read at the hours forecast.
+        must change nothing. Of regressors that holds for what is not known at the origin.
         """

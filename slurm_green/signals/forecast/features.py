@@ -36,7 +36,13 @@ class Features:
         self._recent = self._recently()
         # These three at least act differently by day and by night.
         self._by_hour = 0.5 * self._recent[:, [0, 5, 7]]
-        self._known_ahead = [] if past.regressors is None else [_Ahead(r) for r in past.regressors]
+        self._ahead: list[_Ahead] = []
+        if past.regressors is not None:
+            always = np.full_like(past.regressors, -np.inf)
+            known_at = always if past.known_at is None else past.known_at
+            self._ahead = [
+                _Ahead(row, since) for row, since in zip(past.regressors, known_at, strict=True)
+            ]
 
     def __call__(self, ahead: int) -> tuple[Array, Array]:
         """Features of shape (origins, features) and the guess they correct, `ahead` hours on."""
@@ -59,7 +65,7 @@ class Features:
             (usual - self._level)[:, None],
             self._level[:, None],
             *(self._by_hour * turn(order * angle) for order in (1, 2) for turn in (np.cos, np.sin)),
-            *(one.columns(same, origins + ahead) for one in self._known_ahead),
+            *(one.columns(origins, same, origins + ahead) for one in self._ahead),
         ]
         guess = usual + np.exp(-(ahead + 1) / _FADES_H) * _at(self._surprise, origins - 1)
         return np.concatenate(columns, axis=1), guess
@@ -79,15 +85,19 @@ class Features:
 class _Ahead:
     """A regressor: how the hour to come is forecast to differ from the usual of past days."""
 
-    def __init__(self, row: Array) -> None:
+    def __init__(self, row: Array, known_at: Array) -> None:
         known = np.isfinite(row)
         scale = float(row[known][:672].std()) if known.any() else 0.0
-        self._row = np.where(known, row, np.nan) / (scale or 1.0)
+        self._row = row / (scale or 1.0)
+        self._known_at = known_at
         self._usual = _same_hours(np.nan_to_num(self._row), 7)
 
-    def columns(self, same: Index, target: Index) -> Array:
-        """Against the last seven same hours, and against the last one; 0 where not forecast."""
-        there = np.where(target < len(self._row), _at(self._row, target), np.nan)
+    def columns(self, origins: Index, same: Index, target: Index) -> Array:
+        """Against the last seven same hours, and against the last one; 0 where not known."""
+        inside = target < len(self._row)
+        there = np.where(
+            inside & (_at(self._known_at, target) <= origins), _at(self._row, target), np.nan
+        )
         found = np.stack((there - _at(self._usual, same), there - _at(self._row, same)), axis=1)
         return np.nan_to_num(found)
 

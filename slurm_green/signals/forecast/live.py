@@ -6,11 +6,9 @@ yesterday gives a forecast of yesterday's quality, with yesterday's time of issu
 """
 
 import math
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import numpy as np
-from numpy.typing import NDArray
 
 from slurm_green.errors import SignalError
 from slurm_green.signals.climatology import climatology_of
@@ -19,9 +17,10 @@ from slurm_green.signals.forecast.builtin import LEAST_H, BuiltIn
 from slurm_green.signals.forecast.gaps import filled
 from slurm_green.signals.forecast.naive import LAST_WEEK
 from slurm_green.signals.measured import Measured
+from slurm_green.signals.regressors import Regressors
 from slurm_green.signals.series import Series, Stretch
 
-__all__ = ["LONGEST_H", "clock_of", "forecast"]
+__all__ = ["HOUR_S", "LONGEST_H", "forecast", "hourly_of"]
 
 HOUR_S = 3600.0
 LONGEST_H = 96
@@ -37,7 +36,7 @@ def forecast(
     past: Measured,
     now_utc: datetime,
     ahead_s: float = LONGEST_H * HOUR_S,
-    regressors: Mapping[str, Measured] | None = None,
+    regressors: Regressors | None = None,
 ) -> Series:
     """Hourly from the hour that holds now, with quantiles 0.1, 0.5 and 0.9.
 
@@ -59,11 +58,7 @@ def forecast(
     enough = len(hourly.values) >= LEAST_H
     model: Model = BuiltIn() if enough else LAST_WEEK
     bands = model.bands(
-        Hourly(
-            values=hourly.values,
-            clock=clock_of(hourly),
-            regressors=_aligned(regressors, hourly, hours),
-        ),
+        hourly_of(hourly, len(hourly.values) + hours, regressors),
         origin,
         hours,
     )
@@ -72,7 +67,29 @@ def forecast(
     return _series(bands, hourly, late, kind="forecast" if enough else "naive")
 
 
-def clock_of(hourly: Measured, known_until: int | None = None) -> int:
+def hourly_of(
+    hourly: Measured,
+    hours: int,
+    regressors: Regressors | None,
+    *,
+    weekdays_until: int | None = None,
+) -> Hourly:
+    """A past as models take it, with what is known ahead on its hours and beyond, `hours` in all.
+
+    Where a past has no weekdays they are told from its first `weekdays_until` hours.
+    """
+    rows = known_at = None
+    if regressors is not None:
+        rows, known_at = regressors.aligned(hourly.start_utc, hours)
+    return Hourly(
+        values=hourly.values,
+        clock=_clock(hourly, weekdays_until),
+        regressors=rows,
+        known_at=known_at,
+    )
+
+
+def _clock(hourly: Measured, known_until: int | None) -> int:
     """Hours from a Monday 00:00 UTC to the first step.
 
     A past in seconds from a zero of its own has no weekdays: there the two days that differ most
@@ -110,22 +127,6 @@ def _trimmed(hourly: Measured | None, provider: str) -> Measured:
             f"{provider}: {np.isnan(recent).mean():.0%} of the last four weeks are gaps"
         )
     return cut
-
-
-def _aligned(
-    regressors: Mapping[str, Measured] | None, hourly: Measured, hours: int
-) -> NDArray[np.float64] | None:
-    """Regressors on the past's grid and beyond it."""
-    if not regressors:
-        return None
-    rows = []
-    for one in regressors.values():
-        even = one.in_steps_of(HOUR_S)
-        offset = round((hourly.start_utc - even.start_utc).total_seconds() / HOUR_S)
-        index = np.arange(len(hourly.values) + hours) + offset
-        inside = (index >= 0) & (index < len(even.values))
-        rows.append(np.where(inside, even.values[np.clip(index, 0, len(even.values) - 1)], np.nan))
-    return np.stack(rows)
 
 
 def _with_usual_band(bands: Bands, hourly: Measured, hours: int) -> Bands:

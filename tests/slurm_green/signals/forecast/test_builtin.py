@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The built-in model: it learns what there is to learn, and its bands hold what they promise."""
+
+import numpy as np
+import pytest
+
+from slurm_green.errors import SignalError
+from slurm_green.signals.forecast.bands import Hourly
+from slurm_green.signals.forecast.builtin import LEAST_H, BuiltIn
+from slurm_green.signals.forecast.gaps import filled
+from slurm_green.signals.forecast.naive import LAST_WEEK, YESTERDAY
+from slurm_green.signals.forecast.regression import rolling_fit
+from slurm_green.signals.forecast.scores import actual_after, coverage, pinball
+
+HOURS = np.arange(24 * 70)
+
+
+def weather(seed=0, days=70, fades_h=18.0):
+    """An autoregressive disturbance: what the last hours tell, and what they cannot."""
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(size=24 * days)
+    keep = np.exp(-1 / fades_h)
+    out = np.zeros(24 * days)
+    for hour in range(1, 24 * days):
+        out[hour] = keep * out[hour - 1] + np.sqrt(1 - keep**2) * steps[hour]
+    return out
+
+
+def grid(seed=0):
+    """Sun, weekends and weather."""
+    weekend = (HOURS // 24) % 7 >= 5
+    return (300.0 + 80 * np.cos(2 * np.pi * HOURS / 24) - 60 * weekend + 40 * weather(seed)).clip(0)
+
+
+def test_a_week_that_repeats_is_known():
+    """Days and weekends without weather: four days ahead within a few grams of a step of 60."""
+    values = 300.0 + 80 * np.cos(2 * np.pi * HOURS / 24) - 60 * ((HOURS // 24) % 7 >= 5)
+    origins = np.array([60 * 24, 64 * 24 + 5])
+
+    bands = BuiltIn().bands(Hourly(values=values), origins, 96)
+
+    off = np.abs(bands.mean - actual_after(values, origins, 96))
+    assert off.mean() < 4
+    assert off.max() < 20
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_it_beats_both_references_and_its_band_holds(seed):
+    """On a grid with weather: less pinball loss, and about 8 of 10 hours in the band."""
+    values = grid(seed)
+    past, origins = Hourly(values=values), np.arange(40 * 24, 68 * 24, 3)
+    came = actual_after(values, origins, 24)
+
+    losses = [
+        pinball(came, model.bands(past, origins, 24)) for model in (BuiltIn(), YESTERDAY, LAST_WEEK)
+    ]
+
+    assert losses[0] < min(losses[1:])
+    assert 0.72 <= coverage(came, BuiltIn().bands(past, origins, 24)) <= 0.88
+
+
+def test_the_further_the_wider():
+    """Nobody knows day four as well as day one."""
+    bands = BuiltIn().bands(Hourly(values=grid()), np.arange(50 * 24, 66 * 24, 11), 72)
+
+    width = (bands.p90 - bands.p10).mean(axis=0)
+    assert width[:12].mean() < width[24:48].mean() <= 1.1 * width[48:].mean()
+
+
+@pytest.mark.parametrize("values", [np.zeros(24 * 40), np.full(24 * 40, 250.0)])
+def test_what_never_changes_is_forecast_not_to_change(values):
+    """No division by a spread of nothing."""
+    bands = BuiltIn().bands(Hourly(values=values), np.array([24 * 40]), 96)
+
+    np.testing.assert_allclose(bands.mean, values[0], atol=1e-3)
+
+
+def test_prices_may_be_negative():
+    """The floor is for amounts that cannot be."""
+    values = 50 * np.cos(2 * np.pi * HOURS / 24) + 10 * weather()
+
+    assert BuiltIn().bands(Hourly(values=values), np.array([60 * 24]), 24).mean.min() < -20
+
+
+def test_less_than_four_weeks_are_refused():
+    """The caller has plainer means."""
+    with pytest.raises(SignalError, match="28 days"):
+        BuiltIn().bands(Hourly(values=grid()), np.array([LEAST_H - 1]), 24)
+
+
+def test_the_solver_agrees_with_scikit_learn():
+    """An implementation of other people's, fitted to the same rows at once."""
+    linear = pytest.importorskip("sklearn.linear_model", reason="scikit-learn is in the dev extra")
+    rng = np.random.default_rng(3)
+    rows, targets = rng.normal(size=(900, 40)), rng.normal(size=900)
+    usable = rng.uniform(size=900) > 0.1
+
+    ours = rolling_fit(
+        rows, targets, usable, known_until=lambda time: time, times=[300, 600, 900], penalty=100.0
+    )
+
+    for end, weights in zip((300, 600, 900), ours, strict=True):
+        theirs = linear.Ridge(alpha=100.0, fit_intercept=False)
+        chosen = usable[:end]
+        theirs.fit(rows[:end][chosen], targets[:end][chosen])
+        np.testing.assert_allclose(theirs.coef_, weights, rtol=1e-8, atol=1e-10)
+
+
+def test_a_gap_is_filled_from_before():
+    """The mean of the same hours, and the last surprise fading; never from after."""
+    values = np.tile(np.arange(24.0), 10)
+    values[200:210] += 12.0
+    values[205:230] = np.nan
+
+    found, known = filled(values)
+
+    assert known.sum() == len(values) - 25
+    assert found[205] == pytest.approx(205 % 24 + 12 * np.exp(-1 / 12))
+    assert found[229] == pytest.approx(229 % 24 + 12 * np.exp(-25 / 12), abs=2)
+
+
+def test_a_past_of_gaps_alone_is_zero_and_unknown():
+    """Its callers ask for known values first."""
+    found, known = filled(np.full(5, np.nan))
+
+    assert (list(found), known.any()) == ([0.0] * 5, False)
