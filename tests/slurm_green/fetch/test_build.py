@@ -8,7 +8,8 @@ from slurm_green.config.chains import CHAINS
 from slurm_green.config.load import loads
 from slurm_green.config.providers import PROVIDERS
 from slurm_green.errors import ConfigError, SignalError
-from slurm_green.fetch.build import _BUILDERS, build_sources
+from slurm_green.fetch.build import build_sources
+from slurm_green.fetch.builders import BUILDERS
 from slurm_green.signals.provider import Historian
 from slurm_green.signals.providers.neso import Neso
 from slurm_green.signals.quantity import CARBON, PRICE, QUANTITIES
@@ -134,7 +135,7 @@ def test_what_a_provider_cannot_do_without_is_asked_for(client, tmp_path, spoil,
 
 def test_every_type_in_the_configuration_can_be_built():
     """A type that `sgreen config` lists and nobody builds would be a crash at night."""
-    assert set(PROVIDERS.values()) == set(_BUILDERS)
+    assert set(PROVIDERS.values()) == set(BUILDERS)
 
 
 # What each type needs at least, and what it then gives.
