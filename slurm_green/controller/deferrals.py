@@ -206,6 +206,10 @@ class Deferrals:
         changed = replace(record, start_utc=_before(planned, latest), latest_utc=latest)
         if start is not None:
             changed = replace(changed, save_g=round(start.saved_g))
+        if moved and self.view.signal is not None:
+            origin = self.view.signal.origin_at(planned)
+            age_s = round(origin.age_s(self._now))
+            changed = replace(changed, signal=origin.provider, signal_age_s=age_s)
         self._change(one.job, begin=latest if pulled else None, record=changed)
         kind = "pulled" if pulled else "moved"
         self._event(one.job, kind, f"start {changed.start_utc:%H:%M:%S}, latest {latest:%H:%M:%S}")

@@ -102,8 +102,12 @@ class Runner:
             _LOG.warning("signal: %s %s failed: %s", *key, now[key].said)
         # One that is left alone because it asked for it has not come back yet.
         still = {key for key, one in now.items() if one.status == "waiting"} & self._failed_links
-        for key in sorted((self._failed_links - failed - still) & set(now)):
+        back = self._failed_links - failed - still
+        for key in sorted(back & set(now)):
             _LOG.info("signal: %s %s no longer fails: %s", *key, now[key].said)
+        # A signal file that is good again says nothing of itself.
+        for key in sorted(key for key in back - set(now) if key[0] == "file"):
+            _LOG.info("signal: %s %s no longer fails", *key)
         self._failed_links = failed | still
 
     def _book(self, observed: Observed, outcome: Outcome, refused: dict[int, str]) -> None:

@@ -103,7 +103,7 @@ def _time(text: str) -> datetime:
 
 def _word(text: str) -> str:
     """Text as one word: a provider's name may hold a path with blanks."""
-    return re.sub(r"\s", "_", text)
+    return re.sub(r"[^A-Za-z0-9=:@.+_/,()-]", "_", text)
 
 
 def _or_dash(value: int | None) -> str:

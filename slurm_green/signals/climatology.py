@@ -90,7 +90,7 @@ class Climatology:
         )
 
     def at_least_as_wide_as(self, forecast: Series) -> "Climatology":
-        """The same with a band no narrower than the forecast's on its last day.
+        """The same with a band no narrower at any hour of day than on the forecast's last day.
 
         Knowing less must never look like knowing more.
         """
@@ -98,12 +98,23 @@ class Climatology:
         if low is None or high is None:
             return self
         day = max(1, round(86_400.0 / forecast.step_s))
-        widths = (high - low)[-day:]
+        widths, hours = (high - low)[-day:], (forecast.edges_s[:-1][-day:] // _STEP_S) % 24
         if not np.isfinite(widths).any():
             return self
-        wanted = float(np.nanmean(widths))
-        band = float(np.mean(self.quantiles[0.9] - self.quantiles[0.1]))
-        return _with_band(self, wanted, band) if wanted > band else self
+        wanted = np.full(24, float(np.nanmean(widths)))
+        for hour in range(24):
+            there = widths[(hours == hour) & np.isfinite(widths)]
+            wanted[hour] = there.mean() if len(there) else wanted[hour]
+        return self._with_width(np.tile(wanted, 7))
+
+    def _with_width(self, wanted: NDArray[np.float64]) -> "Climatology":
+        """Stretched evenly where it is narrower; what the bound at 0 takes below goes above."""
+        bottom, middle, top = (self.quantiles[share] for share in _SHARES)
+        least = -np.inf if quantity_named(self.quantity).may_be_negative else 0.0
+        missing = np.maximum(wanted - (top - bottom), 0.0)
+        bottom = np.maximum(bottom - missing / 2, np.minimum(bottom, least))
+        top = np.maximum(top, bottom + wanted)
+        return replace(self, quantiles={0.1: bottom, 0.5: middle, 0.9: top})
 
 
 def climatology_of(past: Measured) -> Climatology:
@@ -186,21 +197,3 @@ def _near(away: NDArray[np.float64], slots: NDArray[np.int64], hour: int, share:
     distance = (slots % 24 - hour + 12) % 24 - 12
     near = away[np.abs(distance) <= 1]
     return float(np.quantile(near if len(near) else away, share))
-
-
-def _with_band(one: Climatology, wanted: float, band: float) -> Climatology:
-    """Its band stretched to a mean width; what the bound at 0 takes below is added above."""
-    middle = one.quantiles[0.5]
-    low = -np.inf if quantity_named(one.quantity).may_be_negative else 0.0
-    if band > 0:
-        factor = wanted / band
-        quantiles = {
-            share: np.maximum(middle + factor * (amounts - middle), low)
-            for share, amounts in one.quantiles.items()
-        }
-    else:
-        quantiles = {
-            share: np.maximum(middle + (share - 0.5) / 0.8 * wanted, low) for share in _SHARES
-        }
-    missing = wanted - float(np.mean(quantiles[0.9] - quantiles[0.1]))
-    return replace(one, quantiles=quantiles | {0.9: quantiles[0.9] + max(missing, 0.0)})

@@ -56,12 +56,17 @@ class SignalFile:
         problem = self._problem(bundle, written_s, now_utc)
         if not problem and bundle.series is not None:
             return replace(bundle.series, vouched_utc=bundle.written_utc)
+        if bundle.series is not None:
+            silent = Link(name=self.name, kind="file", status="failed", said=problem)
+            # What the old file rests on is used no longer; what failed then has not come back.
+            rest = (
+                replace(one, status="spare") if one.status == "used" else one
+                for one in bundle.links
+            )
+            self.links = (silent, *rest)
         usual = self._usual(bundle, now_utc)
         if usual is None:
             raise SignalError(problem)
-        silent = Link(name=self.name, kind="file", status="failed", said=problem)
-        # What the old file rests on is used no longer.
-        self.links = (silent, *(replace(one, status="spare") for one in bundle.links))
         return usual
 
     def _file(self) -> Bundle | CsvTrace:

@@ -13,7 +13,7 @@ local TEXT_LIMIT = 4096
 local LINE_LIMIT = 15000
 local ANSWER_LIMIT = 4096
 local SCRIPT_HEAD = 8192
-local RECORD = "^green:v1 [%w=:@%.%+_/, %-]+$"
+local RECORD = "^green:v1 [%w=:@%.%+_/, %-()]+$"
 
 local NO_VAL, INFINITE, NO_VAL16, INFINITE16 = 4294967294, 4294967295, 65534, 65535
 

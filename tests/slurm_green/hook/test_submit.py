@@ -19,7 +19,7 @@ from slurm_green.hook.view import View
 from slurm_green.hook.wire import Answer, Ask, Defer, Pass, encode_answer
 
 # What slurm_green_wire.lua accepts of a record.
-RECORD = re.compile(r"green:v1 [A-Za-z0-9=:@.+_/, -]+")
+RECORD = re.compile(r"green:v1 [A-Za-z0-9=:@.+_/, ()-]+")
 DEFAULTS = policy()
 NO_DEFAULT = policy(default_delay_s=0.0, min_length_s=600.0)
 
