@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The built-in model: a ridge regression per hour ahead, joined with an iterated autoregression.
+"""The built-in model: three members that are wrong in different ways, and bands from their errors.
 
-Two thirds of the mean are one regression per hour ahead on aligned differences (features.py), one
-third an autoregression on chosen lags applied again and again. Both are fitted anew every week;
-bands come from what the fits of the last ten weeks were off by out of sample (calibration.py).
-How the choice was made and what else was tried: docs/signals.md. Pure.
+One is a regression per hour ahead on aligned differences (features.py), one an autoregression on
+chosen lags applied again and again, one asks what followed days like these (kernel.py). All are
+fitted anew every week; bands come from what the fits of the last ten weeks were off by out of
+sample (calibration.py). How the choice was made and what else was tried: docs/forecast.md. Pure.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,9 @@ from slurm_green.signals.forecast.bands import Bands, Hourly
 from slurm_green.signals.forecast.calibration import recalibrated
 from slurm_green.signals.forecast.features import Features, calendar
 from slurm_green.signals.forecast.gaps import filled
+from slurm_green.signals.forecast.kernel import kernel_means
 from slurm_green.signals.forecast.regression import rolling_fit
+from slurm_green.signals.forecast.rolling import at
 
 __all__ = ["LEAST_H", "BuiltIn"]
 
@@ -27,7 +29,9 @@ LEAST_H = 28 * 24
 _LAGS = np.array([*range(1, 27), 47, 48, 49, 71, 72, 73, 96, 120, 144, 167, 168, 169])
 _PENALTY = 100.0
 _PENALTY_LAGS = 10.0
-_SHARE_OF_RIDGE = 2 / 3
+_RIDGE_OF_TWO = 2 / 3
+_DAYS_OF_THREE = 0.35
+_JUDGED_H = 70 * 24
 _REFIT_H = 168
 # The first fit that forecasts, so that four weeks of past have some errors to learn bands from.
 _FIRST_FIT_H = 17 * 24
@@ -71,11 +75,31 @@ def _rolling_means(
     scale = max(float(values[:_SCALE_H].std()), 1e-3 * abs(centre), 1e-6)
     scaled = replace(past, values=(values - centre) / scale)
     means = _ridge_means(scaled, known, times, hours)
-    if past.regressors is None:  # lags alone know nothing of what is known ahead
+    if past.regressors is None:  # the others know nothing of what is known ahead
         lags = _lag_means(scaled, known, times, hours)
-        means = _SHARE_OF_RIDGE * means + (1 - _SHARE_OF_RIDGE) * lags
+        means = _RIDGE_OF_TWO * means + (1 - _RIDGE_OF_TWO) * lags
+        days = kernel_means(scaled.values, known, times, hours, past.clock)
+        means = _joined(scaled.values, means, days, times)
     assert means.shape == (count + 1, hours)
     return means * scale + centre
+
+
+def _joined(values: Array, two: Array, days: Array, times: Sequence[int]) -> Array:
+    """The first two members with the third, in the weeks after it was of use, else without.
+
+    It is of use with weather, and in the way where weeks repeat as clockwork does. Decided at each
+    fit by the errors of the ten weeks before it.
+    """
+    hours = two.shape[1]
+    three = (1 - _DAYS_OF_THREE) * two + _DAYS_OF_THREE * days
+    found = np.array(three)
+    for time, end in zip(times, [*times[1:], len(two)], strict=True):
+        rows = np.arange(max(times[0], time - _JUDGED_H), time - hours + 1)
+        if len(rows):
+            came = at(values, rows[:, None] + np.arange(hours))
+            if ((three[rows] - came) ** 2).mean() > ((two[rows] - came) ** 2).mean():
+                found[time:end] = two[time:end]
+    return found
 
 
 def _ridge_means(past: Hourly, known: NDArray[np.bool_], times: Sequence[int], hours: int) -> Array:

@@ -25,8 +25,8 @@ __all__ = ["HOUR_S", "LONGEST_H", "forecast", "hourly_of"]
 HOUR_S = 3600.0
 LONGEST_H = 96
 _MONDAY_S = 4 * 86_400.0  # POSIX time began on a Thursday
-# Two years show every season twice; more only costs time.
-_MOST_H = 2 * 366 * 24
+# A year and a month have every season; the time a fit takes grows faster than the past.
+_MOST_H = 400 * 24
 _LEAST_KNOWN = 0.6
 # Nobody measured a grid's carbon before: such a time is seconds from somebody's own zero.
 _FIRST_YEAR = 1990
@@ -109,7 +109,7 @@ def _clock(hourly: Measured, known_until: int | None) -> int:
 
 
 def _trimmed(hourly: Measured | None, provider: str) -> Measured:
-    """The newest two years, from the first known hour to the last."""
+    """The newest thirteen months, from the first known hour to the last."""
     if hourly is None or hourly.known == 0:
         raise SignalError(f"{provider}: nothing was measured before now")
     known = np.flatnonzero(np.isfinite(hourly.values))
