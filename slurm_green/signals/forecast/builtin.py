@@ -32,6 +32,7 @@ _PENALTY_LAGS = 10.0
 _RIDGE_OF_TWO = 2 / 3
 _DAYS_OF_THREE = 0.35
 _JUDGED_H = 70 * 24
+_TOO_BAD = 1.05  # ten weeks of weather tell less of a difference than that
 _REFIT_H = 168
 # The first fit that forecasts, so that four weeks of past have some errors to learn bands from.
 _FIRST_FIT_H = 17 * 24
@@ -85,7 +86,7 @@ def _rolling_means(
 
 
 def _joined(values: Array, two: Array, days: Array, times: Sequence[int]) -> Array:
-    """The first two members with the third, in the weeks after it was of use, else without.
+    """The first two members with the third, but for weeks before which it was clearly in the way.
 
     It is of use with weather, and in the way where weeks repeat as clockwork does. Decided at each
     fit by the errors of the ten weeks before it.
@@ -97,7 +98,8 @@ def _joined(values: Array, two: Array, days: Array, times: Sequence[int]) -> Arr
         rows = np.arange(max(times[0], time - _JUDGED_H), time - hours + 1)
         if len(rows):
             came = at(values, rows[:, None] + np.arange(hours))
-            if ((three[rows] - came) ** 2).mean() > ((two[rows] - came) ** 2).mean():
+            with_it = float(((three[rows] - came) ** 2).mean())
+            if with_it > _TOO_BAD * float(((two[rows] - came) ** 2).mean()):
                 found[time:end] = two[time:end]
     return found
 
