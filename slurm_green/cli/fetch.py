@@ -24,16 +24,14 @@ def command(app: App, ctx: click.Context, every_s: float | None, as_json: bool) 
     the environment. Exit status 1 when there is no signal at all of one of the quantities.
     """
     one_thread()
-    import httpx
-
     from slurm_green.config.chains import signal_path
-    from slurm_green.fetch.run import Fetch
+    from slurm_green.fetch.run import Fetch, new_client
     from slurm_green.signals.forecast import forecast
 
     if every_s is not None and as_json:
         raise BadInputError("--every does not end, so it prints no --json")
     config = app.config
-    with httpx.Client(timeout=httpx.Timeout(10.0, connect=5.0)) as client:
+    with new_client() as client:
         fetch = Fetch(config=config, client=client, forecaster=forecast, now=app.now)
         if every_s is not None:
             fetch.forever(every_s=every_s, sleep=app.sleep)

@@ -11,7 +11,7 @@ import click
 
 from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import emit_json
-from slurm_green.cli.params import as_json
+from slurm_green.cli.params import QUANTITIES, as_json, quantity_option
 from slurm_green.errors import BadInputError, SignalError
 from slurm_green.words import clean, length
 
@@ -21,23 +21,11 @@ if TYPE_CHECKING:
     from slurm_green.cli.signal_steps import Step
     from slurm_green.signals.series import Series
 
-_QUANTITIES = {
-    "carbon": "carbon_g_per_kwh",
-    "price": "price_per_kwh",
-    "renewable": "renewable_w",
-    "base-power": "base_power_w",
-}
 _NOW = {"carbon_g_per_kwh": "now_g_per_kwh", "price_per_kwh": "now_per_kwh"}
 
 
 @click.command(name="forecast", short_help="Show the signals that decisions rest on.")
-@click.option(
-    "--quantity",
-    type=click.Choice(list(_QUANTITIES)),
-    default="carbon",
-    show_default=True,
-    help="Which signal.",
-)
+@quantity_option("Which signal.")
 @click.option(
     "--hours",
     type=click.FloatRange(min=0, max=24 * 60, min_open=True),
@@ -78,7 +66,7 @@ def command(
     from slurm_green.cli.source import read_signal
 
     now, zone = app.now(), app.config.general.zone
-    series = read_signal(app.config, now, _QUANTITIES[quantity])
+    series = read_signal(app.config, now, QUANTITIES[quantity])
     # A demo's trace is time-scaled: its hours are shorter than ours.
     shown = steps(series, now, now + timedelta(hours=hours / series.time_scale))
     if plot is not None:

@@ -11,7 +11,16 @@ import click
 
 from slurm_green.errors import BadInputError
 
-__all__ = ["JobRef", "as_json", "job_argument", "parsable", "past_time", "table_options"]
+__all__ = [
+    "QUANTITIES",
+    "JobRef",
+    "as_json",
+    "job_argument",
+    "parsable",
+    "past_time",
+    "quantity_option",
+    "table_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +36,26 @@ _AGO = re.compile(r"now(?:-(\d+)(second|minute|hour|day|week|month)s?)?")
 _UNIT_S = {
     "second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800, "month": 30 * 86400,
 }  # fmt: skip
+
+
+# What people write after --quantity -> its name in files.
+QUANTITIES = {
+    "carbon": "carbon_g_per_kwh",
+    "price": "price_per_kwh",
+    "renewable": "renewable_w",
+    "base-power": "base_power_w",
+}
+
+
+def quantity_option(help_text: str) -> Callable[[F], F]:
+    """--quantity, carbon unless said otherwise."""
+    return click.option(
+        "--quantity",
+        type=click.Choice(list(QUANTITIES)),
+        default="carbon",
+        show_default=True,
+        help=help_text,
+    )
 
 
 def table_options(function: F) -> F:

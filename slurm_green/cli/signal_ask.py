@@ -12,7 +12,8 @@ from slurm_green.cli.signal_state import State
 from slurm_green.config.settings import Config
 from slurm_green.errors import SlurmGreenError
 from slurm_green.fetch.build import build_sources
-from slurm_green.fetch.refresh import Forecaster, refresh
+from slurm_green.fetch.refresh import Forecaster
+from slurm_green.fetch.run import new_client, refreshed
 from slurm_green.fetch.store import Store
 
 __all__ = ["ask"]
@@ -28,10 +29,8 @@ def ask(
 
     Who wants to be left alone is left alone here too.
     """
-    import httpx
-
     with (
-        httpx.Client(timeout=httpx.Timeout(10.0, connect=5.0)) as client,
+        new_client() as client,
         tempfile.TemporaryDirectory(prefix="sgreen-ask-") as directory,
     ):
         # All chains first: a mistake in one of them must not cost the questions of another.
@@ -40,16 +39,8 @@ def ask(
         return [
             replace(
                 state,
-                asked=refresh(
-                    sources,
-                    quantity=state.quantity.name,
-                    store=store,
-                    forecaster=forecaster or _built_in(),
-                    now_utc=now_utc,
-                    horizon_s=config.signal.horizon_s,
-                    forecast_s=config.signal.forecast_s,
-                    cache_max_age_s=config.signal.cache_max_age_s,
-                    regressors=config.signal.regressors,
+                asked=refreshed(
+                    config, sources, state.quantity.name, store, forecaster or _built_in(), now_utc
                 ),
             )
             if sources

@@ -10,20 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm_green.cli.output import emit_json, emit_rows
-from slurm_green.cli.params import as_json
+from slurm_green.cli.params import QUANTITIES, as_json, quantity_option
 from slurm_green.errors import BadInputError, SignalError
 from slurm_green.threads import one_thread
 
 if TYPE_CHECKING:
     from slurm_green.signals.forecast.backtest import Backtest, Verdict
     from slurm_green.signals.forecast.regret import Worth
-
-_QUANTITIES = {
-    "carbon": "carbon_g_per_kwh",
-    "price": "price_per_kwh",
-    "renewable": "renewable_w",
-    "base-power": "base_power_w",
-}
 
 
 @click.command(name="backtest", short_help="Judge the built-in forecast on a history.")
@@ -53,13 +46,7 @@ _QUANTITIES = {
     type=click.FloatRange(28, 3650),
     help="History before the first forecast [default: 59, less where there is little].",
 )
-@click.option(
-    "--quantity",
-    type=click.Choice(list(_QUANTITIES)),
-    default="carbon",
-    show_default=True,
-    help="Which column to forecast.",
-)
+@quantity_option("Which column to forecast.")
 @click.option(
     "--regressors",
     "regressors_path",
@@ -91,7 +78,7 @@ def command(
 
     began_s = time.perf_counter()
     try:
-        past = read_history(path, quantity=_QUANTITIES[quantity])
+        past = read_history(path, quantity=QUANTITIES[quantity])
         with _progress() as progress:
             done = backtest(
                 past,

@@ -8,7 +8,7 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,12 +22,41 @@ from slurm_green.errors import ConfigError, SignalError
 from slurm_green.fetch.build import build_sources
 from slurm_green.fetch.refresh import Forecaster, refresh
 from slurm_green.fetch.store import Store
+from slurm_green.fetch.work import Source
 from slurm_green.signals.bundle import Bundle, write_bundle
 
-__all__ = ["Fetch"]
+__all__ = ["Fetch", "new_client", "refreshed"]
 
 _LOG = logging.getLogger(__name__)
 _NUMBERS = re.compile(r"\d[\d.:T-]*( (s|min|h|d)\b)?")
+
+
+def new_client() -> httpx.Client:
+    """What providers are asked with: time-outs, and proxies from the environment."""
+    return httpx.Client(timeout=httpx.Timeout(10.0, connect=5.0))
+
+
+def refreshed(
+    config: Config,
+    sources: Sequence[Source],
+    quantity: str,
+    store: Store,
+    forecaster: Forecaster,
+    now_utc: datetime,
+) -> Bundle:
+    """One refresh as the site's settings want it."""
+    signal = config.signal
+    return refresh(
+        sources,
+        quantity=quantity,
+        store=store,
+        forecaster=forecaster,
+        now_utc=now_utc,
+        horizon_s=signal.horizon_s,
+        forecast_s=signal.forecast_s,
+        cache_max_age_s=signal.cache_max_age_s,
+        regressors=signal.regressors,
+    )
 
 
 @dataclass(kw_only=True)
@@ -56,16 +85,8 @@ class Fetch:
             found = {}
             problems = []
             for quantity, sources in chains.items():
-                bundle = refresh(
-                    sources,
-                    quantity=quantity,
-                    store=store,
-                    forecaster=self.forecaster,
-                    now_utc=self.now(),
-                    horizon_s=signal.horizon_s,
-                    forecast_s=signal.forecast_s,
-                    cache_max_age_s=signal.cache_max_age_s,
-                    regressors=signal.regressors,
+                bundle = refreshed(
+                    self.config, sources, quantity, store, self.forecaster, self.now()
                 )
                 found[quantity] = bundle
                 if self._telling:

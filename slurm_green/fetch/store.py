@@ -25,6 +25,7 @@ __all__ = ["Store"]
 _LOG = logging.getLogger(__name__)
 # Three years show a model every season; more only costs time.
 _KEEP = timedelta(days=3 * 366)
+_SETTINGS, _ASKED, _WAITING = "settings.json", "asked.json", "waiting.json"
 _KEEP_STEPS = 400_000  # of a few seconds each, years would no longer be read in a moment
 
 
@@ -78,8 +79,7 @@ class Store:
 
         `settings` is any text that tells them apart. Nothing is deleted: files get `.old` appended.
         """
-        path = self.directory / "settings.json"
-        known = self._notes(path)
+        known = self._notes(_SETTINGS)
         if known.get(source, settings) != settings:
             for quantity in QUANTITIES:
                 last = self._last(source, quantity)
@@ -87,48 +87,44 @@ class Store:
                 for one in (*kept, *self.directory.glob(f"{quantity}.{source}.*.csv")):
                     _LOG.warning("%s: kept under other settings of %s, set aside", one, source)
                     _set_aside(one, "old")
-                (self.directory / "asked.json").unlink(missing_ok=True)
+            (self.directory / _ASKED).unlink(missing_ok=True)
         if known.get(source) != settings:
-            self._make()
-            write_text(path, json.dumps(known | {source: settings}) + "\n")
+            self._write_notes(_SETTINGS, known | {source: settings})
 
     def asked_since(self, source: str, quantity: str) -> datetime | None:
         """From when on a source was last asked for its whole past; it may keep less of it."""
-        found = self._notes(self.directory / "asked.json").get(f"{quantity}.{source}", "")
-        return datetime.fromisoformat(found) if _is_time(found) else None
+        return _time(self._notes(_ASKED).get(f"{quantity}.{source}"))
 
     def note_asked(self, source: str, quantity: str, since_utc: datetime) -> None:
         """Remember that."""
-        path = self.directory / "asked.json"
         note = {f"{quantity}.{source}": since_utc.astimezone(UTC).isoformat()}
-        self._make()
-        write_text(path, json.dumps(self._notes(path) | note) + "\n")
+        self._write_notes(_ASKED, self._notes(_ASKED) | note)
 
     def wait_until(self, source: str) -> datetime | None:
         """Until when a source asked not to be asked."""
-        found = self._waiting().get(source, "")
-        return datetime.fromisoformat(found) if _is_time(found) else None
+        return _time(self._notes(_WAITING).get(source))
 
     def let_wait(self, source: str, until_utc: datetime | None) -> None:
         """Note that a source wants to be left alone until then; None: no longer."""
-        waiting = self._waiting()
+        waiting = self._notes(_WAITING)
         if until_utc is None and source not in waiting:
             return
         waiting.pop(source, None)
         if until_utc is not None:
             waiting[source] = until_utc.astimezone(UTC).isoformat()
-        self._make()
-        write_text(self.directory / "waiting.json", json.dumps(waiting) + "\n")
+        self._write_notes(_WAITING, waiting)
 
-    def _waiting(self) -> dict[str, str]:
-        return self._notes(self.directory / "waiting.json")
-
-    def _notes(self, path: Path) -> dict[str, str]:
+    def _notes(self, name: str) -> dict[str, str]:
+        path = self.directory / name
         try:
             raw = read_json(path) if path.exists() else {}
         except SignalError:
             return {}  # a damaged note costs one early question
         return {str(key): str(value) for key, value in raw.items()} if isinstance(raw, dict) else {}
+
+    def _write_notes(self, name: str, notes: dict[str, str]) -> None:
+        self._make()
+        write_text(self.directory / name, json.dumps(notes) + "\n")
 
     def _make(self) -> None:
         try:
@@ -175,8 +171,10 @@ def _set_aside(path: Path, word: str) -> None:
     path.replace(aside)
 
 
-def _is_time(value: object) -> bool:
+def _time(text: str | None) -> datetime | None:
+    """A noted instant; None for none, or for what is no instant."""
     try:
-        return datetime.fromisoformat(str(value)).tzinfo is not None
+        found = datetime.fromisoformat(text or "")
     except ValueError:
-        return False
+        return None
+    return found if found.tzinfo is not None else None

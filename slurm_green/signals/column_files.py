@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from slurm_green.errors import SignalError
 from slurm_green.signals.columns import MAX_ROWS, Columns, checked_amounts, seconds_of
+from slurm_green.signals.csv_trace import decoded
 from slurm_green.signals.parquet_columns import ParquetColumns
 from slurm_green.signals.quantity import quantity_named
 
@@ -74,7 +75,7 @@ class _CsvColumns:
     def __init__(self, path: Path, data: bytes) -> None:
         """Check what concerns the file as a whole."""
         self.path = path
-        self._text = _decoded(data, path)
+        self._text = decoded(data, str(path))
         reader = csv.reader(io.StringIO(self._text), strict=True)
         try:
             self.names: Sequence[str] = [cell.strip() for cell in next(reader)]
@@ -122,22 +123,6 @@ class _CsvColumns:
         next(reader)
         next(islice(_filled(reader), number, None))
         return reader.line_num
-
-
-def _decoded(data: bytes, path: Path) -> str:
-    if not data.strip():
-        raise SignalError(f"{path}: is empty; wanted a header line")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        line = data.count(b"\n", 0, exc.start) + 1
-        raise SignalError(f"{path}: line {line}: not UTF-8 text") from exc
-    if not text.endswith(("\n", "\r")):
-        raise SignalError(
-            f"{path}: line {text.count(chr(10)) + 1}: does not end in a newline, the file looks "
-            "cut; copy it again, or end the last line"
-        )
-    return text
 
 
 def _filled(rows: Iterator[list[str]]) -> Iterator[list[str]]:

@@ -19,7 +19,7 @@ from slurm_green.errors import SignalError
 from slurm_green.signals.quantity import CARBON
 from slurm_green.signals.series import Series
 
-__all__ = ["MAX_BYTES", "CsvTrace", "Trace", "parse_trace", "read_bounded", "read_trace"]
+__all__ = ["MAX_BYTES", "CsvTrace", "Trace", "decoded", "parse_trace", "read_bounded", "read_trace"]
 
 MAX_BYTES = 16 * 2**20
 _STEP_TOLERANCE_S = 1e-3
@@ -167,7 +167,7 @@ def read_bounded(path: Path) -> bytes:
 
 def parse_trace(data: bytes, path: str) -> Trace:
     """Check and parse the bytes of a CSV trace; `path` is for the messages."""
-    text = _decoded(data, path)
+    text = decoded(data, path, wanted=_header_wanted())
     rows = csv.reader(io.StringIO(text), strict=True)
     try:
         header = [cell.strip() for cell in next(rows)]
@@ -198,9 +198,10 @@ def parse_trace(data: bytes, path: str) -> Trace:
     )
 
 
-def _decoded(data: bytes, path: str) -> str:
+def decoded(data: bytes, path: str, *, wanted: str = "") -> str:
+    """A CSV's text; refused when empty (`wanted` is for that message), not UTF-8, or cut."""
     if not data.strip():
-        raise SignalError(f"{path}: is empty; wanted a header line {_header_wanted()}")
+        raise SignalError(f"{path}: is empty; wanted a header line {wanted}".rstrip())
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:

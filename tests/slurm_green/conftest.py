@@ -1,9 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes `builders` and `simulator` importable by name in all tests below."""
+"""Makes helpers importable by name in all tests below, and gives them a local web API."""
 
 import sys
 from pathlib import Path
 
-_HERE = str(Path(__file__).parent)
-if _HERE not in sys.path:
-    sys.path.append(_HERE)
+import httpx
+import pytest
+
+_HERE = Path(__file__).parent
+for _folder in (_HERE, _HERE / "signals", _HERE / "fetch"):
+    if str(_folder) not in sys.path:
+        sys.path.append(str(_folder))
+
+
+@pytest.fixture
+def api():
+    """A local web API: (base URL, script)."""
+    from api_server import serving
+
+    with serving() as served:
+        yield served
+
+
+@pytest.fixture
+def client():
+    """An HTTP client that gives up soon and knows no proxies."""
+    with httpx.Client(timeout=httpx.Timeout(2.0), trust_env=False) as one:
+        yield one

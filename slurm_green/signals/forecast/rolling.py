@@ -4,12 +4,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FADES_H", "at", "guesses", "same_hours", "surprises", "trailing"]
+__all__ = ["at", "guesses", "same_hours", "surprises", "trailing"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 # The last surprise is half gone after eight hours; every member corrects a guess that says so.
-FADES_H = 12.0
+_FADES_H = 12.0
 
 
 def at(values: Array, index: Index) -> Array:
@@ -44,5 +44,5 @@ def surprises(values: Array, usual: Array) -> Array:
 def guesses(usual: Array, surprise: Array, origins: Index, ahead: int) -> Array:
     """For each origin: the usual of the hour `ahead`, and the last surprise, fading."""
     same = origins + ahead - 24 * (ahead // 24 + 1)  # the last known same hour
-    fading = float(np.exp(-(ahead + 1) / FADES_H))
+    fading = float(np.exp(-(ahead + 1) / _FADES_H))
     return np.asarray(at(usual, same) + fading * at(surprise, origins - 1))
