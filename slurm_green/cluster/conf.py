@@ -118,6 +118,7 @@ def slurmdbd_conf(*, layout: Layout, port: int, user: str) -> str:
         "SlurmUser": user,
         "LogFile": str(layout.log / "slurmdbd.log"),
         "PidFile": str(layout.run / "slurmdbd.pid"),
+        "ArchiveDir": str(layout.work),  # checked at start, never used
         "DebugLevel": "info",
         "StorageType": "accounting_storage/mysql",
         "StorageHost": "localhost",

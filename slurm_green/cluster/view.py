@@ -59,6 +59,11 @@ def _mount_all(layout: Layout, slurm_root: Path) -> None:
         else:
             target.touch()
         _mount("--bind", str(source), str(target))
+    # An earlier version took an emptied /tmp away with the mount points below it.
+    temporary = root / "tmp"
+    if not temporary.exists():
+        temporary.mkdir()
+        temporary.chmod(0o1777)
 
 
 def remove_view(layout: Layout, slurm_root: Path | None) -> None:
@@ -76,15 +81,23 @@ def remove_view(layout: Layout, slurm_root: Path | None) -> None:
 
 
 def _remove_mount_points(layout: Layout, slurm_root: Path) -> None:
+    debian = _directories_of_debian(slurm_root)
     for source in _shared(layout):
         made = slurm_root / source.relative_to("/")
-        # Upwards only while empty; another cluster's mount point is busy and stays.
-        while made != slurm_root and made.is_dir():
+        # Upwards only while empty; another cluster's mount point is busy and stays. So does
+        # what Debian brought: an empty /tmp or /opt is still needed.
+        while made.is_dir() and f"/{made.relative_to(slurm_root)}" not in debian:
             with suppress(OSError):
                 made.rmdir()
             if made.exists():
                 break
             made = made.parent
+
+
+def _directories_of_debian(slurm_root: Path) -> set[str]:
+    """The paths of the package that owns the file system's skeleton."""
+    owned = slurm_root / "var/lib/dpkg/info/base-files.list"
+    return {"/.", "/tmp", *owned.read_text(encoding="utf-8").splitlines()}
 
 
 def mounts_below(directory: Path) -> list[str]:
