@@ -55,6 +55,8 @@ bench: setup slurm     ## timings as ratios in one run; minutes
 	$(BIN)/python benchmarks/submit_latency.py
 	$(BIN)/python benchmarks/cycle_cost.py
 	$(BIN)/python benchmarks/cycle_live.py
+	$(BIN)/python benchmarks/best_response.py
+	$(BIN)/python benchmarks/plan.py --quick
 
 clean:           ## stop clusters that tests left, drop caches and the environment
 	-[ ! -x $(BIN)/sgreen ] || $(BIN)/sgreen cluster down --all

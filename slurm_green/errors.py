@@ -3,8 +3,9 @@
 
 SlurmGreenError
 ├── BadInputError        what a person gave is wrong: file, option, config; exit status 2
-│   └── ConfigError      the site's configuration
-│       └── KeyFileError     a file with a provider's key (fetch.keys)
+│   ├── ConfigError      the site's configuration
+│   │   └── KeyFileError     a file with a provider's key (fetch.keys)
+│   └── PlanError        no plan can have what was asked for
 ├── SignalError          no usable carbon signal from a provider
 │   ├── RateLimitedError    one that asks us to come back later (signals.provider)
 │   └── KeyRefusedError     one that refuses our key (signals.provider)
@@ -21,6 +22,7 @@ __all__ = [
     "ClusterError",
     "ConfigError",
     "LedgerError",
+    "PlanError",
     "SignalError",
     "SlurmError",
     "SlurmGreenError",
@@ -38,6 +40,10 @@ class BadInputError(SlurmGreenError):
 
 class ConfigError(BadInputError):
     """The site's configuration is wrong."""
+
+
+class PlanError(BadInputError):
+    """No plan can have what was asked for; the message says how close one can come."""
 
 
 class SignalError(SlurmGreenError):

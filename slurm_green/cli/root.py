@@ -31,6 +31,7 @@ OWN = {
     "forecast": ("slurm_green.cli.forecast", "Show the signals that decisions rest on."),
     "off": ("slurm_green.cli.off", "Stop deferring; with --release-all, undo what was done."),
     "on": ("slurm_green.cli.on", "Defer again after `sgreen off`."),
+    "plan": ("slurm_green.cli.plan", "Plan jobs over the next days, with a proof."),
     "queue": ("slurm_green.cli.queue", "List the jobs that carry a decision of ours."),
     "report": ("slurm_green.cli.report", "Report energy and carbon of a period."),
     "run-now": ("slurm_green.cli.run_now", "Start a deferred job of yours without waiting."),

@@ -17,6 +17,7 @@ __all__ = [
     "Ints",
     "Jobs",
     "Problem",
+    "Service",
     "Shapes",
     "Site",
 ]

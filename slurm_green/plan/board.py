@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A schedule in the making: where each job could go now, and what it would cost exactly. Pure.
+
+The cost of a run here is what it adds to the site's carbon, netted against renewable supply slot
+by slot, plus what the guide asks for a GPU-hour. Over starts it is convex between a few points
+and concave nowhere, so comparing those points finds the best start that has room.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from slurm_green.plan.limits import Limits
+from slurm_green.plan.options import Options
+from slurm_green.plan.outcome import Weights
+from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Problem
+from slurm_green.plan.profile import GRID, Profile, rounded
+
+__all__ = ["Board", "Place"]
+
+
+class Place(NamedTuple):
+    """Where a job may run: an option, its start, and the cost by which it was chosen, in g."""
+
+    option: int
+    start_s: float
+    cost_g: float
+
+
+class Board:
+    """Runs of jobs on the site; jobs are numbered as in the options, `first` of which it uses.
+
+    `cost_g` is carbon of all runs placed (beyond what the site emits without them) minus what
+    their performance is worth.
+    """
+
+    def __init__(self, problem: Problem, options: Options, weights: Weights) -> None:
+        site = problem.site
+        self.problem = problem
+        self.options = options
+        self.weights = weights
+        self._step = site.step_s
+        self._slots = site.slots
+        self._borders = site.edges_s
+        duration = np.ceil(options.duration_s * GRID - 1e-6) / GRID
+        early = np.ceil(options.earliest_s * GRID - 1e-6) / GRID
+        until = np.floor((options.latest_s + options.duration_s) * GRID + 1e-6) / GRID
+        until = np.maximum(np.minimum(until, site.horizon_s), early + duration)
+        self.duration_s: list[float] = duration.tolist()
+        self.early_s: list[float] = early.tolist()
+        self.until_s: list[float] = until.tolist()
+        self._gpus: list[int] = options.gpus.astype(np.int64).tolist()
+        self._power: list[float] = options.power_w.tolist()
+        self._fastest: list[float] = options.fastest_s.tolist()
+        self._first: list[int] = options.first.tolist()
+        self._per_joule = np.append(site.carbon_g_per_kwh, 0.0) / JOULES_PER_KWH
+        self._sum = np.append(0.0, np.cumsum(self._per_joule[:-1])) * self._step
+        self.green = bool((site.renewable_w > site.base_power_w).any())
+        self.clear()
+        self.guide(np.zeros(site.slots))
+
+    def clear(self) -> None:
+        """Takes all jobs out."""
+        site = self.problem.site
+        jobs = len(self._first) - 1
+        self.profile = Profile(site.gpus, 4 * jobs + 16)
+        self.option: list[int] = [-1] * jobs
+        self.start_s = np.full(jobs, np.nan)
+        self.end_s = np.full(jobs, np.nan)
+        self.cost_g = 0.0
+        self.net_j = np.append(site.base_power_w - site.renewable_w, 0.0) * self._step
+        self.limits = Limits(site) if Limits.any(site) else None
+
+    @property
+    def lam_per_gpu_s(self) -> Floats:
+        """What the guide asks for a GPU-second in each slot."""
+        return self._lam[:-1]
+
+    def guide(self, lam: Floats) -> None:
+        """What a GPU-hour is to cost in each slot, for choosing only."""
+        self._lam = np.append(lam, 0.0) / SECONDS_PER_HOUR
+        self._lam_sum = np.append(0.0, np.cumsum(lam)) * (self._step / SECONDS_PER_HOUR)
+        self._guided = bool(lam.any())
+
+    def best(
+        self, job: int, options: Sequence[int] | None = None, least_g: Sequence[float] | None = None
+    ) -> Place | None:
+        """The cheapest place with room for a job that has none now; None if there is no room.
+
+        Only these `options` are looked at, if given; with `least_g`, what any place costs at
+        least in each option of the board, only until the next cannot be better.
+        """
+        low, high = self._first[job], self._first[job + 1]
+        if low == high:
+            return None
+        early, until = self.early_s[low], self.until_s[low]
+        if high - low > 1:
+            until = max(self.until_s[low:high])
+        step = self._step
+        slot = int(early // step)
+        last = min(self._slots, int(until // step) + 1)
+        border = self._borders[slot : last + 1]
+        free: dict[int, tuple[Floats, Floats]] = {}
+        best: Place | None = None
+        for option in range(low, high) if options is None else options:
+            if best is not None and least_g is not None and best.cost_g <= least_g[option]:
+                break
+            gpus, duration = self._gpus[option], self.duration_s[option]
+            if gpus not in free:
+                free[gpus] = self.profile.free(gpus, early, until)
+            begin, end = free[gpus]
+            end = end - duration
+            if len(begin) > 1:
+                wide = end >= begin
+                begin, end = begin[wide], end[wide]
+            elif len(begin) and end[0] < begin[0]:
+                continue
+            if not len(begin):
+                continue
+            starts = self._starts(option, begin, end, border, slot)
+            cost = self._added(option, starts, slot, last)
+            if self.limits is not None:
+                cost[~self.limits.allow(self._power[option], starts, starts + duration)] = np.inf
+            at = int(cost.argmin())
+            value = float(cost[at])
+            if value < math.inf and (best is None or value < best.cost_g):
+                best = Place(option, float(starts[at]), value)
+        return best
+
+    def put(self, job: int, option: int, start_s: float) -> None:
+        """Places a job that has no place."""
+        start = rounded(start_s)
+        end = start + self.duration_s[option]
+        self.option[job] = option
+        self.start_s[job], self.end_s[job] = start, end
+        self.cost_g += self.book(self._power[option], self._gpus[option], start, end, 1)
+        self.cost_g -= self._worth(option, end)
+
+    def take(self, job: int) -> Place:
+        """Takes a job out, and returns where it was."""
+        option, start, end = self.option[job], float(self.start_s[job]), float(self.end_s[job])
+        self.option[job] = -1
+        self.start_s[job] = self.end_s[job] = np.nan
+        change = self.book(self._power[option], self._gpus[option], start, end, -1)
+        change += self._worth(option, end)
+        self.cost_g += change
+        return Place(option, start, -change)
+
+    def guided_g(self, place: Place) -> float:
+        """What the guide asks for the GPU-hours of a place."""
+        end = place.start_s + self.duration_s[place.option]
+        busy = self._integral(self._lam_sum, end) - self._integral(self._lam_sum, place.start_s)
+        return self._gpus[place.option] * busy
+
+    def price(self, job: int, per_joule_sum: Floats, lam_sum: Floats) -> float:
+        """What a placed job costs at prices given as their integrals at the borders."""
+        option, start, end = self.option[job], float(self.start_s[job]), float(self.end_s[job])
+        power, gpus = self._power[option], self._gpus[option]
+        total = power * per_joule_sum + gpus * lam_sum
+        return self._integral(total, end) - self._integral(total, start) - self._worth(option, end)
+
+    def has_room(self, option: int, start_s: float) -> bool:
+        """Whether a run fits its window, the free GPUs, cap and ramp."""
+        start = rounded(start_s)
+        end = start + self.duration_s[option]
+        inside = self.early_s[option] <= start and end <= self.until_s[option]
+        fits = inside and self.profile.fits(self._gpus[option], start, end)
+        return fits and self.allows(option, start)
+
+    def allows(self, option: int, start_s: float) -> bool:
+        """Whether cap and ramp allow a run."""
+        if self.limits is None:
+            return True
+        start = np.array([start_s])
+        end = start + self.duration_s[option]
+        return bool(self.limits.allow(self._power[option], start, end)[0])
+
+    def add_energy(self, energy_j: Floats, sign: float) -> None:
+        """Adds a load per slot, of jobs that are only expected or of services."""
+        self.net_j[:-1] += sign * energy_j
+
+    def carbon_g(self) -> float:
+        """What the site emits with all loads on the board; only where supply is netted."""
+        return float(self._per_joule[:-1] @ np.maximum(self.net_j[:-1], 0.0))
+
+    def recount(self) -> None:
+        """Takes the cost as that of the runs alone, without loads that were only expected."""
+        if not self.green and self.limits is None:
+            return  # it has only ever been that
+        site = self.problem.site
+        net = (site.base_power_w - site.renewable_w) * self._step
+        bare = float(self._per_joule[:-1] @ np.maximum(net, 0.0))
+        self.cost_g = self.carbon_g() - bare
+        for job, option in enumerate(self.option):
+            if option >= 0:
+                self.cost_g -= self._worth(option, float(self.end_s[job]))
+
+    def gpus_of(self, option: int) -> int:
+        """GPUs of an option."""
+        return self._gpus[option]
+
+    def _starts(self, option: int, begin: Floats, end: Floats, border: Floats, slot: int) -> Floats:
+        """All starts that can be best: window borders, slot borders, and turning points."""
+        duration, power = self.duration_s[option], self._power[option]
+        kinks = [border, border - duration]
+        if self.green or self.limits is not None:
+            turns = []
+            if self.green:
+                turns.append(-self.net_j[slot : slot + len(border) - 1])
+            if self.limits is not None:
+                turns += self.limits.turning(slot, slot + len(border) - 1)
+            for room in turns:
+                inside = np.flatnonzero((room > 0) & (room < power * self._step))
+                span = room[inside] / power if power else room[inside]
+                kinks += [border[inside + 1] - span, border[inside] + span - duration]
+                if self.limits is not None:
+                    kinks.append(border[inside] + span)
+        points = np.concatenate(kinks)
+        if len(begin) == 1:
+            points = points[(points >= begin[0]) & (points <= end[0])]
+        else:
+            at = begin.searchsorted(points, "right") - 1
+            points = points[(at >= 0) & (points <= end[np.maximum(at, 0)])]
+        if self.green or self.limits is not None:
+            # Off the grid a start would be moved into a neighbour.
+            points = np.clip(np.round(points * GRID) / GRID, begin[0], end[-1])
+            at = begin.searchsorted(points, "right") - 1
+            points = points[points <= end[at]]
+        return np.concatenate([begin, end, points])
+
+    def _added(self, option: int, start: Floats, slot: int, last: int) -> Floats:
+        """What a run would add to the cost for each start; `slot` and `last` bound its window."""
+        step, power, duration = self._step, self._power[option], self.duration_s[option]
+        low = start / step
+        first = low.astype(np.int64)
+        end = start + duration
+        high = end / step
+        final = high.astype(np.int64)
+        if not self.green:
+            per_joule, total = self._per_joule, self._sum
+            cost = total[final] + (high - final) * (step * per_joule[final])
+            cost -= total[first] + (low - first) * (step * per_joule[first])
+            cost *= power
+        else:
+            net, per_joule = self.net_j[slot : last + 1], self._per_joule[slot : last + 1]
+            now = np.maximum(net, 0.0)
+            full = np.append(
+                0.0, np.cumsum(per_joule * (np.maximum(net + power * step, 0.0) - now))
+            )
+            a, b = first - slot, np.minimum(final - slot, len(net) - 1)
+            lead = np.minimum(end, (first + 1) * step) - start
+            cost = per_joule[a] * (np.maximum(net[a] + power * lead, 0.0) - now[a])
+            tail = (end - final * step) * power
+            more = full[b] - full[a + 1] + per_joule[b] * (np.maximum(net[b] + tail, 0.0) - now[b])
+            cost += np.where(b > a, more, 0.0)
+        if self._guided:
+            rate, total = self._lam, self._lam_sum
+            busy = total[final] + (high - final) * (step * rate[final])
+            busy -= total[first] + (low - first) * (step * rate[first])
+            cost += self._gpus[option] * busy
+        if self.weights.performance_g:
+            fastest = self._fastest[option]
+            since = np.maximum(end - self.early_s[option], fastest)
+            cost -= self.weights.performance_g * fastest / since
+        return np.asarray(cost)
+
+    def book(self, power_w: float, gpus: int, start: float, end: float, sign: int) -> float:
+        """Books a stretch in or out; returns by how much carbon changes, in g."""
+        step, power = self._step, sign * power_w
+        self.profile.add(start, end, sign * gpus)
+        if not self.green and self.limits is None:
+            return power * (self._integral(self._sum, end) - self._integral(self._sum, start))
+        first = int(start // step)
+        final = min(max(math.ceil(end / step), first + 1), self._slots)
+        energy = np.full(final - first, power * step)
+        energy[0] -= power * (start - first * step)
+        energy[-1] -= power * (final * step - end)
+        net = self.net_j[first:final]
+        before = np.maximum(net, 0.0)
+        net += energy
+        if self.limits is not None:
+            self.limits.book(first, final, energy)
+        return float(self._per_joule[first:final] @ (np.maximum(net, 0.0) - before))
+
+    def _worth(self, option: int, end: float) -> float:
+        if not self.weights.performance_g:
+            return 0.0
+        fastest = self._fastest[option]
+        return self.weights.performance_g * fastest / max(end - self.early_s[option], fastest)
+
+    def _integral(self, at_border: Floats, moment: float) -> float:
+        slot = min(int(moment // self._step), self._slots - 1)
+        low = float(at_border[slot])
+        return low + (moment / self._step - slot) * (float(at_border[slot + 1]) - low)

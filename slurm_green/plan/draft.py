@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One plan for one set of weights: prices, lists, moves, pieces, and what is late. Pure.
+
+How much is tried depends on the numbers of jobs and shapes alone, so that the same input gives
+the same plan on any machine; a time limit is for who cannot wait.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slurm_green.plan.board import Board
+from slurm_green.plan.improve import Improver
+from slurm_green.plan.options import Options, options_of
+from slurm_green.plan.outcome import Prices, Weights
+from slurm_green.plan.overdue import place_overdue
+from slurm_green.plan.pieces import Piece, Pieces
+from slurm_green.plan.prices import Found, PriceSearch
+from slurm_green.plan.problem import JOULES_PER_KWH, Floats, Ints, Problem
+from slurm_green.plan.schedule import Schedule
+from slurm_green.plan.split_lists import place_splits
+from slurm_green.plan.squeaky import Built, PriceTags, build
+
+__all__ = ["Draft", "Effort", "draft", "prices_for"]
+
+_TOLERANCE_S = 1e-3
+_FEW_JOBS = 500
+_NEAR_ENOUGH = 1e-4  # of the bound: nothing left worth looking for
+_GUIDES = (0.5, 0.2, 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How much is tried: list schedules, moves, and lists of jobs to be split."""
+
+    lists: int
+    moves: int
+    split_lists: int
+
+    @classmethod
+    def usual(cls, jobs: int, shapes_per_job: float, splits: int) -> "Effort":
+        """Enough for the gaps in docs/planner.md; time grows with the number of jobs, no faster."""
+        budget, most = (25_000, 25) if shapes_per_job < 2 else (60_000, 40)
+        many = max(jobs, 1)
+        return cls(
+            lists=min(most, 2 + budget // many),
+            moves=int(np.clip(min(4 * many, 40_000_000 // many), 200, 4_000)),
+            split_lists=int(np.clip(6_000 // max(splits, 1), 1, 20)),
+        )
+
+    @classmethod
+    def little(cls, jobs: int) -> "Effort":
+        """For a plan that mostly exists already."""
+        return cls(lists=1, moves=int(np.clip(jobs // 10, 50, 400)), split_lists=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A plan before it is proven."""
+
+    schedule: Schedule
+    prices: Prices
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kinds:
+    """Which jobs (the problem's numbers) go which way, and the deadlines that prices see."""
+
+    runs: Ints
+    splits: Ints
+    overdue: Ints
+    deadline_s: Floats
+    may_split: NDArray[np.bool_]
+
+
+def draft(
+    problem: Problem,
+    weights: Weights,
+    *,
+    effort: Effort | None = None,
+    warm: Prices | None = None,
+    previous: Schedule | None = None,
+    seed: int = 0,
+    expired: Callable[[], bool] = lambda: False,
+    progress: Callable[[str, float], None] = lambda phase, done: None,
+) -> Draft:
+    """A plan that minimises the weights' sum, jobs in time first.
+
+    `warm` prices and a `previous` schedule of the same jobs are where the search starts. Once
+    `expired` says so, the best plan so far is finished.
+    """
+    kinds = _kinds(problem, weights)
+    if len(problem.jobs) < _FEW_JOBS:
+        # Few jobs are planned anew in a moment, and better than from what was.
+        warm = previous = None
+    options = options_of(problem, kinds.runs, kinds.deadline_s[kinds.runs])
+    in_price = np.sort(np.concatenate([kinds.runs, kinds.overdue]))
+    priced = options if not len(kinds.overdue) else options_of(
+        problem, in_price, kinds.deadline_s[in_price])  # fmt: skip
+    search = PriceSearch(problem, weights, priced, kinds.splits, kinds.deadline_s)
+    found = search.search(
+        warm, enough=expired, progress=lambda done, best: progress("prices", done)
+    )
+    board = Board(problem, options, weights)
+    if effort is None:
+        per_job = len(options) / max(len(kinds.runs), 1)
+        usual = Effort.usual(len(kinds.runs), per_job, len(kinds.splits))
+        effort = usual if previous is None else Effort.little(len(kinds.runs))
+    good = found.value_g + _NEAR_ENOUGH * abs(found.value_g) - _bare_g(problem)
+    absent = _place_runs(
+        board, found, options, kinds, effort, previous, seed, expired, good, progress
+    )
+    board = _with_loads_alone(board)
+    pieces = Pieces(board)
+    late_splits = place_splits(
+        pieces,
+        kinds.splits,
+        found.prices,
+        found.pool.expected(found.prices, found.temperature_g).only(kinds.splits),
+        lists=effort.split_lists,
+        expired=expired,
+        progress=lambda done: progress("splits", done),
+    )
+    if len(kinds.splits) and len(kinds.runs):
+        absent = _improve_again(board, found, absent, effort.moves, seed, expired)
+    extra: dict[int, list[Piece]] = {}
+    waiting = [int(kinds.runs[row]) for row in absent] + late_splits + kinds.overdue.tolist()
+    for job in sorted(waiting, key=lambda job: float(problem.jobs.earliest_s[job])):
+        extra[job] = place_overdue(board, job)
+        if not extra[job] and kinds.may_split[job]:
+            pieces.put(job, problem.site.horizon_s)
+    progress("done", 1.0)
+    return Draft(schedule=_schedule(board, kinds, pieces, extra), prices=found.prices)
+
+
+def prices_for(
+    problem: Problem, late: NDArray[np.bool_], unplaced: NDArray[np.bool_], warm: Prices
+) -> list[Prices]:
+    """Prices that may prove more once it is known who is late and who has no place."""
+    kinds = _kinds(problem, Weights())
+    keep = ~unplaced
+    deadline = np.where(late, problem.site.horizon_s, kinds.deadline_s)
+    runs = np.sort(np.concatenate([kinds.runs, kinds.overdue]))
+    runs, splits = runs[keep[runs]], kinds.splits[keep[kinds.splits]]
+    options = options_of(problem, runs, deadline[runs])
+    again = PriceSearch(problem, Weights(), options, splits, deadline).search(warm)
+    nobody = options_of(problem, runs[:0], deadline[:0])
+    idle = PriceSearch(problem, Weights(), nobody, splits[:0], deadline).search()
+    return [again.prices, idle.prices]
+
+
+def _kinds(problem: Problem, weights: Weights) -> _Kinds:
+    jobs, site, shapes = problem.jobs, problem.site, problem.shapes
+    fits = shapes.gpus <= site.gpus
+    rate = np.where(fits, shapes.rate, 0.0)
+    fastest = (
+        np.maximum.reduceat(rate, shapes.first[:-1])[jobs.class_index] if len(jobs) else np.zeros(0)
+    )
+    with np.errstate(divide="ignore"):
+        shortest = np.where(fastest > 0, jobs.work / np.maximum(fastest, 1e-300), np.inf)
+    in_time = jobs.earliest_s + shortest <= jobs.deadline_s + _TOLERANCE_S
+    deadline = np.where(in_time, jobs.deadline_s, site.horizon_s)
+    # Where performance counts, a job in one go ends first: splitting is for carbon alone.
+    # Under a ramp, too: what is split climbs at every border.
+    whole = weights.performance_g != 0 or bool(np.isfinite(site.ramp_w_per_slot))
+    split: NDArray[np.bool_] = jobs.preemptible & (not whole)
+    return _Kinds(
+        runs=np.flatnonzero(in_time & ~split),
+        splits=np.flatnonzero(in_time & split),
+        overdue=np.flatnonzero(~in_time),
+        deadline_s=deadline,
+        may_split=split,
+    )
+
+
+def _bare_g(problem: Problem) -> float:
+    """What the site emits without jobs."""
+    site = problem.site
+    net = np.maximum(site.base_power_w - site.renewable_w, 0.0)
+    return float(site.carbon_g_per_kwh @ net) * site.step_s / JOULES_PER_KWH
+
+
+def _ease(options: Options) -> Floats:
+    """Slack of each job over its shortest duration: who has little goes first."""
+    ease = np.zeros(len(options.first) - 1)
+    some = np.flatnonzero(np.diff(options.first))
+    if len(some):
+        begin = options.first[some]
+        slack = np.maximum.reduceat(options.latest_s - options.earliest_s, begin)
+        ease[some] = slack / np.maximum(np.minimum.reduceat(options.duration_s, begin), 1e-9)
+    return ease
+
+
+def _place_runs(
+    board: Board,
+    found: Found,
+    options: Options,
+    kinds: _Kinds,
+    effort: Effort,
+    previous: Schedule | None,
+    seed: int,
+    expired: Callable[[], bool],
+    good_g: float,
+    progress: Callable[[str, float], None],
+) -> list[int]:
+    """Places the jobs that run in one go; rows of those without a place."""
+    if not len(kinds.runs):
+        return []
+    tags = PriceTags(board, found.prices)
+    expected = found.pool.expected(found.prices, found.temperature_g)
+    kept = _kept(board, kinds, previous)
+    built = build(
+        board,
+        tags,
+        _ease(options),
+        lam=found.prices.lam,
+        lists=effort.lists,
+        expected=expected,
+        kept=kept,
+        enough=expired,
+        progress=lambda done: progress("lists", done),
+    )
+    _restore(board, built, expected.energy_j[kinds.splits].sum(axis=0))
+    # Prices found with other jobs beside count options otherwise: their places mean nothing here.
+    tried = found if not len(kinds.overdue) else None
+    improver = _improver(board, tags, built.absent, found.prices, tried, seed)
+    for number, share in enumerate(_GUIDES[-1:] if kept else _GUIDES):
+        improver.settle(share, expired)
+        progress("settling", (number + 1) / len(_GUIDES))
+
+    def near() -> bool:
+        return expired() or (not improver.absent and board.cost_g < good_g)
+
+    # Somebody without a place is worth more patience than a little carbon.
+    for _ in range(20):
+        if not improver.absent or expired():
+            break
+        improver.eject(max(200, effort.moves // 4), lambda: expired() or not improver.absent)
+    for number in range(10):
+        improver.eject(effort.moves // 10, near)
+        progress("moves", (number + 1) / 10)
+    improver.settle(0.0, expired)
+    return improver.absent
+
+
+def _improver(
+    board: Board,
+    tags: PriceTags,
+    absent: list[int],
+    prices: Prices,
+    tried: Found | None,
+    seed: int,
+) -> Improver:
+    """Moves toward the best responses to the prices, and to those tried on the way."""
+    response = board.options.respond(board.problem, prices, board.weights)
+    option = board.options.least(response.cost_g)
+    start = response.start_s[option]
+    if tried is not None:
+        option = np.concatenate([tried.option, option])
+        start = np.concatenate([tried.start_s, start])
+    return Improver(board, tags, absent, option=option, start_s=start, lam=prices.lam, seed=seed)
+
+
+def _improve_again(
+    board: Board,
+    found: Found,
+    absent: list[int],
+    moves: int,
+    seed: int,
+    expired: Callable[[], bool],
+) -> list[int]:
+    """Runs move once more, around the pieces that are now placed."""
+    tags = PriceTags(board, found.prices)
+    improver = _improver(board, tags, absent, found.prices, None, seed + 1)
+    improver.settle(0.0, expired)
+    if improver.absent:
+        improver.eject(moves, lambda: expired() or not improver.absent)
+    return improver.absent
+
+
+def _kept(board: Board, kinds: _Kinds, previous: Schedule | None) -> list[tuple[int, int, float]]:
+    """Rows of this board with the option and start they had in an earlier plan."""
+    if previous is None:
+        return []
+    problem = board.problem
+    row_of = np.full(len(problem.jobs), -1)
+    row_of[kinds.runs] = np.arange(len(kinds.runs))
+    options = board.options
+    found = []
+    for job, shape, start in zip(
+        previous.job.tolist(), previous.shape.tolist(), previous.start_s.tolist(), strict=True
+    ):
+        row = int(row_of[job])
+        if row < 0:
+            continue
+        own = range(int(options.first[row]), int(options.first[row + 1]))
+        found += [(row, option, start) for option in own if options.shape[option] == shape]
+    return found
+
+
+def _restore(board: Board, built: Built, expected_j: Floats) -> None:
+    """Puts a list schedule back on the board, beside what is expected of the other jobs."""
+    board.clear()
+    if board.green or board.limits is not None:
+        board.add_energy(np.asarray(expected_j).ravel(), 1.0)
+    for job, option in enumerate(built.option):
+        if option >= 0:
+            board.put(job, option, float(built.start_s[job]))
+
+
+def _with_loads_alone(board: Board) -> Board:
+    """The board without loads that were only expected."""
+    option, start = list(board.option), board.start_s.copy()
+    board.clear()
+    board.guide(np.zeros(board.problem.site.slots))
+    for job, chosen in enumerate(option):
+        if chosen >= 0:
+            board.put(job, chosen, float(start[job]))
+    return board
+
+
+def _schedule(
+    board: Board, kinds: _Kinds, pieces: Pieces, extra: dict[int, list[Piece]]
+) -> Schedule:
+    chosen = np.array(board.option, dtype=np.int64)
+    placed = np.flatnonzero(chosen >= 0)
+    options = board.options
+    rows = [
+        (job, piece.shape, piece.start_s, piece.end_s)
+        for group in (pieces.of, extra)
+        for job, stretches in group.items()
+        for piece in _joined(stretches)
+    ]
+    schedule = Schedule(
+        job=np.concatenate([kinds.runs[placed], np.array([r[0] for r in rows], dtype=np.int64)]),
+        shape=np.concatenate(
+            [options.shape[chosen[placed]], np.array([r[1] for r in rows], dtype=np.int64)]
+        ),
+        start_s=np.concatenate([board.start_s[placed], np.array([r[2] for r in rows])]),
+        end_s=np.concatenate([board.end_s[placed], np.array([r[3] for r in rows])]),
+    )
+    order = np.lexsort((schedule.start_s, schedule.job))
+    return replace(
+        schedule,
+        job=schedule.job[order],
+        shape=schedule.shape[order],
+        start_s=schedule.start_s[order],
+        end_s=schedule.end_s[order],
+    )
+
+
+def _joined(stretches: list[Piece]) -> list[Piece]:
+    """Stretches in order, those that touch in the same shape as one."""
+    joined: list[Piece] = []
+    for piece in sorted(stretches, key=lambda piece: piece.start_s):
+        if joined and joined[-1].shape == piece.shape and joined[-1].end_s == piece.start_s:
+            joined[-1] = joined[-1]._replace(end_s=piece.end_s)
+        else:
+            joined.append(piece)
+    return joined

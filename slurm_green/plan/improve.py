@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Moves that make a schedule better: a job that pays too much takes its place from others. Pure.
+
+A move takes a job to one of the places that were best for it at some prices, ejects what is in
+its way, and lets the ejected find new places. What makes the whole dearer is undone.
+"""
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+
+from slurm_green.plan.board import Board, Place
+from slurm_green.plan.problem import Floats, Ints
+from slurm_green.plan.profile import rounded
+from slurm_green.plan.squeaky import PriceTags
+
+__all__ = ["Improver"]
+
+_MOST_EJECTED = 12
+_TOURNAMENT = 8
+_SHAPES = 3  # the best of a job's shapes that an ejected job looks at first
+_EPSILON = 1e-9
+_IMPATIENCE = 0.005
+_WORTH = 0.5
+
+
+class Improver:
+    """Improves what is on a board; deterministic for a seed.
+
+    `option` and `start_s` are places worth trying, in any order.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        tags: PriceTags,
+        absent: list[int],
+        *,
+        option: Ints,
+        start_s: Floats,
+        lam: Floats,
+        seed: int,
+    ) -> None:
+        self.board = board
+        self.absent = list(absent)
+        self._tags = tags
+        self._lam = lam
+        self._random = random.Random(seed)
+        jobs = len(board.option)
+        options = board.options
+        count = np.diff(options.first)
+        owner = np.repeat(np.arange(jobs), count)[option]
+        order = np.argsort(owner, kind="stable")
+        self._target = option[order].tolist(), start_s[order].tolist()
+        self._target_first = np.searchsorted(owner[order], np.arange(jobs + 1)).tolist()
+        self._regret = np.array([tags.regret_g(j) if board.option[j] >= 0 else 0.0
+                                 for j in range(jobs)])  # fmt: skip
+        some = count > 0
+        shortest, slack = np.full(jobs, 1.0), np.zeros(jobs)
+        size = np.zeros(jobs)
+        if len(options):
+            begin = options.first[:-1][some]
+            shortest[some] = np.minimum.reduceat(options.duration_s, begin)
+            slack[some] = np.maximum.reduceat(options.latest_s - options.earliest_s, begin)
+            size[some] = np.minimum.reduceat(options.gpus * options.duration_s, begin)
+        self._ease = slack / np.maximum(shortest, 1e-9)
+        self._size = size
+        self._movable = np.flatnonzero(some)
+        biggest = max(float(size.max(initial=0.0)), 1e-9)
+        # What it is worth to find a place for a job that has none: at first only as much as some
+        # jobs' cost, so that cheap places are found before dear ones are taken.
+        self._usual = _WORTH * float(np.abs(tags.least_g).mean()) if jobs else 0.0
+        self._penalty = tags.least_g + self._usual * (1 + 0.5 * size / biggest)
+        self._guides = (np.zeros_like(lam), 0.3 * lam)
+
+    def settle(self, share_of_lam: float, enough: Callable[[], bool]) -> None:
+        """Every job in turn goes where it is cheapest now, at a share of the price of GPU-hours.
+
+        Only shapes that could pay for themselves at the full prices are looked at.
+        """
+        board, tags = self.board, self._tags
+        board.guide(share_of_lam * self._lam)
+        order = self._movable.tolist()
+        self._random.shuffle(order)
+        for number, job in enumerate(order):
+            if number % 256 == 0 and enough():
+                return
+            if board.option[job] < 0:
+                continue
+            options = tags.within(job, tags.paid_g(job))
+            if board.option[job] not in options:
+                options.append(board.option[job])
+            old = board.take(job)
+            old_g = old.cost_g + board.guided_g(old)
+            place = board.best(job, options)
+            if place is None or place.cost_g >= old_g - abs(old_g) * _EPSILON:
+                board.put(job, old.option, old.start_s)
+                continue
+            board.put(job, place.option, place.start_s)
+            if not self._holds():
+                board.take(job)
+                board.put(job, old.option, old.start_s)
+                continue
+            self._regret[job] = tags.regret_g(job)
+
+    def eject(self, moves: int, enough: Callable[[], bool]) -> int:
+        """Tries so many moves; returns how many were kept."""
+        kept = 0
+        for number in range(moves):
+            kept += self._move()
+            if number % 32 == 0 and enough():
+                break
+        return kept
+
+    def _move(self) -> bool:
+        board, chance = self.board, self._random
+        if not len(self._movable):
+            return False
+        if self.absent and chance.random() < 0.7:
+            job = chance.choice(self.absent)
+        elif chance.random() < 0.5:
+            some = [int(self._movable[chance.randrange(len(self._movable))])
+                    for _ in range(_TOURNAMENT)]  # fmt: skip
+            job = max(some, key=self._regret.__getitem__)
+        else:
+            return self._shake()
+        target = self._choose(job)
+        if target is None:
+            return False
+        option, start = target
+        end = start + board.duration_s[option]
+        ejected = self._in_the_way(job, option, start, end)
+        if ejected is not None:
+            if board.option[job] >= 0:
+                ejected.append(job)
+            if self._try(ejected, (job, option, start)):
+                return True
+        if board.option[job] < 0:
+            # The longer a job looks in vain, the more others may have to wait for it instead
+            # (Nagata and Braysy 2009 on ejection pools).
+            self._penalty[job] *= 1 + _IMPATIENCE
+        return False
+
+    def _shake(self) -> bool:
+        """Some jobs that run around one moment look for places again."""
+        board, chance = self.board, self._random
+        job = int(self._movable[chance.randrange(len(self._movable))])
+        low = board.options.first[job]
+        moment = chance.uniform(board.early_s[low], board.until_s[low])
+        width = 2 * board.problem.site.step_s
+        near = np.flatnonzero((board.start_s < moment + width) & (board.end_s > moment - width))
+        some = chance.sample(near.tolist(), min(chance.randint(2, 8), len(near)))
+        if board.option[job] >= 0 and job not in some:
+            some.append(job)
+        return bool(some) and self._try(some, None)
+
+    def _choose(self, job: int) -> tuple[int, float] | None:
+        """Where the job is to go: a place that was best at some prices, or anywhere."""
+        board, chance = self.board, self._random
+        low, high = self._target_first[job], self._target_first[job + 1]
+        if high == low:
+            return None
+        if self.absent and chance.random() < 0.4:
+            first = int(board.options.first[job])
+            option = chance.randrange(first, int(board.options.first[job + 1]))
+            wanted = chance.uniform(board.early_s[option], board.until_s[option])
+            wanted -= board.duration_s[option]
+        else:
+            # The later ones were found at better prices.
+            at = low + int((high - low) * chance.random() ** 0.5)
+            option, wanted = self._target[0][at], self._target[1][at]
+        latest = board.until_s[option] - board.duration_s[option]
+        start = rounded(min(max(wanted, board.early_s[option]), latest))
+        if board.option[job] == option and abs(float(board.start_s[job]) - start) < 1:
+            return None
+        return option, start
+
+    def _in_the_way(self, job: int, option: int, start: float, end: float) -> list[int] | None:
+        """Jobs whose leaving makes room; None if too many would have to."""
+        board, chance = self.board, self._random
+        others = np.flatnonzero((board.start_s < end) & (board.end_s > start))
+        times, used = board.profile.within(start, end)
+        # The profile forgets where one run follows another: such moments are borders here.
+        inner = np.concatenate([times, board.start_s[others], board.end_s[others]])
+        fine = np.unique(np.clip(inner, times[0], end))
+        fine = fine[fine < end]
+        lack = used[times.searchsorted(fine, "right") - 1]
+        lack += board.gpus_of(option) - board.profile.gpus
+        times, until = fine, np.append(fine[1:], end)
+        if board.option[job] >= 0:
+            own = (times < board.end_s[job]) & (until > board.start_s[job])
+            lack[own] -= board.gpus_of(board.option[job])
+        lack[until <= start] = 0
+        if not (lack > 0).any():
+            return []
+        others = others[others != job]
+        weight = np.array([chance.random() for _ in range(len(others))])
+        if chance.random() < 0.5:
+            weight /= np.clip(self._ease[others], 0.05, 20)
+        found = []
+        for other in others[np.argsort(weight)].tolist():
+            meets = (times < board.end_s[other]) & (until > board.start_s[other])
+            if (lack[meets] > 0).any():
+                lack[meets] -= board.gpus_of(board.option[other])
+                found.append(other)
+                if not (lack > 0).any():
+                    return found
+                if len(found) >= _MOST_EJECTED:
+                    return None
+        return None
+
+    def _try(self, leaving: list[int], fixed: tuple[int, int, float] | None) -> bool:
+        board, chance = self.board, self._random
+        before = board.cost_g
+        old: list[tuple[int, Place]] = [(job, board.take(job)) for job in leaving]
+        placed: list[int] = []
+        waiting = [job for job in leaving if fixed is None or job != fixed[0]]
+        allowed = 0.0
+        if fixed is not None:
+            job, option, start = fixed
+            if job not in leaving:
+                allowed += float(self._penalty[job])
+            if board.limits is not None and not board.allows(option, start):
+                self._undo(placed, old)
+                return False
+            board.put(job, option, start)
+            placed.append(job)
+        hopeful = [job for job in self.absent if fixed is None or job != fixed[0]]
+        hopeful = [job for job in hopeful if chance.random() < 0.3][:3]
+        allowed += float(self._penalty[hopeful].sum()) if hopeful else 0.0
+        waiting += hopeful
+        luck = chance.random()
+        if luck < 0.5:
+            waiting.sort(key=self._ease.__getitem__)
+        elif luck < 0.8:
+            waiting.sort(key=self._size.__getitem__, reverse=True)
+        else:
+            chance.shuffle(waiting)
+        board.guide(self._guides[chance.random() < 0.5])
+        lost = 0.0
+        for job in waiting:
+            place = board.best(job, self._tags.ranked(job)[:_SHAPES])
+            if place is None:
+                place = board.best(job)
+            if place is None:
+                lost += float(self._penalty[job])
+                if lost > allowed:
+                    break
+            else:
+                board.put(job, place.option, place.start_s)
+                placed.append(job)
+        gain = before + allowed - board.cost_g - lost
+        if lost > allowed or gain <= _EPSILON * abs(before) or not self._holds():
+            self._undo(placed, old)
+            return False
+        for job in placed:
+            self._regret[job] = self._tags.regret_g(job)
+        candidates = self.absent + leaving
+        self.absent = [job for job in dict.fromkeys(candidates) if board.option[job] < 0]
+        return True
+
+    def _holds(self) -> bool:
+        return self.board.limits is None or self.board.limits.hold()
+
+    def _undo(self, placed: list[int], old: list[tuple[int, Place]]) -> None:
+        for job in placed:
+            self.board.take(job)
+        for job, place in old:
+            self.board.put(job, place.option, place.start_s)

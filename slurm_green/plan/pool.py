@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to run jobs that were best at some prices, and the prices at which they balance. Pure.
+
+The dual of the time-indexed relaxation, restricted to the ways collected so far, is a concave
+function of the prices with a kink wherever a job changes its mind. Replacing each job's least
+cost by the soft minimum -T log sum exp(-cost / T) makes it smooth: L-BFGS-B then finds its top in
+a few dozen cheap evaluations, and a falling temperature T leads to the top of the true one
+(Nesterov, "Smooth minimization of non-smooth functions", 2005).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, sparse
+
+from slurm_green.plan.outcome import Prices
+from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
+
+__all__ = ["Expected", "Pool", "Ways"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ways:
+    """One row per way: whose it is, what it uses per slot, and what it costs beside energy.
+
+    `owner` counts in the jobs of the pool. `worth_g` is the performance of the way times what
+    performance is worth.
+    """
+
+    owner: Ints
+    gpu_h: sparse.csr_matrix
+    energy_kwh: sparse.csr_matrix
+    worth_g: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What jobs would use per slot if each took its ways by their odds, shape (jobs, slots)."""
+
+    energy_j: sparse.csr_matrix
+    gpu_h: sparse.csr_matrix
+
+    def only(self, jobs: Ints) -> "Expected":
+        """The same, nothing expected of other jobs."""
+        keep = np.zeros(self.gpu_h.shape[0])
+        keep[jobs] = 1.0
+        chosen = sparse.diags_array(keep).tocsr()
+        return Expected(
+            energy_j=(chosen @ self.energy_j).tocsr(), gpu_h=(chosen @ self.gpu_h).tocsr()
+        )
+
+
+class Pool:
+    """The ways of all jobs; the same way twice does no harm but time."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._ways: list[Ways] = []
+        site = problem.site
+        # Energy has a price other than the grid's where the renewable supply may exceed the load.
+        self._green = np.flatnonzero(site.renewable_w > site.base_power_w)
+
+    def add(self, ways: Ways) -> None:
+        """Adds ways, each with all its slots."""
+        self._ways.append(ways)
+
+    def balance(
+        self, prices: Prices, temperature_g: float, *, scale: float, limit: float, most: int = 150
+    ) -> Prices:
+        """The best prices at this temperature, starting from the given ones.
+
+        `scale` is a usual price of a GPU-hour, `limit` the greatest allowed.
+        """
+        ways = self._together()
+        site = self._problem.site
+        slots, green = site.slots, self._green
+        hours, kwh = site.step_s / SECONDS_PER_HOUR, site.step_s / JOULES_PER_KWH
+        carbon = site.carbon_g_per_kwh
+        capped = np.isfinite(site.power_cap_w)
+        has = np.concatenate([[True], ways.owner[1:] != ways.owner[:-1]])
+        first, segment = np.flatnonzero(has), np.cumsum(has) - 1
+        gpu_t, energy_t = ways.gpu_h.T.tocsr(), ways.energy_kwh.T.tocsr()
+        fixed = carbon.copy()
+        fixed[green] = 0.0
+        own = ways.energy_kwh @ fixed - ways.worth_g
+        usual = max(float(np.median(carbon)), 1e-9)
+        base = (site.base_power_w - site.renewable_w) * kwh
+        room = (site.power_cap_w - site.base_power_w) * kwh if capped else np.zeros(0)
+        size = len(first) * temperature_g + float(np.abs(own).sum() / len(own) * len(first)) + 1e-9
+
+        def negative(x: Floats) -> tuple[float, Floats]:
+            lam = x[:slots] * scale
+            # A kWh's price: mu where it is not fixed, and nu.
+            per_kwh = np.zeros(slots)
+            per_kwh[green] = x[slots : slots + len(green)] * carbon[green]
+            value = float(per_kwh @ base) - float(lam.sum()) * site.gpus * hours
+            if capped:
+                nu = x[slots + len(green) :] * usual
+                value -= float(nu @ room)
+                per_kwh += nu
+            cost = own + ways.gpu_h @ lam
+            if capped or len(green):
+                cost += ways.energy_kwh @ per_kwh
+            least = np.minimum.reduceat(cost, first)
+            share = np.exp((least[segment] - cost) / temperature_g)
+            total = np.add.reduceat(share, first)
+            share /= total[segment]
+            value += float((least - temperature_g * np.log(total)).sum())
+            slope = [(gpu_t @ share - site.gpus * hours) * scale]
+            if capped or len(green):
+                energy = energy_t @ share
+                slope.append((energy + base)[green] * carbon[green])
+                if capped:
+                    slope.append((energy - room) * usual)
+            return -value / size, -np.concatenate(slope) / size
+
+        start = [np.minimum(prices.lam, limit) / scale]
+        start.append(prices.mu[green] / np.maximum(carbon[green], 1e-12))
+        bounds = [(0.0, limit / scale)] * slots + [(0.0, 1.0)] * len(green)
+        if capped:
+            start.append(prices.nu / usual)
+            bounds += [(0.0, limit / scale)] * slots
+        found = optimize.minimize(
+            negative,
+            np.concatenate(start),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": most, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-7},
+        ).x
+        mu = carbon.copy()
+        mu[green] = found[slots : slots + len(green)] * carbon[green]
+        nu = found[slots + len(green) :] * usual if capped else np.zeros(slots)
+        return Prices(mu=mu, lam=found[:slots] * scale, nu=nu)
+
+    def expected(self, prices: Prices, temperature_g: float) -> "Expected":
+        """What each job is expected to use at these prices."""
+        jobs, slots = len(self._problem.jobs), self._problem.site.slots
+        if not self._ways:
+            nothing = sparse.csr_matrix((jobs, slots))
+            return Expected(energy_j=nothing, gpu_h=nothing.copy())
+        ways = self._together()
+        cost = ways.energy_kwh @ (prices.mu + prices.nu) + ways.gpu_h @ prices.lam - ways.worth_g
+        has = np.concatenate([[True], ways.owner[1:] != ways.owner[:-1]])
+        first, segment = np.flatnonzero(has), np.cumsum(has) - 1
+        share = np.exp((np.minimum.reduceat(cost, first)[segment] - cost) / temperature_g)
+        share /= np.add.reduceat(share, first)[segment]
+        spread = sparse.csr_matrix(
+            (share, (ways.owner, np.arange(len(share)))), shape=(jobs, len(share))
+        )
+        return Expected(
+            energy_j=(spread @ ways.energy_kwh).tocsr() * JOULES_PER_KWH,
+            gpu_h=(spread @ ways.gpu_h).tocsr(),
+        )
+
+    def _together(self) -> Ways:
+        if len(self._ways) > 1:
+            owner = np.concatenate([ways.owner for ways in self._ways])
+            order = np.argsort(owner, kind="stable")
+            self._ways = [
+                Ways(
+                    owner=owner[order],
+                    gpu_h=sparse.vstack([w.gpu_h for w in self._ways], format="csr")[order],
+                    energy_kwh=sparse.vstack([w.energy_kwh for w in self._ways], format="csr")[
+                        order
+                    ],
+                    worth_g=np.concatenate([w.worth_g for w in self._ways])[order],
+                )
+            ]
+        return self._ways[0]

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The best responses of preemptible jobs: the cheapest seconds of the cheapest shapes. Pure.
+
+Within a slot a job may share its time between shapes and standing still, so what work costs
+there is the lower convex hull of the shapes' points (rate, price); the job buys pieces of hulls
+from the cheapest on until its work is done. The hulls belong to a class, not to a job.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from slurm_green.plan.outcome import Prices
+from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
+
+__all__ = ["Splits", "split_response"]
+
+_ENOUGH = 1 - 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """One row per job asked for: its least cost in g, and what it uses per slot.
+
+    `gpu_h` and `energy_kwh` are sparse, shape (jobs, slots). A job whose work does not fit into
+    its window costs infinity.
+    """
+
+    cost_g: Floats
+    gpu_h: sparse.csr_matrix
+    energy_kwh: sparse.csr_matrix
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pieces:
+    """Pieces of a class's hulls from the cheapest work on, per second of a slot."""
+
+    slot: Ints
+    rate: Floats
+    cost_g: Floats
+    gpus: Floats
+    power_w: Floats
+
+
+def split_response(problem: Problem, prices: Prices, jobs: Ints, deadline_s: Floats) -> Splits:
+    """The cheapest way to split each of these jobs in time, with these deadlines."""
+    site, all_jobs = problem.site, problem.jobs
+    cost = np.zeros(len(jobs))
+    parts: list[tuple[Ints, Ints, Floats, Floats]] = []
+    border = site.edges_s
+    for number in np.unique(all_jobs.class_index[jobs]).tolist():
+        rows = np.flatnonzero(all_jobs.class_index[jobs] == number)
+        pieces = _pieces(problem, prices, number)
+        for row in rows.tolist():
+            early, late = all_jobs.earliest_s[jobs[row]], min(deadline_s[row], site.horizon_s)
+            low, high = int(early // site.step_s), int(np.ceil(late / site.step_s))
+            inside = np.flatnonzero((pieces.slot >= low) & (pieces.slot < high))
+            slot = pieces.slot[inside]
+            seconds = np.minimum(border[slot + 1], late) - np.maximum(border[slot], early)
+            work = np.maximum(seconds, 0.0) * pieces.rate[inside]
+            total = np.cumsum(work)
+            need = float(all_jobs.work[jobs[row]])
+            if not len(total) or total[-1] < need * _ENOUGH:
+                cost[row] = np.inf
+                continue
+            last = int(np.searchsorted(total, need * _ENOUGH))
+            taken = seconds[: last + 1].copy()
+            if work[last] > 0:
+                taken[last] *= 1 - max(0.0, float(total[last]) - need) / work[last]
+            chosen = inside[: last + 1]
+            cost[row] = float(taken @ pieces.cost_g[chosen])
+            parts.append(
+                (np.full(last + 1, row), slot[: last + 1], taken * pieces.gpus[chosen],
+                 taken * pieces.power_w[chosen])
+            )  # fmt: skip
+    if parts:
+        owner, slots, gpu_s, energy = (np.concatenate(part) for part in zip(*parts, strict=True))
+    else:
+        owner = slots = np.zeros(0, dtype=np.int64)
+        gpu_s = energy = np.zeros(0)
+    shape = (len(jobs), site.slots)
+    return Splits(
+        cost_g=cost,
+        gpu_h=sparse.csr_matrix((gpu_s / SECONDS_PER_HOUR, (owner, slots)), shape=shape),
+        energy_kwh=sparse.csr_matrix((energy / JOULES_PER_KWH, (owner, slots)), shape=shape),
+    )
+
+
+def _pieces(problem: Problem, prices: Prices, class_index: int) -> _Pieces:
+    shapes, site = problem.shapes, problem.site
+    own = np.array([k for k in shapes.of(class_index) if shapes.gpus[k] <= site.gpus], dtype=int)
+    rate = np.append(0.0, shapes.rate[own])
+    gpus, power = np.append(0, shapes.gpus[own]), np.append(0.0, shapes.power_w[own])
+    # What a second of each shape costs in each slot, shape (slots, shapes).
+    price = np.outer((prices.mu + prices.nu) / JOULES_PER_KWH, power)
+    price += np.outer(prices.lam / SECONDS_PER_HOUR, gpus)
+    at = np.zeros(site.slots, dtype=np.int64)
+    everywhere = np.arange(site.slots)
+    found: list[tuple[Ints, Ints, Ints]] = []
+    slopes: list[Floats] = []
+    active: NDArray[np.bool_] = np.ones(site.slots, dtype=np.bool_)
+    while active.any():
+        # From each hull point the next one is where work costs least per unit.
+        more = rate[None, :] - rate[at][:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = np.where(more > 0, (price - price[everywhere, at][:, None]) / more, np.inf)
+        next_at = slope.argmin(axis=1)
+        steepness = slope[everywhere, next_at]
+        active = np.isfinite(steepness)
+        here = np.flatnonzero(active)
+        found.append((here, at[here], next_at[here]))
+        slopes.append(steepness[here])
+        at = np.where(active, next_at, at)
+    order = np.argsort(np.concatenate(slopes), kind="stable")
+    slot, low, high = (np.concatenate(column)[order] for column in zip(*found, strict=True))
+    return _Pieces(
+        slot=slot,
+        rate=rate[high] - rate[low],
+        cost_g=price[slot, high] - price[slot, low],
+        gpus=(gpus[high] - gpus[low]).astype(np.float64),
+        power_w=power[high] - power[low],
+    )

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cheapest way to split one job in time at given prices, stretch by stretch. Pure.
+
+A slot may be shared between shapes and standing still, so what work costs there is the lower
+convex hull of the shapes' points (rate, price); pieces of hulls are bought from the cheapest on
+until the work is done. split.py does the same for many jobs, but keeps only what they use.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from slurm_green.plan.problem import Floats, Ints
+
+__all__ = ["Part", "Split", "split_one"]
+
+_ENOUGH = 1 - 1e-9  # of the work
+_SLIVER = 1e-9  # of a slot
+
+
+class Part(NamedTuple):
+    """An uninterrupted stretch, in slots, and the row of its shape."""
+
+    begin: float
+    end: float
+    row: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """The parts in order of time, and what they cost together."""
+
+    cost_g: float
+    parts: tuple[Part, ...]
+
+
+def split_one(
+    price: Floats,
+    need: Floats,
+    rate: Floats,
+    *,
+    step_s: float,
+    work: float,
+    early: float,
+    until: float,
+) -> Split | None:
+    """The cheapest split between `early` and `until` (in slots); None if the work does not fit.
+
+    `price` is g per second of what is needed, shape (things, slots); `need` how much of each
+    thing a shape needs, shape (shapes, things); `rate` its work per second, shape (shapes,).
+    """
+    low, high = int(early), min(price.shape[1], int(np.ceil(until - _SLIVER)))
+    if high <= low:
+        return None
+    edges = np.clip(np.arange(low, high + 1, dtype=np.float64), early, until)
+    seconds = np.diff(edges) * step_s
+    # Row 0 is standing still.
+    rates = np.append(0.0, rate)
+    cost = np.concatenate([np.zeros((1, high - low)), need @ price[:, low:high]]).T
+    slot, old, new = _steps(cost, rates)
+    done = np.cumsum(seconds[slot] * (rates[new] - rates[old]))
+    last = int(np.searchsorted(done, work * _ENOUGH))
+    if last == len(done):
+        return None
+    state = np.zeros(high - low, dtype=np.int64)
+    state[slot[:last]] = new[:last]  # of the steps of one slot the last one stays
+    before = float(done[last - 1]) if last else 0.0
+    share = min(1.0, (work - before) / (float(done[last]) - before))
+    mixed, lower, upper = int(slot[last]), int(old[last]), int(new[last])
+    total = float(seconds @ cost[np.arange(high - low), state])
+    total += share * float(seconds[mixed] * (cost[mixed, upper] - cost[mixed, lower]))
+    found: list[Part] = []
+    border, states = edges.tolist(), state.tolist()
+    for number, one in enumerate(states):
+        begin, end = border[number], border[number + 1]
+        if number != mixed:
+            _append(found, begin, end, one)
+            continue
+        joins = bool(found) and found[-1].end == begin
+        follows = number + 1 < high - low and states[number + 1] > 0
+        # In the order that interrupts least.
+        goes_on = joins and found[-1].row == lower - 1
+        if goes_on or (lower == 0 and follows and not joins):
+            middle = end - share * (end - begin)
+            _append(found, begin, middle, lower)
+            _append(found, middle, end, upper)
+        else:
+            middle = begin + share * (end - begin)
+            _append(found, begin, middle, upper)
+            _append(found, middle, end, lower)
+    return Split(cost_g=total, parts=tuple(found))
+
+
+def _steps(cost: Floats, rate: Floats) -> tuple[Ints, Ints, Ints]:
+    """All edges of all slots' hulls, cheapest work first: slot, and the shapes at both ends."""
+    at = np.zeros(len(cost), dtype=np.int64)
+    active = np.arange(len(cost))
+    found: list[tuple[Floats, Ints, Ints, Ints]] = []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        while len(active):
+            # From each corner of a hull the next one is where work costs least per unit.
+            here, row = at[active], np.arange(len(active))
+            more, own = rate - rate[here, None], cost[active]
+            slope = (own - own[row, here, None]) / more
+            slope[more <= 0] = np.inf
+            ahead = slope.argmin(axis=1)
+            steep = slope[row, ahead]
+            further = np.isfinite(steep)
+            active, ahead, steep = active[further], ahead[further], steep[further]
+            found.append((steep, active, here[further], ahead))
+            at[active] = ahead
+    steep, slot, old, new = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.argsort(steep, kind="stable")  # of equals the earlier slot, the lower corner
+    return slot[order], old[order], new[order]
+
+
+def _append(found: list[Part], begin: float, end: float, state: int) -> None:
+    """Adds a part, to the one before where it goes on in the same shape; state 0 is none."""
+    if state == 0 or end <= begin:
+        return
+    if found and found[-1].end == begin and found[-1].row == state - 1:
+        found[-1] = found[-1]._replace(end=end)
+    else:
+        found.append(Part(begin, end, state - 1))

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists of jobs, each placed in turn where it is cheapest: whoever was hurt goes earlier. Pure.
+
+Squeaky wheel optimisation (Joslin and Clements 1999). The blame of a job is what it pays, at the
+prices of the relaxation, beyond its best response; a job without a place has all of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from slurm_green.plan.board import Board
+from slurm_green.plan.outcome import Prices
+from slurm_green.plan.pool import Expected
+from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints
+from slurm_green.plan.steering import STEER_EVERY, Steering
+
+__all__ = ["Built", "PriceTags", "build", "bumped", "places"]
+
+_ABSENT = 3.0  # usual job's costs
+_BUMP = 0.05  # of the list, for a job with 1/20 of all blame or more
+_BUMP_ABSENT = 0.3
+
+
+class PriceTags:
+    """What jobs pay at the prices of the relaxation, and the least they could."""
+
+    def __init__(self, board: Board, prices: Prices) -> None:
+        step = board.problem.site.step_s
+        self._energy = np.append(0.0, np.cumsum(prices.mu + prices.nu)) * (step / JOULES_PER_KWH)
+        self._busy = np.append(0.0, np.cumsum(prices.lam)) * (step / SECONDS_PER_HOUR)
+        self._board = board
+        options = board.options
+        response = options.respond(board.problem, prices, board.weights)
+        jobs = len(options.first) - 1
+        self.least_g = np.zeros(jobs)
+        some = np.flatnonzero(np.diff(options.first))
+        least = options.least(response.cost_g)
+        self.least_g[some] = response.cost_g[least]
+        self.option_g: list[float] = response.cost_g.tolist()
+        owner = np.repeat(np.arange(jobs), np.diff(options.first))
+        self._ranked: list[int] = np.lexsort((response.cost_g, owner)).tolist()
+        self._first: list[int] = options.first.tolist()
+
+    def ranked(self, job: int) -> list[int]:
+        """The options of a job, the cheapest at these prices first."""
+        return self._ranked[self._first[job] : self._first[job + 1]]
+
+    def within(self, job: int, cost_g: float) -> list[int]:
+        """Those of its options that could cost no more than that at these prices."""
+        return [option for option in self.ranked(job) if self.option_g[option] <= cost_g]
+
+    def paid_g(self, job: int) -> float:
+        """What a placed job pays at these prices."""
+        return self._board.price(job, self._energy, self._busy)
+
+    def regret_g(self, job: int) -> float:
+        """What a placed job pays beyond its best response."""
+        return self.paid_g(job) - float(self.least_g[job])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """One list schedule: where each job runs, who has no place, and what all of it costs."""
+
+    option: list[int]
+    start_s: Floats
+    absent: list[int]
+    cost_g: float
+
+
+def build(
+    board: Board,
+    tags: PriceTags,
+    rank: Floats,
+    *,
+    lam: Floats,
+    lists: int,
+    expected: Expected,
+    kept: list[tuple[int, int, float]] | None = None,
+    enough: Callable[[], bool] = lambda: False,
+    progress: Callable[[float], None] = lambda done: None,
+) -> Built:
+    """The best of some list schedules, the first in the order of `rank`.
+
+    `lam` is what a GPU-hour costs while lists are made. `expected` is what each job not placed
+    yet is expected to use: renewable supply and GPUs are then not all taken by who comes first.
+    `kept` are jobs with the options and starts that they keep, where there is still room.
+    """
+    best: tuple[float, Built] | None = None
+    # Moves find places for the absent later, at a price of about this.
+    dear = _ABSENT * float(np.abs(tags.least_g).mean())
+    position = places(rank)
+    for number in range(lists):
+        order = np.argsort(position, kind="stable")
+        built = _place_all(board, tags, order, lam, expected, kept or [])
+        score = built.cost_g + float(sum(tags.least_g[job] + dear for job in built.absent))
+        if best is None or score < best[0]:
+            best = score, built
+        progress((number + 1) / lists)
+        if enough() or number + 1 == lists:
+            break
+        blame = np.array(
+            [tags.regret_g(job) if option >= 0 else 0.0 for job, option in enumerate(board.option)]
+        )
+        position = bumped(position, blame, built.absent)
+    assert best is not None
+    return best[1]
+
+
+def bumped(
+    position: Floats,
+    blame: Floats,
+    absent: list[int],
+    *,
+    strength: float = _BUMP,
+    strength_absent: float = _BUMP_ABSENT,
+) -> Floats:
+    """Places in the next list: earlier for the blamed, far earlier for those without a place."""
+    count = len(position)
+    blame = np.maximum(blame, 0.0)
+    bump = count * strength * np.minimum(1.0, blame * count / (20 * max(blame.sum(), 1e-12)))
+    bump[absent] = count * strength_absent
+    return places(position - bump)
+
+
+def places(key: Floats) -> Floats:
+    """The place of each entry in the sorted order."""
+    places = np.empty(len(key))
+    places[np.argsort(key, kind="stable")] = np.arange(len(key))
+    return places
+
+
+def _place_all(
+    board: Board,
+    tags: PriceTags,
+    order: Ints,
+    lam: Floats,
+    expected: Expected,
+    kept: list[tuple[int, int, float]],
+) -> Built:
+    board.clear()
+    board.guide(lam)
+    steering = Steering(board, lam, expected)
+    number_of = board.options.job[
+        board.options.first[:-1].clip(max=len(board.options) - 1)
+    ].tolist()
+    absent = []
+    for job, option, start in kept:
+        if board.has_room(option, start):
+            steering.leaves(number_of[job])
+            board.put(job, option, start)
+            steering.takes(start, start + board.duration_s[option], board.gpus_of(option))
+    for number, job in enumerate(order.tolist()):
+        if board.option[job] >= 0:
+            continue
+        ranked = tags.ranked(job)
+        if not ranked:
+            absent.append(job)
+            continue
+        if number % STEER_EVERY == 0:
+            steering.guide()
+        steering.leaves(number_of[job])
+        place = board.best(job, ranked, tags.option_g)
+        if place is None:
+            absent.append(job)
+        else:
+            board.put(job, place.option, place.start_s)
+            end = place.start_s + board.duration_s[place.option]
+            steering.takes(place.start_s, end, board.gpus_of(place.option))
+    board.recount()
+    return Built(
+        option=list(board.option),
+        start_s=board.start_s.copy(),
+        absent=absent,
+        cost_g=board.cost_g,
+    )

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prices that are steered while jobs are placed one after the other. Pure.
+
+At the prices of the relaxation many jobs are indifferent between some places; taking the first
+of equals would fill one place and leave another empty. So a GPU-hour gets dearer where what is
+placed and what is still expected exceed the GPUs, and cheaper where they fall short.
+"""
+
+import math
+
+import numpy as np
+
+from slurm_green.plan.board import Board
+from slurm_green.plan.pool import Expected
+from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats
+
+__all__ = ["STEER_EVERY", "Steering"]
+
+_STRENGTH = 3.0  # times the usual price, for an overload of all GPUs
+_STRENGTH_MU = 0.25  # times the intensity, for an excess of a usual load
+STEER_EVERY = 10  # jobs
+
+
+class Steering:
+    """Steers the guide of a board, and keeps expected loads on it until their jobs come."""
+
+    def __init__(self, board: Board, lam: Floats, expected: Expected) -> None:
+        site = board.problem.site
+        self._board = board
+        self._lam = lam
+        self._hours = site.gpus * site.step_s / SECONDS_PER_HOUR
+        self._usual = float(lam[lam > 0].mean()) if (lam > 0).any() else 0.0
+        self._expected = expected
+        self._gpu_h = np.asarray(expected.gpu_h.sum(axis=0)).ravel()
+        energy_j = np.asarray(expected.energy_j.sum(axis=0)).ravel()
+        self._usual_j = float(energy_j.mean())
+        if board.green:
+            board.add_energy(energy_j, 1.0)
+
+    def guide(self) -> None:
+        """Gives the board the prices of the moment."""
+        if self._usual:
+            over = np.maximum(self._gpu_h - self._hours, -self._hours) / max(self._hours, 1e-9)
+            over[(over < 0) & (self._lam <= 0)] = 0.0
+            self._board.guide(np.maximum(0.0, self._lam + _STRENGTH * self._usual * over))
+
+    def mu(self, mu: Floats) -> Floats:
+        """The price of a kWh, steered likewise by what exceeds the renewable supply."""
+        board, site = self._board, self._board.problem.site
+        if not board.green or self._usual_j <= 0:
+            return mu
+        over = board.net_j[:-1] / self._usual_j
+        carbon = site.carbon_g_per_kwh
+        steered = np.clip(mu + _STRENGTH_MU * carbon * over, 0.0, carbon)
+        return np.where(site.renewable_w > site.base_power_w, steered, carbon)
+
+    def leaves(self, job: int) -> None:
+        """The job (the problem's number) is no longer expected, it is being placed."""
+        tables = [(self._expected.gpu_h, self._gpu_h)]
+        if self._board.green:
+            tables.append((self._expected.energy_j, self._board.net_j))
+        for table, load in tables:
+            low, high = table.indptr[job], table.indptr[job + 1]
+            load[table.indices[low:high]] -= table.data[low:high]
+
+    def takes(self, start_s: float, end_s: float, gpus: int) -> None:
+        """So many GPUs are now really used."""
+        step = self._board.problem.site.step_s
+        first = int(start_s // step)
+        final = min(max(math.ceil(end_s / step), first + 1), len(self._gpu_h))
+        hours = np.full(final - first, step)
+        hours[0] -= start_s - first * step
+        hours[-1] -= final * step - end_s
+        self._gpu_h[first:final] += hours * (gpus / SECONDS_PER_HOUR)
