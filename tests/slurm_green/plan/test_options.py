@@ -119,6 +119,22 @@ def test_many_jobs_of_all_lengths_are_answered_in_any_company():
         assert all_g[own] == pytest.approx(alone.respond(problem, given_, Weights()).cost_g)
 
 
+@pytest.mark.parametrize(
+    ("mu", "start_h"),
+    [
+        ([5, 0, 9, 9], 0.5),  # ends where it gets dear
+        ([9, 0, 5, 9], 1.0),  # starts where it gets cheap
+        ([0, 9, 9, 9], 0.2),  # as early as it may
+        ([9, 9, 9, 0], 2.3),  # as late as it may
+    ],
+)
+def test_a_run_begins_or_ends_at_a_border(mu, start_h):
+    problem = make([[(1, 1.0, 1000.0)]], [(0, 1.5, 0.2, 3.8, False)], [9.0] * SLOTS)
+    options = options_of(problem, np.array([0]), problem.jobs.deadline_s)
+    found = options.respond(problem, prices(SLOTS, mu=mu), Weights())
+    assert found.start_s[0] == pytest.approx(start_h * HOUR)
+
+
 # Splits.
 
 

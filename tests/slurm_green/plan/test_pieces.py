@@ -161,9 +161,10 @@ def test_one_job_alone_is_split_as_its_best_response(problem: Problem, lam: np.n
 def test_two_shapes_share_the_last_slot() -> None:
     """The wide shape as long as needed, the narrow one for the rest of the hour."""
     shapes = [(1, 1.0, 100.0), (2, 2.0, 400.0)]
-    problem = make([shapes], [(0, 3.0, 0.0, 2.0, True)], [1000.0] * 2)
+    problem = make([shapes], [(0, 2.5, 0.0, 2.0, True)], [1000.0] * 2)
     pieces = empty(problem)
-    assert pieces.put(0, 2 * HOUR) == pytest.approx(0.1 * 1000 + 0.4 * 1000, rel=1e-3)
+    assert pieces.put(0, 2 * HOUR) == pytest.approx(100 + 200 + 50, rel=1e-3)
+    assert len(pieces.of[0]) == 3
     assert certificate.check(problem, schedule(pieces)) is None
 
 
