@@ -3,8 +3,6 @@
 
 import itertools
 import math
-import os
-import tempfile
 from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -16,6 +14,7 @@ from slurm_green.errors import BadInputError, SlurmGreenError
 from slurm_green.signals.climatology import CLIMATOLOGY
 from slurm_green.signals.quantity import RENEWABLE
 from slurm_green.signals.series import Series
+from slurm_green.whole_file import whole_file
 from slurm_green.words import clean, length
 
 __all__ = ["check_path", "draw"]
@@ -200,13 +199,7 @@ def _dress(
 
 def _save(figure: Any, path: Path) -> None:
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        try:
-            figure.savefig(name, format=path.suffix[1:].lower(), dpi=140)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with whole_file(path, binary=True) as file:
+            figure.savefig(file, format=path.suffix[1:].lower(), dpi=140)
     except OSError as error:
         raise SlurmGreenError(f"{path}: cannot be written: {error.strerror}") from error

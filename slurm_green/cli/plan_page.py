@@ -5,10 +5,7 @@ The trap: ids and names are other people's text. Everything is escaped, the scri
 text only, and the page's own policy forbids loading anything.
 """
 
-import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -29,6 +26,7 @@ from slurm_green.cli.plan_words import (
     trouble_rows,
 )
 from slurm_green.errors import BadInputError
+from slurm_green.whole_file import whole_file
 from slurm_green.words import clean
 
 __all__ = ["page", "write_page"]
@@ -40,17 +38,10 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 def write_page(path: Path, facts: Facts) -> None:
     """Write the page, whole or not at all; raises BadInputError where it cannot be written."""
     text = page(facts)
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
+        with whole_file(path) as out:
             out.write(text)
-            os.fchmod(out.fileno(), 0o644)
-        Path(temporary).replace(path)
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
         raise BadInputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the daemon says about itself: a world-readable JSON file and Prometheus metrics."""
 
-import contextlib
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,6 +12,7 @@ from slurm_green.controller.observed import Observed
 from slurm_green.controller.outcome import Outcome
 from slurm_green.controller.rules import Rules
 from slurm_green.signals.series import Series
+from slurm_green.whole_file import whole_file
 
 __all__ = ["HORIZONS_H", "Counters", "Status", "status_of", "taken_utc", "write_status"]
 
@@ -120,16 +118,8 @@ def taken_utc(status: Status) -> datetime:
 
 def write_status(path: Path, status: Status) -> None:
     """Replace the file in one step; OSError when the place cannot be written."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o644)  # any user's commands read it
-            json.dump(asdict(status), file)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    with whole_file(path) as file:  # any user's commands read it
+        json.dump(asdict(status), file)
 
 
 def _ahead(signal: Series | None, now: datetime) -> dict[str, list[float | None]]:

@@ -6,14 +6,13 @@ jobs, made here in Python, for sites that choose `mode = "published"`. It is dat
 replaced in one step, so that a reader sees the old file or the new one.
 """
 
-import os
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from slurm_green.errors import SlurmGreenError
 from slurm_green.hook.wire import percent_decode, percent_encode
+from slurm_green.whole_file import whole_file
 
 __all__ = ["Published", "PublishedError", "Row", "read_published", "write_published"]
 
@@ -93,16 +92,9 @@ def write_published(path: Path, published: Published) -> None:
             f"{path}: {len(text)} bytes, the courier reads {_SIZE_LIMIT}; publish fewer rows"
         )
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                # slurmctld may run as another user; nothing in here is secret.
-                os.fchmod(file.fileno(), 0o644)
-                file.write(text)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        # slurmctld may run as another user; nothing in here is secret.
+        with whole_file(path, binary=True) as file:
+            file.write(text)
     except OSError as error:
         raise PublishedError(f"{path}: cannot be written: {error.strerror}") from error
 

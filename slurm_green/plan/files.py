@@ -7,8 +7,6 @@ The trap: files carry the caller's time, the planner's begins with the signal. H
 
 import csv
 import math
-import os
-import tempfile
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from slurm_green.plan.csv_table import LEAST, MOST, CsvTable, read_table
 from slurm_green.plan.problem import Floats, Ints, Jobs, Problem, Shapes, Site
 from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.services_file import read_services
+from slurm_green.whole_file import whole_file
 
 __all__ = ["read_problem", "write_schedule"]
 
@@ -80,19 +79,10 @@ def write_schedule(path: Path, schedule: Schedule, problem: Problem) -> None:
     try:
         if path.exists() and not path.is_file():
             raise BadInputError(f"{path}: is not a plain file; name a file for the plan")
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(_PLAN)
-                writer.writerows(rows)
-                file.flush()
-                os.fsync(file.fileno())
-                os.fchmod(file.fileno(), 0o644)  # others read it: nothing in it is secret
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with whole_file(path, newline="", sync=True) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(_PLAN)
+            writer.writerows(rows)
     except OSError as exc:
         raise BadInputError(f"{path}: cannot be written: {exc.strerror or exc}") from exc
 

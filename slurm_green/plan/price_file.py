@@ -10,10 +10,7 @@ The trap: these are the prices that a job's best response takes, together with `
 that prove the plan's bound stand in its summary. With least carbon both are the same.
 """
 
-import contextlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +21,7 @@ import numpy as np
 from slurm_green.errors import BadInputError
 from slurm_green.plan.outcome import Objective, Prices, Weights
 from slurm_green.plan.problem import Floats
+from slurm_green.whole_file import whole_file
 
 __all__ = ["FORMAT", "MAX_BYTES", "PriceFile", "read_prices", "regrid", "write_prices"]
 
@@ -71,19 +69,11 @@ def write_prices(path: Path, file: PriceFile) -> None:
         "made_utc": file.made_utc.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     text = json.dumps(content, allow_nan=False) + "\n"
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
+        # A daemon of another user reads it.
+        with whole_file(path, sync=True) as out:
             out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-            os.fchmod(out.fileno(), 0o644)  # a daemon of another user reads it
-        Path(temporary).replace(path)
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
         raise BadInputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A series in a JSON file, whole or not at all."""
 
-import contextlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 from slurm_green.errors import SignalError
 from slurm_green.signals.csv_trace import read_bounded
 from slurm_green.signals.series import Series, Stretch
+from slurm_green.whole_file import whole_file
 
 __all__ = ["dump_series", "load_series", "read_json", "read_series", "write_series", "write_text"]
 
@@ -96,22 +94,11 @@ def write_series(path: Path, series: Series) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """The same for any text; the file is world-readable: nothing of a signal is secret."""
-    temporary: str | None = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with whole_file(path, sync=True) as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)  # another user reads it: nothing in it is secret
-        Path(temporary).replace(path)
-        temporary = None
     except OSError as exc:
         raise SignalError(f"{path}: cannot write the signal file: {exc.strerror or exc}") from exc
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
 
 
 def read_series(path: Path) -> Series:

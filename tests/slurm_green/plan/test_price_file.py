@@ -136,7 +136,7 @@ def test_a_failed_write_keeps_the_old_file(path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(price_file.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(BadInputError, match="No space left"):
         write_prices(path, priced([9.0]))
 

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that appear whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from slurm_green.whole_file import whole_file
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_the_new_file_takes_the_old_ones_place_for_anybody_to_read(
+    tmp_path: Path, sync: bool
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old", encoding="utf-8")
+    with whole_file(path, sync=sync) as file:
+        file.write("new \N{DEGREE SIGN}")
+        assert path.read_text(encoding="utf-8") == "old"
+    assert path.read_text(encoding="utf-8") == "new \N{DEGREE SIGN}"
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("trouble", [OSError("full"), KeyboardInterrupt()])
+def test_trouble_on_the_way_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, trouble: BaseException
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(type(trouble)), whole_file(path, binary=True) as file:
+        file.write(b"half")
+        raise trouble
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
