@@ -2,8 +2,9 @@
 """A schedule in the making: where each job could go now, and what it would cost exactly. Pure.
 
 The cost of a run here is what it adds to the site's carbon, netted against renewable supply slot
-by slot, plus what the guide asks for a GPU-hour. Over starts it is convex between a few points
-and concave nowhere, so comparing those points finds the best start that has room.
+by slot, plus what the guide asks for a GPU-hour. Over starts it bends only where an end of the
+run meets a border of slots or the limit of free supply, and the performance term is concave in
+between, so comparing those points finds the best start that has room.
 """
 
 import math
@@ -15,8 +16,9 @@ import numpy as np
 from slurm_green.plan.limits import Limits
 from slurm_green.plan.options import Options
 from slurm_green.plan.outcome import Weights
+from slurm_green.plan.overlap import seconds_by_slot
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Problem
-from slurm_green.plan.profile import GRID, Profile, rounded
+from slurm_green.plan.profile import GRID, Profile, rounded, rounded_up
 
 __all__ = ["Board", "Place"]
 
@@ -44,8 +46,7 @@ class Board:
         self._step = site.step_s
         self._slots = site.slots
         self._borders = site.edges_s
-        duration = np.ceil(options.duration_s * GRID - 1e-6) / GRID
-        early = np.ceil(options.earliest_s * GRID - 1e-6) / GRID
+        duration, early = rounded_up(options.duration_s), rounded_up(options.earliest_s)
         until = np.floor((options.latest_s + options.duration_s) * GRID + 1e-6) / GRID
         until = np.maximum(np.minimum(until, site.horizon_s), early + duration)
         self.duration_s: list[float] = duration.tolist()
@@ -57,7 +58,10 @@ class Board:
         self._first: list[int] = options.first.tolist()
         self._per_joule = np.append(site.carbon_g_per_kwh, 0.0) / JOULES_PER_KWH
         self._sum = np.append(0.0, np.cumsum(self._per_joule[:-1])) * self._step
-        self.green = bool((site.renewable_w > site.base_power_w).any())
+        net_j = (site.base_power_w - site.renewable_w) * self._step
+        # What the site emits without jobs.
+        self.bare_g = float(self._per_joule[:-1] @ np.maximum(net_j, 0.0))
+        self.green = bool(site.green.any())
         self.clear()
         self.guide(np.zeros(site.slots))
 
@@ -72,6 +76,24 @@ class Board:
         self.cost_g = 0.0
         self.net_j = np.append(site.base_power_w - site.renewable_w, 0.0) * self._step
         self.limits = Limits(site) if Limits.any(site) else None
+
+    def restore(
+        self, option: Sequence[int], start_s: Floats, expected_j: Floats | None = None
+    ) -> None:
+        """Only these runs, one entry a job (-1: none), beside a load that is only expected."""
+        self.clear()
+        if expected_j is not None and (self.green or self.limits is not None):
+            self.add_energy(np.asarray(expected_j).ravel(), 1.0)
+        self.option = list(option)
+        placed = [job for job, chosen in enumerate(self.option) if chosen >= 0]
+        chosen = [self.option[job] for job in placed]
+        self.start_s[placed] = start = start_s[placed]
+        self.end_s[placed] = end = start + np.array([self.duration_s[one] for one in chosen])
+        gpus = np.array([self._gpus[one] for one in chosen], dtype=np.int64)
+        self.profile.add_all(start, end, gpus)
+        for one, begin, until in zip(chosen, start.tolist(), end.tolist(), strict=True):
+            self.cost_g += self._load(self._power[one], begin, until)
+            self.cost_g -= self._worth(one, until)
 
     @property
     def lam_per_gpu_s(self) -> Floats:
@@ -169,6 +191,10 @@ class Board:
         fits = inside and self.profile.fits(self._gpus[option], start, end)
         return fits and self.allows(option, start)
 
+    def holds(self) -> bool:
+        """Whether cap and ramp are kept now."""
+        return self.limits is None or self.limits.hold()
+
     def allows(self, option: int, start_s: float) -> bool:
         """Whether cap and ramp allow a run."""
         if self.limits is None:
@@ -189,10 +215,7 @@ class Board:
         """Takes the cost as that of the runs alone, without loads that were only expected."""
         if not self.green and self.limits is None:
             return  # it has only ever been that
-        site = self.problem.site
-        net = (site.base_power_w - site.renewable_w) * self._step
-        bare = float(self._per_joule[:-1] @ np.maximum(net, 0.0))
-        self.cost_g = self.carbon_g() - bare
+        self.cost_g = self.carbon_g() - self.bare_g
         for job, option in enumerate(self.option):
             if option >= 0:
                 self.cost_g -= self._worth(option, float(self.end_s[job]))
@@ -268,21 +291,20 @@ class Board:
 
     def book(self, power_w: float, gpus: int, start: float, end: float, sign: int) -> float:
         """Books a stretch in or out; returns by how much carbon changes, in g."""
-        step, power = self._step, sign * power_w
         self.profile.add(start, end, sign * gpus)
+        return self._load(sign * power_w, start, end)
+
+    def _load(self, power: float, start: float, end: float) -> float:
         if not self.green and self.limits is None:
             return power * (self._integral(self._sum, end) - self._integral(self._sum, start))
-        first = int(start // step)
-        final = min(max(math.ceil(end / step), first + 1), self._slots)
-        energy = np.full(final - first, power * step)
-        energy[0] -= power * (start - first * step)
-        energy[-1] -= power * (final * step - end)
-        net = self.net_j[first:final]
+        met, seconds = seconds_by_slot(start, end, step_s=self._step, slots=self._slots)
+        energy = power * seconds
+        net = self.net_j[met]
         before = np.maximum(net, 0.0)
         net += energy
         if self.limits is not None:
-            self.limits.book(first, final, energy)
-        return float(self._per_joule[first:final] @ (np.maximum(net, 0.0) - before))
+            self.limits.book(met.start, met.stop, energy)
+        return float(self._per_joule[met] @ (np.maximum(net, 0.0) - before))
 
     def _worth(self, option: int, end: float) -> float:
         if not self.weights.performance_g:

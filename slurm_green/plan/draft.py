@@ -6,22 +6,23 @@ the same plan on any machine; a time limit is for who cannot wait.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slurm_green.plan.board import Board
 from slurm_green.plan.improve import Improver
-from slurm_green.plan.options import Options, options_of
+from slurm_green.plan.options import options_of
 from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.overdue import place_overdue
 from slurm_green.plan.pieces import Piece, Pieces
+from slurm_green.plan.pool import Expected
 from slurm_green.plan.prices import Found, PriceSearch
-from slurm_green.plan.problem import JOULES_PER_KWH, Floats, Ints, Problem
+from slurm_green.plan.problem import Floats, Ints, Problem
 from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.split_lists import place_splits
-from slurm_green.plan.squeaky import Built, PriceTags, build
+from slurm_green.plan.squeaky import PriceTags, build
 
 __all__ = ["Draft", "Effort", "draft", "prices_for"]
 
@@ -79,7 +80,6 @@ def draft(
     problem: Problem,
     weights: Weights,
     *,
-    effort: Effort | None = None,
     warm: Prices | None = None,
     previous: Schedule | None = None,
     seed: int = 0,
@@ -104,27 +104,33 @@ def draft(
         warm, enough=expired, progress=lambda done, best: progress("prices", done)
     )
     board = Board(problem, options, weights)
-    if effort is None:
+    tags = PriceTags(board, found.prices)
+    expected = found.pool.expected(found.prices, found.temperature_g)
+    if previous is None:
         per_job = len(options) / max(len(kinds.runs), 1)
-        usual = Effort.usual(len(kinds.runs), per_job, len(kinds.splits))
-        effort = usual if previous is None else Effort.little(len(kinds.runs))
-    good = found.value_g + _NEAR_ENOUGH * abs(found.value_g) - _bare_g(problem)
+        effort = Effort.usual(len(kinds.runs), per_job, len(kinds.splits))
+    else:
+        effort = Effort.little(len(kinds.runs))
     absent = _place_runs(
-        board, found, options, kinds, effort, previous, seed, expired, good, progress
+        board, tags, found, expected, kinds, effort, previous, seed, expired, progress
     )
-    board = _with_loads_alone(board)
+    # From here on without loads that were only expected.
+    board.restore(board.option, board.start_s)
+    board.guide(np.zeros(problem.site.slots))
     pieces = Pieces(board)
     late_splits = place_splits(
         pieces,
         kinds.splits,
         found.prices,
-        found.pool.expected(found.prices, found.temperature_g).only(kinds.splits),
+        expected.only(kinds.splits),
         lists=effort.split_lists,
         expired=expired,
         progress=lambda done: progress("splits", done),
     )
     if len(kinds.splits) and len(kinds.runs):
-        absent = _improve_again(board, found, absent, effort.moves, seed, expired)
+        absent = _improve_again(
+            board, tags, absent, found.prices.lam, effort.moves, seed + 1, expired
+        )
     extra: dict[int, list[Piece]] = {}
     waiting = [int(kinds.runs[row]) for row in absent] + late_splits + kinds.overdue.tolist()
     for job in sorted(waiting, key=lambda job: float(problem.jobs.earliest_s[job])):
@@ -175,46 +181,26 @@ def _kinds(problem: Problem, weights: Weights) -> _Kinds:
     )
 
 
-def _bare_g(problem: Problem) -> float:
-    """What the site emits without jobs."""
-    site = problem.site
-    net = np.maximum(site.base_power_w - site.renewable_w, 0.0)
-    return float(site.carbon_g_per_kwh @ net) * site.step_s / JOULES_PER_KWH
-
-
-def _ease(options: Options) -> Floats:
-    """Slack of each job over its shortest duration: who has little goes first."""
-    ease = np.zeros(len(options.first) - 1)
-    some = np.flatnonzero(np.diff(options.first))
-    if len(some):
-        begin = options.first[some]
-        slack = np.maximum.reduceat(options.latest_s - options.earliest_s, begin)
-        ease[some] = slack / np.maximum(np.minimum.reduceat(options.duration_s, begin), 1e-9)
-    return ease
-
-
 def _place_runs(
     board: Board,
+    tags: PriceTags,
     found: Found,
-    options: Options,
+    expected: Expected,
     kinds: _Kinds,
     effort: Effort,
     previous: Schedule | None,
     seed: int,
     expired: Callable[[], bool],
-    good_g: float,
     progress: Callable[[str, float], None],
 ) -> list[int]:
     """Places the jobs that run in one go; rows of those without a place."""
     if not len(kinds.runs):
         return []
-    tags = PriceTags(board, found.prices)
-    expected = found.pool.expected(found.prices, found.temperature_g)
     kept = _kept(board, kinds, previous)
     built = build(
         board,
         tags,
-        _ease(options),
+        board.options.ease(),
         lam=found.prices.lam,
         lists=effort.lists,
         expected=expected,
@@ -222,13 +208,22 @@ def _place_runs(
         enough=expired,
         progress=lambda done: progress("lists", done),
     )
-    _restore(board, built, expected.energy_j[kinds.splits].sum(axis=0))
+    # Beside what is expected of the jobs that may be split.
+    board.restore(built.option, built.start_s, expected.energy_j[kinds.splits].sum(axis=0))
+    option, start_s = tags.option, tags.start_s
     # Prices found with other jobs beside count options otherwise: their places mean nothing here.
-    tried = found if not len(kinds.overdue) else None
-    improver = _improver(board, tags, built.absent, found.prices, tried, seed)
+    if not len(kinds.overdue):
+        option = np.concatenate([found.option, option])
+        start_s = np.concatenate([found.start_s, start_s])
+    lam = found.prices.lam
+    improver = Improver(
+        board, tags, built.absent, option=option, start_s=start_s, lam=lam, seed=seed
+    )
     for number, share in enumerate(_GUIDES[-1:] if kept else _GUIDES):
         improver.settle(share, expired)
         progress("settling", (number + 1) / len(_GUIDES))
+
+    good_g = found.value_g + _NEAR_ENOUGH * abs(found.value_g) - board.bare_g
 
     def near() -> bool:
         return expired() or (not improver.absent and board.cost_g < good_g)
@@ -245,35 +240,19 @@ def _place_runs(
     return improver.absent
 
 
-def _improver(
+def _improve_again(
     board: Board,
     tags: PriceTags,
     absent: list[int],
-    prices: Prices,
-    tried: Found | None,
-    seed: int,
-) -> Improver:
-    """Moves toward the best responses to the prices, and to those tried on the way."""
-    response = board.options.respond(board.problem, prices, board.weights)
-    option = board.options.least(response.cost_g)
-    start = response.start_s[option]
-    if tried is not None:
-        option = np.concatenate([tried.option, option])
-        start = np.concatenate([tried.start_s, start])
-    return Improver(board, tags, absent, option=option, start_s=start, lam=prices.lam, seed=seed)
-
-
-def _improve_again(
-    board: Board,
-    found: Found,
-    absent: list[int],
+    lam: Floats,
     moves: int,
     seed: int,
     expired: Callable[[], bool],
 ) -> list[int]:
     """Runs move once more, around the pieces that are now placed."""
-    tags = PriceTags(board, found.prices)
-    improver = _improver(board, tags, absent, found.prices, None, seed + 1)
+    improver = Improver(
+        board, tags, absent, option=tags.option, start_s=tags.start_s, lam=lam, seed=seed
+    )
     improver.settle(0.0, expired)
     if improver.absent:
         improver.eject(moves, lambda: expired() or not improver.absent)
@@ -300,27 +279,6 @@ def _kept(board: Board, kinds: _Kinds, previous: Schedule | None) -> list[tuple[
     return found
 
 
-def _restore(board: Board, built: Built, expected_j: Floats) -> None:
-    """Puts a list schedule back on the board, beside what is expected of the other jobs."""
-    board.clear()
-    if board.green or board.limits is not None:
-        board.add_energy(np.asarray(expected_j).ravel(), 1.0)
-    for job, option in enumerate(built.option):
-        if option >= 0:
-            board.put(job, option, float(built.start_s[job]))
-
-
-def _with_loads_alone(board: Board) -> Board:
-    """The board without loads that were only expected."""
-    option, start = list(board.option), board.start_s.copy()
-    board.clear()
-    board.guide(np.zeros(board.problem.site.slots))
-    for job, chosen in enumerate(option):
-        if chosen >= 0:
-            board.put(job, chosen, float(start[job]))
-    return board
-
-
 def _schedule(
     board: Board, kinds: _Kinds, pieces: Pieces, extra: dict[int, list[Piece]]
 ) -> Schedule:
@@ -333,22 +291,14 @@ def _schedule(
         for job, stretches in group.items()
         for piece in _joined(stretches)
     ]
-    schedule = Schedule(
-        job=np.concatenate([kinds.runs[placed], np.array([r[0] for r in rows], dtype=np.int64)]),
-        shape=np.concatenate(
-            [options.shape[chosen[placed]], np.array([r[1] for r in rows], dtype=np.int64)]
-        ),
-        start_s=np.concatenate([board.start_s[placed], np.array([r[2] for r in rows])]),
-        end_s=np.concatenate([board.end_s[placed], np.array([r[3] for r in rows])]),
+    job = np.concatenate([kinds.runs[placed], np.array([r[0] for r in rows], dtype=np.int64)])
+    shape = np.concatenate(
+        [options.shape[chosen[placed]], np.array([r[1] for r in rows], dtype=np.int64)]
     )
-    order = np.lexsort((schedule.start_s, schedule.job))
-    return replace(
-        schedule,
-        job=schedule.job[order],
-        shape=schedule.shape[order],
-        start_s=schedule.start_s[order],
-        end_s=schedule.end_s[order],
-    )
+    start = np.concatenate([board.start_s[placed], np.array([r[2] for r in rows])])
+    end = np.concatenate([board.end_s[placed], np.array([r[3] for r in rows])])
+    order = np.lexsort((start, job))
+    return Schedule(job=job[order], shape=shape[order], start_s=start[order], end_s=end[order])
 
 
 def _joined(stretches: list[Piece]) -> list[Piece]:

@@ -56,17 +56,10 @@ class Improver:
         self._target_first = np.searchsorted(owner[order], np.arange(jobs + 1)).tolist()
         self._regret = np.array([tags.regret_g(j) if board.option[j] >= 0 else 0.0
                                  for j in range(jobs)])  # fmt: skip
-        some = count > 0
-        shortest, slack = np.full(jobs, 1.0), np.zeros(jobs)
-        size = np.zeros(jobs)
-        if len(options):
-            begin = options.first[:-1][some]
-            shortest[some] = np.minimum.reduceat(options.duration_s, begin)
-            slack[some] = np.maximum.reduceat(options.latest_s - options.earliest_s, begin)
-            size[some] = np.minimum.reduceat(options.gpus * options.duration_s, begin)
-        self._ease = slack / np.maximum(shortest, 1e-9)
+        size = options.by_job(np.minimum, options.gpus * options.duration_s)
+        self._ease = options.ease()
         self._size = size
-        self._movable = np.flatnonzero(some)
+        self._movable = np.flatnonzero(count)
         biggest = max(float(size.max(initial=0.0)), 1e-9)
         # What it is worth to find a place for a job that has none: at first only as much as some
         # jobs' cost, so that cheap places are found before dear ones are taken.
@@ -98,7 +91,7 @@ class Improver:
                 board.put(job, old.option, old.start_s)
                 continue
             board.put(job, place.option, place.start_s)
-            if not self._holds():
+            if not board.holds():
                 board.take(job)
                 board.put(job, old.option, old.start_s)
                 continue
@@ -221,7 +214,7 @@ class Improver:
             job, option, start = fixed
             if job not in leaving:
                 allowed += float(self._penalty[job])
-            if board.limits is not None and not board.allows(option, start):
+            if not board.allows(option, start):
                 self._undo(placed, old)
                 return False
             board.put(job, option, start)
@@ -251,7 +244,7 @@ class Improver:
                 board.put(job, place.option, place.start_s)
                 placed.append(job)
         gain = before + allowed - board.cost_g - lost
-        if lost > allowed or gain <= _EPSILON * abs(before) or not self._holds():
+        if lost > allowed or gain <= _EPSILON * abs(before) or not board.holds():
             self._undo(placed, old)
             return False
         for job in placed:
@@ -259,9 +252,6 @@ class Improver:
         candidates = self.absent + leaving
         self.absent = [job for job in dict.fromkeys(candidates) if board.option[job] < 0]
         return True
-
-    def _holds(self) -> bool:
-        return self.board.limits is None or self.board.limits.hold()
 
     def _undo(self, placed: list[int], old: list[tuple[int, Place]]) -> None:
         for job in placed:

@@ -51,6 +51,19 @@ class Options:
         """Number of options."""
         return len(self.job)
 
+    def by_job(self, reduce: np.ufunc, of_option: Floats) -> Floats:
+        """One figure per job from its options' (np.minimum, np.maximum); 0 without any."""
+        found = np.zeros(len(self.first) - 1)
+        some = np.flatnonzero(np.diff(self.first))
+        if len(some):
+            found[some] = reduce.reduceat(of_option, self.first[some])
+        return found
+
+    def ease(self) -> Floats:
+        """Slack of each job over its shortest duration: who has little is hard to place."""
+        slack = self.by_job(np.maximum, self.latest_s - self.earliest_s)
+        return slack / np.maximum(self.by_job(np.minimum, self.duration_s), 1e-9)
+
     def least(self, cost_g: Floats) -> Ints:
         """The cheapest option of every job that has one, in the order of the jobs."""
         if not len(self):

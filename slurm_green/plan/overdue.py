@@ -5,7 +5,7 @@ import numpy as np
 
 from slurm_green.plan.board import Board
 from slurm_green.plan.pieces import Piece
-from slurm_green.plan.profile import GRID
+from slurm_green.plan.profile import GRID, rounded_up
 
 __all__ = ["place_overdue"]
 
@@ -14,7 +14,7 @@ def place_overdue(board: Board, job: int) -> list[Piece]:
     """The stretch in which this job (the problem's number) ends first; none if it never fits."""
     problem = board.problem
     site, shapes, jobs = problem.site, problem.shapes, problem.jobs
-    early = float(np.ceil(jobs.earliest_s[job] * GRID - 1e-6) / GRID)
+    early = float(rounded_up(jobs.earliest_s[job]))
     best: Piece | None = None
     for shape in shapes.of(int(jobs.class_index[job])):
         gpus = int(shapes.gpus[shape])

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long stretches of time lie in each slot. Pure."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from slurm_green.plan.problem import Floats, Ints
 
-__all__ = ["Overlap", "overlap"]
+__all__ = ["Overlap", "overlap", "seconds_by_slot"]
 
 _ROUNDING = 1e-9  # of a slot: an end on a border is not in the slot after it
 
@@ -19,6 +20,18 @@ class Overlap(NamedTuple):
     slot: Ints
     seconds: Floats
     first: Ints  # where the entries of each stretch begin, and their number at the end
+
+
+def seconds_by_slot(
+    start_s: float, end_s: float, *, step_s: float, slots: int
+) -> tuple[slice, Floats]:
+    """The slots that one stretch meets, and its seconds in each."""
+    first = int(start_s // step_s)
+    final = min(max(math.ceil(end_s / step_s), first + 1), slots)
+    seconds = np.full(final - first, step_s)
+    seconds[0] -= start_s - first * step_s
+    seconds[-1] -= final * step_s - end_s
+    return slice(first, final), seconds
 
 
 def overlap(start_s: Floats, end_s: Floats, *, step_s: float, slots: int) -> Overlap:

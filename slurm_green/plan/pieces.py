@@ -13,7 +13,7 @@ import numpy as np
 from slurm_green.plan.board import Board
 from slurm_green.plan.overlap import overlap
 from slurm_green.plan.problem import JOULES_PER_KWH, Floats, Ints, Problem
-from slurm_green.plan.profile import GRID
+from slurm_green.plan.profile import GRID, rounded_up
 
 __all__ = ["Piece", "Pieces"]
 
@@ -98,9 +98,8 @@ class Pieces:
                 continue
             old, before = self.take(job)
             after = self.put(job, float(until_s[job]))
-            limits = self.board.limits
             better = after is not None and after < before - 1e-9 * abs(before)
-            if better and (limits is None or limits.hold()):
+            if better and self.board.holds():
                 moved += 1
                 continue
             if after is not None:
@@ -109,8 +108,7 @@ class Pieces:
         return moved
 
     def _early(self, job: int) -> float:
-        early = float(self._problem.jobs.earliest_s[job])
-        return float(np.ceil(early * GRID - 1e-6) / GRID)
+        return float(rounded_up(self._problem.jobs.earliest_s[job]))
 
     def _book(self, piece: Piece, sign: int) -> float:
         shapes = self._problem.shapes

@@ -15,7 +15,7 @@ import numpy as np
 
 from slurm_green.errors import PlanError
 from slurm_green.plan import certificate, services
-from slurm_green.plan.draft import Draft, Effort, draft, prices_for
+from slurm_green.plan.draft import Draft, draft, prices_for
 from slurm_green.plan.outcome import Objective, Outcome, Prices, Weights
 from slurm_green.plan.problem import Ints, Problem, Site
 from slurm_green.plan.schedule import Schedule
@@ -75,16 +75,15 @@ class _Solver:
         *,
         warm: Prices | None = None,
         previous: Schedule | None = None,
-        effort: Effort | None = None,
     ) -> _Plan:
         """The best plan found for these weights."""
         nothing = np.zeros(self.problem.site.slots)
         clocks = services.choose_clocks(self.problem, weights, nothing)
-        made = self._draft(weights, clocks, warm, previous, effort)
+        made = self._draft(weights, clocks, warm, previous)
         if self.problem.services and weights.performance_g:
             # Once more, each side beside what the other one chose.
             clocks = services.choose_clocks(self.problem, weights, self._jobs_w(made.schedule))
-            made = self._draft(weights, clocks, made.prices, made.schedule, effort)
+            made = self._draft(weights, clocks, made.prices, made.schedule)
         return self.figures(made.schedule, clocks, made.prices, weights)
 
     def figures(
@@ -136,7 +135,6 @@ class _Solver:
         clocks: tuple[Ints, ...],
         warm: Prices | None,
         previous: Schedule | None,
-        effort: Effort | None,
     ) -> Draft:
         loaded = self._loaded(clocks)
         if self.problem.services:
@@ -144,7 +142,6 @@ class _Solver:
         return draft(
             loaded,
             weights,
-            effort=effort,
             warm=warm,
             previous=previous,
             seed=self._seed,

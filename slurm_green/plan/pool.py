@@ -58,7 +58,7 @@ class Pool:
         self._ways: list[Ways] = []
         site = problem.site
         # Energy has a price other than the grid's where the renewable supply may exceed the load.
-        self._green = np.flatnonzero(site.renewable_w > site.base_power_w)
+        self._green = np.flatnonzero(site.green)
 
     def add(self, ways: Ways) -> None:
         """Adds ways, each with all its slots."""

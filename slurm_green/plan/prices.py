@@ -34,6 +34,7 @@ class Answer:
     """What all jobs do at some prices, and the value of the dual there."""
 
     value_g: float
+    jobs_g: float  # the sum of what the jobs cost, each taken as positive
     ways: Ways
     gpu_h: Floats
     energy_kwh: Floats
@@ -90,16 +91,14 @@ class PriceSearch:
         """
         site = self._problem.site
         scale = self._usual_lam()
-        green = bool((site.renewable_w > site.base_power_w).any())
+        green = bool(site.green.any())
         pool = Pool(self._problem)
-        prices = self._first_prices(green)
+        prices = self._first_prices()
         if warm is not None:
             # Those of another forecast may lie outside of this one's domain.
             prices = Prices(
                 mu=np.where(
-                    site.renewable_w > site.base_power_w,
-                    np.minimum(warm.mu, site.carbon_g_per_kwh),
-                    site.carbon_g_per_kwh,
+                    site.green, np.minimum(warm.mu, site.carbon_g_per_kwh), site.carbon_g_per_kwh
                 ),
                 lam=warm.lam,
                 nu=warm.nu,
@@ -107,28 +106,27 @@ class PriceSearch:
         if not len(self._runs) and not len(self._splits):
             return self._found(self._idle_prices(), 0.0, pool, 1.0)
         steps = _WALK_WARM if warm is not None else (_WALK_GREEN if green else _WALK)
-        best, best_prices = -np.inf, prices
+        best, best_prices, jobs_g = -np.inf, prices, 0.0
         count = max(1, len(np.unique(self._runs.job)) + len(self._splits))
         walk = _Walk(self._problem, scale, green, gentle=warm is not None)
         for step in range(steps):
             answer = self.answer(prices)
             pool.add(answer.ways)
             if answer.value_g > best:
-                best, best_prices = answer.value_g, prices
+                best, best_prices, jobs_g = answer.value_g, prices, answer.jobs_g
             if enough():
                 return self._found(best_prices, best, pool, 1.0)
             progress(0.5 * (step + 1) / steps, best)
             prices = walk.step(prices, answer)
-        usual = self._usual_cost(best_prices, count)
+        usual = max(jobs_g / count, 1e-9)
         prices = best_prices
-        temperatures = _TEMPERATURES
-        for number, temperature in enumerate(temperatures):
+        for number, temperature in enumerate(_TEMPERATURES):
             prices = pool.balance(prices, temperature * usual, scale=scale, limit=_DEAREST * scale)
             answer = self.answer(prices)
             risen = answer.value_g - best
             if risen > 0:
                 best, best_prices = answer.value_g, prices
-            progress(0.5 + 0.5 * (number + 1) / len(temperatures), best)
+            progress(0.5 + 0.5 * (number + 1) / len(_TEMPERATURES), best)
             if enough() or (0 <= risen < _RISEN_ENOUGH * abs(best) and number >= 2):
                 break
             pool.add(answer.ways)
@@ -158,6 +156,7 @@ class PriceSearch:
         response = runs.respond(problem, prices, self._weights)
         least = runs.least(response.cost_g)
         value += float(response.cost_g[least].sum())
+        jobs_g = float(np.abs(response.cost_g[least]).sum())
         start = response.start_s[least]
         met = overlap(start, start + runs.duration_s[least], step_s=site.step_s, slots=site.slots)
         shape = (len(least), site.slots)
@@ -179,6 +178,7 @@ class PriceSearch:
             fits = np.flatnonzero(np.isfinite(found.cost_g))
             # Performance of a split job is bounded by that of an uninterrupted one: at most 1.
             value += float(found.cost_g[fits].sum()) - self._weights.performance_g * len(fits)
+            jobs_g += float(found.cost_g[fits].sum())
             used_h += np.asarray(found.gpu_h.sum(axis=0)).ravel()
             used_kwh += np.asarray(found.energy_kwh.sum(axis=0)).ravel()
             ways.append(
@@ -195,7 +195,7 @@ class PriceSearch:
             energy_kwh=sparse.vstack([w.energy_kwh for w in ways], format="csr"),
             worth_g=np.concatenate([w.worth_g for w in ways]),
         )
-        return Answer(value_g=value, ways=both, gpu_h=used_h, energy_kwh=used_kwh)
+        return Answer(value_g=value, jobs_g=jobs_g, ways=both, gpu_h=used_h, energy_kwh=used_kwh)
 
     def _unseen(self, option: Ints, start_s: Floats) -> Ints:
         """Which of these runs are new to the pool."""
@@ -205,9 +205,9 @@ class PriceSearch:
         self._tried.append((option[new], start_s[new]))
         return new
 
-    def _first_prices(self, green: bool) -> Prices:
+    def _first_prices(self) -> Prices:
         site = self._problem.site
-        share = np.where(site.renewable_w > site.base_power_w, 0.7, 1.0) if green else 1.0
+        share = np.where(site.green, 0.7, 1.0)
         nothing = np.zeros(site.slots)
         return Prices(mu=site.carbon_g_per_kwh * share, lam=nothing, nu=nothing.copy())
 
@@ -220,24 +220,11 @@ class PriceSearch:
 
     def _usual_lam(self) -> float:
         """g per GPU-hour of a usual job at usual intensity."""
-        shapes, site = self._problem.shapes, self._problem.site
-        usual = float(np.median(site.carbon_g_per_kwh)) if site.slots else 0.0
-        watts = float(np.median(shapes.power_w / shapes.gpus)) if len(shapes.gpus) else 0.0
         worth = 0.0
         if self._weights.performance_g and len(self._runs):
             hours = self._runs.gpus * self._runs.duration_s / SECONDS_PER_HOUR
             worth = self._weights.performance_g * float(np.median(1 / np.maximum(hours, 1e-9)))
-        return max(usual * watts / 1000 + worth, 1e-6)
-
-    def _usual_cost(self, prices: Prices, count: int) -> float:
-        answer = self._runs.respond(self._problem, prices, self._weights).cost_g
-        total = float(np.abs(answer[self._runs.least(answer)]).sum())
-        if len(self._splits):
-            cost = split_response(
-                self._problem, prices, self._splits, self._deadline_s[self._splits]
-            ).cost_g
-            total += float(cost[np.isfinite(cost)].sum())
-        return max(total / count, 1e-9)
+        return max(self._problem.usual_gpu_hour_g + worth, 1e-6)
 
 
 class _Walk:
@@ -265,9 +252,8 @@ class _Walk:
         mu, nu = prices.mu, prices.nu
         if self._green:
             toward = self._direction(1, (load - site.renewable_w) / usual)
-            free = site.renewable_w > site.base_power_w
             moved = np.clip(mu + size * site.carbon_g_per_kwh * toward, 0, site.carbon_g_per_kwh)
-            mu = np.where(free, moved, site.carbon_g_per_kwh)
+            mu = np.where(site.green, moved, site.carbon_g_per_kwh)
         if np.isfinite(site.power_cap_w):
             toward = self._direction(2, (load - site.power_cap_w) / usual)
             middle = max(float(np.median(site.carbon_g_per_kwh)), 1e-9)

@@ -59,6 +59,11 @@ class Site:
         return self.step_s * self.slots
 
     @property
+    def green(self) -> NDArray[np.bool_]:
+        """Slots in which renewable supply exceeds the base load: jobs may run on it."""
+        return self.renewable_w > self.base_power_w
+
+    @property
     def edges_s(self) -> Floats:
         """The borders of the slots, one more than slots."""
         return np.arange(self.slots + 1, dtype=np.float64) * self.step_s
@@ -141,6 +146,15 @@ class Problem:
     shapes: Shapes
     jobs: Jobs
     services: tuple[Service, ...] = ()
+
+    @cached_property
+    def usual_gpu_hour_g(self) -> float:
+        """g of a GPU-hour: the median shape at the median intensity."""
+        shapes, carbon = self.shapes, self.site.carbon_g_per_kwh
+        if not len(shapes.gpus) or not len(carbon):
+            return 0.0
+        watts = float(np.median(shapes.power_w / shapes.gpus))
+        return float(np.median(carbon)) * watts / 1000
 
     @cached_property
     def fastest_s(self) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 
 from slurm_green.plan.problem import Floats, Ints
 
-__all__ = ["GRID", "Profile", "rounded"]
+__all__ = ["GRID", "Profile", "rounded", "rounded_up"]
 
 GRID = 8192.0
 
@@ -17,6 +17,11 @@ GRID = 8192.0
 def rounded(moment_s: float) -> float:
     """The nearest multiple of the grid."""
     return round(moment_s * GRID) / GRID
+
+
+def rounded_up(moment_s: Floats) -> Floats:
+    """The first multiples of the grid that are not before, but for errors of rounding."""
+    return np.asarray(np.ceil(moment_s * GRID - 1e-6) / GRID)
 
 
 class Profile:

@@ -22,6 +22,7 @@ __all__ = ["place_splits"]
 _GUIDES = (0.6, 0.3, 0.0, 0.0)
 _BUMP = 0.25  # of the list: who waits for nobody's seconds can come early without harm
 _ABSENT = 3.0
+_DEAR = 10.0  # times the usual GPU-hour
 _BATCH, _MOST_MOVED = 4, 32
 _AFTER = (0.3, 0.0)
 _FEW = 0.02  # of the jobs: when fewer change, more rounds are of no use
@@ -51,13 +52,11 @@ def place_splits(
     # Early come those with little slack, and those whose last start is early.
     last_start = jobs.deadline_s[splits] - problem.fastest_s[splits]
     position = places(np.minimum(places(slack), places(last_start)))
-    net_j, energy_j = board.net_j.copy(), _energy(board)
+    empty = _Sums(board)
     best: tuple[float, dict[int, list[Piece]]] | None = None
     dear = _ABSENT * float(least.mean())  # room for them is made later, at a price
     for number in range(lists):
-        for job in list(pieces.of):
-            pieces.take(job)
-        _reset(board, net_j, energy_j)
+        empty.restore(pieces)
         order = splits[np.argsort(position, kind="stable")].tolist()
         absent = _place_all(pieces, order, prices, expected)
         paid = np.array([_paid_g(problem, prices, pieces.of.get(job, [])) for job in splits])
@@ -72,9 +71,7 @@ def place_splits(
         blame = np.where(paid > 0, paid - least, 0.0)
         position = bumped(position, blame, missing, strength=_BUMP, strength_absent=1.0)
     assert best is not None
-    for job in list(pieces.of):
-        pieces.take(job)
-    _reset(board, net_j, energy_j)
+    empty.restore(pieces)
     for job, stretches in best[1].items():
         pieces.put_back(job, stretches)
     order = splits[np.argsort(slack, kind="stable")].tolist()
@@ -87,13 +84,7 @@ def place_splits(
     board.guide(0.0 * prices.lam)
     waiting = [job for job in order if job not in pieces.of]
     rank = dict(zip(splits.tolist(), slack.tolist(), strict=True))
-    # g per GPU-hour: several times what power costs there.
-    much = (
-        10
-        * float(np.median(problem.site.carbon_g_per_kwh))
-        * float(np.median(problem.shapes.power_w / problem.shapes.gpus))
-        / 1000
-    )
+    much = _DEAR * problem.usual_gpu_hour_g
     left = [job for job in waiting if not _make_room(pieces, job, rank, prices.lam, much)]
     for share in _AFTER if len(left) < len(waiting) else ():
         board.guide(share * prices.lam)
@@ -141,7 +132,6 @@ def _make_room(pieces: Pieces, job: int, slack: dict[int, float], lam: Floats, d
     inside = (slots * step < late) & ((slots + 1) * step > early)
     board.guide(lam + np.where(inside, dear, 0.0))
     moved: list[tuple[int, list[Piece]]] = []
-    done = False
     while others and len(moved) < _MOST_MOVED:
         batch, others = others[:_BATCH], others[_BATCH:]
         moved += [(other, pieces.take(other)[0]) for other in batch]
@@ -149,8 +139,7 @@ def _make_room(pieces: Pieces, job: int, slack: dict[int, float], lam: Floats, d
             continue
         again = sorted((other for other, _ in moved), key=slack.__getitem__)
         done = all(pieces.put(other, float(jobs.deadline_s[other])) is not None for other in again)
-        limits = pieces.board.limits
-        if done and (limits is None or limits.hold()):
+        if done and board.holds():
             return True
         for other in [job, *again]:
             if other in pieces.of:
@@ -173,12 +162,17 @@ def _paid_g(problem: Problem, prices: Prices, stretches: list[Piece]) -> float:
     return total
 
 
-def _energy(board: Board) -> Floats | None:
-    return None if board.limits is None else board.limits.energy_j.copy()
+class _Sums:
+    """The loads of a board without pieces, exactly: what was added and taken leaves crumbs."""
 
+    def __init__(self, board: Board) -> None:
+        self._net_j = board.net_j.copy()
+        self._energy_j = None if board.limits is None else board.limits.energy_j.copy()
 
-def _reset(board: Board, net_j: Floats, energy_j: Floats | None) -> None:
-    """Sums of a board without pieces, exactly: what was added and taken leaves crumbs."""
-    board.net_j[:] = net_j
-    if board.limits is not None and energy_j is not None:
-        board.limits.energy_j[:] = energy_j
+    def restore(self, pieces: Pieces) -> None:
+        """Takes all pieces off the board again."""
+        for job in list(pieces.of):
+            pieces.take(job)
+        pieces.board.net_j[:] = self._net_j
+        if pieces.board.limits is not None and self._energy_j is not None:
+            pieces.board.limits.energy_j[:] = self._energy_j

@@ -38,6 +38,9 @@ class PriceTags:
         some = np.flatnonzero(np.diff(options.first))
         least = options.least(response.cost_g)
         self.least_g[some] = response.cost_g[least]
+        # The best response of every job that has one, in the order of the jobs.
+        self.option = least
+        self.start_s = response.start_s[least]
         self.option_g: list[float] = response.cost_g.tolist()
         owner = np.repeat(np.arange(jobs), np.diff(options.first))
         self._ranked: list[int] = np.lexsort((response.cost_g, owner)).tolist()

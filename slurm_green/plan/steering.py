@@ -6,11 +6,10 @@ of equals would fill one place and leave another empty. So a GPU-hour gets deare
 placed and what is still expected exceed the GPUs, and cheaper where they fall short.
 """
 
-import math
-
 import numpy as np
 
 from slurm_green.plan.board import Board
+from slurm_green.plan.overlap import seconds_by_slot
 from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats
 
@@ -52,7 +51,7 @@ class Steering:
         over = board.net_j[:-1] / self._usual_j
         carbon = site.carbon_g_per_kwh
         steered = np.clip(mu + _STRENGTH_MU * carbon * over, 0.0, carbon)
-        return np.where(site.renewable_w > site.base_power_w, steered, carbon)
+        return np.where(site.green, steered, carbon)
 
     def leaves(self, job: int) -> None:
         """The job (the problem's number) is no longer expected, it is being placed."""
@@ -65,10 +64,6 @@ class Steering:
 
     def takes(self, start_s: float, end_s: float, gpus: int) -> None:
         """So many GPUs are now really used."""
-        step = self._board.problem.site.step_s
-        first = int(start_s // step)
-        final = min(max(math.ceil(end_s / step), first + 1), len(self._gpu_h))
-        hours = np.full(final - first, step)
-        hours[0] -= start_s - first * step
-        hours[-1] -= final * step - end_s
-        self._gpu_h[first:final] += hours * (gpus / SECONDS_PER_HOUR)
+        step, slots = self._board.problem.site.step_s, len(self._gpu_h)
+        met, seconds = seconds_by_slot(start_s, end_s, step_s=step, slots=slots)
+        self._gpu_h[met] += seconds * (gpus / SECONDS_PER_HOUR)
