@@ -111,8 +111,11 @@ def wait_for() -> WaitFor:
     """`wait_for(predicate, timeout_s, what)`: poll a condition instead of sleeping."""
 
     def wait(
-        predicate: Callable[[], bool], timeout_s: float = 15.0, what: str = "condition"
+        predicate: Callable[[], bool],
+        timeout_s: float = 15.0,
+        what: str = "condition",
+        log: Path | None = None,
     ) -> None:
-        wait_until(predicate, timeout_s=timeout_s, what=what)
+        wait_until(predicate, timeout_s=timeout_s, what=what, log=log)
 
     return wait
