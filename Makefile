@@ -9,18 +9,19 @@ INSTALL := PYTHON=$(PYTHON) .ci/install-debian
 # Two at a time: the tests mostly wait for Slurm. One file's tests share a cluster.
 SLURM_PYTEST := SLURM_GREEN_REQUIRE_SLURM=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: setup slurm slurm-tests demo test test-fast test-slurm test-matrix check bench clean help
+.PHONY: setup slurm slurm-tests demo test test-fast test-slow test-slurm test-matrix check bench clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t18
 
 setup: $(VENV)/.done   ## the virtual environment with everything Python needs
 
-$(VENV)/.done: pyproject.toml
+$(VENV)/.done: pyproject.toml $(wildcard slurm_green/plan/kernel/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "error: slurm-green needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1);" \
 	        "try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(INSTALL) --venv
+	-@$(INSTALL) --compiler   # for speed: without one everything runs too
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
@@ -34,10 +35,13 @@ slurm-tests:
 demo: setup slurm      ## a real Slurm, real jobs, deferred by a carbon day; receipts and a picture
 	$(BIN)/python examples/demo/demo.py
 
-test: setup slurm-tests check test-fast test-slurm   ## everything on this machine's Slurm
+test: setup slurm-tests check test-fast test-slow test-slurm   ## everything on this machine's Slurm
 
 test-fast: setup       ## tests without Slurm, under two minutes
-	$(BIN)/python -m pytest -q -n auto -m "not slurm" tests
+	$(BIN)/python -m pytest -q -n auto -m "not slurm and not slow" tests
+
+test-slow: setup       ## the slow ones without Slurm
+	$(BIN)/python -m pytest -q -n auto -m "slow and not slurm" tests
 
 test-slurm: setup slurm-tests   ## tests on a real slurmctld
 	$(SLURM_PYTEST) -m "slurm and not matrix" tests/slurm
@@ -57,6 +61,8 @@ bench: setup slurm     ## timings as ratios in one run; minutes
 	$(BIN)/python benchmarks/cycle_live.py
 	$(BIN)/python benchmarks/best_response.py
 	$(BIN)/python benchmarks/plan.py --quick
+	$(BIN)/python benchmarks/profile_fit.py
+	$(BIN)/python benchmarks/emulated_nvml.py
 
 clean:           ## stop clusters that tests left, drop caches and the environment
 	-[ ! -x $(BIN)/sgreen ] || $(BIN)/sgreen cluster down --all

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from profiling.errors import ProfilingError
 from slurm_green import __version__
 from slurm_green.cli.app import App
 from slurm_green.errors import BadInputError, SlurmGreenError
@@ -32,6 +33,7 @@ OWN = {
     "off": ("slurm_green.cli.off", "Stop deferring; with --release-all, undo what was done."),
     "on": ("slurm_green.cli.on", "Defer again after `sgreen off`."),
     "plan": ("slurm_green.cli.plan", "Plan jobs over the next days, with a proof."),
+    "profile": ("profiling.cli.root", "Fit, show, draw and convert GPU profiles."),
     "queue": ("slurm_green.cli.queue", "List the jobs that carry a decision of ours."),
     "report": ("slurm_green.cli.report", "Report energy and carbon of a period."),
     "run-now": ("slurm_green.cli.run_now", "Start a deferred job of yours without waiting."),
@@ -119,6 +121,8 @@ def _guarded(run: Callable[[], Any]) -> int:
         return _complain(str(error), 2)
     except SlurmGreenError as error:
         return _complain(str(error), 1)
+    except ProfilingError as error:
+        return _complain(str(error), error.exit_status)
     except click.Abort:
         return 130
 

@@ -2,7 +2,8 @@
 """Which programs a cluster needs, and how to get them on Debian.
 
 Standard library only, and runnable before anything is installed:
-`python3 -m slurm_green.cluster.packages [--accounting] [--tests] [--matrix]`, or `--venv` alone.
+`python3 -m slurm_green.cluster.packages [--accounting] [--tests] [--matrix]`, or `--venv` or
+`--compiler` alone.
 """
 
 import argparse
@@ -67,6 +68,8 @@ GROUPS = {
         packages=("python3-venv",),
         files=(f"{sysconfig.get_path('stdlib')}/ensurepip/__init__.py",),
     ),
+    # What the planner's lists and moves, and the emulated GPU's library, are compiled with.
+    "compiler": Group(commands=("gcc",), packages=("gcc", "libc6-dev")),
 }
 
 
@@ -150,8 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tests", action="store_true", help="what only tests need too")
     parser.add_argument("--matrix", action="store_true", help="debootstrap too")
     parser.add_argument("--venv", action="store_true", help="nothing but Python's venv")
+    parser.add_argument("--compiler", action="store_true", help="nothing but a C compiler")
     options = parser.parse_args(arguments)
-    groups = ["venv"] if options.venv else ["slurm", "hook"]
+    alone = [name for name in ("venv", "compiler") if getattr(options, name)]
+    groups = alone or ["slurm", "hook"]
     groups += [name for name in ("accounting", "tests", "matrix") if getattr(options, name)]
     try:
         ensure(groups, progress=lambda text: print(text, file=sys.stderr, flush=True))

@@ -17,7 +17,7 @@ from slurm_green.plan.limits import Limits
 from slurm_green.plan.options import Options
 from slurm_green.plan.outcome import Weights
 from slurm_green.plan.overlap import seconds_by_slot
-from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Problem
+from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
 from slurm_green.plan.profile import GRID, Profile, rounded, rounded_up
 
 __all__ = ["Board", "Place"]
@@ -49,6 +49,15 @@ class Board:
         duration, early = rounded_up(options.duration_s), rounded_up(options.earliest_s)
         until = np.floor((options.latest_s + options.duration_s) * GRID + 1e-6) / GRID
         until = np.maximum(np.minimum(until, site.horizon_s), early + duration)
+        self.arrays = {
+            "first": options.first.astype(np.int64),
+            "option_gpus": options.gpus.astype(np.int64),
+            "power": np.ascontiguousarray(options.power_w),
+            "duration": duration,
+            "early": early,
+            "until": until,
+            "fastest": np.ascontiguousarray(options.fastest_s),
+        }
         self.duration_s: list[float] = duration.tolist()
         self.early_s: list[float] = early.tolist()
         self.until_s: list[float] = until.tolist()
@@ -60,6 +69,7 @@ class Board:
         self._sum = np.append(0.0, np.cumsum(self._per_joule[:-1])) * self._step
         net_j = (site.base_power_w - site.renewable_w) * self._step
         # What the site emits without jobs.
+        self.arrays |= {"per_joule": self._per_joule, "sum": self._sum}
         self.bare_g = float(self._per_joule[:-1] @ np.maximum(net_j, 0.0))
         self.green = bool(site.green.any())
         self.clear()
@@ -100,11 +110,26 @@ class Board:
         """What the guide asks for a GPU-second in each slot."""
         return self._lam[:-1]
 
+    @property
+    def guides(self) -> tuple[Floats, Floats]:
+        """The guide, in g per GPU-second, and its integral at the borders."""
+        return self._lam, self._lam_sum
+
+    @property
+    def number_of(self) -> Ints:
+        """The problem's number of each job that has an option."""
+        options = self.options
+        return np.asarray(options.job[options.first[:-1].clip(max=max(len(options) - 1, 0))])
+
     def guide(self, lam: Floats) -> None:
         """What a GPU-hour is to cost in each slot, for choosing only."""
-        self._lam = np.append(lam, 0.0) / SECONDS_PER_HOUR
-        self._lam_sum = np.append(0.0, np.cumsum(lam)) * (self._step / SECONDS_PER_HOUR)
+        self._lam, self._lam_sum = self.integrals(lam)
         self._guided = bool(lam.any())
+
+    def integrals(self, lam: Floats) -> tuple[Floats, Floats]:
+        """A price of GPU-hours as one of GPU-seconds, and its integral at the borders."""
+        total = np.append(0.0, np.cumsum(lam)) * (self._step / SECONDS_PER_HOUR)
+        return np.append(lam, 0.0) / SECONDS_PER_HOUR, total
 
     def best(
         self, job: int, options: Sequence[int] | None = None, least_g: Sequence[float] | None = None
@@ -175,6 +200,26 @@ class Board:
         end = place.start_s + self.duration_s[place.option]
         busy = self._integral(self._lam_sum, end) - self._integral(self._lam_sum, place.start_s)
         return self._gpus[place.option] * busy
+
+    def regret_g(self, per_joule_sum: Floats, lam_sum: Floats, least_g: Floats) -> Floats:
+        """What each job pays beyond its least, at prices given as their integrals; 0 unplaced."""
+        option = np.array(self.option, dtype=np.int64)
+        placed = np.flatnonzero(option >= 0)
+        of, chosen, step = self.options, option[placed], self._step
+        start, end = self.start_s[placed], self.end_s[placed]
+        borders = np.arange(self._slots + 1) * step
+        paid = of.power_w[chosen] * (
+            np.interp(end, borders, per_joule_sum) - np.interp(start, borders, per_joule_sum)
+        ) + of.gpus[chosen] * (
+            np.interp(end, borders, lam_sum) - np.interp(start, borders, lam_sum)
+        )
+        if self.weights.performance_g:
+            fastest = of.fastest_s[chosen]
+            waited = np.maximum(end - rounded_up(of.earliest_s[chosen]), fastest)
+            paid -= self.weights.performance_g * fastest / waited
+        regret = np.zeros(len(option))
+        regret[placed] = paid - least_g[placed]
+        return regret
 
     def price(self, job: int, per_joule_sum: Floats, lam_sum: Floats) -> float:
         """What a placed job costs at prices given as their integrals at the borders."""

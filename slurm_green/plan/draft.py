@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from slurm_green.plan.board import Board
 from slurm_green.plan.improve import Improver
+from slurm_green.plan.kernel import library
 from slurm_green.plan.options import options_of
 from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.overdue import place_overdue
@@ -30,6 +31,10 @@ _TOLERANCE_S = 1e-3
 _FEW_JOBS = 500
 _NEAR_ENOUGH = 1e-4  # of the bound: nothing left worth looking for
 _GUIDES = (0.5, 0.2, 0.0)
+_MOVES_PER_JOB = 120
+_HEAT = 0.02
+_ROUNDS = 20
+_CAREFUL_ROUNDS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +44,24 @@ class Effort:
     lists: int
     moves: int
     split_lists: int
+    heat: float = 0.0
 
     @classmethod
-    def usual(cls, jobs: int, shapes_per_job: float, splits: int) -> "Effort":
-        """Enough for the gaps in docs/planner.md; time grows with the number of jobs, no faster."""
-        budget, most = (25_000, 25) if shapes_per_job < 2 else (60_000, 40)
+    def usual(cls, jobs: int, shapes_per_job: float, splits: int, *, fast: bool) -> "Effort":
+        """Enough for the gaps in docs/planner.md; time grows with the number of jobs, no faster.
+
+        `fast` where the kernel makes the lists and moves.
+        """
         many = max(jobs, 1)
+        if fast:
+            moves = int(np.clip(min(_MOVES_PER_JOB * many, 400_000_000 // many), 200, 120_000))
+            return cls(
+                lists=int(np.clip(120_000 // many, 3, 60)),
+                moves=moves,
+                split_lists=int(np.clip(6_000 // max(splits, 1), 1, 20)),
+                heat=_HEAT if moves > 0.5 * _MOVES_PER_JOB * many else 0.0,
+            )
+        budget, most = (25_000, 25) if shapes_per_job < 2 else (60_000, 40)
         return cls(
             lists=min(most, 2 + budget // many),
             moves=int(np.clip(min(4 * many, 40_000_000 // many), 200, 4_000)),
@@ -108,7 +125,8 @@ def draft(
     expected = found.pool.expected(found.prices, found.temperature_g)
     if previous is None:
         per_job = len(options) / max(len(kinds.runs), 1)
-        effort = Effort.usual(len(kinds.runs), per_job, len(kinds.splits))
+        fast = board.limits is None and library() is not None
+        effort = Effort.usual(len(kinds.runs), per_job, len(kinds.splits), fast=fast)
     else:
         effort = Effort.little(len(kinds.runs))
     absent = _place_runs(
@@ -202,7 +220,7 @@ def _place_runs(
         tags,
         board.options.ease(),
         lam=found.prices.lam,
-        lists=effort.lists,
+        rounds=effort.lists,
         expected=expected,
         kept=kept,
         enough=expired,
@@ -229,13 +247,18 @@ def _place_runs(
         return expired() or (not improver.absent and board.cost_g < good_g)
 
     # Somebody without a place is worth more patience than a little carbon.
-    for _ in range(20):
+    for number in range(_ROUNDS):
         if not improver.absent or expired():
             break
-        improver.eject(max(200, effort.moves // 4), lambda: expired() or not improver.absent)
-    for number in range(10):
-        improver.eject(effort.moves // 10, near)
-        progress("moves", (number + 1) / 10)
+        if number == _CAREFUL_ROUNDS:
+            improver.calm()
+        patience = max(200, effort.moves // 4)
+        improver.eject(
+            patience, lambda: expired() or not improver.absent, free=number >= _CAREFUL_ROUNDS
+        )
+        progress("moves", 0.5 * (number + 1) / _ROUNDS)
+    improver.eject(effort.moves, near, heat=effort.heat)
+    progress("moves", 1.0)
     improver.settle(0.0, expired)
     return improver.absent
 

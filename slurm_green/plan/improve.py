@@ -11,7 +11,9 @@ from collections.abc import Callable
 import numpy as np
 
 from slurm_green.plan.board import Board, Place
-from slurm_green.plan.problem import Floats, Ints
+from slurm_green.plan.kernel import library
+from slurm_green.plan.kernel.moves import KernelMoves
+from slurm_green.plan.problem import JOULES_PER_KWH, Floats, Ints
 from slurm_green.plan.profile import rounded
 from slurm_green.plan.squeaky import PriceTags
 
@@ -23,6 +25,8 @@ _SHAPES = 3  # the best of a job's shapes that an ejected job looks at first
 _EPSILON = 1e-9
 _IMPATIENCE = 0.005
 _WORTH = 0.5
+_LITTLE = 1e-3  # of the intensity
+_GUIDE = 0.3  # of the price of GPU-hours, where moves are guided
 
 
 class Improver:
@@ -52,10 +56,10 @@ class Improver:
         count = np.diff(options.first)
         owner = np.repeat(np.arange(jobs), count)[option]
         order = np.argsort(owner, kind="stable")
+        target_first = np.searchsorted(owner[order], np.arange(jobs + 1))
         self._target = option[order].tolist(), start_s[order].tolist()
-        self._target_first = np.searchsorted(owner[order], np.arange(jobs + 1)).tolist()
-        self._regret = np.array([tags.regret_g(j) if board.option[j] >= 0 else 0.0
-                                 for j in range(jobs)])  # fmt: skip
+        self._target_first = target_first.tolist()
+        self._regret = tags.regrets_g()
         size = options.by_job(np.minimum, options.gpus * options.duration_s)
         self._ease = options.ease()
         self._size = size
@@ -63,9 +67,35 @@ class Improver:
         biggest = max(float(size.max(initial=0.0)), 1e-9)
         # What it is worth to find a place for a job that has none: at first only as much as some
         # jobs' cost, so that cheap places are found before dear ones are taken.
-        self._usual = _WORTH * float(np.abs(tags.least_g).mean()) if jobs else 0.0
-        self._penalty = tags.least_g + self._usual * (1 + 0.5 * size / biggest)
-        self._guides = (np.zeros_like(lam), 0.3 * lam)
+        self._usual = _WORTH * _usual_g(board, tags)
+        self._first_penalty = tags.least_g + self._usual * (1 + 0.5 * size / biggest)
+        self._penalty = self._first_penalty.copy()
+        self._guides = (np.zeros_like(lam), _GUIDE * lam)
+        self._fast = None
+        if board.limits is None and library() is not None:
+            guide, guide_sum = board.integrals(_GUIDE * lam)
+            arrays: dict[str, Floats | Ints] = {
+                "movable": self._movable,
+                "target_first": target_first,
+                "target_option": option[order],
+                "target_start": start_s[order],
+                "regret": self._regret,
+                "penalty": self._penalty,
+                "ease": self._ease,
+                "size": size,
+                "least_g": tags.least_g,
+                "ranked": tags.ranking,
+                "option_g": tags.least_by_option_g,
+                "energy": tags.energy,
+                "busy": tags.busy,
+                "guide": guide,
+                "guide_sum": guide_sum,
+            }
+            self._fast = KernelMoves(board, seed=seed, arrays=arrays, impatience=_IMPATIENCE)
+
+    def calm(self) -> None:
+        """All patience is new again."""
+        self._penalty[:] = self._first_penalty
 
     def settle(self, share_of_lam: float, enough: Callable[[], bool]) -> None:
         """Every job in turn goes where it is cheapest now, at a share of the price of GPU-hours.
@@ -76,6 +106,9 @@ class Improver:
         board.guide(share_of_lam * self._lam)
         order = self._movable.tolist()
         self._random.shuffle(order)
+        if self._fast is not None:
+            self._fast.settle(np.array(order, dtype=np.int64), enough)
+            return
         for number, job in enumerate(order):
             if number % 256 == 0 and enough():
                 return
@@ -97,14 +130,22 @@ class Improver:
                 continue
             self._regret[job] = tags.regret_g(job)
 
-    def eject(self, moves: int, enough: Callable[[], bool]) -> int:
-        """Tries so many moves; returns how many were kept."""
-        kept = 0
+    def eject(
+        self, moves: int, enough: Callable[[], bool], *, free: bool = True, heat: float = 0.0
+    ) -> None:
+        """Tries so many moves.
+
+        Free ones may take a place from one job for another at any cost that patience allows.
+        `heat` is by how much of a usual job's cost a move may at first make the whole dearer.
+        """
+        if self._fast is not None:
+            heat_g = heat * self._usual / _WORTH
+            self.absent = self._fast.eject(self.absent, moves, enough, free=free, heat_g=heat_g)
+            return
         for number in range(moves):
-            kept += self._move()
+            self._move()
             if number % 32 == 0 and enough():
                 break
-        return kept
 
     def _move(self) -> bool:
         board, chance = self.board, self._random
@@ -258,3 +299,14 @@ class Improver:
             self.board.take(job)
         for job, place in old:
             self.board.put(job, place.option, place.start_s)
+
+
+def _usual_g(board: Board, tags: PriceTags) -> float:
+    """What a job costs usually; a little even where all that it needs is clean."""
+    if not len(tags.least_g):
+        return 0.0
+    options = board.options
+    energy_kwh = options.by_job(np.minimum, options.power_w * options.duration_s) / JOULES_PER_KWH
+    dirtiest = max(float(board.problem.site.carbon_g_per_kwh.max()), 1.0)
+    floor_g = _LITTLE * max(float(energy_kwh.mean()), 1e-9) * dirtiest
+    return max(float(np.abs(tags.least_g).mean()), floor_g)

@@ -44,6 +44,20 @@ class Profile:
         """GPUs busy from each of the times on; a view."""
         return self._used[: self._count]
 
+    @property
+    def arrays(self) -> tuple[Floats, Ints]:
+        """Times and busy GPUs with the room behind them; for the kernel."""
+        return self._times, self._used
+
+    def reserve(self, steps: int) -> None:
+        """Makes room for so many more steps."""
+        if self._count + steps + 2 > len(self._times):
+            self._grow(self._count + steps)
+
+    def adopt(self, count: int) -> None:
+        """So many steps are there after the kernel changed the arrays."""
+        self._count = count
+
     def add(self, start_s: float, end_s: float, gpus: int) -> None:
         """Makes GPUs busy, or free again with a negative number."""
         first = self._split(start_s)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slurm_green.plan.board import Board
+from slurm_green.plan.kernel import library, lists
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints
@@ -28,8 +29,8 @@ class PriceTags:
 
     def __init__(self, board: Board, prices: Prices) -> None:
         step = board.problem.site.step_s
-        self._energy = np.append(0.0, np.cumsum(prices.mu + prices.nu)) * (step / JOULES_PER_KWH)
-        self._busy = np.append(0.0, np.cumsum(prices.lam)) * (step / SECONDS_PER_HOUR)
+        self.energy = np.append(0.0, np.cumsum(prices.mu + prices.nu)) * (step / JOULES_PER_KWH)
+        self.busy = np.append(0.0, np.cumsum(prices.lam)) * (step / SECONDS_PER_HOUR)
         self._board = board
         options = board.options
         response = options.respond(board.problem, prices, board.weights)
@@ -41,9 +42,11 @@ class PriceTags:
         # The best response of every job that has one, in the order of the jobs.
         self.option = least
         self.start_s = response.start_s[least]
+        self.least_by_option_g = response.cost_g
         self.option_g: list[float] = response.cost_g.tolist()
         owner = np.repeat(np.arange(jobs), np.diff(options.first))
-        self._ranked: list[int] = np.lexsort((response.cost_g, owner)).tolist()
+        self.ranking = np.lexsort((response.cost_g, owner))
+        self._ranked: list[int] = self.ranking.tolist()
         self._first: list[int] = options.first.tolist()
 
     def ranked(self, job: int) -> list[int]:
@@ -56,7 +59,11 @@ class PriceTags:
 
     def paid_g(self, job: int) -> float:
         """What a placed job pays at these prices."""
-        return self._board.price(job, self._energy, self._busy)
+        return self._board.price(job, self.energy, self.busy)
+
+    def regrets_g(self) -> Floats:
+        """The same of all jobs."""
+        return self._board.regret_g(self.energy, self.busy, self.least_g)
 
     def regret_g(self, job: int) -> float:
         """What a placed job pays beyond its best response."""
@@ -79,7 +86,7 @@ def build(
     rank: Floats,
     *,
     lam: Floats,
-    lists: int,
+    rounds: int,
     expected: Expected,
     kept: list[tuple[int, int, float]] | None = None,
     enough: Callable[[], bool] = lambda: False,
@@ -95,19 +102,16 @@ def build(
     # Moves find places for the absent later, at a price of about this.
     dear = _ABSENT * float(np.abs(tags.least_g).mean())
     position = places(rank)
-    for number in range(lists):
+    for number in range(rounds):
         order = np.argsort(position, kind="stable")
         built = _place_all(board, tags, order, lam, expected, kept or [])
         score = built.cost_g + float(sum(tags.least_g[job] + dear for job in built.absent))
         if best is None or score < best[0]:
             best = score, built
-        progress((number + 1) / lists)
-        if enough() or number + 1 == lists:
+        progress((number + 1) / rounds)
+        if enough() or number + 1 == rounds:
             break
-        blame = np.array(
-            [tags.regret_g(job) if option >= 0 else 0.0 for job, option in enumerate(board.option)]
-        )
-        position = bumped(position, blame, built.absent)
+        position = bumped(position, tags.regrets_g(), built.absent)
     assert best is not None
     return best[1]
 
@@ -145,10 +149,31 @@ def _place_all(
 ) -> Built:
     board.clear()
     board.guide(lam)
+    if board.limits is None and library() is not None:
+        absent = lists.place_all(
+            board, tags.ranking, tags.least_by_option_g, order, lam, expected, kept
+        )
+    else:
+        absent = _place_slowly(board, tags, order, lam, expected, kept)
+    board.recount()
+    return Built(
+        option=list(board.option),
+        start_s=board.start_s.copy(),
+        absent=absent,
+        cost_g=board.cost_g,
+    )
+
+
+def _place_slowly(
+    board: Board,
+    tags: PriceTags,
+    order: Ints,
+    lam: Floats,
+    expected: Expected,
+    kept: list[tuple[int, int, float]],
+) -> list[int]:
     steering = Steering(board, lam, expected)
-    number_of = board.options.job[
-        board.options.first[:-1].clip(max=len(board.options) - 1)
-    ].tolist()
+    number_of = board.number_of.tolist()
     absent = []
     for job, option, start in kept:
         if board.has_room(option, start):
@@ -172,10 +197,4 @@ def _place_all(
             board.put(job, place.option, place.start_s)
             end = place.start_s + board.duration_s[place.option]
             steering.takes(place.start_s, end, board.gpus_of(place.option))
-    board.recount()
-    return Built(
-        option=list(board.option),
-        start_s=board.start_s.copy(),
-        absent=absent,
-        cost_g=board.cost_g,
-    )
+    return absent

@@ -13,9 +13,9 @@ from slurm_green.plan.overlap import seconds_by_slot
 from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats
 
-__all__ = ["STEER_EVERY", "Steering"]
+__all__ = ["STEER_EVERY", "STRENGTH", "Steering"]
 
-_STRENGTH = 3.0  # times the usual price, for an overload of all GPUs
+STRENGTH = 3.0  # times the usual price, for an overload of all GPUs
 _STRENGTH_MU = 0.25  # times the intensity, for an excess of a usual load
 STEER_EVERY = 10  # jobs
 
@@ -27,10 +27,10 @@ class Steering:
         site = board.problem.site
         self._board = board
         self._lam = lam
-        self._hours = site.gpus * site.step_s / SECONDS_PER_HOUR
-        self._usual = float(lam[lam > 0].mean()) if (lam > 0).any() else 0.0
+        self.hours = site.gpus * site.step_s / SECONDS_PER_HOUR
+        self.usual = float(lam[lam > 0].mean()) if (lam > 0).any() else 0.0
         self._expected = expected
-        self._gpu_h = np.asarray(expected.gpu_h.sum(axis=0)).ravel()
+        self.gpu_h = np.asarray(expected.gpu_h.sum(axis=0)).ravel()
         energy_j = np.asarray(expected.energy_j.sum(axis=0)).ravel()
         self._usual_j = float(energy_j.mean())
         if board.green:
@@ -38,10 +38,10 @@ class Steering:
 
     def guide(self) -> None:
         """Gives the board the prices of the moment."""
-        if self._usual:
-            over = np.maximum(self._gpu_h - self._hours, -self._hours) / max(self._hours, 1e-9)
+        if self.usual:
+            over = np.maximum(self.gpu_h - self.hours, -self.hours) / max(self.hours, 1e-9)
             over[(over < 0) & (self._lam <= 0)] = 0.0
-            self._board.guide(np.maximum(0.0, self._lam + _STRENGTH * self._usual * over))
+            self._board.guide(np.maximum(0.0, self._lam + STRENGTH * self.usual * over))
 
     def mu(self, mu: Floats) -> Floats:
         """The price of a kWh, steered likewise by what exceeds the renewable supply."""
@@ -55,7 +55,7 @@ class Steering:
 
     def leaves(self, job: int) -> None:
         """The job (the problem's number) is no longer expected, it is being placed."""
-        tables = [(self._expected.gpu_h, self._gpu_h)]
+        tables = [(self._expected.gpu_h, self.gpu_h)]
         if self._board.green:
             tables.append((self._expected.energy_j, self._board.net_j))
         for table, load in tables:
@@ -64,6 +64,6 @@ class Steering:
 
     def takes(self, start_s: float, end_s: float, gpus: int) -> None:
         """So many GPUs are now really used."""
-        step, slots = self._board.problem.site.step_s, len(self._gpu_h)
+        step, slots = self._board.problem.site.step_s, len(self.gpu_h)
         met, seconds = seconds_by_slot(start_s, end_s, step_s=step, slots=slots)
-        self._gpu_h[met] += seconds * (gpus / SECONDS_PER_HOUR)
+        self.gpu_h[met] += seconds * (gpus / SECONDS_PER_HOUR)

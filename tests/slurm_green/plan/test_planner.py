@@ -127,9 +127,7 @@ def test_least_carbon_keeps_everything_and_its_bound_holds(family: str) -> None:
     ("seed", "dirt"),
     [
         *((seed, 1.0) for seed in range(3)),
-        pytest.param(
-            2, 0.0, marks=pytest.mark.xfail(strict=True, reason="a place is worth nothing there")
-        ),
+        (2, 0.0),
     ],
 )
 def test_deadlines_that_some_plan_keeps_are_kept(seed: int, dirt: float) -> None:
@@ -194,7 +192,6 @@ def test_a_wider_shape_is_taken_only_where_it_pays() -> None:
     assert rows(even)[0][0] == 0
 
 
-@pytest.mark.xfail(strict=True, reason="a place is worth nothing where jobs cost nothing")
 def test_a_place_is_found_where_all_places_cost_nothing() -> None:
     """Supply for everything: no carbon says who should give way, the deadlines do."""
     jobs = [(0, 3.0, 0.5, 4.0, False), (0, 1.0, 2.5, 3.5, False)]

@@ -12,17 +12,34 @@ from types import ModuleType
 
 import pytest
 
+import profiling
 import slurm_green
 
-ROOT = Path(__file__).parents[2]
-PACKAGE = Path(slurm_green.__file__).parent
+ROOT = Path(__file__).parents[1]
+PACKAGES = (slurm_green, profiling)
 MODULES = sorted(
-    one.name for one in pkgutil.walk_packages(slurm_green.__path__, "slurm_green.", onerror=print)
+    one.name
+    for package in PACKAGES
+    for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}.", onerror=print)
+    if not one.name.endswith("._kernel")  # C for ctypes, no module
 )
-SOURCES = sorted(PACKAGE.rglob("*.py")) + sorted(PACKAGE.rglob("*.lua"))
+SOURCES = sorted(
+    path
+    for package in PACKAGES
+    for kind in ("*.py", "*.lua", "*.c", "*.h")
+    for path in Path(package.__path__[0]).rglob(kind)
+)
 # Click finds these by their file: `sgreen NAME` is the `command` of cli/NAME.py.
 _VERB = "command"
-_COMMENT = {".py": "#", ".lua": "--", ".sh": "#", ".service": "#", ".timer": "#"}
+_COMMENT = {
+    ".c": "//",
+    ".h": "//",
+    ".py": "#",
+    ".lua": "--",
+    ".sh": "#",
+    ".service": "#",
+    ".timer": "#",
+}
 
 
 _IMPURE = {"datetime.now", "time.time", "time.monotonic", "time.sleep", "open", "subprocess.run"}
@@ -95,7 +112,7 @@ def _inherited(owner: type, method: str) -> bool:
     return any(hasattr(base, method) for base in owner.__mro__[1:])
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_is_longer_than_a_person_reads(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables that others published, as profiles; what a table does not say stays unknown. Pure.
+
+The trap: a table holds many models and GPUs, a profile one. Rows that differ in what identifies
+a run must be chosen between, never averaged; only repeats of one setting are.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from profiling.errors import ProfileError
+from profiling.profile import InferencePoint, Profile, Provenance, TrainingPoint
+from profiling.table import Row
+
+__all__ = ["Source", "chosen", "convert", "missing"]
+
+P = TypeVar("P", InferencePoint, TrainingPoint)
+
+_LISTED = 6
+_HEAD = ("gpu_name", "driver", "engine_name", "engine_version", "model", "dtype", "date")
+# Students' t for 95 %, by degrees of freedom from 1; beyond, the normal's.
+_T95 = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+_Z95 = 1.96
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A kind of table: how its rows become points."""
+
+    name: str
+    about: str
+    cites: str | None  # what goes into a profile as its source; None: the caller must say
+    columns: tuple[str, ...]
+    identity: tuple[str, ...]  # columns that must not differ within one profile
+    points: Callable[[Row], Iterable[InferencePoint | TrainingPoint]]
+    head: Callable[[Row], Mapping[str, Any]] = lambda _row: {}
+    repeats: bool = False  # rows of one setting are repeats; else they only look alike
+
+
+def chosen(rows: Iterable[Row], where: Mapping[str, str]) -> list[Row]:
+    """The rows whose cells are as wanted, as text or as numbers; ProfileError for no such row."""
+    found: list[Row] = []
+    seen: dict[str, set[str]] = {name: set() for name in where}
+    for row in rows:
+        for name in where:
+            if name not in row.cells:
+                known = ", ".join(row.cells)
+                raise ProfileError(f"{row.path}: no column {name!r}; it has {known}")
+            seen[name].add(row.cells[name].strip())
+        if all(_same(row.cells[name].strip(), value) for name, value in where.items()):
+            found.append(row)
+    if not found:
+        tried = "; ".join(f"{name} is {_some(values)}" for name, values in seen.items())
+        raise ProfileError(f"no row is as wanted; {tried}" if where else "the table has no row")
+    return found
+
+
+def convert(source: Source, rows: Sequence[Row], *, cites: str | None = None) -> Profile:
+    """A published profile of rows that were chosen; ProfileError where they mix runs."""
+    for name in source.identity:
+        values = {row.cells[name].strip() for row in rows}
+        if len(values) > 1:
+            raise ProfileError(
+                f"{rows[0].path}: {name} is {_some(values)}; choose one with --where {name}=VALUE"
+            )
+    said = cites or source.cites
+    if not said:
+        raise ProfileError(f"a table of kind {source.name} does not say where it is from: give it")
+    points = [point for row in rows for point in source.points(row)]
+    return Profile(
+        provenance=Provenance.PUBLISHED,
+        source=said,
+        inference=_merged([one for one in points if isinstance(one, InferencePoint)], source),
+        training=_merged([one for one in points if isinstance(one, TrainingPoint)], source),
+        **source.head(rows[0]),
+    )
+
+
+def missing(profile: Profile) -> list[str]:
+    """What a profile does not know: keys of its head, and columns without a single value."""
+    unknown = [name for name in _HEAD if getattr(profile, name) is None]
+    for part, table in ((profile.gpu, "gpu"), (profile.engine, "engine")):
+        unknown += [f"{table}.{one.name}" for one in fields(part) if not getattr(part, one.name)]
+    points: tuple[InferencePoint | TrainingPoint, ...]
+    for points in (profile.inference, profile.training):
+        for name in ("context_tokens", "clock_mhz", "power_w"):
+            if points and all(getattr(one, name, 0) is None for one in points):
+                unknown.append(name)
+    return unknown
+
+
+def _merged(points: list[P], source: Source) -> tuple[P, ...]:
+    """One point per setting."""
+    groups: dict[tuple[object, ...], list[P]] = {}
+    for one in points:
+        groups.setdefault(one.key, []).append(one)
+    return tuple(_mean(group, source.repeats) for group in groups.values())
+
+
+def _mean(group: list[P], repeats: bool) -> P:
+    if len(group) == 1:
+        return group[0]
+    changes: dict[str, Any] = {"n": len(group)} if repeats else {}
+    for name in ("latency_s", "rate", "power_w"):
+        values = [value for one in group if (value := getattr(one, name, None)) is not None]
+        if not values:
+            continue
+        changes[name] = float(np.mean(values))
+        if repeats and len(values) > 1:
+            free = len(values) - 1
+            t95 = _T95[free - 1] if free <= len(_T95) else _Z95
+            changes[f"ci95_{name}"] = float(t95 * np.std(values, ddof=1) / len(values) ** 0.5)
+    return replace(group[0], **changes)
+
+
+def _same(cell: str, wanted: str) -> bool:
+    try:
+        return float(cell) == float(wanted)
+    except ValueError:
+        return cell == wanted.strip()
+
+
+def _some(values: Iterable[str]) -> str:
+    ordered = sorted(set(values))
+    more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
+    return ", ".join(repr(one[:60]) for one in ordered[:_LISTED]) + more

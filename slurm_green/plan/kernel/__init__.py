@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists and moves on a board in C: some thirty times faster than board.py, squeaky.py, improve.py.
+
+Where it was not compiled, or a cap or a ramp holds, those do the work; what they find differs,
+what is allowed does not. A board's arrays are shared, so both can work on one in turn.
+"""
+
+import ctypes
+from ctypes import POINTER, Structure, c_double, c_int64, c_uint64, c_void_p
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CBoard", "CLists", "CMoves", "address", "library"]
+
+
+class CBoard(Structure):
+    """`Board` of board.h."""
+
+    _fields_ = [
+        *[(name, c_int64) for name in ("slots", "gpus", "count", "size", "green", "guided")],
+        *[(name, c_double) for name in ("step", "weight_g", "cost_g")],
+        *[
+            (name, c_void_p)
+            for name in (
+                *(
+                    "per_joule",
+                    "sum",
+                    "lam",
+                    "lam_sum",
+                    "net_j",
+                    "scratch",
+                    "times",
+                    "used",
+                    "steps",
+                ),
+                *("first", "option_gpus", "power", "duration", "early", "until", "fastest"),
+                *("option", "start", "end", "head", "after", "before"),
+            )
+        ],
+        ("longest", c_int64),
+    ]
+
+
+class CLists(Structure):
+    """`Lists` of lists.c."""
+
+    _fields_ = [
+        *[(name, c_void_p) for name in ("lam", "guide", "guide_sum", "gpu_h")],
+        *[(name, c_double) for name in ("hours", "usual", "strength")],
+        ("every", c_int64),
+        *[
+            (f"{table}_{part}", c_void_p)
+            for table in ("gpu", "energy")
+            for part in ("first", "slot", "value")
+        ],
+        *[(name, c_void_p) for name in ("number_of", "ranked", "option_g")],
+    ]
+
+
+class CMoves(Structure):
+    """`Moves` of moves.c."""
+
+    _fields_ = [
+        ("b", POINTER(CBoard)),
+        ("seed", c_uint64),
+        *[(name, c_int64) for name in ("jobs", "n_movable", "n_absent")],
+        *[
+            (name, c_void_p)
+            for name in (
+                *("movable", "absent", "target_first", "target_option", "target_start"),
+                *("regret", "penalty", "ease", "size", "least_g", "ranked", "option_g"),
+                *("energy", "busy", "guide", "guide_sum", "nothing"),
+                *("others", "weight", "moment", "lack"),
+            )
+        ],
+        ("impatience", c_double),
+        ("heat_g", c_double),
+        ("free", c_int64),
+    ]
+
+
+def address(array: NDArray[np.generic]) -> int:
+    """Where the entries of an array lie; the caller keeps it alive."""
+    assert array.flags.c_contiguous
+    return array.ctypes.data
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernel; None where this installation has none."""
+    here = Path(__file__).parent
+    for suffix in EXTENSION_SUFFIXES:
+        path = here / f"_kernel{suffix}"
+        if path.exists():
+            found = ctypes.CDLL(str(path))
+            break
+    else:
+        return None
+    board, lists, moves = POINTER(CBoard), POINTER(CLists), POINTER(CMoves)
+    found.sg_keep.argtypes = [board, lists, c_int64, c_void_p, c_void_p, c_void_p]
+    found.sg_place_all.argtypes = [board, lists, c_int64, c_void_p, c_void_p]
+    found.sg_moves.argtypes = [moves, c_int64]
+    found.sg_settle.argtypes = [moves, c_void_p, c_int64]
+    found.sg_open.argtypes = [board, c_int64]
+    found.sg_close.argtypes, found.sg_close.restype = [board], None
+    for function in (found.sg_keep, found.sg_place_all, found.sg_moves):
+        function.restype = c_int64
+    found.sg_settle.restype = None
+    return found

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who has to leave so that a job finds room: improve.py's `_in_the_way`.
+
+#include "board.h"
+
+#include <stdlib.h>
+
+enum { MOST_EJECTED = 12 };
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static int short_of(const int64_t *lack, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        if (lack[i] > 0)
+            return 1;
+    return 0;
+}
+
+// Takes a run's GPUs off what lacks; returns whether any lacked where it runs.
+static int relieve(const Moves *m, int64_t count, int64_t job, int always) {
+    const Board *b = m->b;
+    double end = b->end[job];
+    int64_t first = low_bound(m->moment, count, b->start[job]), last = first;
+    int meets = always;
+    for (; last < count && m->moment[last] < end; last++)
+        meets |= m->lack[last] > 0;
+    for (int64_t i = first; meets && i < last; i++)
+        m->lack[i] -= b->option_gpus[b->option[job]];
+    return meets;
+}
+
+// Narrows [start, end) to where GPUs lack while nobody has left; 0 where none do.
+static int lacking(const Board *b, int64_t most, double *start, double *end) {
+    double first = INFINITY, last = -INFINITY;
+    for (Cursor c = step_at(b, *start); more(b, &c) && time_of(b, &c) < *end;) {
+        int lacks = used_at(b, &c) > most;
+        if (lacks && time_of(b, &c) < first)
+            first = time_of(b, &c);
+        forward(b, &c);
+        if (lacks)
+            last = more(b, &c) ? time_of(b, &c) : INFINITY;
+    }
+    if (first > last)
+        return 0;
+    *start = first > *start ? first : *start;
+    *end = last < *end ? last : *end;
+    return 1;
+}
+
+// Jobs whose leaving makes room for a run; -1 if too many would have to.
+static int64_t in_the_way(Moves *m, int64_t job, const Place *to, int64_t *found) {
+    Board *b = m->b;
+    double start = to->start, end = start + b->duration[to->option];
+    int64_t count = 0, most = b->gpus - b->option_gpus[to->option];
+    if (!lacking(b, most, &start, &end))
+        return 0;
+    // The profile forgets where one run follows another: such moments are borders here.
+    m->moment[count++] = start;
+    int64_t others = meeting(m, start, end);
+    for (int64_t n = 0; n < others; n++) {
+        int64_t other = m->others[n];
+        if (b->start[other] > start)
+            m->moment[count++] = b->start[other];
+        if (b->end[other] < end)
+            m->moment[count++] = b->end[other];
+    }
+    Cursor at = step_at(b, start);
+    for (Cursor c = at; more(b, &c) && time_of(b, &c) < end; forward(b, &c))
+        if (time_of(b, &c) > start)
+            m->moment[count++] = time_of(b, &c);
+    qsort(m->moment, count, sizeof *m->moment, by_value);
+    int64_t fine = 0;
+    for (int64_t i = 0; i < count; i++)
+        if (!fine || m->moment[i] != m->moment[fine - 1])
+            m->moment[fine++] = m->moment[i];
+    for (int64_t i = 0; i < fine; i++) {
+        // Every step but the first is among the moments.
+        if (i && time_of(b, &at) < m->moment[i]) {
+            Cursor ahead = at;
+            forward(b, &ahead);
+            if (more(b, &ahead) && time_of(b, &ahead) == m->moment[i])
+                at = ahead;
+        }
+        m->lack[i] = used_at(b, &at) - most;
+    }
+    if (b->option[job] >= 0 && b->start[job] < end && b->end[job] > start)
+        relieve(m, fine, job, 1);
+    if (!short_of(m->lack, fine))
+        return 0;
+    int weigh = chance(m) < 0.5;
+    for (int64_t n = 0; n < others; n++) {
+        double ease = m->ease[m->others[n]];
+        ease = ease < 0.05 ? 0.05 : ease > 20 ? 20 : ease;
+        m->weight[n] = weigh ? chance(m) / ease : chance(m);
+    }
+    int64_t ejected = 0;
+    for (int64_t left = others; left; left--) {
+        int64_t least = 0;
+        for (int64_t n = 1; n < left; n++)
+            if (m->weight[n] < m->weight[least])
+                least = n;
+        int64_t other = m->others[least];
+        m->others[least] = m->others[left - 1];
+        m->weight[least] = m->weight[left - 1];
+        if (other == job || !relieve(m, fine, other, 0))
+            continue;
+        found[ejected++] = other;
+        if (!short_of(m->lack, fine))
+            return ejected;
+        if (ejected >= MOST_EJECTED)
+            return -1;
+    }
+    return -1;
+}

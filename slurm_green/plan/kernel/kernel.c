@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// All of the kernel as one unit, so that what is small and called often is inlined.
+
+#include "board.h"
+
+#include "steps.c"
+
+#include "board.c"
+
+#include "lists.c"
+
+#include "state.c"
+
+#include "eject.c"
+
+#include "moves.c"

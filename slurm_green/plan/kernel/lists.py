@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""List schedules by the kernel: what squeaky.py's `_place_all` does."""
+
+from ctypes import byref
+
+import numpy as np
+
+from slurm_green.plan.board import Board
+from slurm_green.plan.kernel import CLists, address, library
+from slurm_green.plan.kernel.board import lent
+from slurm_green.plan.pool import Expected
+from slurm_green.plan.problem import Floats, Ints
+from slurm_green.plan.steering import STEER_EVERY, STRENGTH, Steering
+
+__all__ = ["place_all"]
+
+
+def place_all(
+    board: Board,
+    ranked: Ints,
+    option_g: Floats,
+    order: Ints,
+    lam: Floats,
+    expected: Expected,
+    kept: list[tuple[int, int, float]],
+) -> list[int]:
+    """Places jobs on an empty board in this order, `kept` ones first; those without a place.
+
+    `ranked` are each job's options, the cheapest first, and `option_g` what each costs at least.
+    """
+    kernel = library()
+    assert kernel is not None
+    steering = Steering(board, lam, expected)
+    number_of = board.number_of
+    absent = np.zeros(len(order), dtype=np.int64)
+    guide = np.zeros((2, len(lam) + 1))
+    order = np.ascontiguousarray(order)
+    tables = {
+        f"{name}_{part}": address(array)
+        for name, table in (("gpu", expected.gpu_h), ("energy", expected.energy_j))
+        for part, array in (("first", table.indptr), ("slot", table.indices), ("value", table.data))
+    }
+    lists = CLists(
+        lam=address(lam),
+        guide=address(guide[0]),
+        guide_sum=address(guide[1]),
+        gpu_h=address(steering.gpu_h),
+        hours=steering.hours,
+        usual=steering.usual,
+        strength=STRENGTH,
+        every=STEER_EVERY,
+        number_of=address(number_of),
+        ranked=address(ranked),
+        option_g=address(option_g),
+        **tables,
+    )
+    with lent(board) as it:
+        if kept:
+            job, option, start = (np.array(part) for part in zip(*kept, strict=True))
+            kernel.sg_keep(
+                byref(it), byref(lists), len(kept), address(job), address(option), address(start)
+            )
+        count = kernel.sg_place_all(
+            byref(it), byref(lists), len(order), address(order), address(absent)
+        )
+    return [int(job) for job in absent[:count]]

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far one profile is from another."""
+
+from dataclasses import replace
+
+import profile_cases
+import pytest
+
+from profiling.compare import compare, optima
+from profiling.errors import ProfileError
+from profiling.profile import InferencePoint, Profile, Provenance
+
+
+@pytest.fixture(scope="module")
+def made():
+    return profile_cases.profile()
+
+
+def slower(profile, time, power):
+    return replace(
+        profile,
+        inference=tuple(
+            replace(one, latency_s=one.latency_s * time, power_w=one.power_w * power)
+            for one in profile.inference
+        ),
+        training=(),
+    )
+
+
+def test_a_profile_is_itself(made):
+    found = compare(made, made)
+    assert [one.phase for one in found] == ["prefill", "decode", "training"]
+    for one in found:
+        assert one.points == one.of
+        assert one.time_most == pytest.approx(0, abs=1e-12)
+        assert one.power_most == pytest.approx(0, abs=1e-12)
+    assert all(one.regret == 0 for one in optima(made, made))
+
+
+def test_differences_are_those_of_the_second_over_the_first(made):
+    for one in compare(made, slower(made, 1.1, 0.8)):
+        assert (one.time_bias, one.time_mean) == (pytest.approx(0.1), pytest.approx(0.1))
+        assert (one.power_bias, one.power_mean) == (pytest.approx(-0.2), pytest.approx(0.2))
+        assert one.phase != "training"
+
+
+def test_only_settings_that_the_second_covers_count(made):
+    coarse = profile_cases.profile(batches=(1, 32), contexts=(512,), clocks=(690, 1050, 1410))
+    prefill = compare(made, replace(coarse, training=()))[0]
+    assert (prefill.points, prefill.of) == (3 * 9, 3 * 2 * 11)
+    assert prefill.time_most < 0.05
+    other = replace(made, inference=tuple(replace(one, tp=2) for one in made.inference))
+    with pytest.raises(ProfileError, match="no setting in common"):
+        compare(replace(made, training=()), replace(other, training=()))
+
+
+def test_regret_is_by_the_figures_of_the_first(made):
+    best = optima(made, slower(made, 1.0, 1.0))
+    assert [one.batch for one in best] == [1, 1, 8, 8, 32, 32] * 2
+    assert len(optima(made, profile_cases.profile(batches=(1, 8), contexts=(512,)))) == 4
+    half = replace(
+        made, inference=tuple(one for one in made.inference if (one.clock_mhz or 0) > 1300)
+    )
+    for one in optima(made, half):
+        assert one.second_mhz > one.first_mhz
+        assert one.regret > 0.01
+
+
+def test_unknown_power_has_no_difference_and_no_best_clock(made):
+    blind = Profile(
+        provenance=Provenance.PUBLISHED,
+        inference=tuple(replace(one, power_w=None) for one in made.inference),
+    )
+    for one in compare(blind, made):
+        assert one.power_bias is None
+    assert optima(blind, made) == []
+
+
+def test_profiles_without_clocks_compare_at_none():
+    points = tuple(
+        InferencePoint(phase="decode", batch=batch, latency_s=0.01 * batch, power_w=300.0)
+        for batch in (1, 4)
+    )
+    one = Profile(provenance=Provenance.PUBLISHED, inference=points)
+    assert compare(one, one)[0].points == 2
+    assert optima(one, one) == []

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published tables as profiles: small ones of each kind, and the real ones where they are."""
+
+import lzma
+import os
+from pathlib import Path
+
+import pytest
+
+from profiling.convert import chosen, convert, missing
+from profiling.convert_plain import Formula, plain
+from profiling.convert_sources import SOURCES
+from profiling.errors import ProfileError
+from profiling.profile import Provenance
+from profiling.table import read_rows
+
+DATA = Path(os.environ.get("SLURM_GREEN_DATA") or Path(__file__).parents[3] / "shared" / "data")
+real = pytest.mark.skipif(
+    not (DATA / "perseus_sosp24").is_dir(),
+    reason=f"the published tables are not in {DATA}; set SLURM_GREEN_DATA",
+)
+PERSEUS = """stage,instruction,frequency,time,energy
+0,forward,1410,0.05,20
+0,forward,1200,0.06,18
+0,backward,1410,0.1,50
+"""
+
+
+def rows(text, **where):
+    return chosen(read_rows(text.encode(), Path("t.csv"), ()), where)
+
+
+def table(kind, **cells):
+    names = SOURCES[kind].columns
+    return rows(",".join(f'"{one}"' for one in names) + "\n" + ",".join(
+        str(cells.get(one, 1)) for one in names
+    ) + "\n")  # fmt: skip
+
+
+def test_perseus():
+    made = convert(SOURCES["perseus"], rows(PERSEUS, stage="0", instruction="forward"))
+    assert made.provenance is Provenance.PUBLISHED
+    assert "Perseus" in made.source
+    assert made.model == "stage 0, forward"
+    first, second = made.training
+    assert (first.clock_mhz, first.rate, first.power_w) == (1410, pytest.approx(20), 400)
+    assert (second.clock_mhz, second.power_w) == (1200, pytest.approx(300))
+    assert (made.gpu_name, first.n) == (None, None)
+
+
+def test_runs_that_differ_are_never_mixed():
+    with pytest.raises(
+        ProfileError, match=r"instruction is 'backward', 'forward'; choose one with --where instr"
+    ):
+        convert(SOURCES["perseus"], rows(PERSEUS))
+
+
+def test_zeus_has_caps_and_no_clocks():
+    made = convert(
+        SOURCES["zeus"], table("zeus", network="bert", power_limit=150, time_per_epoch=50)
+    )
+    (point,) = made.training
+    assert (point.power_cap_w, point.clock_mhz, point.rate, point.power_w) == (150, None, 0.02, 1)
+    assert made.model.startswith("bert")
+    assert "clock_mhz" in missing(made)
+    assert "power_w" not in missing(made)
+
+
+def test_mlenergy_v3_has_neither_clock_nor_context():
+    made = convert(
+        SOURCES["mlenergy-v3"],
+        table("mlenergy-v3", avg_batch_size=7.93, median_itl_ms=7.5, avg_power_watts=760,
+              num_gpus=2, model_id="Qwen/Qwen3-14B", gpu_model="H100"),
+    )  # fmt: skip
+    (point,) = made.inference
+    assert (point.phase, point.batch, point.tp) == ("decode", 8, 2)
+    assert (point.latency_s, point.power_w) == (pytest.approx(0.0075), 760)
+    assert (point.clock_mhz, point.context_tokens) == (None, None)
+    assert (made.gpu_name, made.model, made.engine_name) == ("H100", "Qwen/Qwen3-14B", "vLLM")
+    assert {"context_tokens", "clock_mhz", "gpu.idle_w", "engine.kv_tokens"} <= set(missing(made))
+
+
+def test_mlenergy_v2_power_is_energy_times_requests():
+    cells = {
+        "Energy/req (J)": 200,
+        "Token tput (tok/s)": 1000,
+        "Avg Output Tokens": 400,
+        "Avg TPOT (s)": 0.1,
+        "Avg BS (reqs)": 127.7,
+        "TP": 4,
+    }
+    (point,) = convert(SOURCES["mlenergy-v2"], table("mlenergy-v2", **cells)).inference
+    assert (point.batch, point.tp, point.power_w) == (128, 4, pytest.approx(500))
+    with pytest.raises(ProfileError, match=r"t\.csv: line 2: column PP: a pipeline of 2"):
+        convert(SOURCES["mlenergy-v2"], table("mlenergy-v2", **cells, PP=2))
+
+
+def test_splitwise_repeats_are_averaged_and_its_watts_are_not_known():
+    text = (
+        "model,hardware,prompt_size,batch_size,token_size,prompt_time,token_time,tensor_parallel\n"
+    )
+    text += "m,a,512,1,128,100,50,2\nm,a,512,1,128,110,50,2\n"
+    prefill, decode = convert(SOURCES["splitwise"], rows(text)).inference
+    assert (prefill.latency_s, prefill.n, prefill.tp) == (pytest.approx(0.105), 2, 2)
+    assert prefill.ci95_latency_s == pytest.approx(12.71 * 0.005, rel=1e-3)
+    assert (decode.context_tokens, decode.ci95_latency_s, decode.power_w) == (576, 0, None)
+
+
+def test_a_bad_cell_is_named():
+    with pytest.raises(ProfileError, match=r"t\.csv: line 3: column time: 'x' is no number"):
+        convert(SOURCES["perseus"], rows(PERSEUS.replace("0.06", "x"), instruction="forward"))
+
+
+def test_rows_are_chosen_by_text_or_number():
+    assert len(rows(PERSEUS, frequency="1410.0")) == 2
+    with pytest.raises(ProfileError, match="no row is as wanted; frequency is '1200', '1410'"):
+        rows(PERSEUS, frequency="900")
+    with pytest.raises(ProfileError, match="no column 'gpu'; it has stage, instruction"):
+        rows(PERSEUS, gpu="A100")
+    with pytest.raises(ProfileError, match="the table has no row"):
+        rows(PERSEUS.splitlines()[0] + "\n")
+
+
+def test_a_plain_table_is_mapped():
+    text = "cap,tps,W\n300,50,290\n250,40,240\n"
+    header = ["cap", "tps", "W"]
+    names = {"power_cap_w": "cap", "latency_s": "1/tps", "power_w": "W*2"}
+    source = plain(names, {"phase": "decode", "batch": "1"}, header)
+    made = convert(source, rows(text), cites="a blog")
+    assert [(one.power_cap_w, one.latency_s, one.power_w) for one in made.inference] == [
+        (300, 0.02, 580), (250, 0.025, 480),
+    ]  # fmt: skip
+    assert made.source == "a blog"
+    source = plain({"rate": "tps", "power_cap_w": "cap"}, {"workers": "2"}, header)
+    assert [one.rate for one in convert(source, rows(text), cites="x").training] == [50, 40]
+
+
+def test_a_plain_table_that_says_too_little_is_refused():
+    with pytest.raises(ProfileError, match="nothing for column latency_s: name the table's column"):
+        plain({}, {"phase": "decode", "batch": "1"}, ["W"])
+    with pytest.raises(ProfileError, match="'watts' is no column of a profile"):
+        plain({"watts": "W"}, {}, ["W"])
+    with pytest.raises(ProfileError, match="no column 'V' in the table"):
+        plain({"power_w": "V"}, {}, ["W"])
+    with pytest.raises(ProfileError, match="does not say where it is from"):
+        convert(plain({"rate": "W"}, {"workers": "1"}, ["W"]), rows("W\n1\n"))
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("a", Formula(column="a")),
+        ("a*0.001", Formula(column="a", factor=0.001)),
+        ("1000 / a", Formula(column="a", factor=1000, inverse=True)),
+        ("W/h", Formula(column="W/h")),
+        ("W/h*2", Formula(column="W/h", factor=2)),
+    ],
+)
+def test_formulas(text, found):
+    assert Formula.read(text, ["a", "W/h"]) == found
+
+
+@pytest.mark.parametrize("text", ["a*x", "x/a", "a+1"])
+def test_what_is_no_formula(text):
+    with pytest.raises(ProfileError):
+        Formula.read(text, ["a"])
+
+
+def test_a_cell_that_is_no_number_is_left_for_the_reader_to_refuse():
+    source = plain({"rate": "1/tps"}, {"workers": "1"}, ["tps"])
+    for cell in ("0", "x"):
+        with pytest.raises(ProfileError, match=r"t\.csv: line 2: column rate"):
+            convert(source, rows(f"tps\n{cell}\n"), cites="x")
+
+
+@real
+@pytest.mark.parametrize(
+    "kind, path, where, points",
+    [
+        ("perseus", "perseus_sosp24/stage_profile_gpt3-175b_a40.csv",
+         {"stage": "7", "instruction": "backward"}, 60),
+        ("zeus", "zeus_nsdi23/summary_power_v100.csv",
+         {"network": "resnet50", "batch_size": "64"}, 7),
+        ("mlenergy-v2", "mlenergy_v2/llm_chat_A100.csv.xz",
+         {"Model": "google/gemma-2-9b-it", "TP": "2"}, 6),
+        ("mlenergy-v3", "mlenergy_v3/llm_lm-arena-chat.csv.xz",
+         {"model_id": "Qwen/Qwen3-14B", "gpu_model": "H100"}, 8),
+        ("splitwise", "splitwise_perf/perf_model_llama2-70b.csv.xz",
+         {"hardware": "h100-80gb"}, 96),
+    ],
+)  # fmt: skip
+def test_real_tables(kind, path, where, points):
+    data = (DATA / path).read_bytes()
+    if path.endswith(".xz"):
+        data = lzma.decompress(data)
+    source = SOURCES[kind]
+    made = convert(source, chosen(read_rows(data, Path(path), source.columns), where))
+    assert len(made.inference) + len(made.training) == points

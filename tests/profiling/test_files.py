@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A profile's directory: what comes back, what is refused and where, and whole or not at all."""
+
+from pathlib import Path
+
+import profile_cases
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiling import files
+from profiling.errors import ProfileError
+from profiling.files import read_profile, write_profile
+from profiling.profile import Engine, Gpu, InferencePoint, Profile, Provenance, TrainingPoint
+
+HEAD = """provenance = "simulated"
+driver = "1 emulated"  # ours
+
+[gpu]
+idle_w = 50
+clocks = [1410, 855]
+
+[engine]
+max_num_seqs = 64
+"""
+INFERENCE = """phase,batch,context_tokens,clock_mhz,latency_s,power_w
+decode,1,512,855,0.02,200
+
+prefill,1,512,855,0.2,300
+"""
+TRAINING = "workers,gpus_per_worker,clock_mhz,rate,power_w,note\n2,1,855,1.5,400,x\n"
+
+amounts = st.floats(1e-6, 1e6).map(lambda one: float(f"{one:.9g}"))
+maybe = st.none() | amounts
+texts = st.none() | st.text(max_size=20).filter(lambda one: "\r" not in one)
+
+
+@st.composite
+def profiles(draw):
+    inference = draw(
+        st.lists(
+            st.builds(
+                InferencePoint,
+                phase=st.sampled_from(["prefill", "decode"]),
+                batch=st.integers(1, 512),
+                context_tokens=st.none() | st.integers(0, 10**6),
+                clock_mhz=maybe,
+                latency_s=amounts,
+                power_w=maybe,
+                tp=st.integers(1, 8),
+                n=st.none() | st.integers(1, 9),
+                ci95_latency_s=maybe,
+                ci95_power_w=maybe,
+                power_cap_w=maybe,
+            ),
+            max_size=5,
+            unique_by=lambda one: one.key,
+        )
+    )
+    training = draw(
+        st.lists(
+            st.builds(
+                TrainingPoint,
+                workers=st.integers(1, 64),
+                gpus_per_worker=st.integers(1, 8),
+                clock_mhz=maybe,
+                rate=amounts,
+                power_w=maybe,
+                ci95_rate=maybe,
+            ),
+            min_size=0 if inference else 1,
+            max_size=5,
+            unique_by=lambda one: one.key,
+        )
+    )
+    return Profile(
+        provenance=draw(st.sampled_from([Provenance.SIMULATED, Provenance.PUBLISHED])),
+        fitted=draw(st.booleans()),
+        gpu_name=draw(texts),
+        driver=draw(texts),
+        engine_name=draw(texts),
+        source=draw(texts),
+        gpu=Gpu(
+            idle_w=draw(maybe),
+            switch_latency_s=draw(maybe),
+            clocks=tuple(sorted(draw(st.sets(amounts, max_size=4)))),
+        ),
+        engine=Engine(kv_tokens=draw(st.none() | st.integers(1, 10**7))),
+        inference=tuple(inference),
+        training=tuple(training),
+    )
+
+
+@given(profiles())
+def test_what_is_written_is_read(tmp_path_factory, made):
+    path = tmp_path_factory.mktemp("one") / "profile"
+    write_profile(path, made)
+    assert read_profile(path) == made
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A good profile, its files to be spoilt."""
+    path = tmp_path / "p"
+    path.mkdir()
+    for name, text in (
+        ("profile.toml", HEAD), ("inference.csv", INFERENCE), ("training.csv", TRAINING),
+    ):  # fmt: skip
+        (path / name).write_text(text)
+    return path
+
+
+def test_extra_columns_keys_and_blank_lines_are_ignored(place):
+    (place / "profile.toml").write_text('color = "red"\n' + HEAD + "[else]\nx = 1\n")
+    found = read_profile(place)
+    assert (len(found.inference), len(found.training)) == (2, 1)
+    assert found.gpu.clocks == (855.0, 1410.0)
+    assert found.inference[0].tp == 1
+    assert found.engine.max_num_seqs == 64
+
+
+@pytest.mark.parametrize(
+    "name, old, new, said",
+    [
+        ("profile.toml", '"simulated"', '"guessed"',
+         "line 1: provenance: 'guessed' is not allowed; wanted one of measured, simul"),
+        ("profile.toml", 'provenance = "simulated"', "", "provenance: is missing; wanted one of"),
+        ("profile.toml", '"simulated"', '"measured"', "provenance measured with driver"),
+        ("profile.toml", "idle_w = 50", "idle_w = -1", "line 5: [gpu] idle_w: -1 is not allowed"),
+        ("profile.toml", "idle_w = 50", 'idle_w = "x"', "line 5: [gpu] idle_w: 'x' is no number"),
+        ("profile.toml", "[1410, 855]", "855", "line 6: [gpu] clocks: 855 is not allowed; wa"),
+        ("profile.toml", "[1410, 855]", "[0]", "line 6: [gpu] clocks: 0 is not allowed"),
+        ("profile.toml", "= 64", "= 6.5", "line 9: [engine] max_num_seqs: 6.5 is not"),
+        ("profile.toml", "[engine]", "[engine", "not TOML: Expected ']'"),
+        ("profile.toml", "# ours", "\xff", "not UTF-8"),
+        ("profile.toml", '"1 emulated"', "[1]", "line 2: driver: wanted a text"),
+        ("profile.toml", "[gpu]\nidle_w = 50\nclocks = [1410, 855]", "", None),
+        ("profile.toml", "[gpu]\nidle_w = 50\nclocks = [1410, 855]", "gpu = 5",
+         "line 4: gpu: wanted a table [gpu]"),
+        ("inference.csv", "prefill", "warmup",
+         "line 4: column phase: 'warmup'; wanted prefill or decode"),
+        ("inference.csv", "decode,1,", "decode,0,",
+         "line 2: column batch: 0 is not allowed; wanted a whole number from 1"),
+        ("inference.csv", "decode,1,512", "decode,1,5.5", "line 2: column context_tokens: 5.5 is"),
+        ("inference.csv", "0.02", "fast", "line 2: column latency_s: 'fast' is no number"),
+        ("inference.csv", "0.02", "", "line 2: column latency_s: is empty; wanted a number"),
+        ("inference.csv", "0.02", "nan", "line 2: column latency_s: nan is not allowed"),
+        ("inference.csv", ",200", ",0", "line 2: column power_w: 0 is not allowed"),
+        ("inference.csv", ",200", "", "line 2: 5 cells where the header has 6"),
+        ("inference.csv", "prefill,1,512,855,0.2", "decode,1,512,855,0.2",
+         "line 4: the same setting as line 2; leave one out"),
+        ("inference.csv", "clock_mhz,", "clock,", "line 1: no column clock_mhz in the header"),
+        ("inference.csv", "power_w", "batch", "line 1: no column power_w"),
+        ("inference.csv", "power_w\n", "power_w,power_w\n", "line 1: column power_w is there"),
+        ("inference.csv", "decode", '"decode', "line 2: not CSV"),
+        ("inference.csv", INFERENCE, "\n", "is empty; wanted a header line phase,batch"),
+        ("training.csv", "2,1,855", "2,1,-5", "line 2: column clock_mhz: -5 is not allowed"),
+    ],
+)  # fmt: skip
+def test_an_error_names_file_line_and_column(place, name, old, new, said):
+    file = place / name
+    text = file.read_text()
+    assert old in text
+    file.write_bytes(text.replace(old, new, 1).encode("latin-1"))
+    if said is None:
+        read_profile(place)
+        return
+    with pytest.raises(ProfileError) as error:
+        read_profile(place)
+    assert f"{file}: {said}" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_profile_needs_points_and_a_head(place):
+    (place / "inference.csv").unlink()
+    read_profile(place)
+    (place / "training.csv").write_text(TRAINING.splitlines()[0] + "\n")
+    with pytest.raises(ProfileError, match="holds no point"):
+        read_profile(place)
+    (place / "training.csv").write_text(TRAINING)
+    (place / "profile.toml").unlink()
+    with pytest.raises(ProfileError, match=r"profile\.toml: no such file"):
+        read_profile(place)
+    with pytest.raises(ProfileError, match="no such directory; wanted a profile"):
+        read_profile(place / "none")
+    with pytest.raises(ProfileError, match="is no directory"):
+        read_profile(place / "training.csv")
+
+
+def test_a_profile_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    made = profile_cases.profile(batches=(1,), contexts=(512,))
+
+    def fails(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fails)
+    with pytest.raises(ProfileError, match="cannot be written: No space left"):
+        write_profile(tmp_path / "new", made)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_is_taken_is_left_alone(tmp_path):
+    made = profile_cases.profile(batches=(1,), contexts=(512,))
+    (tmp_path / "empty").mkdir()
+    write_profile(tmp_path / "empty", made, {"fit.json": "{}\n"})
+    assert (tmp_path / "empty" / "fit.json").read_text() == "{}\n"
+    (tmp_path / "file").write_text("mine")
+    for name in ("empty", "file"):
+        with pytest.raises(ProfileError, match="is there already; name a new directory"):
+            write_profile(tmp_path / name, made)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_contracts_columns_come_first():
+    assert files._NEEDED == {
+        "inference.csv": ("phase", "batch", "context_tokens", "clock_mhz", "latency_s", "power_w"),
+        "training.csv": ("workers", "gpus_per_worker", "clock_mhz", "rate", "power_w"),
+    }

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fits of whole profiles, and profiles filled by them."""
+
+from dataclasses import replace
+
+import numpy as np
+import profile_cases
+import pytest
+
+from profiling.errors import ProfileError
+from profiling.fill import filled
+from profiling.fit_profile import LoadKey, fit_profile, sweeps_of
+from profiling.profile import InferencePoint, Profile, Provenance
+
+
+@pytest.fixture(scope="module")
+def made():
+    return profile_cases.profile(noise=0.004)
+
+
+@pytest.fixture(scope="module")
+def fit(made):
+    return fit_profile(made, replicas=8)
+
+
+def test_every_load_is_a_sweep_and_power_is_per_gpu(made):
+    knob, sweeps = sweeps_of(made)
+    assert knob == "clock_mhz"
+    assert len(sweeps) == 2 * 3 * 2 + 2
+    one, two = (sweeps[LoadKey(phase="training", batch=count)] for count in (1, 2))
+    assert two.power_w == pytest.approx(one.power_w, rel=0.05)
+    shared = profile_cases.profile(tp=2, batches=(1,), contexts=(512,))
+    group = sweeps_of(shared)[1][LoadKey(phase="decode", batch=1, context=512, tp=2)]
+    assert group.power_w[-1] == pytest.approx(shared.inference[-1].power_w / 2)
+    assert (np.diff(group.setting) > 0).all()
+
+
+def test_the_check_on_settings_left_out_is_honest_and_small(fit):
+    assert fit.held_out.settings == 14
+    assert 0 < fit.held_out.time < 0.01
+    assert 0 < fit.held_out.power < 0.01
+
+
+def test_a_filled_profile_says_what_it_is(made, fit):
+    full = filled(fit)
+    assert full.fitted
+    assert full.provenance == made.provenance
+    assert {one.clock_mhz for one in full.inference} == set(made.gpu.clocks)
+    assert len(full.inference) == 12 * len(made.gpu.clocks)
+    assert all(one.ci95_latency_s > 0 and one.ci95_power_w > 0 for one in full.inference)
+    assert all(one.ci95_rate > 0 for one in full.training)
+    by_key = {one.key: one for one in full.inference}
+    for one in made.inference:
+        assert by_key[one.key].latency_s == pytest.approx(one.latency_s, rel=0.02)
+        assert by_key[one.key].power_w == pytest.approx(one.power_w, rel=0.02)
+    shapes = {one.key: one for one in full.training}
+    for one in made.training:
+        assert shapes[one.key].rate == pytest.approx(one.rate, rel=0.02)
+        assert shapes[one.key].power_w == pytest.approx(one.power_w, rel=0.02)
+
+
+def test_batches_and_contexts_that_nobody_ran_follow_the_roofline(fit):
+    full = filled(fit, settings=[600, 1200], batches=[16], contexts=[1024])
+    new = [one for one in full.inference if one.batch == 16 and one.context_tokens == 1024]
+    assert len(new) == 4
+    for one in new:
+        time_s, power_w = profile_cases.run(one.clock_mhz, batch=16, context=1024, phase=one.phase)
+        assert one.latency_s == pytest.approx(time_s[0], rel=0.02)
+        assert one.power_w == pytest.approx(power_w[0], rel=0.03)
+
+
+def test_nothing_is_filled_beyond_what_was_swept(fit):
+    with pytest.raises(ProfileError, match="clock_mhz 400 is outside of what was swept, 510 to 14"):
+        filled(fit, settings=[400.0])
+
+
+def test_caps_are_swept_where_no_clock_is_known(made):
+    capped = tuple(
+        replace(one, clock_mhz=None, power_cap_w=100.0 + one.clock_mhz / 5)
+        for one in made.inference
+    )
+    found = fit_profile(replace(made, inference=capped, training=()), replicas=2)
+    assert found.fit.knob == "power_cap_w"
+    full = filled(found)
+    assert {one.power_cap_w for one in full.inference} == {one.power_cap_w for one in capped}
+    assert all(one.clock_mhz is None for one in full.inference)
+
+
+def test_unknown_power_is_not_filled(made):
+    blind = tuple(replace(one, power_w=None) for one in made.inference)
+    full = filled(fit_profile(replace(made, inference=blind), replicas=2), batches=[4])
+    assert all(one.power_w is None and one.ci95_power_w is None for one in full.inference)
+    assert all(one.power_w is not None for one in full.training)
+    some = tuple(replace(one, power_w=None) if one.batch == 8 else one for one in made.inference)
+    full = filled(fit_profile(replace(made, inference=some), replicas=2), batches=[4])
+    assert {one.batch for one in full.inference if one.power_w is None} == {8}
+
+
+def test_a_profile_without_a_sweep_cannot_be_fitted():
+    point = InferencePoint(phase="decode", batch=1, latency_s=0.1)
+    bare = Profile(provenance=Provenance.PUBLISHED, inference=(point,))
+    with pytest.raises(ProfileError, match="no point has a clock or a power cap"):
+        fit_profile(bare)
+
+
+def test_the_names_of_loads():
+    assert str(LoadKey(phase="training", batch=4, tp=2)) == "training, 4 x 2 GPU"
+    assert str(LoadKey(phase="decode", batch=4)) == "decode, batch 4"
+    named = str(LoadKey(phase="prefill", batch=1, context=512, tp=2))
+    assert named == "prefill, batch 1, context 512, tp 2"
