@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Prometheus reads of a node, over HTTP, whoever else is on the port."""
+
+import asyncio
+import urllib.request
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from profiling.device.gpu import Identity
+from slurm_green.node.metrics import serve_metrics, text_of
+from slurm_green.node.state import Reading
+
+GPU = Identity(uuid="GPU-1", name='H100 "SXM"\\', vendor="nvidia", driver="580.0.emulated", index=1)
+LABELS = {
+    "gpu": "1",
+    "UUID": "GPU-1",
+    "device": "nvidia1",
+    "modelName": 'H100 "SXM"\\',
+    "Hostname": "n1",
+    "DCGM_FI_DRIVER_VERSION": "580.0.emulated",
+}
+
+
+def test_names_units_and_labels_are_dcgms() -> None:
+    reading = Reading(power_w=250.5, clock_mhz=1095, energy_j=1234567.891)
+    text = text_of("n1", [GPU], {"GPU-1": reading})
+    found = {
+        # The parser adds what OpenMetrics wants of a counter; dcgm-exporter has no such suffix.
+        sample.name.removesuffix("_total"): (sample.value, sample.labels)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+    assert "_total" not in text
+    assert found == {
+        "DCGM_FI_DEV_SM_CLOCK": (1095.0, LABELS),
+        "DCGM_FI_DEV_POWER_USAGE": (250.5, LABELS),
+        "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": (1234567891.0, LABELS),
+    }
+
+
+def test_what_is_unknown_has_no_line() -> None:
+    text = text_of("n1", [GPU], {"GPU-1": Reading(power_w=1.0)})
+
+    assert [line.split("{")[0] for line in text.splitlines() if not line.startswith("#")] == [
+        "DCGM_FI_DEV_POWER_USAGE"
+    ]
+    assert "{" not in text_of("n1", [GPU], {})
+
+
+def test_over_http_beside_who_never_asks() -> None:
+    async def run() -> tuple[str, int, bytes]:
+        server = await serve_metrics("127.0.0.1:0", lambda: "hello 1\n")
+        port = server.sockets[0].getsockname()[1]
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+
+        def get(path: str) -> tuple[str, int, bytes]:
+            url = f"http://127.0.0.1:{port}{path}"
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return response.headers["Content-Type"], response.status, response.read()
+
+        found = await asyncio.to_thread(get, "/metrics")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 404 ")
+        for _, one in [*idle, (reader, writer)]:
+            one.transport.abort()
+        server.close()
+        return found
+
+    kind, status, body = asyncio.run(run())
+
+    assert kind.startswith("text/plain")
+    assert (status, body) == (200, b"hello 1\n")

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables that root reads: checked, and of a file that nobody else writes."""
+
+from pathlib import Path
+
+import pytest
+
+from profiling.device.apply import Setting
+from slurm_green.errors import ConfigError
+from slurm_green.node.hardware import allowed_of
+from slurm_green.node.rights import Allowed
+from slurm_green.node.settings import NodeSection, NvmlSection, read_settings
+from tests.profiling.device.fake_gpu import FakeGpu
+
+
+def _file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "slurm-green.toml"
+    path.write_text(text)
+    return path
+
+
+def test_read(tmp_path: Path) -> None:
+    node, nvml = read_settings(
+        _file(
+            tmp_path,
+            '[hook]\nhold = "5s"\n[node]\ninterval = "2s"\ndefault_clock_mhz = 1800\n'
+            '[nvml]\nlibrary = "/opt/libnvidia-ml.so.1"\n',
+        ),
+        named=True,
+    )
+
+    assert node == NodeSection(interval_s=2.0, default_clock_mhz=1800)
+    assert node.default == Setting(clock_mhz=1800, floor_mhz=0)
+    assert nvml == NvmlSection(library=Path("/opt/libnvidia-ml.so.1"))
+
+
+def test_no_file_is_all_defaults_unless_somebody_named_it(tmp_path: Path) -> None:
+    assert read_settings(tmp_path / "none", named=False) == (NodeSection(), NvmlSection())
+    with pytest.raises(ConfigError, match="no such file"):
+        read_settings(tmp_path / "none", named=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[node", "not TOML"),
+        ("node = 1", r"node is not a table; write \[node\]"),
+        ("[node]\nfoo = 1", r"\[node\] foo is not known; keys: run, state"),
+        ("[node]\ninterval = 0", r"node.interval = 0 is out of range; allowed: a duration"),
+        ('[nvml]\nlibrary = "x.so"', r"nvml.library = x.so is not allowed here; allowed: an abs"),
+    ],
+)
+def test_refused(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        read_settings(_file(tmp_path, text), named=True)
+
+
+def test_a_file_that_others_write_is_refused(tmp_path: Path) -> None:
+    path = _file(tmp_path, "")
+    path.chmod(0o666)
+
+    with pytest.raises(ConfigError, match="only root may own it and write to it"):
+        read_settings(path, named=True)
+
+
+def test_allowed_is_what_both_the_gpu_and_the_site_allow() -> None:
+    gpu = FakeGpu()
+
+    assert allowed_of(gpu, NodeSection()) == Allowed(clocks_mhz=(210, 1980), limits_w=(200, 700))
+    settings = NodeSection(min_clock_mhz=900, max_clock_mhz=1500, min_power_limit_w=300.0)
+    assert allowed_of(gpu, settings) == Allowed(clocks_mhz=(900, 1500), limits_w=(300, 700))
+    assert allowed_of(gpu, NodeSection(min_clock_mhz=5000)).clocks_mhz is None
