@@ -13,6 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from slurm_green.config import kinds
+from slurm_green.config.node import NodeSection, NvmlSection
 from slurm_green.config.policy import Overrides, PartitionOverrides, PolicySection, resolve
 from slurm_green.config.providers import ProviderSettings
 from slurm_green.config.setting import setting, unset
@@ -309,6 +310,8 @@ class Config:
     controller: Controller = field(default_factory=Controller)
     signal: SignalSection = field(default_factory=SignalSection)
     priority: Priority = field(default_factory=Priority)
+    node: NodeSection = field(default_factory=NodeSection)
+    nvml: NvmlSection = field(default_factory=NvmlSection)
     partition: Mapping[str, PartitionOverrides] = field(default_factory=dict)
     qos: Mapping[str, Overrides] = field(default_factory=dict)
     provider: Mapping[str, ProviderSettings] = field(default_factory=dict)

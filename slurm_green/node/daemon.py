@@ -22,6 +22,7 @@ from profiling.device.journal import Journal
 from profiling.device.lease import restore_left
 from profiling.errors import DeviceError, ProfilingError
 from slurm_green import __version__
+from slurm_green.config.node import NodeSection
 from slurm_green.errors import BadInputError, SlurmGreenError
 from slurm_green.node.actuator import Actuator
 from slurm_green.node.answers import Answers
@@ -30,7 +31,7 @@ from slurm_green.node.hardware import allowed_of, find_gpus
 from slurm_green.node.metrics import serve_metrics, text_of
 from slurm_green.node.server import Limits, LineServer
 from slurm_green.node.service import Node
-from slurm_green.node.settings import NodeSection, read_settings
+from slurm_green.node.settings import default_of, read_settings
 from slurm_green.node.sgreend import FileSgreend, NoSgreend, Sgreend
 from slurm_green.node.sight import Sight
 from slurm_green.node.state import Orders
@@ -221,7 +222,7 @@ def _serve(settings: NodeSection, library: Path | None) -> int:
     gpus = find_gpus(settings.vendor, library)
     journal = Journal(settings.state / "journal")
     books = Books(settings.state, boot=_boot())
-    host, default = socket.gethostname(), settings.default
+    host, default = socket.gethostname(), default_of(settings)
     actuator = Actuator(gpus, journal=journal, books=books, default=default, node=host)
     allowed = {uuid: allowed_of(gpu, settings) for uuid, gpu in gpus.items()}
     node = Node(actuator, journal, allowed=allowed, sight=Sight(), clock=time.monotonic)
@@ -240,7 +241,7 @@ def _restore(settings: NodeSection, library: Path | None) -> int:
     if not directory.is_dir():
         return 0
     gpus = find_gpus(settings.vendor, library)
-    failed = restore_left(Journal(directory), gpus.values(), settings.default)
+    failed = restore_left(Journal(directory), gpus.values(), default_of(settings))
     if failed:
         raise DeviceError("; ".join(failed))
     return 0

@@ -9,8 +9,8 @@ from profiling.device.amd import Amd
 from profiling.device.gpu import Gpu, RefusedError
 from profiling.device.nvml import Nvml
 from profiling.errors import DeviceError
+from slurm_green.config.node import NodeSection
 from slurm_green.node.rights import Allowed
-from slurm_green.node.settings import NodeSection
 
 __all__ = ["allowed_of", "find_gpus"]
 

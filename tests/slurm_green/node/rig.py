@@ -9,11 +9,12 @@ from typing import Any
 
 from profiling.device.apply import Setting
 from profiling.device.journal import Journal, Owed
+from slurm_green.config.node import NodeSection
 from slurm_green.node.actuator import Actuator
 from slurm_green.node.books import Books
 from slurm_green.node.hardware import allowed_of
 from slurm_green.node.service import Node
-from slurm_green.node.settings import NodeSection
+from slurm_green.node.settings import default_of
 from slurm_green.node.state import Job, Orders, Plan
 from tests.profiling.device.fake_gpu import FakeGpu, Killed
 
@@ -84,7 +85,7 @@ class Rig:
                 gpus,
                 journal=journal,
                 books=self.books,
-                default=self._settings.default,
+                default=default_of(self._settings),
                 node="n1",
                 now=lambda: START_UTC + timedelta(seconds=self.now_s),
             ),

@@ -4,9 +4,9 @@
 import pytest
 
 from profiling.device.gpu import Why
+from slurm_green.config.node import NodeSection
 from slurm_green.errors import BadInputError
 from slurm_green.node.core import GRACE_S
-from slurm_green.node.settings import NodeSection
 from slurm_green.node.state import Cap, Orders, Plan
 from tests.slurm_green.node.rig import Rig
 

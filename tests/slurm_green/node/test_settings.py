@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from profiling.device.apply import Setting
+from slurm_green.config.node import NodeSection, NvmlSection
 from slurm_green.errors import ConfigError
 from slurm_green.node.hardware import allowed_of
 from slurm_green.node.rights import Allowed
-from slurm_green.node.settings import NodeSection, NvmlSection, read_settings
+from slurm_green.node.settings import default_of, read_settings
 from tests.profiling.device.fake_gpu import FakeGpu
 
 
@@ -30,7 +31,7 @@ def test_read(tmp_path: Path) -> None:
     )
 
     assert node == NodeSection(interval_s=2.0, default_clock_mhz=1800)
-    assert node.default == Setting(clock_mhz=1800, floor_mhz=0)
+    assert default_of(node) == Setting(clock_mhz=1800, floor_mhz=0)
     assert nvml == NvmlSection(library=Path("/opt/libnvidia-ml.so.1"))
 
 
