@@ -200,7 +200,7 @@ def table(cases: Sequence[Case], seeds: range, command: Sequence[str], extra: li
                     replans.append(replan(case, number, folder, made, run, command, extra))
     growth(times)
     if replans:
-        print("\nRe-plan with the prices of a plan that knew 1 % fewer jobs:\n")
+        print("\nRe-plan from the prices and rows of a plan that knew 1 % fewer jobs:\n")
         print(
             "| instance | seed | first | again | ratio of processes | ratio of solve_s "
             "| gap from scratch | gap again | bar |\n|---|" + "---:|" * 7 + "---|"
@@ -260,7 +260,7 @@ def replan(
     command: Sequence[str],
     extra: list[str],
 ) -> str:
-    """A plan without 1 % of the jobs, then one with all from its prices."""
+    """A plan without 1 % of the jobs, then one with all from its prices and its rows."""
     fewer = folder / "jobs_before.csv"
     with (folder / "jobs.csv").open(encoding="utf-8", newline="") as file:
         header, *jobs = list(csv.reader(file))
@@ -273,7 +273,8 @@ def replan(
     options: list[str] = made["options"]
     before = [str(fewer) if one == str(folder / "jobs.csv") else one for one in options]
     first = plan(command, folder, [*before, "--prices-out", prices, *extra], "before")
-    again = plan(command, folder, [*options, "--warm-start", prices, *extra], "again")
+    warm = ["--warm-start", prices, "--warm-plan", str(folder / "before.csv")]
+    again = plan(command, folder, [*options, *warm, *extra], "again")
     ratio = again.wall_s / first.wall_s
     same = again.gap_percent <= max(scratch.gap_percent, case.gap_percent or 0.0)
     late = again.said["late_jobs"] + again.said["unplaced_jobs"]

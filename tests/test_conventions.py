@@ -21,7 +21,6 @@ MODULES = sorted(
     one.name
     for package in PACKAGES
     for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}.", onerror=print)
-    if not one.name.endswith("._kernel")  # C for ctypes, no module
 )
 SOURCES = sorted(
     path

@@ -45,6 +45,7 @@ class Effort:
     moves: int
     split_lists: int
     heat: float = 0.0
+    anew: bool = False
 
     @classmethod
     def usual(cls, jobs: int, shapes_per_job: float, splits: int, *, fast: bool) -> "Effort":
@@ -69,8 +70,12 @@ class Effort:
         )
 
     @classmethod
-    def little(cls, jobs: int) -> "Effort":
+    def little(cls, jobs: int, shapes_per_job: float, *, fast: bool) -> "Effort":
         """For a plan that mostly exists already."""
+        if fast:
+            lists, share = (2, 10) if shapes_per_job < 2 else (4, 1)
+            moves = int(np.clip(jobs // share, 200, 10_000 // share))
+            return cls(lists=lists, moves=moves, split_lists=1, anew=True)
         return cls(lists=1, moves=int(np.clip(jobs // 10, 50, 400)), split_lists=1)
 
 
@@ -123,12 +128,12 @@ def draft(
     board = Board(problem, options, weights)
     tags = PriceTags(board, found.prices)
     expected = found.pool.expected(found.prices, found.temperature_g)
+    fast = board.limits is None and library() is not None
+    per_job = len(options) / max(len(kinds.runs), 1)
     if previous is None:
-        per_job = len(options) / max(len(kinds.runs), 1)
-        fast = board.limits is None and library() is not None
         effort = Effort.usual(len(kinds.runs), per_job, len(kinds.splits), fast=fast)
     else:
-        effort = Effort.little(len(kinds.runs))
+        effort = Effort.little(len(kinds.runs), per_job, fast=fast)
     absent = _place_runs(
         board, tags, found, expected, kinds, effort, previous, seed, expired, progress
     )
@@ -214,7 +219,8 @@ def _place_runs(
     """Places the jobs that run in one go; rows of those without a place."""
     if not len(kinds.runs):
         return []
-    kept = _kept(board, kinds, previous)
+    # The kernel's lists are quicker and better than those around what was.
+    kept = [] if effort.anew else _kept(board, kinds, previous)
     built = build(
         board,
         tags,

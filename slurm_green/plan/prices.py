@@ -23,9 +23,11 @@ __all__ = ["Answer", "Found", "PriceSearch"]
 
 _WALK = 10
 _WALK_GREEN = 15  # renewable supply makes the walk longer: two kinds of prices move
-_WALK_WARM = 5
+_WALK_WARM = 2
 _TEMPERATURES = (0.01, 0.003, 0.001, 0.0005, 0.0003)  # of a job's usual cost
+_TEMPERATURES_WARM = (0.0005,)
 _RISEN_ENOUGH = 2e-5
+_FAR = 1e-3  # of the value: earlier prices that rise by more were those of another problem
 _DEAREST = 20.0  # times the usual price of a GPU-hour: more says that there is no room
 
 
@@ -87,7 +89,8 @@ class PriceSearch:
     ) -> Found:
         """Walks, then balances; from `warm` prices after a short walk around them.
 
-        Stops early when `enough` says so. `progress` hears the share done and the best value.
+        Where those turn out to be far off, it starts anew. Stops early when `enough` says so.
+        `progress` hears the share done and the best value.
         """
         site = self._problem.site
         scale = self._usual_lam()
@@ -109,9 +112,11 @@ class PriceSearch:
         best, best_prices, jobs_g = -np.inf, prices, 0.0
         count = max(1, len(np.unique(self._runs.job)) + len(self._splits))
         walk = _Walk(self._problem, scale, green, gentle=warm is not None)
+        values: list[float] = []
         for step in range(steps):
             answer = self.answer(prices)
             pool.add(answer.ways)
+            values.append(answer.value_g)
             if answer.value_g > best:
                 best, best_prices, jobs_g = answer.value_g, prices, answer.jobs_g
             if enough():
@@ -120,17 +125,21 @@ class PriceSearch:
             prices = walk.step(prices, answer)
         usual = max(jobs_g / count, 1e-9)
         prices = best_prices
-        for number, temperature in enumerate(_TEMPERATURES):
+        temperatures = _TEMPERATURES if warm is None else _TEMPERATURES_WARM
+        for number, temperature in enumerate(temperatures):
             prices = pool.balance(prices, temperature * usual, scale=scale, limit=_DEAREST * scale)
             answer = self.answer(prices)
             risen = answer.value_g - best
             if risen > 0:
                 best, best_prices = answer.value_g, prices
-            progress(0.5 + 0.5 * (number + 1) / len(_TEMPERATURES), best)
+            progress(0.5 + 0.5 * (number + 1) / len(temperatures), best)
             if enough() or (0 <= risen < _RISEN_ENOUGH * abs(best) and number >= 2):
                 break
             pool.add(answer.ways)
-        return self._found(best_prices, best, pool, _TEMPERATURES[-1] * usual)
+        if warm is not None and best - values[0] > _FAR * abs(best):
+            self._seen = self._seen[:0]
+            return self.search(enough=enough, progress=progress)
+        return self._found(best_prices, best, pool, temperatures[-1] * usual)
 
     def _found(self, prices: Prices, value_g: float, pool: Pool, temperature_g: float) -> Found:
         nothing = (np.zeros(0, dtype=np.int64), np.zeros(0))

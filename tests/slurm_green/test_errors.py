@@ -32,8 +32,6 @@ def drawn() -> dict[str, str]:
 def defined(root: type[SlurmGreenError] = SlurmGreenError) -> dict[str, str]:
     """Each error of the whole package with its parent's name."""
     for module in pkgutil.walk_packages(slurm_green.__path__, "slurm_green."):
-        if module.name.endswith("._kernel"):
-            continue  # C for ctypes, no module
         importlib.import_module(module.name)
     found = {root.__name__: ""}
     waiting: list[type[SlurmGreenError]] = [root]

@@ -92,7 +92,7 @@ def address(array: NDArray[np.generic]) -> int:
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernel; None where this installation has none."""
-    here = Path(__file__).parent
+    here = Path(__file__).parent / "c"  # no package: nobody may take the library for a module
     for suffix in EXTENSION_SUFFIXES:
         path = here / f"_kernel{suffix}"
         if path.exists():

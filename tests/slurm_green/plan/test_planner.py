@@ -506,7 +506,6 @@ def test_a_plan_made_from_an_earlier_one_is_as_good(monkeypatch: pytest.MonkeyPa
     assert max(again.gap, warm.gap) <= first.gap + 0.015
 
 
-@pytest.mark.xfail(strict=True, reason="from prices far off a few steps do not suffice")
 def test_prices_of_a_dirtier_forecast_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     """They lie above what energy can cost now, so they prove nothing."""
     problem = crowd()
