@@ -73,9 +73,9 @@ class Effort:
     def little(cls, jobs: int, shapes_per_job: float, *, fast: bool) -> "Effort":
         """For a plan that mostly exists already."""
         if fast:
-            lists, share = (2, 10) if shapes_per_job < 2 else (4, 1)
-            moves = int(np.clip(jobs // share, 200, 10_000 // share))
-            return cls(lists=lists, moves=moves, split_lists=1, anew=True)
+            few = shapes_per_job < 2
+            moves = np.clip(jobs // 10, 200, 1_000) if few else np.clip(2 * jobs, 200, 15_000)
+            return cls(lists=2 if few else 6, moves=int(moves), split_lists=1, anew=True)
         return cls(lists=1, moves=int(np.clip(jobs // 10, 50, 400)), split_lists=1)
 
 
