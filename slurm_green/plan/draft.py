@@ -30,6 +30,7 @@ __all__ = ["Draft", "Effort", "draft", "prices_for"]
 _TOLERANCE_S = 1e-3
 _FEW_JOBS = 500
 _NEAR_ENOUGH = 1e-4  # of the bound: nothing left worth looking for
+_TIGHT = 0.7  # of its window: where a ramp binds, such a job is not split
 _GUIDES = (0.5, 0.2, 0.0)
 _MOVES_PER_JOB = 120
 _HEAT = 0.02
@@ -59,14 +60,14 @@ class Effort:
             return cls(
                 lists=int(np.clip(120_000 // many, 3, 60)),
                 moves=moves,
-                split_lists=int(np.clip(6_000 // max(splits, 1), 1, 20)),
+                split_lists=int(np.clip(3_000 // max(splits, 1), 1, 10)),
                 heat=_HEAT if moves > 0.5 * _MOVES_PER_JOB * many else 0.0,
             )
         budget, most = (25_000, 25) if shapes_per_job < 2 else (60_000, 40)
         return cls(
             lists=min(most, 2 + budget // many),
             moves=int(np.clip(min(4 * many, 40_000_000 // many), 200, 4_000)),
-            split_lists=int(np.clip(6_000 // max(splits, 1), 1, 20)),
+            split_lists=int(np.clip(3_000 // max(splits, 1), 1, 10)),
         )
 
     @classmethod
@@ -147,6 +148,7 @@ def draft(
         found.prices,
         expected.only(kinds.splits),
         lists=effort.split_lists,
+        previous=previous,
         expired=expired,
         progress=lambda done: progress("splits", done),
     )
@@ -192,9 +194,11 @@ def _kinds(problem: Problem, weights: Weights) -> _Kinds:
     in_time = jobs.earliest_s + shortest <= jobs.deadline_s + _TOLERANCE_S
     deadline = np.where(in_time, jobs.deadline_s, site.horizon_s)
     # Where performance counts, a job in one go ends first: splitting is for carbon alone.
-    # Under a ramp, too: what is split climbs at every border.
-    whole = weights.performance_g != 0 or bool(np.isfinite(site.ramp_w_per_slot))
+    whole = weights.performance_g != 0
     split: NDArray[np.bool_] = jobs.preemptible & (not whole)
+    if np.isfinite(site.ramp_w_per_slot):
+        # What is split climbs at every border: who has little slack does better in one go.
+        split = split & (shortest < _TIGHT * (jobs.deadline_s - jobs.earliest_s))
     return _Kinds(
         runs=np.flatnonzero(in_time & ~split),
         splits=np.flatnonzero(in_time & split),

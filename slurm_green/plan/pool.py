@@ -62,16 +62,19 @@ class Pool:
 
     def add(self, ways: Ways) -> None:
         """Adds ways, each with all its slots."""
-        self._ways.append(ways)
+        if len(ways.owner):
+            self._ways.append(ways)
 
     def balance(
         self, prices: Prices, temperature_g: float, *, scale: float, limit: float, most: int = 150
     ) -> Prices:
-        """The best prices at this temperature, starting from the given ones.
+        """The best prices at this temperature, starting from the given ones; those without ways.
 
         `scale` is a usual price of a GPU-hour, `limit` the greatest allowed.
         """
         ways = self._together()
+        if ways is None:
+            return prices
         site = self._problem.site
         slots, green = site.slots, self._green
         hours, kwh = site.step_s / SECONDS_PER_HOUR, site.step_s / JOULES_PER_KWH
@@ -136,10 +139,10 @@ class Pool:
     def expected(self, prices: Prices, temperature_g: float) -> "Expected":
         """What each job is expected to use at these prices."""
         jobs, slots = len(self._problem.jobs), self._problem.site.slots
-        if not self._ways:
+        ways = self._together()
+        if ways is None:
             nothing = sparse.csr_matrix((jobs, slots))
             return Expected(energy_j=nothing, gpu_h=nothing.copy())
-        ways = self._together()
         cost = ways.energy_kwh @ (prices.mu + prices.nu) + ways.gpu_h @ prices.lam - ways.worth_g
         has = np.concatenate([[True], ways.owner[1:] != ways.owner[:-1]])
         first, segment = np.flatnonzero(has), np.cumsum(has) - 1
@@ -153,7 +156,8 @@ class Pool:
             gpu_h=(spread @ ways.gpu_h).tocsr(),
         )
 
-    def _together(self) -> Ways:
+    def _together(self) -> Ways | None:
+        """All ways, by owner; None without any."""
         if len(self._ways) > 1:
             owner = np.concatenate([ways.owner for ways in self._ways])
             order = np.argsort(owner, kind="stable")
@@ -167,4 +171,4 @@ class Pool:
                     worth_g=np.concatenate([w.worth_g for w in self._ways])[order],
                 )
             ]
-        return self._ways[0]
+        return self._ways[0] if self._ways else None

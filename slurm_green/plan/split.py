@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The best responses of preemptible jobs: the cheapest seconds of the cheapest shapes. Pure.
 
-Within a slot a job may share its time between shapes and standing still, so what work costs
-there is the lower convex hull of the shapes' points (rate, price); the job buys pieces of hulls
-from the cheapest on until its work is done. The hulls belong to a class, not to a job.
+A job buys edges of the slots' hulls (see hull.py), from the cheapest on, until its work is done.
+The hulls belong to a class, not to a job.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from slurm_green.plan.hull import hull_edges
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
 
@@ -96,25 +95,7 @@ def _pieces(problem: Problem, prices: Prices, class_index: int) -> _Pieces:
     # What a second of each shape costs in each slot, shape (slots, shapes).
     price = np.outer((prices.mu + prices.nu) / JOULES_PER_KWH, power)
     price += np.outer(prices.lam / SECONDS_PER_HOUR, gpus)
-    at = np.zeros(site.slots, dtype=np.int64)
-    everywhere = np.arange(site.slots)
-    found: list[tuple[Ints, Ints, Ints]] = []
-    slopes: list[Floats] = []
-    active: NDArray[np.bool_] = np.ones(site.slots, dtype=np.bool_)
-    while active.any():
-        # From each hull point the next one is where work costs least per unit.
-        more = rate[None, :] - rate[at][:, None]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            slope = np.where(more > 0, (price - price[everywhere, at][:, None]) / more, np.inf)
-        next_at = slope.argmin(axis=1)
-        steepness = slope[everywhere, next_at]
-        active = np.isfinite(steepness)
-        here = np.flatnonzero(active)
-        found.append((here, at[here], next_at[here]))
-        slopes.append(steepness[here])
-        at = np.where(active, next_at, at)
-    order = np.argsort(np.concatenate(slopes), kind="stable")
-    slot, low, high = (np.concatenate(column)[order] for column in zip(*found, strict=True))
+    slot, low, high = hull_edges(rate[None, :], price)
     return _Pieces(
         slot=slot,
         rate=rate[high] - rate[low],

@@ -1,31 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of the jobs that may be split, each split in turn where it is cheapest. Pure.
+"""The jobs that may be split, all of them: a list, then prices of GPU-hours that fall. Pure.
 
-As in `squeaky`, whoever paid too much or found no room goes earlier in the next list.
+Each job in turn is split where it is cheapest. At a price of GPU-hours above that of the
+relaxation jobs run narrower than they will, and GPUs stay free; while it falls, whoever gains most
+from more GPUs takes them first. The trap: on the way down carbon is far above what was, so that
+the best plan so far is kept.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-from slurm_green.plan.board import Board
+from slurm_green.plan.make_room import make_room
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.pieces import Piece, Pieces
 from slurm_green.plan.pool import Expected
-from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
+from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints
+from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.split import split_response
 from slurm_green.plan.squeaky import bumped, places
 from slurm_green.plan.steering import STEER_EVERY, Steering
 
 __all__ = ["place_splits"]
 
-_GUIDES = (0.6, 0.3, 0.0, 0.0)
-_BUMP = 0.25  # of the list: who waits for nobody's seconds can come early without harm
-_ABSENT = 3.0
-_DEAR = 10.0  # times the usual GPU-hour
-_BATCH, _MOST_MOVED = 4, 32
+# Times the price of the relaxation: in small steps where many jobs want to change.
+_FALLING = (1.3, 1.2, 1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.0, 0.0)
+_FALLING_FAST = (1.2, 1.0, 0.8, 0.5, 0.0)
+_MANY = 3_000  # jobs: their time is better spent in fewer passes
+_KEPT, _MOST = (0.5, 0.0), 0.9  # where so many of the jobs have kept their place
 _AFTER = (0.3, 0.0)
-_FEW = 0.02  # of the jobs: when fewer change, more rounds are of no use
+_BUMP = 0.25  # of the list: who waits for nobody's seconds can come early without harm
 
 
 def place_splits(
@@ -35,144 +39,159 @@ def place_splits(
     expected: Expected,
     *,
     lists: int,
+    previous: Schedule | None = None,
     expired: Callable[[], bool],
     progress: Callable[[float], None],
 ) -> list[int]:
     """Places these jobs (the problem's numbers); returns those without room before the deadline.
 
-    `expected` is what they, and only they, are expected to use.
+    `expected` is what they, and only they, are expected to use. In a `previous` plan they stay
+    where they still can, but for what a pass or two improves.
     """
     if not len(splits):
         return []
     board, problem = pieces.board, pieces.board.problem
-    jobs = problem.jobs
-    slack = (jobs.deadline_s[splits] - jobs.earliest_s[splits]) / problem.fastest_s[splits]
-    least = split_response(problem, prices, splits, jobs.deadline_s[splits]).cost_g
-    least = np.where(np.isfinite(least), least, 0.0)
-    # Early come those with little slack, and those whose last start is early.
-    last_start = jobs.deadline_s[splits] - problem.fastest_s[splits]
-    position = places(np.minimum(places(slack), places(last_start)))
-    empty = _Sums(board)
-    best: tuple[float, dict[int, list[Piece]]] | None = None
-    dear = _ABSENT * float(least.mean())  # room for them is made later, at a price
-    for number in range(lists):
-        empty.restore(pieces)
-        order = splits[np.argsort(position, kind="stable")].tolist()
-        absent = _place_all(pieces, order, prices, expected)
-        paid = np.array([_paid_g(problem, prices, pieces.of.get(job, [])) for job in splits])
-        missing = [row for row, job in enumerate(splits.tolist()) if job in absent]
-        carbon = board.carbon_g() if board.green else board.cost_g
-        score = carbon + float((least[missing] + dear).sum())
-        if best is None or score < best[0]:
-            best = score, dict(pieces.of)
-        progress(0.6 * (number + 1) / lists)
+    jobs, lam = problem.jobs, prices.lam
+    slack = (jobs.deadline_s - jobs.earliest_s) / problem.fastest_s
+    order = splits[np.argsort(slack[splits], kind="stable")].tolist()
+    state = _State(pieces, 1 / np.maximum(slack - 1, 0.01))
+    if previous is not None:
+        _keep(pieces, set(order), previous)
+    guides: tuple[float, ...] = _KEPT
+    if len(pieces.of) < _MOST * len(order):
+        _best_list(pieces, state, order, prices, expected, lists=lists, expired=expired)
+        guides = _FALLING if len(order) <= _MANY else _FALLING_FAST
+    make_room(pieces, order, lam, runs=False, expired=expired)
+    state.remember(order)
+    least = _least_g(pieces, prices, order)
+    for number, share in enumerate(guides):
+        progress((number + 1) / (len(guides) + 1))
         if expired():
             break
-        blame = np.where(paid > 0, paid - least, 0.0)
-        position = bumped(position, blame, missing, strength=_BUMP, strength_absent=1.0)
-    assert best is not None
-    empty.restore(pieces)
-    for job, stretches in best[1].items():
-        pieces.put_back(job, stretches)
-    order = splits[np.argsort(slack, kind="stable")].tolist()
-    for number, share in enumerate(_GUIDES):
-        board.guide(share * prices.lam)
-        moved = 0 if expired() else pieces.settle(order, jobs.deadline_s)
-        progress(0.6 + 0.4 * (number + 1) / len(_GUIDES))
-        if share == 0 and moved < _FEW * len(order):
-            break
-    board.guide(0.0 * prices.lam)
-    waiting = [job for job in order if job not in pieces.of]
-    rank = dict(zip(splits.tolist(), slack.tolist(), strict=True))
-    much = _DEAR * problem.usual_gpu_hour_g
-    left = [job for job in waiting if not _make_room(pieces, job, rank, prices.lam, much)]
-    for share in _AFTER if len(left) < len(waiting) else ():
-        board.guide(share * prices.lam)
+        board.guide(share * lam)
+        pieces.put_all(order, jobs.deadline_s)
+        # Who pays too much is first to take what got cheaper.
+        regret = {job: _paid_g(pieces, prices, job) - least[job] for job in pieces.of}
+        pieces.settle(sorted(regret, key=regret.__getitem__, reverse=True), jobs.deadline_s)
+        state.remember(order)
+    state.recall()
+    missing = len(order) - len(pieces.of)
+    make_room(pieces, order, lam, runs=True, expired=expired)
+    for share in _AFTER if len(order) - len(pieces.of) < missing else ():
+        board.guide(share * lam)
         if not expired():
             pieces.settle(order, jobs.deadline_s)
-    board.guide(0.0 * prices.lam)
-    return left
+    board.guide(0.0 * lam)
+    return [job for job in order if job not in pieces.of]
 
 
-def _place_all(pieces: Pieces, order: list[int], prices: Prices, expected: Expected) -> set[int]:
+def _least_g(pieces: Pieces, prices: Prices, order: list[int]) -> dict[int, float]:
+    """What each job's best response costs at the prices; nothing where there is none."""
+    problem = pieces.board.problem
+    jobs = np.array(order)
+    cost = split_response(problem, prices, jobs, problem.jobs.deadline_s[jobs]).cost_g
+    return dict(zip(order, np.where(np.isfinite(cost), cost, 0.0).tolist(), strict=True))
+
+
+def _best_list(
+    pieces: Pieces,
+    state: "_State",
+    order: list[int],
+    prices: Prices,
+    expected: Expected,
+    *,
+    lists: int,
+    expired: Callable[[], bool],
+) -> None:
+    """Places the jobs as the best of some lists does; whoever paid too much comes earlier."""
+    board, problem = pieces.board, pieces.board.problem
+    jobs, splits = problem.jobs, np.array(order)
+    least = np.array(list(_least_g(pieces, prices, order).values()))
+    # Early come those with little slack, and those whose last start is early.
+    last_start = jobs.deadline_s[splits] - problem.fastest_s[splits]
+    position = places(np.minimum(np.arange(len(order)), places(last_start)))
+    for number in range(lists):
+        state.clear()
+        _place_list(pieces, splits[np.argsort(position, kind="stable")].tolist(), prices, expected)
+        # Loads that were only expected have been among what was added up.
+        board.cost_g = board.carbon_g() - board.bare_g if board.green else board.cost_g
+        state.remember(order)
+        if expired() or number + 1 == lists:
+            break
+        missing = [row for row, job in enumerate(order) if job not in pieces.of]
+        blame = np.array([_paid_g(pieces, prices, job) for job in order]) - least
+        position = bumped(position, blame, missing, strength=_BUMP, strength_absent=1.0)
+    state.recall()
+
+
+def _place_list(pieces: Pieces, order: list[int], prices: Prices, expected: Expected) -> None:
     board = pieces.board
     jobs, shapes = board.problem.jobs, board.problem.shapes
     board.guide(prices.lam)
     steering = Steering(board, prices.lam, expected)
-    absent = set()
     for number, job in enumerate(order):
         if number % STEER_EVERY == 0:
             steering.guide()
             pieces.mu = steering.mu(prices.mu)
         steering.leaves(job)
-        if pieces.put(job, float(jobs.deadline_s[job])) is None:
-            absent.add(job)
-            continue
-        for piece in pieces.of[job]:
-            steering.takes(piece.start_s, piece.end_s, int(shapes.gpus[piece.shape]))
+        if pieces.put(job, float(jobs.deadline_s[job])) is not None:
+            for piece in pieces.of[job]:
+                steering.takes(piece.start_s, piece.end_s, int(shapes.gpus[piece.shape]))
     pieces.mu = None
-    return absent
 
 
-def _make_room(pieces: Pieces, job: int, slack: dict[int, float], lam: Floats, dear: float) -> bool:
-    """Places a job, if need be by letting others in its window go elsewhere, those who can."""
-    jobs = pieces.board.problem.jobs
-    early, late = float(jobs.earliest_s[job]), float(jobs.deadline_s[job])
-    if pieces.put(job, late) is not None:
-        return True
-    others = [
-        other
-        for other, stretches in pieces.of.items()
-        if any(piece.start_s < late and piece.end_s > early for piece in stretches)
-    ]
-    others.sort(key=lambda other: float(jobs.deadline_s[other]), reverse=True)
-    # Within the window a GPU is now worth a lot: who can leaves it, or runs with fewer workers.
-    board = pieces.board
-    step, slots = board.problem.site.step_s, np.arange(board.problem.site.slots)
-    inside = (slots * step < late) & ((slots + 1) * step > early)
-    board.guide(lam + np.where(inside, dear, 0.0))
-    moved: list[tuple[int, list[Piece]]] = []
-    while others and len(moved) < _MOST_MOVED:
-        batch, others = others[:_BATCH], others[_BATCH:]
-        moved += [(other, pieces.take(other)[0]) for other in batch]
-        if pieces.put(job, late) is None:
-            continue
-        again = sorted((other for other, _ in moved), key=slack.__getitem__)
-        done = all(pieces.put(other, float(jobs.deadline_s[other])) is not None for other in again)
-        if done and board.holds():
-            return True
-        for other in [job, *again]:
-            if other in pieces.of:
-                pieces.take(other)
-    for other, stretches in moved:
-        pieces.put_back(other, stretches)
-    return False
+def _keep(pieces: Pieces, jobs: set[int], previous: Schedule) -> None:
+    """Places jobs as in an earlier plan, where that is still allowed."""
+    stretches: dict[int, list[Piece]] = {}
+    columns = (previous.job, previous.shape, previous.start_s, previous.end_s)
+    for job, shape, start_s, end_s in zip(*(one.tolist() for one in columns), strict=True):
+        if job in jobs:
+            stretches.setdefault(job, []).append(Piece(shape, start_s, end_s))
+    for job, parts in stretches.items():
+        pieces.put_as(job, parts, float(pieces.board.problem.jobs.deadline_s[job]))
 
 
-def _paid_g(problem: Problem, prices: Prices, stretches: list[Piece]) -> float:
-    """What stretches, each within one slot, pay at the prices."""
-    shapes, step = problem.shapes, problem.site.step_s
-    total = 0.0
-    for piece in stretches:
-        slot = int(piece.start_s // step)
-        per_s = float(prices.mu[slot] + prices.nu[slot]) * float(shapes.power_w[piece.shape])
-        per_s = per_s / JOULES_PER_KWH
-        per_s += float(prices.lam[slot]) * float(shapes.gpus[piece.shape]) / SECONDS_PER_HOUR
-        total += per_s * (piece.end_s - piece.start_s)
-    return total
+def _paid_g(pieces: Pieces, prices: Prices, job: int) -> float:
+    """What a job pays at the prices; nothing if it has no place."""
+    slot, energy_j, gpu_s = pieces.uses(pieces.of.get(job, []))
+    per_j = (prices.mu + prices.nu)[slot] / JOULES_PER_KWH
+    return float(energy_j @ per_j + gpu_s @ prices.lam[slot] / SECONDS_PER_HOUR)
 
 
-class _Sums:
-    """The loads of a board without pieces, exactly: what was added and taken leaves crumbs."""
+class _State:
+    """The board without pieces, and the best that was placed on it so far."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, pieces: Pieces, hardness: Floats) -> None:
+        self._pieces = pieces
+        self._hardness = hardness
+        board = pieces.board
+        self._cost_g = board.cost_g
         self._net_j = board.net_j.copy()
         self._energy_j = None if board.limits is None else board.limits.energy_j.copy()
+        self._best: tuple[tuple[float, float], dict[int, list[Piece]]] | None = None
 
-    def restore(self, pieces: Pieces) -> None:
-        """Takes all pieces off the board again."""
+    def clear(self) -> None:
+        """Takes all pieces off, and with them what adding and taking has left in the sums."""
+        pieces, board = self._pieces, self._pieces.board
         for job in list(pieces.of):
             pieces.take(job)
-        pieces.board.net_j[:] = self._net_j
-        if pieces.board.limits is not None and self._energy_j is not None:
-            pieces.board.limits.energy_j[:] = self._energy_j
+        board.cost_g = self._cost_g
+        board.net_j[:] = self._net_j
+        if board.limits is not None and self._energy_j is not None:
+            board.limits.energy_j[:] = self._energy_j
+
+    def remember(self, order: list[int]) -> None:
+        """Keeps what is placed now, if it is the best: few and easy ones missing, then cost."""
+        missing = [job for job in order if job not in self._pieces.of]
+        score = float(self._hardness[missing].sum()), self._pieces.board.cost_g
+        if self._best is None or score < self._best[0]:
+            self._best = score, dict(self._pieces.of)
+
+    def recall(self) -> None:
+        """Places the best again."""
+        assert self._best is not None
+        if self._best[1] == self._pieces.of:
+            return
+        self.clear()
+        for job, stretches in self._best[1].items():
+            self._pieces.put_back(job, stretches)

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cheapest way to split one job in time at given prices, stretch by stretch. Pure.
 
-A slot may be shared between shapes and standing still, so what work costs there is the lower
-convex hull of the shapes' points (rate, price); pieces of hulls are bought from the cheapest on
-until the work is done. split.py does the same for many jobs, but keeps only what they use.
+See hull.py for why it is. split.py does the same for many jobs, but keeps only what they use.
 """
 
 from dataclasses import dataclass
@@ -11,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slurm_green.plan.problem import Floats, Ints
+from slurm_green.plan.hull import hull_edges
+from slurm_green.plan.problem import Floats
 
 __all__ = ["Part", "Split", "split_one"]
 
@@ -58,7 +57,7 @@ def split_one(
     # Row 0 is standing still.
     rates = np.append(0.0, rate)
     cost = np.concatenate([np.zeros((1, high - low)), need @ price[:, low:high]]).T
-    slot, old, new = _steps(cost, rates)
+    slot, old, new = hull_edges(rates[None, :], cost)
     done = np.cumsum(seconds[slot] * (rates[new] - rates[old]))
     last = int(np.searchsorted(done, work * _ENOUGH))
     if last == len(done):
@@ -90,29 +89,6 @@ def split_one(
             _append(found, begin, middle, upper)
             _append(found, middle, end, lower)
     return Split(cost_g=total, parts=tuple(found))
-
-
-def _steps(cost: Floats, rate: Floats) -> tuple[Ints, Ints, Ints]:
-    """All edges of all slots' hulls, cheapest work first: slot, and the shapes at both ends."""
-    at = np.zeros(len(cost), dtype=np.int64)
-    active = np.arange(len(cost))
-    found: list[tuple[Floats, Ints, Ints, Ints]] = []
-    with np.errstate(divide="ignore", invalid="ignore"):
-        while len(active):
-            # From each corner of a hull the next one is where work costs least per unit.
-            here, row = at[active], np.arange(len(active))
-            more, own = rate - rate[here, None], cost[active]
-            slope = (own - own[row, here, None]) / more
-            slope[more <= 0] = np.inf
-            ahead = slope.argmin(axis=1)
-            steep = slope[row, ahead]
-            further = np.isfinite(steep)
-            active, ahead, steep = active[further], ahead[further], steep[further]
-            found.append((steep, active, here[further], ahead))
-            at[active] = ahead
-    steep, slot, old, new = (np.concatenate(column) for column in zip(*found, strict=True))
-    order = np.argsort(steep, kind="stable")  # of equals the earlier slot, the lower corner
-    return slot[order], old[order], new[order]
 
 
 def _append(found: list[Part], begin: float, end: float, state: int) -> None:
