@@ -49,6 +49,7 @@ class Board:
         duration, early = rounded_up(options.duration_s), rounded_up(options.earliest_s)
         until = np.floor((options.latest_s + options.duration_s) * GRID + 1e-6) / GRID
         until = np.maximum(np.minimum(until, site.horizon_s), early + duration)
+        # Arrays for the kernel, lists for single entries.
         self.arrays = {
             "first": options.first.astype(np.int64),
             "option_gpus": options.gpus.astype(np.int64),
@@ -68,8 +69,8 @@ class Board:
         self._per_joule = np.append(site.carbon_g_per_kwh, 0.0) / JOULES_PER_KWH
         self._sum = np.append(0.0, np.cumsum(self._per_joule[:-1])) * self._step
         net_j = (site.base_power_w - site.renewable_w) * self._step
-        # What the site emits without jobs.
         self.arrays |= {"per_joule": self._per_joule, "sum": self._sum}
+        # What the site emits without jobs.
         self.bare_g = float(self._per_joule[:-1] @ np.maximum(net_j, 0.0))
         self.green = bool(site.green.any())
         self.clear()
@@ -205,9 +206,8 @@ class Board:
         """What each job pays beyond its least, at prices given as their integrals; 0 unplaced."""
         option = np.array(self.option, dtype=np.int64)
         placed = np.flatnonzero(option >= 0)
-        of, chosen, step = self.options, option[placed], self._step
+        of, chosen, borders = self.options, option[placed], self._borders
         start, end = self.start_s[placed], self.end_s[placed]
-        borders = np.arange(self._slots + 1) * step
         paid = of.power_w[chosen] * (
             np.interp(end, borders, per_joule_sum) - np.interp(start, borders, per_joule_sum)
         ) + of.gpus[chosen] * (
@@ -215,7 +215,7 @@ class Board:
         )
         if self.weights.performance_g:
             fastest = of.fastest_s[chosen]
-            waited = np.maximum(end - rounded_up(of.earliest_s[chosen]), fastest)
+            waited = np.maximum(end - self.arrays["early"][chosen], fastest)
             paid -= self.weights.performance_g * fastest / waited
         regret = np.zeros(len(option))
         regret[placed] = paid - least_g[placed]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from slurm_green.plan.board import Board
 from slurm_green.plan.improve import Improver
-from slurm_green.plan.kernel import library
+from slurm_green.plan.kernel.board import lendable
+from slurm_green.plan.offers import joined
 from slurm_green.plan.options import options_of
 from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.overdue import place_overdue
@@ -46,7 +47,6 @@ class Effort:
     moves: int
     split_lists: int
     heat: float = 0.0
-    anew: bool = False
 
     @classmethod
     def usual(cls, jobs: int, shapes_per_job: float, splits: int, *, fast: bool) -> "Effort":
@@ -76,7 +76,7 @@ class Effort:
         if fast:
             few = shapes_per_job < 2
             moves = np.clip(jobs // 10, 200, 1_000) if few else np.clip(2 * jobs, 200, 15_000)
-            return cls(lists=2 if few else 6, moves=int(moves), split_lists=1, anew=True)
+            return cls(lists=2 if few else 6, moves=int(moves), split_lists=1)
         return cls(lists=1, moves=int(np.clip(jobs // 10, 50, 400)), split_lists=1)
 
 
@@ -129,7 +129,7 @@ def draft(
     board = Board(problem, options, weights)
     tags = PriceTags(board, found.prices)
     expected = found.pool.expected(found.prices, found.temperature_g)
-    fast = board.limits is None and library() is not None
+    fast = lendable(board)
     per_job = len(options) / max(len(kinds.runs), 1)
     if previous is None:
         effort = Effort.usual(len(kinds.runs), per_job, len(kinds.splits), fast=fast)
@@ -224,7 +224,7 @@ def _place_runs(
     if not len(kinds.runs):
         return []
     # The kernel's lists are quicker and better than those around what was.
-    kept = [] if effort.anew else _kept(board, kinds, previous)
+    kept = [] if lendable(board) else _kept(board, kinds, previous)
     built = build(
         board,
         tags,
@@ -322,7 +322,7 @@ def _schedule(
         (job, piece.shape, piece.start_s, piece.end_s)
         for group in (pieces.of, extra)
         for job, stretches in group.items()
-        for piece in _joined(stretches)
+        for piece in joined(sorted(stretches, key=lambda piece: piece.start_s))
     ]
     job = np.concatenate([kinds.runs[placed], np.array([r[0] for r in rows], dtype=np.int64)])
     shape = np.concatenate(
@@ -332,14 +332,3 @@ def _schedule(
     end = np.concatenate([board.end_s[placed], np.array([r[3] for r in rows])])
     order = np.lexsort((start, job))
     return Schedule(job=job[order], shape=shape[order], start_s=start[order], end_s=end[order])
-
-
-def _joined(stretches: list[Piece]) -> list[Piece]:
-    """Stretches in order, those that touch in the same shape as one."""
-    joined: list[Piece] = []
-    for piece in sorted(stretches, key=lambda piece: piece.start_s):
-        if joined and joined[-1].shape == piece.shape and joined[-1].end_s == piece.start_s:
-            joined[-1] = joined[-1]._replace(end_s=piece.end_s)
-        else:
-            joined.append(piece)
-    return joined

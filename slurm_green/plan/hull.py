@@ -12,7 +12,9 @@ import numpy as np
 
 from slurm_green.plan.problem import Floats, Ints
 
-__all__ = ["Edges", "hull_edges"]
+__all__ = ["ENOUGH", "Edges", "hull_edges"]
+
+ENOUGH = 1 - 1e-9  # of a job's work: the rest is rounding
 
 
 class Edges(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from slurm_green.plan.board import Board, Place
-from slurm_green.plan.kernel import library
+from slurm_green.plan.kernel.board import lendable
 from slurm_green.plan.kernel.moves import KernelMoves
 from slurm_green.plan.problem import JOULES_PER_KWH, Floats, Ints
 from slurm_green.plan.profile import rounded
@@ -72,7 +72,7 @@ class Improver:
         self._penalty = self._first_penalty.copy()
         self._guides = (np.zeros_like(lam), _GUIDE * lam)
         self._fast = None
-        if board.limits is None and library() is not None:
+        if lendable(board):
             guide, guide_sum = board.integrals(_GUIDE * lam)
             arrays: dict[str, Floats | Ints] = {
                 "movable": self._movable,

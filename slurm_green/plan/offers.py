@@ -9,15 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slurm_green.plan.hull import hull_edges
+from slurm_green.plan.hull import ENOUGH, hull_edges
 from slurm_green.plan.problem import Floats, Ints
 from slurm_green.plan.profile import GRID, Profile
 
-__all__ = ["CRUMB", "Offers", "Piece", "Rooms", "buy", "joined", "rooms_of"]
+__all__ = ["CRUMB", "TOLERANCE_S", "Offers", "Piece", "Rooms", "buy", "joined", "rooms_of"]
 
 CRUMB = 1e-2  # of a slot: so little is not worth a stretch of its own
-_TOLERANCE_S = 5e-4  # of work; half of what a checker allows
-_ENOUGH = 1 - 1e-9  # of the work
+TOLERANCE_S = 5e-4  # of work; half of what a checker allows
 
 
 class Piece(NamedTuple):
@@ -103,9 +102,9 @@ def buy(offers: Offers, work: float, rate: Floats, *, capped: bool) -> list[Piec
     room, old, new = hull_edges(offers.work, offers.cost_g)
     more = offers.work[room, new] - offers.work[room, old]
     total = np.cumsum(more)
-    last = int(np.searchsorted(total, work * _ENOUGH))
+    last = int(np.searchsorted(total, work * ENOUGH))
     if last == len(total):
-        if not last or total[-1] < work - _TOLERANCE_S * float(rate[offers.shape[1:]].min()):
+        if not last or total[-1] < work - TOLERANCE_S * float(rate[offers.shape[1:]].min()):
             return None
         last -= 1
     way = np.zeros(len(offers.work), dtype=np.int64)

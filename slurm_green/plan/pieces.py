@@ -11,13 +11,11 @@ from itertools import pairwise
 import numpy as np
 
 from slurm_green.plan.board import Board
-from slurm_green.plan.offers import CRUMB, Offers, Piece, buy, joined, rooms_of
+from slurm_green.plan.offers import CRUMB, TOLERANCE_S, Offers, Piece, buy, joined, rooms_of
 from slurm_green.plan.problem import JOULES_PER_KWH, Floats, Ints, Problem
 from slurm_green.plan.profile import GRID, rounded, rounded_up
 
-__all__ = ["Piece", "Pieces", "joined"]
-
-_TOLERANCE_S = 5e-4  # of work; half of what a checker allows
+__all__ = ["Piece", "Pieces"]
 
 
 class Pieces:
@@ -74,7 +72,7 @@ class Pieces:
             pieces += [Piece(shape, one, two) for one, two in pairwise(cuts) if two > one]
             done += (end - start) * float(shapes.rate[shape])
             free_s, slowest = end, min(slowest, float(shapes.rate[shape]))
-        if done < float(problem.jobs.work[job]) - _TOLERANCE_S * slowest or free_s > until_s:
+        if done < float(problem.jobs.work[job]) - TOLERANCE_S * slowest or free_s > until_s:
             return False
         self.put_back(job, pieces)
         if not board.holds():

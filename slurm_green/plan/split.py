@@ -10,13 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from slurm_green.plan.hull import hull_edges
+from slurm_green.plan.hull import ENOUGH, hull_edges
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
 
 __all__ = ["Splits", "split_response"]
-
-_ENOUGH = 1 - 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +59,10 @@ def split_response(problem: Problem, prices: Prices, jobs: Ints, deadline_s: Flo
             work = np.maximum(seconds, 0.0) * pieces.rate[inside]
             total = np.cumsum(work)
             need = float(all_jobs.work[jobs[row]])
-            if not len(total) or total[-1] < need * _ENOUGH:
+            if not len(total) or total[-1] < need * ENOUGH:
                 cost[row] = np.inf
                 continue
-            last = int(np.searchsorted(total, need * _ENOUGH))
+            last = int(np.searchsorted(total, need * ENOUGH))
             taken = seconds[: last + 1].copy()
             if work[last] > 0:
                 taken[last] *= 1 - max(0.0, float(total[last]) - need) / work[last]

@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slurm_green.plan.hull import hull_edges
+from slurm_green.plan.hull import ENOUGH, hull_edges
 from slurm_green.plan.problem import Floats
 
 __all__ = ["Part", "Split", "split_one"]
 
-_ENOUGH = 1 - 1e-9  # of the work
 _SLIVER = 1e-9  # of a slot
 
 
@@ -59,7 +58,7 @@ def split_one(
     cost = np.concatenate([np.zeros((1, high - low)), need @ price[:, low:high]]).T
     slot, old, new = hull_edges(rates[None, :], cost)
     done = np.cumsum(seconds[slot] * (rates[new] - rates[old]))
-    last = int(np.searchsorted(done, work * _ENOUGH))
+    last = int(np.searchsorted(done, work * ENOUGH))
     if last == len(done):
         return None
     state = np.zeros(high - low, dtype=np.int64)

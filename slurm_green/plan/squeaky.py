@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from slurm_green.plan.board import Board
-from slurm_green.plan.kernel import library, lists
+from slurm_green.plan.kernel import lists
+from slurm_green.plan.kernel.board import lendable
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints
@@ -61,13 +62,13 @@ class PriceTags:
         """What a placed job pays at these prices."""
         return self._board.price(job, self.energy, self.busy)
 
-    def regrets_g(self) -> Floats:
-        """The same of all jobs."""
-        return self._board.regret_g(self.energy, self.busy, self.least_g)
-
     def regret_g(self, job: int) -> float:
         """What a placed job pays beyond its best response."""
         return self.paid_g(job) - float(self.least_g[job])
+
+    def regrets_g(self) -> Floats:
+        """The same of all jobs; 0 for one without a place."""
+        return self._board.regret_g(self.energy, self.busy, self.least_g)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +150,8 @@ def _place_all(
 ) -> Built:
     board.clear()
     board.guide(lam)
-    if board.limits is None and library() is not None:
-        absent = lists.place_all(
-            board, tags.ranking, tags.least_by_option_g, order, lam, expected, kept
-        )
+    if lendable(board) and not kept:
+        absent = lists.place_all(board, tags.ranking, tags.least_by_option_g, order, lam, expected)
     else:
         absent = _place_slowly(board, tags, order, lam, expected, kept)
     board.recount()

@@ -21,7 +21,7 @@ class CBoard(Structure):
     """`Board` of board.h."""
 
     _fields_ = [
-        *[(name, c_int64) for name in ("slots", "gpus", "count", "size", "green", "guided")],
+        *[(name, c_int64) for name in ("slots", "gpus", "count", "green", "guided")],
         *[(name, c_double) for name in ("step", "weight_g", "cost_g")],
         *[
             (name, c_void_p)
@@ -62,7 +62,7 @@ class CLists(Structure):
 
 
 class CMoves(Structure):
-    """`Moves` of moves.c."""
+    """`Moves` of state.c."""
 
     _fields_ = [
         ("b", POINTER(CBoard)),
@@ -101,13 +101,12 @@ def library() -> ctypes.CDLL | None:
     else:
         return None
     board, lists, moves = POINTER(CBoard), POINTER(CLists), POINTER(CMoves)
-    found.sg_keep.argtypes = [board, lists, c_int64, c_void_p, c_void_p, c_void_p]
     found.sg_place_all.argtypes = [board, lists, c_int64, c_void_p, c_void_p]
     found.sg_moves.argtypes = [moves, c_int64]
     found.sg_settle.argtypes = [moves, c_void_p, c_int64]
     found.sg_open.argtypes = [board, c_int64]
     found.sg_close.argtypes, found.sg_close.restype = [board], None
-    for function in (found.sg_keep, found.sg_place_all, found.sg_moves):
+    for function in (found.sg_place_all, found.sg_moves):
         function.restype = c_int64
     found.sg_settle.restype = None
     return found

@@ -3,21 +3,28 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import byref
+from ctypes import CDLL, byref
 
 import numpy as np
 
 from slurm_green.plan.board import Board
 from slurm_green.plan.kernel import CBoard, address, library
 
-__all__ = ["lent"]
+__all__ = ["lendable", "lent"]
 
 _PER_LIST = 16  # steps of the profile
 
 
+def lendable(board: Board) -> bool:
+    """Whether there is a kernel, and it can work on this board: it knows neither cap nor ramp."""
+    return board.limits is None and library() is not None
+
+
 @contextmanager
-def lent(board: Board) -> Iterator[CBoard]:
-    """The board for the kernel, with room for all its jobs; it keeps the board's guide."""
+def lent(board: Board) -> Iterator[tuple[CDLL, CBoard]]:
+    """The kernel, and the board with room for all its jobs; it keeps the board's guide."""
+    kernel = library()
+    assert kernel is not None and board.limits is None
     jobs, slots = len(board.option), board.problem.site.slots
     board.profile.reserve(2 * jobs + 4)
     times, used = board.profile.arrays
@@ -47,12 +54,10 @@ def lent(board: Board) -> Iterator[CBoard]:
         cost_g=board.cost_g,
         **{name: address(array) for name, array in arrays.items()},
     )
-    kernel = library()
-    assert kernel is not None
     if not kernel.sg_open(byref(it), 1 + len(times) // _PER_LIST):
         raise MemoryError
     try:
-        yield it
+        yield kernel, it
     finally:
         kernel.sg_close(byref(it))
         board.profile.adopt(int(it.count))

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""List schedules by the kernel: what squeaky.py's `_place_all` does."""
+"""List schedules by the kernel: what squeaky.py's `_place_slowly` does."""
 
 from ctypes import byref
 
 import numpy as np
 
 from slurm_green.plan.board import Board
-from slurm_green.plan.kernel import CLists, address, library
+from slurm_green.plan.kernel import CLists, address
 from slurm_green.plan.kernel.board import lent
 from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import Floats, Ints
@@ -22,14 +22,11 @@ def place_all(
     order: Ints,
     lam: Floats,
     expected: Expected,
-    kept: list[tuple[int, int, float]],
 ) -> list[int]:
-    """Places jobs on an empty board in this order, `kept` ones first; those without a place.
+    """Places jobs on an empty board in this order; those without a place.
 
     `ranked` are each job's options, the cheapest first, and `option_g` what each costs at least.
     """
-    kernel = library()
-    assert kernel is not None
     steering = Steering(board, lam, expected)
     number_of = board.number_of
     absent = np.zeros(len(order), dtype=np.int64)
@@ -54,12 +51,7 @@ def place_all(
         option_g=address(option_g),
         **tables,
     )
-    with lent(board) as it:
-        if kept:
-            job, option, start = (np.array(part) for part in zip(*kept, strict=True))
-            kernel.sg_keep(
-                byref(it), byref(lists), len(kept), address(job), address(option), address(start)
-            )
+    with lent(board) as (kernel, it):
         count = kernel.sg_place_all(
             byref(it), byref(lists), len(order), address(order), address(absent)
         )

@@ -7,7 +7,7 @@ from ctypes import byref, pointer
 import numpy as np
 
 from slurm_green.plan.board import Board
-from slurm_green.plan.kernel import CMoves, address, library
+from slurm_green.plan.kernel import CMoves, address
 from slurm_green.plan.kernel.board import lent
 from slurm_green.plan.problem import Floats, Ints
 
@@ -48,13 +48,11 @@ class KernelMoves:
 
     def settle(self, order: Ints, enough: Callable[[], bool]) -> None:
         """Every job in turn goes where it is cheapest at the board's guide."""
-        kernel = library()
-        assert kernel is not None
         for low in range(0, len(order), _AT_ONCE):
             if enough():
                 return
             part = np.ascontiguousarray(order[low : low + _AT_ONCE])
-            with lent(self._board) as it:
+            with lent(self._board) as (kernel, it):
                 kernel.sg_settle(byref(self._moves(pointer(it), [])), address(part), len(part))
 
     def eject(
@@ -67,13 +65,11 @@ class KernelMoves:
         heat_g: float,
     ) -> list[int]:
         """Tries so many moves, the heat falling; those without a place afterwards."""
-        kernel = library()
-        assert kernel is not None
         for done in range(0, moves, _AT_ONCE):
             if enough():
                 break
             cooled_g = heat_g * (1 - done / moves) ** 2
-            with lent(self._board) as it:
+            with lent(self._board) as (kernel, it):
                 it.head, it.after, it.before = (address(array) for array in self._chains)
                 it.longest = self._longest
                 state = self._moves(pointer(it), absent, free=free, heat_g=cooled_g)

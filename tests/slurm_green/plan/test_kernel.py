@@ -78,8 +78,7 @@ def test_plans_with_and_without_it_hold_and_do_not_contradict(seed: int, green: 
     one = problem(seed, green=green)
     fast = planner.solve(one)
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("squeaky", "improve", "draft"):
-            patch.setattr(f"slurm_green.plan.{module}.library", lambda: None)
+        patch.setattr("slurm_green.plan.kernel.board.library", lambda: None)
         slow = planner.solve(one)
     assert certificate.check(one, fast.schedule, fast.service_clock) is None
     if (fast.late_jobs, fast.unplaced_jobs) == (slow.late_jobs, slow.unplaced_jobs) == (0, 0):
@@ -106,7 +105,6 @@ def test_in_a_list_each_job_costs_the_least_that_it_can_then(seed: int, green: b
             np.array([job]),
             np.zeros(slots),
             expected,
-            [],
         )
         assert (place is None) == (absent == [job])
         if place is not None:

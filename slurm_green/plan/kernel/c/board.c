@@ -141,16 +141,10 @@ static int best(Board *b, int64_t job, const int64_t *options, int64_t count, co
     return s.any;
 }
 
-static int has_room(const Board *b, int64_t option, double start) {
-    start = rounded(start);
-    double end = start + b->duration[option];
-    if (start < b->early[option] || end > b->until[option])
-        return 0;
-    int64_t most = b->gpus - b->option_gpus[option];
-    for (Cursor c = step_at(b, start); more(b, &c) && time_of(b, &c) < end; forward(b, &c))
-        if (used_at(b, &c) > most)
-            return 0;
-    return 1;
+// How many of its seconds a run spends in a slot.
+static double seconds_in(const Board *b, int64_t slot, double start, double end) {
+    double from = slot * b->step, until = from + b->step;
+    return (end < until ? end : until) - (start > from ? start : from);
 }
 
 // Books a run in or out; returns by how much carbon changes.
@@ -162,8 +156,7 @@ static double book(Board *b, int64_t option, double start, double end, int sign)
     double change = 0;
     int64_t slot = (int64_t)(start / b->step);
     for (; slot < b->slots && slot * b->step < end; slot++) {
-        double from = slot * b->step, until = from + b->step;
-        double seconds = (end < until ? end : until) - (start > from ? start : from);
+        double seconds = seconds_in(b, slot, start, end);
         double before = positive(b->net_j[slot]);
         b->net_j[slot] += power * seconds;
         change += b->per_joule[slot] * (positive(b->net_j[slot]) - before);

@@ -8,7 +8,7 @@
 
 // Fields as in kernel/__init__.py, in this order. Prices and integrals have slots + 1 entries.
 typedef struct {
-    int64_t slots, gpus, count, size, green, guided;
+    int64_t slots, gpus, count, green, guided;
     double step, weight_g, cost_g;
     const double *per_joule, *sum;
     const double *lam, *lam_sum;

@@ -53,32 +53,15 @@ static void leave(const Table *t, int64_t job, double *load) {
 static void settle_in(Board *b, Lists *s, int64_t job, const Place *place) {
     put(b, job, place->option, place->start);
     double start = b->start[job], end = b->end[job];
-    for (int64_t k = (int64_t)(start / b->step); k < b->slots && k * b->step < end; k++) {
-        double from = k * b->step, until = from + b->step;
-        double seconds = (end < until ? end : until) - (start > from ? start : from);
-        s->gpu_h[k] += seconds * b->option_gpus[place->option] / SECONDS_PER_HOUR;
-    }
+    for (int64_t k = (int64_t)(start / b->step); k < b->slots && k * b->step < end; k++)
+        s->gpu_h[k] +=
+            seconds_in(b, k, start, end) * b->option_gpus[place->option] / SECONDS_PER_HOUR;
 }
 
 static void expect_no_more(Board *b, Lists *s, int64_t job) {
     leave(&s->gpu, s->number_of[job], s->gpu_h);
     if (b->green)
         leave(&s->energy, s->number_of[job], b->net_j);
-}
-
-// Keeps jobs where they were, as far as there is room; returns how many were kept.
-int64_t sg_keep(Board *b, Lists *s, int64_t count, const int64_t *job, const int64_t *option,
-                const double *start) {
-    int64_t kept = 0;
-    for (int64_t n = 0; n < count; n++) {
-        if (b->option[job[n]] >= 0 || !has_room(b, option[n], start[n]))
-            continue;
-        Place place = {option[n], start[n], 0};
-        expect_no_more(b, s, job[n]);
-        settle_in(b, s, job[n], &place);
-        kept++;
-    }
-    return kept;
 }
 
 // Places the jobs that have no place in this order; returns how many found none, listed in

@@ -3,7 +3,6 @@
 
 #include "board.h"
 
-
 // Fields as in kernel/__init__.py. `ranked` has each job's options, the cheapest at the prices of
 // the relaxation first; `energy` and `busy` are the integrals of those prices.
 typedef struct {
