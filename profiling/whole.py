@@ -4,13 +4,41 @@
 The trap: only a rename within one file system is that; so both are written beside their place.
 """
 
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 from profiling.errors import ProfileError
 
-__all__ = ["check_new", "write_directory", "write_file"]
+__all__ = ["check_new", "whole_file", "write_directory", "write_file"]
+
+
+@contextmanager
+def whole_file(
+    path: Path, *, binary: bool = False, newline: str | None = None, sync: bool = False
+) -> Iterator[IO[Any]]:
+    """A file to write, UTF-8 unless binary, that takes the place of `path` when all went well.
+
+    A reader sees the old file or the new one, never half of one, and whatever goes wrong leaves
+    the old one. Anybody may read it. `sync` makes it survive a power cut. Raises OSError.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        encoding = None if binary else "utf-8"
+        with os.fdopen(handle, "wb" if binary else "w", encoding=encoding, newline=newline) as file:
+            os.fchmod(file.fileno(), 0o644)
+            yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(temporary).unlink()
+        raise
 
 
 def check_new(path: Path) -> None:
@@ -39,9 +67,7 @@ def write_file(path: Path, data: bytes) -> None:
     try:
         if path.exists() and not path.is_file():
             raise ProfileError(f"{path}: is no plain file; give another name")
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as beside:
-            whole = Path(beside) / path.name
-            whole.write_bytes(data)
-            whole.replace(path)
+        with whole_file(path, binary=True) as file:
+            file.write(data)
     except OSError as error:
         raise ProfileError(f"{path}: cannot be written: {error.strerror or error}") from error

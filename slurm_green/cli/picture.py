@@ -8,13 +8,13 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
+from profiling.whole import whole_file
 from slurm_green.cli.signal_origin import BUILT_IN, LAST_GOOD, NAIVE, Origin
 from slurm_green.cli.signal_steps import Step
 from slurm_green.errors import BadInputError, SlurmGreenError
 from slurm_green.signals.climatology import CLIMATOLOGY
 from slurm_green.signals.quantity import RENEWABLE
 from slurm_green.signals.series import Series
-from slurm_green.whole_file import whole_file
 from slurm_green.words import clean, length
 
 __all__ = ["check_path", "draw"]

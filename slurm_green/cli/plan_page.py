@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from profiling.whole import whole_file
 from slurm_green.cli.plan_facts import Facts, amount, watts
 from slurm_green.cli.plan_page_data import page_data
 from slurm_green.cli.plan_page_script import SCRIPT
@@ -26,7 +27,6 @@ from slurm_green.cli.plan_words import (
     trouble_rows,
 )
 from slurm_green.errors import BadInputError
-from slurm_green.whole_file import whole_file
 from slurm_green.words import clean
 
 __all__ = ["page", "write_page"]

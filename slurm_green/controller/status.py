@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from profiling.whole import whole_file
 from slurm_green.controller.observed import Observed
 from slurm_green.controller.outcome import Outcome
 from slurm_green.controller.rules import Rules
 from slurm_green.signals.series import Series
-from slurm_green.whole_file import whole_file
 
 __all__ = ["HORIZONS_H", "Counters", "Status", "status_of", "taken_utc", "write_status"]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from profiling.whole import whole_file
 from slurm_green.errors import SlurmGreenError
 from slurm_green.hook.wire import percent_decode, percent_encode
-from slurm_green.whole_file import whole_file
 
 __all__ = ["Published", "PublishedError", "Row", "read_published", "write_published"]
 

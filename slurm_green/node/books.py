@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from profiling.whole import whole_file
 from slurm_green.node.energy import JobEnergy
-from slurm_green.whole_file import whole_file
 
 __all__ = ["Begun", "Books"]
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from profiling.whole import whole_file
 from slurm_green.errors import BadInputError
 from slurm_green.plan.csv_table import LEAST, MOST, CsvTable, read_table
 from slurm_green.plan.problem import Floats, Ints, Jobs, Problem, Shapes, Site
 from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.services_file import read_services
-from slurm_green.whole_file import whole_file
 
 __all__ = ["read_problem", "write_schedule"]
 

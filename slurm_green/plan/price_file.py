@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from profiling.whole import whole_file
 from slurm_green.errors import BadInputError
 from slurm_green.plan.outcome import Objective, Prices, Weights
 from slurm_green.plan.problem import Floats
-from slurm_green.whole_file import whole_file
 
 __all__ = ["FORMAT", "MAX_BYTES", "PriceFile", "read_prices", "regrid", "write_prices"]
 

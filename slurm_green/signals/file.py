@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from profiling.whole import whole_file
 from slurm_green.errors import SignalError
 from slurm_green.signals.csv_trace import read_bounded
 from slurm_green.signals.series import Series, Stretch
-from slurm_green.whole_file import whole_file
 
 __all__ = ["dump_series", "load_series", "read_json", "read_series", "write_series", "write_text"]
 

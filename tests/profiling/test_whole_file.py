@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm_green.whole_file import whole_file
+from profiling.whole import whole_file
 
 
 @pytest.mark.parametrize("sync", [False, True])
