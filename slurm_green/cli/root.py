@@ -30,6 +30,7 @@ OWN = {
     "doctor": ("slurm_green.cli.doctor", "Check that everything needed is in place."),
     "fetch": ("slurm_green.cli.fetch", "Fetch signals, make forecasts, write the signal files."),
     "forecast": ("slurm_green.cli.forecast", "Show the signals that decisions rest on."),
+    "migrate": ("slurm_green.cli.migrate", "Judge moves of jobs to a greener site."),
     "off": ("slurm_green.cli.off", "Stop deferring; with --release-all, undo what was done."),
     "on": ("slurm_green.cli.on", "Defer again after `sgreen off`."),
     "plan": ("slurm_green.cli.plan", "Plan jobs over the next days, with a proof."),
