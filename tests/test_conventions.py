@@ -13,10 +13,11 @@ from types import ModuleType
 import pytest
 
 import profiling
+import serving
 import slurm_green
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = (slurm_green, profiling)
+PACKAGES = (slurm_green, profiling, serving)
 MODULES = sorted(
     one.name
     for package in PACKAGES

@@ -19,7 +19,7 @@ from slurm_green.plan.problem import Floats, Ints, Jobs, Problem, Shapes, Site
 from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.services_file import read_services
 
-__all__ = ["read_problem", "write_schedule"]
+__all__ = ["read_problem", "read_site", "write_schedule"]
 
 _JOBS = ("job_id", "class", "work", "earliest_s", "deadline_s")
 _SHAPES = ("class", "workers", "clock_mhz", "rate", "power_w")
@@ -60,6 +60,11 @@ def read_problem(
         jobs=_jobs(job_table, shapes, site, classes),
         services=() if services is None else read_services(services, table),
     )
+
+
+def read_site(signal: Path) -> Site:
+    """Read S.csv alone, for a site without GPUs; BadInputError names file, line and column."""
+    return _site(read_table(signal, ",".join(_SIGNAL)), 0, math.inf, math.inf)
 
 
 def write_schedule(path: Path, schedule: Schedule, problem: Problem) -> None:

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgreen serve-replay`: a request trace through vLLM replicas under several clock policies."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slurm_green.cli.output import emit_json, emit_rows
+from slurm_green.cli.params import as_json
+from slurm_green.cli.progress import progress_bar
+from slurm_green.errors import BadInputError
+from slurm_green.threads import one_thread
+
+if TYPE_CHECKING:
+    from serving.replay.compare import Result
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_DEFAULT = "max,two-level,feedback,governor"
+_KEYS = (
+    "energy_j", "j_per_token", "ttft_p50_ms", "ttft_p99_ms", "tpot_p50_ms", "tpot_p99_ms",
+    "attainment", "clock_changes", "carbon_g", "refused", "evictions", "wall_s",
+)  # fmt: skip
+
+
+def _finite(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
+@click.command(name="serve-replay", short_help="Replay requests under several clock policies.")
+@click.option(
+    "--requests",
+    "requests_file",
+    type=_FILE,
+    required=True,
+    help="CSV: arrival_s,prompt_tokens,output_tokens.",
+)
+@click.option(
+    "--profile",
+    "profile_dir",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Profile of the GPU and the model: its directory.",
+)
+@click.option(
+    "--replicas", type=click.IntRange(min=1), default=1, show_default=True, help="vLLM replicas."
+)
+@click.option(
+    "--tp",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="GPUs of a replica; the profile must have it.",
+)
+@click.option(
+    "--slo-ttft-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
+    required=True,
+    help="Time to the first token that a request should meet.",
+)
+@click.option(
+    "--slo-tpot-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
+    required=True,
+    help="Mean time per further token that it should meet.",
+)
+@click.option(
+    "--policy",
+    default=_DEFAULT,
+    show_default=True,
+    help="Names with commas: max, min, static:MHZ, two-level, feedback, bandit, projection, "
+    "governor, oracle.",
+)
+@click.option(
+    "--signal",
+    type=_FILE,
+    help="CSV: start_s,carbon_g_per_kwh, for carbon_g; its clock is that of the requests.",
+)
+@as_json
+def command(
+    requests_file: Path,
+    profile_dir: Path,
+    replicas: int,
+    tp: int,
+    slo_ttft_ms: float,
+    slo_tpot_ms: float,
+    policy: str,
+    signal: Path | None,
+    as_json: bool,
+) -> None:
+    """Say what each clock policy costs in energy, and which share of requests keeps its SLOs.
+
+    Continuous batching with chunked prefill and a KV cache as vLLM has them; times and power by
+    the profile, clock switches included. Energy counts idle time. Nothing is measured here.
+    """
+    one_thread()
+    from profiling.files import read_profile
+    from serving.governor.engine import EngineModel
+    from serving.governor.protocol import Slo
+    from serving.replay.compare import compare
+    from serving.replay.requests import read_requests
+    from slurm_green.plan.files import read_site
+
+    names = [one.strip() for one in policy.split(",") if one.strip()]
+    if not names:
+        raise BadInputError("--policy: names no policy; try --policy max,governor")
+    if len(set(names)) != len(names):
+        raise BadInputError(f"--policy {policy}: names a policy twice; leave one out")
+    requests = read_requests(requests_file)
+    engine = EngineModel(read_profile(profile_dir), tp=tp)
+    site = None if signal is None else read_site(signal)
+    slo = Slo(ttft_s=slo_ttft_ms / 1e3, tpot_s=slo_tpot_ms / 1e3)
+    with progress_bar() as shown:
+        results = compare(
+            requests, engine, slo, names, replicas=replicas, site=site, progress=shown
+        )
+    if as_json:
+        emit_json({"policies": {name: _values(one) for name, one in results.items()}})
+        return
+    _print(results, len(requests))
+
+
+def _values(result: "Result") -> dict[str, Any]:
+    return {key: getattr(result, key) for key in _KEYS}
+
+
+def _print(results: "dict[str, Result]", requests: int) -> None:
+    base = results.get("max")
+    rows = []
+    for name, one in results.items():
+        saved = None if base is None or not base.energy_j else 1 - one.energy_j / base.energy_j
+        rows.append(
+            [
+                name,
+                f"{one.energy_j / 3.6e6:.4g}",
+                "-" if saved is None else f"{saved:.1%}",
+                _shown(one.attainment, ".2%"),
+                _shown(one.ttft_p50_ms, ".0f"),
+                _shown(one.ttft_p99_ms, ".0f"),
+                _shown(one.tpot_p50_ms, ".1f"),
+                _shown(one.tpot_p99_ms, ".1f"),
+                str(one.clock_changes),
+                _shown(one.carbon_g, ".0f"),
+            ]
+        )
+    header = [
+        "POLICY", "KWH", "SAVED", "ATTAINED", "TTFT50MS", "TTFT99MS", "TPOT50MS", "TPOT99MS",
+        "CLOCKS", "CARBON_G",
+    ]  # fmt: skip
+    emit_rows(header, rows)
+    click.echo(f"{requests} requests, simulated; SAVED is energy against max")
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`max`, `min` and `static:MHZ`: one clock, whatever happens. Pure."""
+
+from serving.governor.protocol import Moment
+
+__all__ = ["Fixed"]
+
+
+class Fixed:
+    """Always the same clock."""
+
+    park_after_s: float | None = None
+
+    def __init__(self, clock: int) -> None:
+        self._clock = clock
+
+    def choose(self, moment: Moment) -> int:
+        """The clock it was made with."""
+        return self._clock
+
+    def saw(self, moment: Moment, duration_s: float) -> None:
+        """Nothing to learn."""
+
+    def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
+        """Nothing to learn."""

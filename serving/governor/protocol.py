@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a clock policy sees before an iteration, and what it answers. Pure.
+
+Clocks are indices of `EngineModel.clocks_mhz`; times are seconds of one clock, in a replica the
+machine's, in a replay the trace's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from serving.governor.engine import Batch
+
+__all__ = ["Moment", "Policy", "Slo"]
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """Time to the first token, and mean time per further token of a request; seconds."""
+
+    ttft_s: float
+    tpot_s: float
+
+
+@dataclass(slots=True)
+class Moment:
+    """An iteration about to run.
+
+    `queue` holds, in the order of service, (arrival_s, prompt tokens left) of requests that have
+    no token yet, those of this batch included, at most the first few; `waiting` counts those not
+    in the batch. `banks_s` are the lowest banks of decoding requests, rising, at most the first
+    few: how much later than now a request could have had its last token and be in time; below 0
+    it would miss its SLO if it ended now. `clock` is in effect now, `settled_s` when the last
+    change is or was complete.
+    """
+
+    now_s: float
+    batch: Batch
+    clock: int
+    settled_s: float
+    queue: Sequence[tuple[float, int]] = ()
+    waiting: int = 0
+    banks_s: Sequence[float] = ()
+
+
+class Policy(Protocol):
+    """One policy for one replica; it may remember what it has seen."""
+
+    park_after_s: float | None  # idle for that long, it goes to the lowest clock; None: never
+
+    def choose(self, moment: Moment) -> int:
+        """The clock that this iteration and the next ones should have."""
+        ...
+
+    def saw(self, moment: Moment, duration_s: float) -> None:
+        """The iteration of that moment ended, and how long it took."""
+        ...
+
+    def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
+        """A request ended with so many tokens."""
+        ...

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One replica: vLLM's scheduler, iteration by iteration. Pure.
+
+First come, first served; every running request gets a token, or the next chunk of its prompt,
+before another is admitted, within `max_batched_tokens`. A request that finds no block evicts the
+last admitted one, which begins anew at the head of the queue.
+
+The trap: nothing here may look at every request in every iteration. Decoding sequences end at a
+step known beforehand, and share one clock of steps.
+"""
+
+import heapq
+from bisect import bisect_left, insort
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import islice
+
+from serving.governor.engine import Batch, EngineModel
+from serving.governor.protocol import Moment, Policy, Slo
+from serving.replay.cache import Cache, blocks
+from serving.replay.power import Meter
+from serving.replay.requests import Request
+
+__all__ = ["Replica", "Served"]
+
+_SEEN = 16  # requests of the queue, and banks, that a policy sees
+
+
+@dataclass(slots=True)
+class Served:
+    """A request on its way. `first_s` and `end_s` are None until they happen."""
+
+    request: Request
+    number: int
+    prompt: int  # to be computed before the next token: the prompt, after an eviction also tokens
+    computed: int = 0
+    produced: int = 0
+    first_s: float | None = None
+    end_s: float | None = None
+    evictions: int = 0
+    joined: int = -1  # the step after which it began to decode
+    born: int = 0  # the step of its first token, had it never been evicted
+
+
+@dataclass
+class Replica:
+    """A replica under a policy."""
+
+    engine: EngineModel
+    policy: Policy
+    slo: Slo
+    start_s: float
+    now_s: float = 0.0
+    step: int = 0
+    ended: list[Served] = field(default_factory=list)
+    waiting: deque[Served] = field(default_factory=deque)
+    running: dict[int, Served] = field(default_factory=dict)
+    prefilling: dict[int, Served] = field(default_factory=dict)
+    iterations: int = 0
+
+    def __post_init__(self) -> None:
+        """Idle, at the highest clock."""
+        self.now_s = self.start_s
+        self.meter = Meter(self.engine, self.start_s)
+        self.cache = Cache(self.engine.kv_tokens)
+        self._ends: list[tuple[int, int]] = []
+        self._banks: list[float] = []  # of decoding sequences, less what all of them share
+        self._context = 0  # tokens that decoding sequences hold
+        self._decodes = 0
+
+    @property
+    def load(self) -> int:
+        """How busy it is, for whoever spreads requests: waiting ones count four times."""
+        return len(self.running) + 4 * len(self.waiting)
+
+    def submit(self, request: Request, number: int) -> None:
+        """A request arrives; one that can never fit into the cache is refused, without a token."""
+        served = Served(request, number, request.prompt_tokens)
+        if blocks(request.prompt_tokens + request.output_tokens) > self.cache.size:
+            self.ended.append(served)
+            return
+        if not self.running and not self.waiting:
+            self._idle(request.arrival_s)
+        self.waiting.append(served)
+
+    def advance(self, until_s: float) -> None:
+        """Run the iterations that begin before a time."""
+        while self.now_s < until_s and (self.running or self.waiting):
+            self._iterate()
+
+    def outlook(self) -> tuple[list[float], list[int]]:
+        """Banks of all decoding requests, and the tokens that they will still get."""
+        shared_s = self.step * self.slo.tpot_s - self.now_s
+        decoding = [one for number, one in self.running.items() if number not in self.prefilling]
+        return (
+            [self._bank_key(one) + shared_s for one in decoding],
+            [self._ends_at(one) - self.step for one in decoding],
+        )
+
+    def finish(self, end_s: float) -> None:
+        """Stay idle until the end of the trace."""
+        self._idle(end_s)
+
+    def _idle(self, until_s: float) -> None:
+        if until_s > self.now_s:
+            self.meter.idle(self.now_s, until_s, self.policy.park_after_s)
+            self.now_s = until_s
+
+    def _iterate(self) -> None:
+        chunks = self._schedule()
+        decodes = self._decodes
+        batch = Batch(
+            decodes=decodes,
+            context=self._context / decodes if decodes else 0.0,
+            chunks=[(one.computed, new) for one, new in chunks],
+        )
+        moment = Moment(
+            now_s=self.now_s,
+            batch=batch,
+            clock=self.meter.clock_at(self.now_s),
+            settled_s=self.meter.settled_s,
+            queue=self._queue(),
+            waiting=len(self.waiting),
+            banks_s=self._lowest_banks_s(),
+        )
+        self.meter.ask(self.policy.choose(moment), self.now_s)
+        end_s = self.meter.run(batch, self.now_s)
+        self.policy.saw(moment, end_s - self.now_s)
+        self.now_s = end_s
+        self.iterations += 1
+        self._decode(decodes)
+        for one, new in chunks:
+            self._prefill(one, new)
+
+    def _queue(self) -> list[tuple[float, int]]:
+        first = [
+            (one.request.arrival_s, one.prompt - one.computed)
+            for one in self.prefilling.values()
+            if one.first_s is None
+        ]
+        room = _SEEN - len(first)
+        if room > 0 and self.waiting:
+            first += [
+                (one.request.arrival_s, one.prompt)
+                for one in islice(self.waiting, room)
+                if one.first_s is None
+            ]
+        return first
+
+    def _lowest_banks_s(self) -> list[float]:
+        shared_s = self.step * self.slo.tpot_s - self.now_s
+        return [key + shared_s for key in self._banks[:_SEEN]]
+
+    def _bank_key(self, one: Served) -> float:
+        assert one.first_s is not None
+        return one.first_s - one.born * self.slo.tpot_s
+
+    def _schedule(self) -> list[tuple[Served, int]]:
+        """What the next iteration computes of prompts; blocks are taken, decodes included."""
+        evicted = False
+        while self.cache.wanted(self.step) > self.cache.free and len(self.running) > 1:
+            self._evict()
+            evicted = True
+        self.cache.free -= self.cache.wanted(self.step)
+        budget = self.engine.max_batched_tokens - self._decodes
+        chunks = []
+        for one in list(self.prefilling.values()):
+            new = min(one.prompt - one.computed, budget)
+            if new <= 0:
+                break
+            wanted = blocks(one.computed + new) - blocks(one.computed)
+            if wanted > self.cache.free:
+                break
+            self.cache.free -= wanted
+            budget -= new
+            chunks.append((one, new))
+        while self.waiting and budget > 0 and not evicted:
+            one = self.waiting[0]
+            new = min(one.prompt, budget)
+            if len(self.running) >= self.engine.max_num_seqs or blocks(new) > self.cache.free:
+                break
+            self.waiting.popleft()
+            self.cache.free -= blocks(new)
+            budget -= new
+            self.running[one.number] = self.prefilling[one.number] = one
+            chunks.append((one, new))
+        if not chunks and not self._decodes:
+            # Prompts alone fill the cache: the last admitted gives way, the first goes on.
+            self._evict()
+            return self._schedule()
+        return chunks
+
+    def _evict(self) -> None:
+        number, one = self.running.popitem()
+        if number in self.prefilling:
+            del self.prefilling[number]
+            self.cache.free += blocks(one.computed)
+        else:
+            self._leave(one)
+        one.prompt = one.request.prompt_tokens + one.produced
+        one.computed = 0
+        one.evictions += 1
+        self.waiting.appendleft(one)
+
+    def _decode(self, decodes: int) -> None:
+        if not decodes:
+            return
+        self.step += 1
+        self._context += decodes
+        while self._ends and self._ends[0][0] <= self.step:
+            _, number = heapq.heappop(self._ends)
+            one = self.running.get(number)
+            if one is None or number in self.prefilling or self._ends_at(one) != self.step:
+                continue
+            self._leave(one)
+            del self.running[number]
+            self._end(one)
+
+    def _ends_at(self, one: Served) -> int:
+        return one.born + one.request.output_tokens - 1
+
+    def _leave(self, one: Served) -> None:
+        """It no longer decodes."""
+        done = self.step - one.joined
+        self._decodes -= 1
+        self._context -= one.computed + done
+        self.cache.leave(one.computed + done, self.step)
+        one.produced += done
+        del self._banks[bisect_left(self._banks, self._bank_key(one))]
+
+    def _prefill(self, one: Served, new: int) -> None:
+        one.computed += new
+        if one.computed < one.prompt:
+            return
+        del self.prefilling[one.number]
+        one.produced += 1
+        if one.first_s is None:
+            one.first_s = self.now_s
+        if one.produced == one.request.output_tokens:
+            del self.running[one.number]
+            self.cache.free += blocks(one.computed)
+            self._end(one)
+            return
+        one.joined = self.step
+        one.born = self.step - (one.produced - 1)
+        self._decodes += 1
+        self._context += one.computed
+        self.cache.join(one.computed, self.step)
+        heapq.heappush(self._ends, (self._ends_at(one), one.number))
+        insort(self._banks, self._bank_key(one))
+
+    def _end(self, one: Served) -> None:
+        one.end_s = self.now_s
+        one.produced = one.request.output_tokens
+        self.ended.append(one)
+        assert one.first_s is not None
+        self.policy.finished(
+            one.request.arrival_s, one.first_s, one.end_s, one.request.output_tokens
+        )

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgreen serve-replay` as a person calls it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from profiling.files import write_profile
+from slurm_green.cli.root import root
+from tests.serving.made import profile
+
+KEYS = {
+    "energy_j", "j_per_token", "ttft_p50_ms", "ttft_p99_ms", "tpot_p50_ms", "tpot_p99_ms",
+    "attainment", "clock_changes", "carbon_g",
+}  # fmt: skip
+ALL = "max,min,static:1200,two-level,feedback,bandit,projection,governor,oracle"
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> list[str]:
+    rows = [f"{0.2 * i:.1f},{100 + i},{20 + i}" for i in range(30)]
+    (tmp_path / "r.csv").write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *rows]))
+    (tmp_path / "s.csv").write_text("start_s,carbon_g_per_kwh\n0,300\n")
+    write_profile(tmp_path / "profile", profile())
+    return [
+        "serve-replay", "--requests", str(tmp_path / "r.csv"), "--profile",
+        str(tmp_path / "profile"), "--slo-ttft-ms", "500", "--slo-tpot-ms", "30",
+    ]  # fmt: skip
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(root, list(args))
+
+
+def test_json_has_what_the_contract_names(asked: list[str], tmp_path: Path) -> None:
+    result = run(*asked, "--policy", ALL, "--signal", str(tmp_path / "s.csv"), "--json")
+    assert result.exit_code == 0, result.output
+    policies = json.loads(result.stdout)["policies"]
+    assert list(policies) == ALL.split(",")
+    for values in policies.values():
+        assert set(values) >= KEYS
+        assert values["carbon_g"] == pytest.approx(values["energy_j"] / 3.6e6 * 300)
+    assert policies["min"]["energy_j"] < policies["max"]["energy_j"]
+    assert policies["governor"]["attainment"] == 1.0
+
+
+def test_without_a_signal_carbon_is_not_known(asked: list[str]) -> None:
+    result = run(*asked, "--policy", "max", "--json")
+    assert json.loads(result.stdout)["policies"]["max"]["carbon_g"] is None
+
+
+def test_two_runs_differ_in_their_own_time_only(asked: list[str]) -> None:
+    first, second = (
+        json.loads(run(*asked, "--policy", "governor,bandit", "--json").stdout)["policies"]
+        for _ in range(2)
+    )
+    for values in (*first.values(), *second.values()):
+        del values["wall_s"]
+    assert first == second
+
+
+def test_the_table_is_for_people(asked: list[str]) -> None:
+    result = run(*asked)
+    assert result.exit_code == 0
+    assert "POLICY" in result.stdout
+    assert "30 requests, simulated" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--policy", "turbo"), "turbo"),
+        (("--policy", "static:99"), "600 to 1800 MHz"),
+        (("--policy", "static:fast"), "fast"),
+        (("--policy", ","), "names no policy"),
+        (("--policy", "max,max"), "twice"),
+        (("--tp", "4"), "tp 4"),
+        (("--slo-tpot-ms", "nan"), "finite"),
+    ],
+)
+def test_what_cannot_be_is_refused(asked: list[str], more: tuple[str, ...], told: str) -> None:
+    result = run(*asked, *more)
+    assert result.exit_code != 0
+    assert told in str(result.exception) + result.output
+
+
+def test_a_bad_row_is_named(asked: list[str], tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,5,0\n")
+    result = run(*asked)
+    assert result.exit_code != 0
+    assert "line 2: column output_tokens" in str(result.exception) + result.output
