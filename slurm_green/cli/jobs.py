@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from slurm_green.cli.params import JobRef
 from slurm_green.config.settings import Config
 from slurm_green.controller.state import Stage, Tracked, tracked
-from slurm_green.hook.record import parse
+from slurm_green.hook.record import CLOCK, parse
 from slurm_green.slurm.client import SlurmClient
 from slurm_green.slurm.records import Job
 
-__all__ = ["deferred", "expected_g", "field_of", "find", "of_ours"]
+__all__ = ["clock_mhz_of", "deferred", "expected_g", "field_of", "find", "of_ours"]
 
 # Further back a number may be another job's: Slurm begins anew after MaxJobId.
 _LOOK_BACK = timedelta(days=366)
@@ -28,13 +28,20 @@ def field_of(job: Job, config: Config) -> str:
 
 
 def of_ours(job: Job, config: Config, *, anywhere: bool = False) -> Tracked | None:
-    """The job with our record, or None when it carries none.
+    """The job with the record of its deferral, or None when it carries none.
 
     `anywhere` looks into both fields, for a site that has changed its choice. Not for figures:
     users can write one of the two.
     """
     field = field_of(job, config) if anywhere else config.general.record_field
-    return tracked(job, record_text=getattr(job, field), hold_s=config.hook.hold_s)
+    one = tracked(job, record_text=getattr(job, field), hold_s=config.hook.hold_s)
+    return None if one is not None and one.record.policy == CLOCK else one
+
+
+def clock_mhz_of(job: Job, config: Config) -> int | None:
+    """The highest clock that its GPUs were ordered to have, as its record says."""
+    record = parse(getattr(job, config.general.record_field))
+    return None if record is None else record.clock_mhz
 
 
 def deferred(one: Tracked, now_utc: datetime) -> bool:

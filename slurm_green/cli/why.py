@@ -21,10 +21,11 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
     records, for running and finished jobs too. Exit status 1: Slurm knows no such job.
     """
     from slurm_green.cli.freshness import off_since, signal_now
-    from slurm_green.cli.jobs import find, of_ours
+    from slurm_green.cli.jobs import clock_mhz_of, find, of_ours
     from slurm_green.cli.reasons import why_let_go, why_not
     from slurm_green.cli.receipt import receipt_of
     from slurm_green.cli.story import tell, untouched
+    from slurm_green.hook.record import energy_of
 
     config, now = app.config, app.now()
     found = find(app.slurm, job, now)
@@ -48,7 +49,8 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
     else:
         reason, clause = why_not(found, config, off=off, now_utc=now)
         story = untouched(found, name=str(job), why=clause)
-    receipt = receipt_of(config, found)
+    receipt, clock_mhz = receipt_of(config, found), clock_mhz_of(found, config)
+    noted = energy_of(found.admin_comment)
     if as_json:
         emit_json(
             {
@@ -58,6 +60,9 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
                 "reason": reason or None,
                 "sentence": story.sentence,
                 **story.numbers,
+                "clock_mhz": clock_mhz,
+                "gpus_energy_j": None if noted is None else noted[0],
+                "gpus_energy_source": None if noted is None else noted[1],
                 "signal_file": signal,
                 "receipt": receipt,
             }
@@ -69,6 +74,8 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
         source = f"the signal of {record.signal}" if record.signal else "no signal"
         age = "" if record.signal_age_s is None else f", {length(record.signal_age_s)} old then"
         click.echo(f"Decided {when(record.decided_utc, zone)} by {record.policy} on {source}{age}.")
+    if clock_mhz is not None:
+        click.echo(f"Its GPUs were to run at {clock_mhz} MHz at most, by its profile.")
     if signal is not None:
         click.echo(f"The signal is now {length(signal['age_s'])} old ({signal['provider']}).")
     if receipt is not None:
@@ -79,3 +86,5 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
             at_once, saved = grams(receipt["carbon_now_g"]), grams(receipt["saved_g"])
             words += f"; started at once it had been {at_once}: saved {saved}"
         click.echo(f"{words}.")
+    elif noted is not None:
+        click.echo(f"Its GPUs used {noted[0] / 3.6e6:.3g} kWh ({noted[1]}).")

@@ -28,6 +28,7 @@ __all__ = [
     "text",
     "texts",
     "time_zone",
+    "url",
     "utc_time",
     "watts_by_type",
     "whole",
@@ -65,6 +66,12 @@ def path() -> Kind[Path]:
 def address() -> Kind[str]:
     """Where to listen: host:port, or empty for nowhere."""
     return text('HOST:PORT, or "" for off', r"|[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
+
+
+def url() -> Kind[str]:
+    """Where somebody listens, or empty for nobody."""
+    host = r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])"
+    return text('http://HOST:PORT, or "" for off', rf"|http://{host}:\d{{1,5}}/?")
 
 
 def choice(*words: str) -> Kind[str]:

@@ -5,11 +5,13 @@ from dataclasses import dataclass, fields
 
 from slurm_green.config import kinds
 from slurm_green.config.setting import setting, unset
+from slurm_green.hook.options import PROFILE_NAME
 from slurm_green.hook.policy import Policy
 
 __all__ = ["Overrides", "PartitionOverrides", "PolicySection", "resolve"]
 
 HOUR_S = 3_600.0
+_PROFILE = rf"|{PROFILE_NAME}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,12 @@ class PolicySection:
         "A job is deferred only when it is expected to emit this much less than started now.",
         unit="%",
     )
+    profile: str = setting(
+        kinds.text("the name of a profile, or empty", _PROFILE),
+        "",
+        """Profile of jobs that name none themselves (green:profile=NAME); empty leaves their clocks
+        alone. Made for a partition or QOS whose jobs are all alike.""",
+    )
     exclude_users: tuple[str, ...] = setting(kinds.names(), (), "Users never deferred.")
     exclude_accounts: tuple[str, ...] = setting(kinds.names(), (), "Accounts never deferred.")
     exclude_qos: tuple[str, ...] = setting(kinds.names(), (), "QOS never deferred.")
@@ -84,6 +92,9 @@ class Overrides:
     max_delay_s: float | None = unset(kinds.duration(), "As in [policy].", key="max_delay")
     min_length_s: float | None = unset(kinds.duration(), "As in [policy].", key="min_length")
     margin_floor_s: float | None = unset(kinds.duration(10), "As in [policy].", key="margin_floor")
+    profile: str | None = unset(
+        kinds.text("the name of a profile, or empty", _PROFILE), "As in [policy]."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

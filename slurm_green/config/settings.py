@@ -13,7 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from slurm_green.config import kinds
-from slurm_green.config.node import NodeSection, NvmlSection
+from slurm_green.config.node import NodeSection, NodesSection, NvmlSection
 from slurm_green.config.policy import Overrides, PartitionOverrides, PolicySection, resolve
 from slurm_green.config.providers import ProviderSettings
 from slurm_green.config.setting import setting, unset
@@ -310,6 +310,7 @@ class Config:
     controller: Controller = field(default_factory=Controller)
     signal: SignalSection = field(default_factory=SignalSection)
     priority: Priority = field(default_factory=Priority)
+    nodes: NodesSection = field(default_factory=NodesSection)
     node: NodeSection = field(default_factory=NodeSection)
     nvml: NvmlSection = field(default_factory=NvmlSection)
     partition: Mapping[str, PartitionOverrides] = field(default_factory=dict)
@@ -330,6 +331,7 @@ class Config:
         return PowerModel(
             gpu_w=busy_w(power.gpu_w),
             gpu_idle_w=power.gpu_idle_w + power.gpu_share_w,
+            gpu_share_w=power.gpu_share_w,
             cpu_core_w=power.cpu_core_w,
             node_base_w=power.node_base_w,
             pue=power.pue,

@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from slurm_green.config.node import NodeSection, NvmlSection
+from slurm_green.config.node import NodeSection, NodesSection, NvmlSection
 from slurm_green.config.policy import Overrides, PartitionOverrides, PolicySection
 from slurm_green.config.providers import PROVIDERS
 from slurm_green.config.setting import Setting, settings_of
@@ -64,6 +64,7 @@ SECTIONS = (
         for variant, settings in PROVIDERS.items()
     ),
     Section(table="priority", type=Priority),
+    Section(table="nodes", type=NodesSection),
     Section(table="node", type=NodeSection),
     Section(table="nvml", type=NvmlSection),
     Section(table="partition", type=PartitionOverrides, named=True),

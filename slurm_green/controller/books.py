@@ -2,7 +2,7 @@
 """What a cycle leaves in the ledger: decisions, events, and a receipt for every job that ended."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -11,7 +11,16 @@ from slurm_green.controller.outcome import Judged, Outcome
 from slurm_green.controller.state import was_deferred
 from slurm_green.errors import LedgerError
 from slurm_green.hook.record import LOOK, parse
-from slurm_green.ledger.entries import Decision, Entry, Event, JobFacts, facts_of
+from slurm_green.ledger.energy import with_counters
+from slurm_green.ledger.entries import (
+    Decision,
+    Entry,
+    Event,
+    JobFacts,
+    NodeEnergy,
+    Query,
+    facts_of,
+)
 from slurm_green.ledger.guard import Ledger
 from slurm_green.ledger.receipt import make_receipt, with_receipt
 from slurm_green.plan.power import PowerModel
@@ -73,6 +82,24 @@ class Books:
             del self._judged[gone]
         self._ledger.record(*entries)
 
+    def keep(self, energies: Sequence[NodeEnergy]) -> bool:
+        """Energies into the ledger now, and into receipts already written; False if it failed.
+
+        Those of jobs yet to be closed are found then.
+        """
+        if not self._ledger.flush():
+            return False  # a receipt that still waits would be written over the better one
+        try:
+            store = self._ledger.store()
+            store.add(energies)
+            for job_id in {one.job_id for one in energies}:
+                rows = store.jobs(Query(cluster=energies[0].cluster, job_id=job_id))
+                store.add([self._with_receipt(row) for row in rows if row.job_id == job_id])
+        except LedgerError as error:
+            _LOG.warning("energies wait at their nodes: %s", error)
+            return False
+        return True
+
     def observe(self, past: Iterable[Job], cluster: str = "") -> None:
         """Receipts of jobs that ended while nobody looked, from accounting."""
         self._ledger.record(*self._receipts(past, cluster))
@@ -106,11 +133,19 @@ class Books:
         if not facts.cluster:
             facts = replace(facts, cluster=cluster)
         try:
-            receipt = make_receipt(facts, self._past, self._power)
+            return self._with_receipt(facts)
         except LedgerError as error:
             _LOG.warning("job=%d has no receipt: %s", job.job_id, error)
             return facts
-        return with_receipt(facts, receipt)
+
+    def energies_of(self, facts: JobFacts) -> list[NodeEnergy]:
+        """What nodes told of a job's GPUs; raises LedgerError."""
+        query = Query(cluster=facts.cluster, job_id=facts.job_id)
+        return self._ledger.store().energies(query) if facts.gpus else []
+
+    def _with_receipt(self, facts: JobFacts) -> JobFacts:
+        facts = with_counters(facts, self.energies_of(facts), self._power)
+        return with_receipt(facts, make_receipt(facts, self._past, self._power))
 
     def _mode_and_action(self, job: Job) -> tuple[str, str]:
         for job_id in (job.job_id, job.array_job_id):

@@ -6,6 +6,9 @@ from functools import lru_cache
 
 from slurm_green.config.settings import Config
 from slurm_green.controller.books import Books
+from slurm_green.controller.nodes.desk import Desk
+from slurm_green.controller.nodes.files import NodeFiles
+from slurm_green.controller.nodes.notes import Notes
 from slurm_green.controller.rules import Rules
 from slurm_green.controller.runner import Runner
 from slurm_green.controller.source import Source
@@ -21,25 +24,33 @@ from slurm_green.slurm.select import client_from
 __all__ = ["build_provider", "build_rules", "build_runner", "policy_of_list"]
 
 
-def build_runner(config: Config) -> Runner:
-    """A runner on the live Slurm and the configured signal."""
+def build_runner(config: Config, desk: Desk | None = None) -> Runner:
+    """A runner on the live Slurm and the configured signal; `desk` serves the nodes."""
     rules = build_rules(config)
+    backend = config.general.slurm_backend
+    if desk is not None and backend == "auto":
+        backend = "commands"  # pyslurm does not show --gpu-freq
+    client = client_from(backend, extra=config.general.record_field == "extra")
+    books = Books(
+        Ledger(config.paths.ledger),
+        config.power_model(),
+        record_field=config.general.record_field,
+        hold_s=config.hook.hold_s,
+    )
+    # Where the record is in `extra`, somebody else has AdminComment.
+    noting = desk is not None and config.general.record_field == "admin_comment"
     return Runner(
         source=Source(
-            client=client_from(
-                config.general.slurm_backend, extra=config.general.record_field == "extra"
-            ),
+            client=client,
             provider=build_provider(config),
             off_marker=config.paths.off,
+            nodes=None if desk is None else NodeFiles(config.nodes).read,
             now=lambda: datetime.now(UTC),
         ),
         rules=rules,
-        books=Books(
-            Ledger(config.paths.ledger),
-            config.power_model(),
-            record_field=config.general.record_field,
-            hold_s=config.hook.hold_s,
-        ),
+        books=books,
+        desk=desk,
+        notes=Notes(client, books.energies_of) if noting else None,
     )
 
 

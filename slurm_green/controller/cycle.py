@@ -11,6 +11,7 @@ from slurm_green.controller.chains import latest_by_dependents
 from slurm_green.controller.credit import credit_for, shape_of
 from slurm_green.controller.deferrals import Deferrals
 from slurm_green.controller.learn import learn
+from slurm_green.controller.nodes.clocking import clock_jobs
 from slurm_green.controller.observed import Credit, Memory, Observed
 from slurm_green.controller.occupancy import occupancy
 from slurm_green.controller.outcome import Event, Outcome
@@ -19,7 +20,7 @@ from slurm_green.controller.shadow import judge_new_jobs
 from slurm_green.controller.state import Stage, Tracked, tracked
 from slurm_green.controller.views import keep_free, take_watts, view_of
 from slurm_green.hook.options import Options
-from slurm_green.hook.record import LOOK, parse
+from slurm_green.hook.record import CLOCK, LOOK, parse
 from slurm_green.hook.request import request_of
 from slurm_green.hook.view import View
 from slurm_green.slurm.records import Job, JobChange
@@ -64,9 +65,10 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
     _limit_releases(work, recorded, rules)
     judged, shadow = judge_new_jobs(observed, memory, rules, view, occupied)
     credits = _keep_credits(observed, memory, rules, recorded, work)
+    clocked = clock_jobs(observed, memory.clocks, rules, view)
     return Outcome(
-        changes=work.changes,
-        events=tuple(work.events),
+        changes={**clocked.changes, **work.changes},
+        events=(*work.events, *clocked.events),
         judged=(*work.judged, *judged),
         view=view,
         memory=replace(
@@ -79,7 +81,9 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
             started=started,
             ended=ended,
             shadow=shadow,
+            clocks=clocked.planned,
         ),
+        orders=clocked.orders,
         deferred=work.kept,
     )
 
@@ -108,7 +112,7 @@ def _was_deferred(job: Job, rules: Rules) -> bool:
     if job.pending and (one := _track(job, rules)) is not None:
         return one.stage is Stage.RELEASED
     record = parse(_text(job, rules)) if job.active else None
-    return record is not None and record.policy != LOOK
+    return record is not None and record.policy not in (LOOK, CLOCK)
 
 
 def _track(job: Job, rules: Rules) -> Tracked | None:

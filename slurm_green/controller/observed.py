@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from slurm_green.controller.arrivals import Arrivals
+from slurm_green.controller.nodes.site import NodeSite, Planned
 from slurm_green.hook.extent import Extent
 from slurm_green.plan.history import History
 from slurm_green.signals.bundle import Link
@@ -32,6 +33,8 @@ class Observed:
     # Jobs accounting knows from before the first cycle: what usually arrives is learned from them.
     past: tuple[Job, ...] = ()
     off: bool = False
+    # What clocks are planned from; None where the node API is off.
+    nodes_site: NodeSite | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,7 @@ class Memory:
     `arrivals` is what was submitted so far, from which the usual load follows.
     `seen` are jobs shadow mode has judged, `started` and `ended` those whose wait and run are in
     the history; all forget jobs Slurm forgot. `shadow` are deferrals only thought of, which must
-    not all be thought into the same hour.
+    not all be thought into the same hour. `clocks` are those of jobs that run or may start.
     """
 
     last_utc: datetime | None = None
@@ -71,3 +74,4 @@ class Memory:
     started: frozenset[int] = frozenset()
     ended: frozenset[int] = frozenset()
     shadow: tuple[ShadowBooking, ...] = ()
+    clocks: Mapping[int, Planned] = field(default_factory=dict)

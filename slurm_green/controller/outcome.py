@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a cycle wants done: changes for Slurm, events and decisions for the ledger, a new view."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from slurm_green.controller.nodes.site import NodeOrders
 from slurm_green.controller.observed import Memory
 from slurm_green.hook.decide import Decision
 from slurm_green.hook.view import View
@@ -17,7 +18,7 @@ class Event:
     """Something that happened to a job of ours, in a word and a sentence."""
 
     job_id: int
-    kind: str  # confirmed, released, released-early, pulled, moved, left-alone, credit, ...
+    kind: str  # confirmed, released, released-early, pulled, moved, left-alone, clock, ...
     detail: str = ""
     at_utc: datetime
 
@@ -42,3 +43,4 @@ class Outcome:
     view: View
     memory: Memory
     deferred: int = 0
+    orders: NodeOrders = field(default_factory=NodeOrders)

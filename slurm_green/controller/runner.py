@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from slurm_green.controller.books import Books
 from slurm_green.controller.cycle import cycle
 from slurm_green.controller.learn import learn
+from slurm_green.controller.nodes.desk import Desk
+from slurm_green.controller.nodes.notes import Notes
 from slurm_green.controller.observed import Memory, Observed
 from slurm_green.controller.outcome import Outcome
 from slurm_green.controller.rules import Rules
@@ -39,6 +41,8 @@ class Runner:
     source: Source
     rules: Rules
     books: Books
+    desk: Desk | None = None
+    notes: Notes | None = None
     memory: Memory = field(default_factory=Memory)
     counters: Counters = field(default_factory=Counters)
     cpu_s: Callable[[], float] = time.process_time
@@ -84,6 +88,8 @@ class Runner:
             _LOG.exception("cycle skipped, this is a bug of slurm-green")
             self.counters.bugs += 1
             return None
+        if self.desk is not None:
+            self.desk.publish(outcome.orders)
         refused = self._apply(outcome)
         self.memory, self._past = outcome.memory, ()
         self._book(observed, outcome, refused)
@@ -112,10 +118,21 @@ class Runner:
 
     def _book(self, observed: Observed, outcome: Outcome, refused: dict[int, str]) -> None:
         try:
+            if self.desk is not None:
+                self._take_energies(self.desk, observed.info.name)
             self.books.write(observed, outcome, refused)
+            if self.notes is not None:
+                self.notes.write(observed)
         except Exception:
             # The books are for people; whatever is wrong with them, jobs go on.
             _LOG.exception("this cycle is not in the ledger")
+
+    def _take_energies(self, desk: Desk, cluster: str) -> None:
+        energies = desk.waiting()
+        if energies and self.books.keep([replace(one, cluster=cluster) for one in energies]):
+            desk.settle(energies)
+            if self.notes is not None:
+                self.notes.want(one.job_id for one in energies)
 
     def _apply(self, outcome: Outcome) -> dict[int, str]:
         if not outcome.changes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from slurm_green.controller.nodes.site import NodeSite
 from slurm_green.controller.observed import Observed
 from slurm_green.errors import SignalError
 from slurm_green.signals.provider import Provider
@@ -23,6 +24,8 @@ class Source:
     client: SlurmClient
     provider: Provider
     off_marker: Path
+    # What the node API plans with; None where it is off.
+    nodes: Callable[[], NodeSite] | None = None
     now: Callable[[], datetime]
     # Partitions, reservations and slurm.conf change by hand, not by the minute.
     slow_every_s: float = 60.0
@@ -47,6 +50,7 @@ class Source:
             signal_problem=problem,
             signal_links=getattr(self.provider, "links", ()),
             off=self.off_marker.exists(),
+            nodes_site=None if self.nodes is None else self.nodes(),
         )
 
     def _slowly(self) -> tuple[list[Partition], list[Reservation], ClusterInfo]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from slurm_green.hook.record import LOOK, Record, parse
+from slurm_green.hook.record import CLOCK, LOOK, Record, parse
 from slurm_green.slurm.records import Job
 
 __all__ = ["Stage", "Tracked", "tracked", "was_deferred"]
@@ -51,7 +51,7 @@ def tracked(job: Job, *, record_text: str, hold_s: float) -> Tracked | None:
 
 def was_deferred(job: Job, record: Record, hold_s: float) -> bool:
     """Whether it was made to wait beyond the seconds of its hold: else nothing can be claimed."""
-    if record.policy == LOOK:
+    if record.policy in (LOOK, CLOCK):
         return False
     hold_end = record.decided_utc + timedelta(seconds=hold_s)
     return job.eligible_utc is None or job.eligible_utc > hold_end + _ROUNDED

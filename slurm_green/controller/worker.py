@@ -9,12 +9,15 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from slurm_green.config.settings import Config
 from slurm_green.controller.build import build_runner
 from slurm_green.controller.logs import set_up_logging
+from slurm_green.controller.nodes.desk import Desk
+from slurm_green.controller.nodes.start import start_nodes
 from slurm_green.controller.publish import published_of
 from slurm_green.controller.runner import Report, Runner
 from slurm_green.controller.status import write_status
@@ -63,8 +66,13 @@ def run_worker(config: Config, pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     # Answers go first; a late cycle costs nothing.
     os.nice(5)
-    runner = build_runner(config)
+    ears, waker = os.pipe()
+    os.set_blocking(waker, False)
+    desk = Desk(lambda: _wake(waker)) if config.nodes.listen else None
+    runner = build_runner(config, desk)
     runner.remember()
+    if desk is not None:
+        start_nodes(config.nodes, desk)
     interval_s = config.controller.interval_s
     if config.hook.publish_rows:
         # Nobody pokes us then, and a hold must be seen before it ends.
@@ -76,7 +84,7 @@ def run_worker(config: Config, pipe: Connection) -> None:
     )
     try:
         while True:
-            _wait(pipe, pace, time.monotonic)
+            _wait(pipe, ears, pace, time.monotonic)
             report = runner.step()
             pace.ran(time.monotonic())
             if report is not None:
@@ -86,11 +94,19 @@ def run_worker(config: Config, pipe: Connection) -> None:
         _LOG.info("the answer process is gone, ending")
 
 
-def _wait(pipe: Connection, pace: Pace, clock: Callable[[], float]) -> None:
+def _wait(pipe: Connection, ears: int, pace: Pace, clock: Callable[[], float]) -> None:
     while (wait_s := pace.wait_s(clock())) > 0:
-        if pipe.poll(wait_s):
-            pipe.recv_bytes()
+        for one in wait([pipe, ears], wait_s):
+            if one is pipe:
+                pipe.recv_bytes()
+            else:
+                os.read(ears, 4096)
             pace.poked(clock())
+
+
+def _wake(waker: int) -> None:
+    with suppress(BlockingIOError):  # a full pipe wakes, too
+        os.write(waker, b"!")
 
 
 def _publish(report: Report, runner: Runner, config: Config) -> None:

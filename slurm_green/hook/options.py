@@ -16,10 +16,13 @@ from typing import TypeVar
 from slurm_green.errors import BadInputError
 from slurm_green.slurm.times import parse_duration_s
 
-__all__ = ["Options", "parse_options", "parse_when"]
+__all__ = ["PROFILE_NAME", "Options", "parse_options", "parse_when"]
 
 _T = TypeVar("_T")
-_KNOWN = ("deadline", "max-delay", "runtime", "workers", "checkpoint", "signal", "move", "off")
+_KNOWN = (
+    "deadline", "max-delay", "runtime", "profile", "workers", "checkpoint", "signal", "move", "off",
+)  # fmt: skip
+PROFILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 _NOW = re.compile(r"now(?:\+(.+))?")
 _SLURM_UNITS = re.compile(r"(\d+)\s*(seconds?|minutes?|hours?|days?|weeks?)?")
@@ -36,6 +39,7 @@ class Options:
     max_delay_s: float | None = None
     deadline_utc: datetime | None = None
     runtime_s: float | None = None
+    profile: str | None = None
     errors: tuple[str, ...] = ()
 
     @property
@@ -65,6 +69,7 @@ def parse_options(comment: str, *, prefix: str, now_utc: datetime, zone: tzinfo 
         max_delay_s=delay,
         deadline_utc=deadline,
         runtime_s=runtime,
+        profile=_try(errors, "profile", values, _profile_name),
         errors=tuple(errors),
     )
 
@@ -110,6 +115,12 @@ def _slurm_duration_s(text: str) -> float:
         return parse_duration_s(text)
     unit = (found[2] or "second").rstrip("s")
     return float(int(found[1]) * _UNIT_S[unit])
+
+
+def _profile_name(text: str) -> str:
+    if not re.fullmatch(PROFILE_NAME, text):
+        raise BadInputError(f"'{text[:40]}' is no name of a profile")
+    return text
 
 
 def _try(

@@ -19,6 +19,7 @@ class Policy:
     min_length_s: float = 1800.0
     margin_floor_s: float = 600.0
     min_saving_percent: float = 2.0
+    profile: str = ""  # of jobs that name none; "" leaves their clocks alone
     exclude_users: tuple[str, ...] = ()
     exclude_accounts: tuple[str, ...] = ()
     exclude_names: tuple[str, ...] = ()

@@ -10,15 +10,30 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-__all__ = ["LOOK", "Record", "append", "new_token", "parse", "remove", "replace_record"]
+__all__ = [
+    "CLOCK",
+    "LOOK",
+    "Record",
+    "append",
+    "energy_of",
+    "new_token",
+    "parse",
+    "remove",
+    "replace_record",
+    "with_energy",
+]
 
 # Our fields in our order, each once: what other tools write behind the line is theirs.
 _FIELDS = ("decided", "start", "latest", "workers", "clock", "by", "save_g", "sig")
 _RECORD = re.compile(
     r"green:v1 id=\S*" + "".join(rf"(?: {name}=\S*)?" for name in _FIELDS) + r"(?!\S)"
 )
+# What a finished job's GPUs used, by their counters.
+_ENERGY = re.compile(r" ?green:energy j=(\d{1,18}) by=([a-z0-9+-]+)(?!\S)")
 # `by=look`: held only so that the queue can show a deadline the submit hook cannot see.
 LOOK = "look"
+# `by=clock`: never deferred; written when it had begun, to remember its clock.
+CLOCK = "clock"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -91,6 +106,17 @@ def replace_record(existing: str, record: Record) -> str:
 def remove(existing: str) -> str:
     """The comment without our lines."""
     return re.sub(f" ?{_RECORD.pattern}", "", existing or "").strip()
+
+
+def energy_of(text: str) -> tuple[float, str] | None:
+    """Joules of a finished job's GPUs and what told them; None where they are not noted."""
+    found = _ENERGY.search(text or "")
+    return None if found is None else (float(found[1]), found[2])
+
+
+def with_energy(existing: str, energy_j: float, source: str) -> str:
+    """The comment with a job's energy behind what is there, in place of an older note of it."""
+    return f"{_ENERGY.sub('', existing).rstrip()} green:energy j={energy_j:.0f} by={source}".strip()
 
 
 def _text(when: datetime) -> str:

@@ -8,7 +8,17 @@ from datetime import datetime
 from slurm_green.signals.series import Series
 from slurm_green.slurm.records import Job
 
-__all__ = ["Decision", "Entry", "Event", "JobFacts", "Lookup", "Query", "facts_of", "lookup_in"]
+__all__ = [
+    "Decision",
+    "Entry",
+    "Event",
+    "JobFacts",
+    "Lookup",
+    "NodeEnergy",
+    "Query",
+    "facts_of",
+    "lookup_in",
+]
 
 # Gives a series that covers the whole interval, or None: how receipts ask for the past.
 Lookup = Callable[[datetime, datetime], Series | None]
@@ -92,7 +102,7 @@ class JobFacts:
     mode: str = ""  # of the decision that applied: shadow, enforce or none
     action: str = ""  # defer, pass or none
     energy_j: float | None = None
-    energy_source: str = ""  # measured, modelled or assumed
+    energy_source: str = ""  # measured, emulated, modelled or assumed
     power_w: float | None = None
     carbon_g: float | None = None
     carbon_now_g: float | None = None
@@ -100,6 +110,7 @@ class JobFacts:
     basis: str = ""
     scope: str = ""
     time_scale: float | None = None
+    energy_note: str = ""  # why counters did not tell
 
     @property
     def ours(self) -> bool:
@@ -121,7 +132,26 @@ class JobFacts:
         return f"{self.array_job_id}_{self.array_task}"
 
 
-Entry = Decision | Event | JobFacts
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeEnergy:
+    """What the counters of a job's GPUs told on one node; `energy_j` None is unknown, see `why`.
+
+    `name` is the node's own for it: handed in twice, it is one row.
+    """
+
+    cluster: str = ""
+    node: str
+    name: str
+    job_id: int
+    begin_utc: datetime
+    end_utc: datetime
+    gpus: int
+    energy_j: float | None
+    source: str  # nvml-counter, amdsmi-counter, emulated, ...
+    why: str = ""
+
+
+Entry = Decision | Event | JobFacts | NodeEnergy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from slurm_green.ledger.energy import MODELLED, modelled_energy_j, runs_of
+from slurm_green.ledger.energy import COUNTED, MODELLED, modelled_energy_j, runs_of
 from slurm_green.ledger.entries import JobFacts, Lookup
 from slurm_green.plan.power import PowerModel
 from slurm_green.signals.series import Series
@@ -140,11 +140,11 @@ def _energy(
     job: JobFacts, runs: tuple[tuple[datetime, datetime], ...], power: PowerModel
 ) -> tuple[float, float, str]:
     duration_s = sum((end - start).total_seconds() for start, end in runs)
-    if job.energy_j is not None and job.energy_source == "measured":
+    if job.energy_j is not None and job.energy_source in COUNTED:
         # A row that already has its receipt holds scaled energy; undo it, so that this is stable.
         measured_j = job.energy_j / (job.time_scale or 1.0)
         if duration_s > 0:
-            return measured_j / duration_s, measured_j, "measured"
+            return measured_j / duration_s, measured_j, job.energy_source
     power_w = power.job_w(gpus=job.gpus, cpus=job.cpus, nodes=job.nodes, partition=job.partition)
     return power_w, modelled_energy_j(power_w, runs), MODELLED
 
@@ -158,6 +158,10 @@ def _notes(job: JobFacts, runs: tuple[tuple[datetime, datetime], ...]) -> list[s
     if not job.ours:
         why = "decided in shadow mode" if job.action == "defer" else "not deferred by us"
         notes.append(f"{why}: a difference comes from the queue")
+    if job.energy_source in COUNTED:
+        notes.append("GPUs by their energy counters, the rest of the node modelled")
+    if job.energy_note:
+        notes.append(f"no energy by counters: {job.energy_note}")
     uncounted = job.restarts - (len(runs) - 1)
     if uncounted > 0:
         notes.append(f"{uncounted} earlier run(s) not in this receipt")

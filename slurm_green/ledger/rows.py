@@ -8,13 +8,18 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, get_args
 
 from slurm_green.errors import LedgerError
-from slurm_green.ledger.entries import Decision, Entry, Event, JobFacts
+from slurm_green.ledger.entries import Decision, Entry, Event, JobFacts, NodeEnergy
 
 __all__ = ["TABLES", "columns", "from_row", "insert_sql", "seconds", "to_row", "utc"]
 
-_T = TypeVar("_T", Decision, Event, JobFacts)
+_T = TypeVar("_T", Decision, Event, JobFacts, NodeEnergy)
 
-TABLES: dict[type[Entry], str] = {Decision: "decisions", Event: "events", JobFacts: "jobs"}
+TABLES: dict[type[Entry], str] = {
+    Decision: "decisions",
+    Event: "events",
+    JobFacts: "jobs",
+    NodeEnergy: "energies",
+}
 _COLUMNS = {kind: tuple(field.name for field in fields(kind)) for kind in TABLES}
 _NULLABLE = {
     kind: frozenset(field.name for field in fields(kind) if type(None) in get_args(field.type))

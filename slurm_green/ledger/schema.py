@@ -50,5 +50,16 @@ CREATE TABLE signal_history (
 );
 """
 
+_ENERGIES = """
+CREATE TABLE energies (
+    cluster TEXT NOT NULL, node TEXT NOT NULL, name TEXT NOT NULL, job_id INTEGER NOT NULL,
+    begin_utc REAL NOT NULL, end_utc REAL NOT NULL, gpus INTEGER NOT NULL,
+    energy_j REAL, source TEXT NOT NULL, why TEXT NOT NULL,
+    PRIMARY KEY (cluster, node, name)
+);
+CREATE INDEX energies_by_job ON energies (job_id);
+ALTER TABLE jobs ADD COLUMN energy_note TEXT NOT NULL DEFAULT ''
+"""
+
 # user_version N means that the first N have been applied.
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ENERGIES)

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 from slurm_green.errors import LedgerError
-from slurm_green.ledger.entries import Decision, Entry, Event, JobFacts, Query
+from slurm_green.ledger.entries import Decision, Entry, Event, JobFacts, NodeEnergy, Query
 from slurm_green.ledger.history import SignalRow, assemble
 from slurm_green.ledger.rows import TABLES, columns, from_row, insert_sql, seconds, to_row
 from slurm_green.ledger.schema import MIGRATIONS
@@ -23,11 +23,12 @@ from slurm_green.signals.series import Series, Stretch
 
 __all__ = ["Store"]
 
-_T = TypeVar("_T", Decision, Event, JobFacts)
+_T = TypeVar("_T", Decision, Event, JobFacts, NodeEnergy)
 _WHEN = {
     Decision: "decided_utc",
     Event: "at_utc",
     JobFacts: "COALESCE(end_utc, submit_utc)",
+    NodeEnergy: "end_utc",
 }
 _SIGNAL_SQL = f"""
     INSERT INTO signal_history ({", ".join(SignalRow._fields)})
@@ -107,6 +108,10 @@ class Store:
     def jobs(self, query: Query | None = None) -> list[JobFacts]:
         """Jobs by end, or by submission while they have none."""
         return self._select(JobFacts, query or Query())
+
+    def energies(self, query: Query | None = None) -> list[NodeEnergy]:
+        """What nodes told of jobs' counters, by end; of a query cluster, job, times count."""
+        return self._select(NodeEnergy, query or Query())
 
     def signal(self, start_utc: datetime, end_utc: datetime) -> Series | None:
         """What the signal said over the whole of [start, end]; None where a slot is missing."""
@@ -235,7 +240,7 @@ def _conditions(kind: type[Entry], query: Query) -> tuple[str, list[Any]]:
             add("job_id = ?", query.job_id)
     for name in ("user", "account", "partition"):
         wanted = getattr(query, name)
-        if not wanted:
+        if not wanted or kind is NodeEnergy:
             continue
         if kind is Event:
             add(

@@ -19,7 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from profiling.device.journal import Journal
-from profiling.device.lease import restore_left
 from profiling.errors import DeviceError, ProfilingError
 from slurm_green import __version__
 from slurm_green.config.node import NodeSection
@@ -28,11 +27,14 @@ from slurm_green.node.actuator import Actuator
 from slurm_green.node.answers import Answers
 from slurm_green.node.books import Books
 from slurm_green.node.hardware import allowed_of, find_gpus
+from slurm_green.node.http import sgreend_of
+from slurm_green.node.install import install
 from slurm_green.node.metrics import serve_metrics, text_of
+from slurm_green.node.restoring import restore
 from slurm_green.node.server import Limits, LineServer
 from slurm_green.node.service import Node
-from slurm_green.node.settings import default_of, read_settings
-from slurm_green.node.sgreend import FileSgreend, NoSgreend, Sgreend
+from slurm_green.node.settings import VARIABLE, default_of, settings_from
+from slurm_green.node.sgreend import Sgreend
 from slurm_green.node.sight import Sight
 from slurm_green.node.state import Orders
 from slurm_green.node.worker import BusyError, Worker
@@ -40,11 +42,10 @@ from slurm_green.node.worker import BusyError, Worker
 __all__ = ["Daemon", "main"]
 
 _LOG = logging.getLogger(__name__)
-_CONFIG = Path("/etc/slurm-green/slurm-green.toml")
-_VARIABLE = "SLURM_GREEN_CONF"
 _CALL_S = 3.0  # prolog and epilog give up after 4, and are killed after 5
 _STOP_S = 15.0
 _SGREEND_S = 1.0  # a job's start waits so long for its plan
+_NO_ORDERS = "no orders from sgreend"
 _LEASES_S = 0.2  # how long a lease may outlast its end
 _ROOT_LIMITS = Limits(connections=128, per_user=128, per_user_s=2000)
 
@@ -60,7 +61,7 @@ class Daemon:
         self._worker = Worker(_CALL_S)
         self._line = Worker(_SGREEND_S)
         self._stopping = asyncio.Event()
-        self._complained = ""
+        self._complained: dict[str, str] = {}
 
     async def run(self) -> bool:
         """Serve until SIGTERM or SIGINT; whether everything was given back."""
@@ -128,16 +129,19 @@ class Daemon:
 
     async def _orders(self, job_ids: list[int]) -> Orders | None:
         try:
-            return await self._line.run(lambda: self._sgreend.orders(job_ids))
+            orders = await self._line.run(lambda: self._sgreend.orders(job_ids))
+            if self._complained.pop(_NO_ORDERS, None):
+                _LOG.info("sgreend answers again")
+            return orders
         except Exception as error:  # whatever it is, what was ordered before stays
-            self._complain(f"no orders from sgreend: {error}")
+            self._complain(_NO_ORDERS, error)
             return None
 
-    def _complain(self, words: str) -> None:
+    def _complain(self, what: str, why: Exception) -> None:
         """Once, not at every look."""
-        if words != self._complained:
-            _LOG.warning("%s", words)
-        self._complained = words
+        if self._complained.get(what) != str(why):
+            _LOG.warning("%s: %s", what, why)
+        self._complained[what] = str(why)
 
     async def _report(self) -> None:
         energies = self._books.unreported()
@@ -146,12 +150,12 @@ class Daemon:
             for name in taken:
                 self._books.reported(name)
         except Exception as error:
-            self._complain(f"energies are not reported yet: {error}")
+            self._complain("energies are not reported yet", error)
 
     async def _metrics(self) -> asyncio.Server | None:
         if not self._settings.metrics:
             return None
-        host = socket.gethostname()
+        host = self._settings.name or _host()
         identities = [gpu.identity for gpu in self._node.gpus.values()]
 
         def text() -> str:
@@ -183,11 +187,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="sgreen-noded",
         description="Sets the clocks of jobs' GPUs on this node; runs in the foreground, as root.",
     )
-    parser.add_argument("--config", type=Path, help=f"configuration (default: ${_VARIABLE})")
+    parser.add_argument("--config", type=Path, help=f"configuration (default: ${VARIABLE})")
     parser.add_argument(
         "--restore",
         action="store_true",
         help="restore what a daemon that died left behind, and end",
+    )
+    parser.add_argument(
+        "--files",
+        type=Path,
+        metavar="DIR",
+        help="write prolog.sh, epilog.sh, their client and the systemd unit to DIR, and end",
     )
     parser.add_argument("--version", action="version", version=f"sgreen-noded {__version__}")
     options = parser.parse_args(argv)
@@ -196,9 +206,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         format="%(levelname)s sgreen-noded: %(message)s",
         stream=sys.stderr,
     )
-    given = options.config or os.environ.get(_VARIABLE)
     try:
-        node, nvml = read_settings(Path(given or _CONFIG), named=bool(given))
+        node, nvml = settings_from(options.config, os.environ)
+        if options.files is not None:
+            for path in install(options.files, node, options.config):
+                print(path)
+            return 0
         return (_restore if options.restore else _serve)(node, nvml.library)
     except (SlurmGreenError, ProfilingError) as error:
         print(f"sgreen-noded: {error}", file=sys.stderr)
@@ -218,11 +231,11 @@ def _serve(settings: NodeSection, library: Path | None) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise SlurmGreenError(f"another sgreen-noded uses {settings.state}") from error
-    sgreend = FileSgreend(settings.orders) if settings.orders is not None else NoSgreend()
     gpus = find_gpus(settings.vendor, library)
     journal = Journal(settings.state / "journal")
     books = Books(settings.state, boot=_boot())
-    host, default = socket.gethostname(), default_of(settings)
+    host, default = settings.name or _host(), default_of(settings)
+    sgreend = sgreend_of(settings, host)
     actuator = Actuator(gpus, journal=journal, books=books, default=default, node=host)
     allowed = {uuid: allowed_of(gpu, settings) for uuid, gpu in gpus.items()}
     node = Node(actuator, journal, allowed=allowed, sight=Sight(), clock=time.monotonic)
@@ -237,14 +250,14 @@ def _serve(settings: NodeSection, library: Path | None) -> int:
 
 
 def _restore(settings: NodeSection, library: Path | None) -> int:
-    directory = settings.state / "journal"
-    if not directory.is_dir():
-        return 0
-    gpus = find_gpus(settings.vendor, library)
-    failed = restore_left(Journal(directory), gpus.values(), default_of(settings))
-    if failed:
-        raise DeviceError("; ".join(failed))
+    done = restore(settings, library)
+    if done.failed:
+        raise DeviceError("; ".join(done.failed))
     return 0
+
+
+def _host() -> str:
+    return socket.gethostname().partition(".")[0]
 
 
 def _boot() -> str:

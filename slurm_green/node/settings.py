@@ -7,6 +7,7 @@ The trap: root acts on this file, so one that others may write is refused.
 import os
 import stat
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,10 @@ from slurm_green.config.node import NodeSection, NvmlSection
 from slurm_green.config.setting import settings_of
 from slurm_green.errors import ConfigError
 
-__all__ = ["default_of", "read_settings"]
+__all__ = ["CONFIG", "VARIABLE", "default_of", "read_settings", "settings_from"]
+
+CONFIG = Path("/etc/slurm-green/slurm-green.toml")
+VARIABLE = "SLURM_GREEN_CONF"
 
 T = TypeVar("T")
 
@@ -27,6 +31,14 @@ def default_of(settings: NodeSection) -> Setting:
         floor_mhz=None if settings.default_clock_mhz is None else 0,
         power_limit_w=settings.default_power_limit_w,
     )
+
+
+def settings_from(
+    given: Path | None, environ: Mapping[str, str]
+) -> tuple[NodeSection, NvmlSection]:
+    """The two tables of the file that an option or the environment names, else the usual one."""
+    named = given or environ.get(VARIABLE)
+    return read_settings(Path(named or CONFIG), named=bool(named))
 
 
 def read_settings(path: Path, *, named: bool) -> tuple[NodeSection, NvmlSection]:

@@ -83,6 +83,11 @@ class History:
         samples = self._runs_like(partition, user, name)
         return sum(samples) / len(samples) if samples else 1.0
 
+    def longest_run_fraction(self, *, user: str, name: str) -> float | None:
+        """The longest share of its limit that any such job used; None with too few to say."""
+        samples = self._runs_by.get(("name", user, name), [])
+        return samples[-1] if len(samples) >= _ENOUGH else None
+
     def _runs_like(self, partition: str, user: str, name: str) -> Sequence[float]:
         for key in (("name", user, name), ("partition", user, partition)):
             samples = self._runs_by.get(key, ())

@@ -20,6 +20,7 @@ class PowerModel:
 
     gpu_w: float = 400.0
     gpu_idle_w: float = 60.0
+    gpu_share_w: float = 0.0  # of gpu_w: what is not the board's, and no counter of a GPU tells
     cpu_core_w: float = 5.0
     node_base_w: float = 0.0
     pue: float = 1.0
@@ -33,6 +34,10 @@ class PowerModel:
         gpu_w = self.gpu_w_by_partition.get(partition, self.gpu_w)
         base_w = 0.0 if gpus else nodes * self.node_base_w
         return self.pue * (gpus * gpu_w + cpus * self.cpu_core_w + base_w)
+
+    def rest_w(self, *, gpus: int, cpus: int) -> float:
+        """Watts of a job's nodes beside its GPUs' boards."""
+        return self.pue * (gpus * self.gpu_share_w + cpus * self.cpu_core_w)
 
     def idle_w(self, gpus: int) -> float:
         """Watts of GPUs nobody uses."""

@@ -34,5 +34,8 @@ class SlurmClient(Protocol):
         With `job_id` only that job, or all tasks of that array: cheap, however far back.
         """
 
+    def note(self, job_id: int, cluster: str, admin_comment: str) -> None:
+        """Set the AdminComment of a job that has ended, which only accounting can still do."""
+
     def update(self, changes: Mapping[int, JobChange]) -> dict[int, str]:
         """Apply the changes, job by job; returns Slurm's words for those it refused."""

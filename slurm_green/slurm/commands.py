@@ -14,7 +14,13 @@ from slurm_green.slurm.normalise import jobs_from_json
 from slurm_green.slurm.process import Finished, Run, command_environment, run_command
 from slurm_green.slurm.records import ClusterInfo, Job, JobChange, Node, Partition, Reservation
 from slurm_green.slurm.squeue import queue_arguments, queue_records
-from slurm_green.slurm.update import batch_input, change_arguments, is_refusal, jobs_to_retry
+from slurm_green.slurm.update import (
+    batch_input,
+    change_arguments,
+    is_refusal,
+    jobs_to_retry,
+    one_line,
+)
 
 __all__ = ["CommandClient"]
 
@@ -85,6 +91,13 @@ class CommandClient:
         delimiter = draw_delimiter()
         arguments = sacct_arguments(since_utc=since_utc, delimiter=delimiter, job_id=job_id)
         return parse_sacct(self._output(arguments), delimiter=delimiter)
+
+    def note(self, job_id: int, cluster: str, admin_comment: str) -> None:
+        """One sacctmgr; it takes as long as the database does."""
+        where = [f"cluster={cluster}"] if cluster else []
+        text = f"AdminComment={one_line(admin_comment)}"
+        job = ["where", f"jobid={job_id}", *where, "set", text]
+        self._output(["sacctmgr", "--immediate", "modify", "job", *job])
 
     def update(self, changes: Mapping[int, JobChange]) -> dict[int, str]:
         """Few changes one by one, many through one scontrol; see update.py."""

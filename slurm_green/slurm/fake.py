@@ -100,6 +100,14 @@ class FakeSlurm:
             and job_id in (None, job.job_id, job.array_job_id)
         ]
 
+    def note(self, job_id: int, cluster: str, admin_comment: str) -> None:
+        """Change an ended job as accounting knows it; SlurmError where it does not."""
+        self._called("note")
+        job = self.jobs_by_id.get(job_id)
+        if self.accounting is None or job is None or job.state not in _ENDED:
+            raise SlurmError(f"accounting knows no ended job {job_id}")
+        self.accounting.append(replace(job, admin_comment=admin_comment))
+
     def update(self, changes: Mapping[int, JobChange]) -> dict[int, str]:
         """Record the changes, apply those not refused, refuse as Slurm words it."""
         self._called("update")

@@ -167,6 +167,7 @@ def job_from_json(record: Mapping[str, Any], *, site_factor: int = 0) -> Job:
         comment=_text(get("comment")),
         admin_comment=_text(get("admin_comment")),
         extra=_text(get("extra")),
+        gpu_freq=_text(get("tres_freq")) if "tres_freq" in record else None,
         cluster=_shared(get("cluster")),
         origin=_shared(get("federation_origin")),
     )

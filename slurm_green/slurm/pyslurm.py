@@ -148,6 +148,10 @@ class PyslurmClient:
         """Through the commands."""
         return self._commands.finished(since_utc, job_id=job_id)
 
+    def note(self, job_id: int, cluster: str, admin_comment: str) -> None:
+        """Through the commands."""
+        self._commands.note(job_id, cluster, admin_comment)
+
     def update(self, changes: Mapping[int, JobChange]) -> dict[int, str]:
         """One RPC per job; a site factor of 0 goes through the commands, pyslurm drops it."""
         refused: dict[int, str] = {}

@@ -54,6 +54,8 @@ class Job:
     reservation: str = ""
     comment: str = ""
     admin_comment: str = ""
+    # What sbatch --gpu-freq asked for, such as "gpu:low"; None where the backend does not show it.
+    gpu_freq: str | None = ""
     extra: str = ""
     cluster: str = ""
     # The cluster of a federation that was asked to run it; "" outside federations.

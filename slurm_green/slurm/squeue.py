@@ -28,7 +28,8 @@ _FIELDS = {
     "Reservation": "resv_name", "Comment": "comment", "admin_comment": "admin_comment",
     "Cluster": "cluster", "tres-alloc": "tres_req_str", "tres-per-job": "tres_per_job",
     "tres-per-node": "tres_per_node", "tres-per-socket": "tres_per_socket",
-    "tres-per-task": "tres_per_task", "Dependency": "dependency", "Origin": "federation_origin",
+    "tres-per-task": "tres_per_task", "tres-freq": "tres_freq",
+    "Dependency": "dependency", "Origin": "federation_origin",
 }  # fmt: skip
 # Whatever stands here is the user's; "N/A" elsewhere is Slurm's word for nothing.
 _USERS_TEXT = frozenset({"name", "comment", "admin_comment"})

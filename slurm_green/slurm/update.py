@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from slurm_green.slurm.records import JobChange
 from slurm_green.slurm.times import to_slurm_time
 
-__all__ = ["batch_input", "change_arguments", "is_refusal", "jobs_to_retry"]
+__all__ = ["batch_input", "change_arguments", "is_refusal", "jobs_to_retry", "one_line"]
 
 # What scontrol takes from stdin as it stands, tried on every version.
 _PLAIN = re.compile(r"[A-Za-z0-9,.:;=@_/+%()-]+")
@@ -32,13 +32,13 @@ def change_arguments(job_id: int, change: JobChange) -> list[str]:
     if change.site_factor is not None:
         arguments.append(f"SiteFactor={change.site_factor}")
     if change.extra is not None:
-        arguments.append(f"Extra={_line(change.extra)}")
+        arguments.append(f"Extra={one_line(change.extra)}")
     if change.admin_comment is not None:
-        arguments.append(f"AdminComment={_line(change.admin_comment)}")
+        arguments.append(f"AdminComment={one_line(change.admin_comment)}")
     return ["update", f"JobId={job_id}", *arguments] if arguments else []
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """One line of text: a NUL cannot be passed at all, a line break splits Slurm's records."""
     return " ".join(text.replace("\0", "").splitlines())
 

@@ -80,6 +80,21 @@ def test_every_stage_of_a_deferral_has_its_sentence(sgreen, fields, state, words
     assert sgreen.json("why", 42)["state"] == state
 
 
+def test_a_clock_and_the_energy_that_came_of_it(sgreen):
+    """A job with a clock alone was not deferred; its joules stand in its AdminComment."""
+    given = {"save_g": None, "signal": None, "signal_age_s": None, "clock_mhz": 1095}
+    text = f"{sgreen.record(policy='clock', **given)} green:energy j=7200000 by=nvml-counter"
+    fields = {"state": "COMPLETED", "start_utc": sgreen.after(hours=-1), "end_utc": sgreen.after()}
+    sgreen.slurm.put(sgreen.job(admin_comment=text, eligible_utc=sgreen.after(hours=-1), **fields))
+
+    words, found = sgreen("why", 42).stdout, sgreen.json("why", 42)
+
+    assert "Job 42 was not deferred" in words
+    assert "Its GPUs were to run at 1095 MHz at most, by its profile." in words
+    assert "Its GPUs used 2 kWh (nvml-counter)." in words
+    assert (found["clock_mhz"], found["gpus_energy_j"]) == (1095, 7.2e6)
+
+
 def test_a_job_only_looked_at_claims_no_saving(sgreen):
     """by=look is no deferral."""
     text = str(sgreen.record(policy="look", save_g=None, signal=None, signal_age_s=None))

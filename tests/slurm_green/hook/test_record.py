@@ -9,7 +9,16 @@ from builders import NOW, at
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurm_green.hook.record import Record, append, new_token, parse, remove, replace_record
+from slurm_green.hook.record import (
+    Record,
+    append,
+    energy_of,
+    new_token,
+    parse,
+    remove,
+    replace_record,
+    with_energy,
+)
 
 instants = st.integers(1, 4_000_000_000).map(lambda s: datetime.fromtimestamp(s, UTC))
 words = st.text(string.ascii_letters + string.digits + "-_.:/@", min_size=1, max_size=20)
@@ -130,3 +139,14 @@ def test_blanks_in_a_providers_name_do_not_break_the_line() -> None:
 
 def test_tokens_differ() -> None:
     assert len({new_token() for _ in range(100)}) == 100
+
+
+def test_the_energy_of_a_finished_job_stands_behind_all_else() -> None:
+    record = "mine green:v1 id=a decided=2026-11-23T06:00:00Z"
+    once = with_energy(record, 5120.4, "nvml-counter")
+    assert once == f"{record} green:energy j=5120 by=nvml-counter"
+    assert energy_of(once) == (5120.0, "nvml-counter")
+    assert with_energy(once, 7, "emulated") == f"{record} green:energy j=7 by=emulated"
+    assert with_energy("", 7, "emulated") == "green:energy j=7 by=emulated"
+    for other in ("", "green:energy", "green:energy j=-5 by=x", "green:energy j=5 by=x,y"):
+        assert energy_of(other) is None

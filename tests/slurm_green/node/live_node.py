@@ -65,7 +65,8 @@ class LiveNode:
             "metrics": "",
             **settings,
         }
-        lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        given = {key: value for key, value in values.items() if value is not None}
+        lines = [f"{key} = {json.dumps(value)}" for key, value in given.items()]
         library = f'[nvml]\nlibrary = "{bench.library}"\n'
         self.config.write_text("\n".join(["[node]", *lines, library]))
 

@@ -49,7 +49,8 @@ def test_both_forms_of_squeue_say_the_same(version: str) -> None:
     from_text = {job.job_id: job for job in jobs_from_json(text_records(version))}
     assert from_json.keys() == from_text.keys()
     # Flag words are only in JSON; a reason can be worded; the %N of running tasks is not shown.
-    skipped = {"flags", "reason", "max_running_tasks"}
+    # The JSON was cut to what was read when it was captured, without the frequency.
+    skipped = {"flags", "reason", "max_running_tasks", "gpu_freq"}
     for job_id, wanted in from_json.items():
         for field in Job.__dataclass_fields__.keys() - skipped:
             assert getattr(from_text[job_id], field) == getattr(wanted, field), (job_id, field)
@@ -60,12 +61,20 @@ def test_text_counts_in_units_and_ranges_are_read() -> None:
     values = dict.fromkeys(names, "N/A") | {
         "JobID": "7", "State": "PENDING", "NumCPUs": "1.50K", "NumNodes": "2-4", "NumTasks": "2K",
         "tres-per-task": "gres/gpu:1", "TimeLimit": "1-00:00:00", "Name": "N/A",
+        "tres-freq": "gpu:low",
     }  # fmt: skip
     (record,) = queue_records("".join(f"{values[name]}@q@" for name in names) + "\n", "@q@")
     (job,) = jobs_from_json([record])
     assert (job.cpus, job.nodes, job.gpus, job.time_limit_s) == (1536, 2, 2048, 86400)
     assert (job.name, job.partition, job.array_job_id, job.submit_utc) == ("N/A", "", None, None)
+    assert job.gpu_freq == "gpu:low"
     assert queue_records("", "@q@") == []
+
+
+@pytest.mark.parametrize(("said", "found"), [("gpu:low", "gpu:low"), ("", ""), (None, None)])
+def test_a_frequency_that_is_not_shown_is_not_known(said: str | None, found: str | None) -> None:
+    record = {"job_id": 7, "job_state": "RUNNING"} | ({} if said is None else {"tres_freq": said})
+    assert jobs_from_json([record])[0].gpu_freq == found
 
 
 def test_a_federations_copy_of_a_job_is_told_from_the_job() -> None:

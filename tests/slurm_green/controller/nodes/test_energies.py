@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Energies from nodes into receipts, whether the job is closed before they come or after."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from builders import NOW, at, days, info, job, nodes, rules
+
+from slurm_green.controller.books import Books
+from slurm_green.controller.nodes.desk import Desk
+from slurm_green.controller.nodes.notes import Notes
+from slurm_green.controller.runner import Runner
+from slurm_green.controller.source import Source
+from slurm_green.ledger.entries import JobFacts, NodeEnergy, Query
+from slurm_green.ledger.guard import Ledger
+from slurm_green.ledger.store import Store
+from slurm_green.plan.power import PowerModel
+from slurm_green.slurm.fake import FakeSlurm
+from slurm_green.slurm.records import Partition
+
+ENERGY = NodeEnergy(
+    node="n0", name="a.json", job_id=1, begin_utc=NOW, end_utc=at(1), gpus=1, energy_j=1e6,
+    source="emulated",
+)  # fmt: skip
+
+
+class Signal:
+    """The example day."""
+
+    def fetch(self, _now: object) -> object:
+        return days()
+
+
+class Site:
+    """A runner with a desk; `now` is turned by hand."""
+
+    def __init__(self, place: Path) -> None:
+        self.path = place / "ledger.sqlite"
+        self.now = NOW
+        self.desk = Desk()
+        self.ledger = Ledger(self.path)
+        self.slurm = FakeSlurm(
+            nodes=list(nodes()),
+            partitions=[Partition(name="gpu", node_names=("n0",), default=True)],
+            info=info(),
+        )
+        self.runner = Runner(
+            source=Source(
+                client=self.slurm,
+                provider=Signal(),  # type: ignore[arg-type]
+                off_marker=place / "off",
+                now=lambda: self.now,
+            ),
+            rules=rules(),
+            books=Books(self.ledger, PowerModel(), record_field="admin_comment", hold_s=10.0),
+            desk=self.desk,
+        )
+        self.runner.notes = Notes(self.slurm, self.runner.books.energies_of)
+        self.slurm.put(job(1, state="RUNNING", start_utc=NOW))
+        self.step()
+
+    def step(self) -> None:
+        self.now += timedelta(minutes=1)
+        self.runner.step()
+
+    def end(self) -> None:
+        self.slurm.change(1, state="COMPLETED", end_utc=at(1))
+        self.now = at(1)
+        self.step()
+
+    def facts(self) -> JobFacts:
+        with Store(self.path, readonly=True) as store:
+            (found,) = store.jobs(Query(job_id=1))
+        return found
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    one = Site(tmp_path)
+    yield one
+    one.ledger.close()
+
+
+def test_orders_are_published(site: Site) -> None:
+    orders = site.desk.orders([1])
+    assert orders is not None
+    assert orders.jobs == {}
+
+
+def test_before_the_job_is_closed(site: Site) -> None:
+    assert site.desk.hand_in([ENERGY]) == []
+    site.end()
+    assert site.facts().energy_source == "emulated"
+    assert site.desk.hand_in([ENERGY]) == ["a.json"]
+
+
+def test_after_the_job_is_closed(site: Site) -> None:
+    site.end()
+    assert site.facts().energy_source == "modelled"
+    site.desk.hand_in([ENERGY])
+    site.step()
+    facts = site.facts()
+    assert (facts.energy_source, facts.carbon_g is None) == ("emulated", False)
+    assert facts.energy_j == pytest.approx(1e6 + 4 * 5 * 3600)
+    # What is in the receipt already counts once.
+    site.desk.hand_in([ENERGY])
+    site.step()
+    assert site.facts() == facts
+
+
+def test_long_after_slurm_has_forgotten_it(site: Site) -> None:
+    site.end()
+    site.slurm.jobs_by_id.clear()
+    site.step()
+    site.desk.hand_in([ENERGY])
+    site.step()
+    assert site.facts().energy_source == "emulated"
+
+
+def test_a_ledger_that_cannot_be_written_leaves_them_with_the_node(
+    site: Site,
+) -> None:
+    """And the receipt that waits for the disk, without them, is not written over theirs."""
+    lock = sqlite3.connect(site.path, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    site.end()
+    site.desk.hand_in([ENERGY])
+    for _ in range(2):
+        site.runner.books._ledger._next_try_s = 0.0
+        site.step()
+    assert site.desk.hand_in([ENERGY]) == []
+    lock.execute("ROLLBACK")
+    lock.close()
+    for _ in range(2):
+        site.runner.books._ledger._next_try_s = 0.0
+        site.step()
+    assert site.desk.hand_in([ENERGY]) == ["a.json"]
+    assert site.facts().energy_source == "emulated"
+
+
+def test_the_ended_job_tells_its_users(site: Site) -> None:
+    """In accounting, as slurmctld changes no job that has ended."""
+    site.slurm.change(1, admin_comment="theirs, first")
+    site.slurm.cluster = replace(site.slurm.cluster, accounting=True)
+    site.runner.source._slow = None
+    site.desk.hand_in([ENERGY])
+    site.step()
+    assert site.slurm.accounting == []
+    site.end()
+    assert [one.admin_comment for one in site.slurm.accounting or ()] == [
+        "theirs, first green:energy j=1000000 by=emulated"
+    ]
+    site.step()
+    assert site.slurm.calls.count("note") == 1
+
+
+@pytest.mark.parametrize("theirs", ["See https://x/Y", "green:v1x A"])
+def test_what_lower_case_would_spoil_is_left(site: Site, theirs: str) -> None:
+    site.slurm.change(1, admin_comment=theirs)
+    site.slurm.cluster = replace(site.slurm.cluster, accounting=True)
+    site.runner.source._slow = None
+    site.desk.hand_in([ENERGY])
+    site.end()
+    assert site.slurm.calls.count("note") == 0
+    assert site.facts().energy_source == "emulated"
+
+
+def test_unknown_is_not_noted_and_a_failure_makes_a_pause(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.slurm.cluster = replace(site.slurm.cluster, accounting=True)
+    site.runner.source._slow = None
+    site.desk.hand_in([replace(ENERGY, energy_j=None, why="reset")])
+    site.end()
+    assert site.slurm.calls.count("note") == 0
+
+    site.slurm.accounting = None
+    for name in ("b.json", "c.json"):
+        site.desk.hand_in([replace(ENERGY, name=name)])
+        site.step()
+    assert site.slurm.calls.count("note") == 1
+    assert "not noted in accounting for now" in caplog.text
