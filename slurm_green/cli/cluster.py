@@ -5,9 +5,12 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from slurm_green.cluster.status import ClusterStatus
 
 __all__ = ["command"]
 
@@ -28,6 +31,11 @@ def command() -> None:
 @click.argument("name")
 @click.option("--nodes", default=4, show_default=True, help="How many slurmd.")
 @click.option("--gpus", default=8, show_default=True, help="Emulated GPUs of each node.")
+@click.option(
+    "--gpu-model",
+    metavar="MODEL",
+    help="Emulate GPUs with clocks and power, such as h100-sxm [default: devices only counted].",
+)
 @click.option("--cpus", default=16, show_default=True, help="CPUs each node declares.")
 @click.option("--accounting", is_flag=True, help="With its own slurmdbd and MariaDB.")
 @click.option("--accounting-of", metavar="OTHER", help="Join cluster OTHER's slurmdbd and key.")
@@ -70,7 +78,8 @@ def up(
     if as_json:
         click.echo(json.dumps({**now.to_json(), "started": started}))
         return
-    shape_text = f"{spec.nodes} nodes x {spec.gpus} emulated GPUs"
+    model = "" if spec.gpu_model is None else f" ({spec.gpu_model})"
+    shape_text = f"{spec.nodes} nodes x {spec.gpus} emulated GPUs{model}"
     said = "up" if started else "was up already"
     click.echo(f"cluster {name} {said}: Slurm {now.slurm_version}, {shape_text}")
     click.echo(f"  . {machine.layout.env_file}")
@@ -127,6 +136,8 @@ def status(name: str | None, directory: Path | None, as_json: bool) -> None:
         click.echo(f"{one.name}: {one.state}, Slurm {one.slurm_version}, port {one.port}")
         click.echo(f"  daemons   {daemons}")
         click.echo(f"  nodes     {_nodes(one.nodes)}, {one.gpus_per_node} emulated GPUs each")
+        for line in _clocks(one):
+            click.echo(f"  {line}")
         click.echo(f"  jobs      {'unknown' if one.jobs is None else one.jobs}")
         click.echo(f"  use       . {one.env_file}")
 
@@ -144,6 +155,25 @@ def chroot(suite: str, directory: Path | None) -> None:
 
     base = None if directory is None else directory.absolute()
     click.echo(build(suite, base, progress=_progress()))
+
+
+def _clocks(one: "ClusterStatus") -> list[str]:
+    """Which GPUs are set to what, and for which job."""
+    if one.gpu_model is None:
+        return []
+    if one.clocks is None:
+        return [f"clocks    unknown ({one.gpu_model}; cannot be read)"]
+    set_now = [gpu for gpu in one.clocks if gpu.lock_mhz is not None]
+    lines = [f"clocks    {len(set_now)} of {len(one.clocks)} {one.gpu_model} set"]
+    if "sgreen-noded" not in one.daemons:
+        lines[0] += ", and no sgreen-noded to set them (only root's clusters have it)"
+    for gpu in set_now:
+        job = "no job" if gpu.job_id is None else f"job {gpu.job_id}"
+        lines.append(
+            f"          {gpu.node} GPU {gpu.gpu}: {job}, at most {gpu.lock_mhz:.0f} MHz;"
+            f" runs at {gpu.clock_mhz:.0f} MHz, {gpu.power_w:.0f} W"
+        )
+    return lines
 
 
 def _nodes(nodes: dict[str, str] | None) -> str:

@@ -16,6 +16,7 @@ from slurm_green.errors import BadInputError, ClusterError
 __all__ = ["CHROOTS_VARIABLE", "SUITES", "build", "chroots_directory"]
 
 CHROOTS_VARIABLE = "SLURM_GREEN_CHROOTS"
+_SLURM, _PYTHON = "usr/sbin/slurmctld", "usr/bin/python3"
 SUITES = {"trixie": "24.11", "forky": "26.05"}
 
 
@@ -42,6 +43,11 @@ def build(
     with locked(base, suite):
         if _complete(target):
             return target
+        if (target / _SLURM).exists():
+            # An earlier version's: what it lacks is added where it is.
+            progress("installing what is missing into it")
+            _install(target)
+            return target
         fresh = base / f"{suite}.building"
         shutil.rmtree(fresh, ignore_errors=True)
         progress(f"debootstrap {suite}")
@@ -57,15 +63,17 @@ def build(
 
 
 def _complete(root: Path) -> bool:
-    return (root / "usr/sbin/slurmctld").exists()
+    return all((root / program).exists() for program in (_SLURM, _PYTHON))
 
 
 def _install(root: Path) -> None:
     for name in ("hosts", "resolv.conf"):
         shutil.copyfile(Path("/etc") / name, root / "etc" / name)
-    slurm = ("slurmdbd", "slurm-wlm-mysql-plugin", "tzdata", *packages_of(["slurm", "hook"]))
+    own = ("slurmdbd", "slurm-wlm-mysql-plugin", "tzdata", "python3")  # Python runs the hooks
     inside = ["chroot", str(root), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
-    _run([*inside, "install", "-y", "--no-install-recommends", *slurm])
+    _run(
+        [*inside, "install", "-y", "--no-install-recommends", *own, *packages_of(["slurm", "hook"])]
+    )
     _run([*inside, "clean"])
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cluster as one object, for tests and the demo."""
 
+import json
 import os
 import pwd
 import signal
@@ -8,8 +9,11 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from slurm_green.cluster import daemons, processes
+from profiling.device.emulated.bench import Bench
+from profiling.whole import write_file
+from slurm_green.cluster import daemons, noded, processes
 from slurm_green.cluster.down import down as take_down
+from slurm_green.cluster.gpus import bench_of
 from slurm_green.cluster.layout import Layout, clusters_directory
 from slurm_green.cluster.machine import Machine
 from slurm_green.cluster.record import Owner, load
@@ -76,6 +80,11 @@ class Cluster:
     def env(self) -> dict[str, str]:
         """SLURM_CONF, SLURM_GREEN_CONF and PATH for anything that talks to this cluster."""
         return self._machine.environment
+
+    @property
+    def nodes_address(self) -> str:
+        """Where its sgreen-noded look for sgreend's API (`nodes.listen`)."""
+        return f"127.0.0.1:{self._machine.record.ports.nodes_api}"
 
     @property
     def slurmctld_log(self) -> Path:
@@ -158,15 +167,45 @@ class Cluster:
 
     def stop_slurmd(self, node: str, *, kill: bool = False) -> None:
         """End one node's daemon."""
-        found = [p for p in processes.find(self.layout.directory) if p.node == node]
+        self._stop_on(node, "slurmd", kill=kill)
+
+    def start_slurmd(self, node: str) -> None:
+        """Start a node's daemon that was stopped."""
+        daemons.start_slurmds(self._machine, (node,))
+
+    def stop_noded(self, node: str, *, kill: bool = False) -> None:
+        """End one node's sgreen-noded."""
+        self._stop_on(node, processes.NODED, kill=kill)
+
+    def start_noded(self, node: str) -> None:
+        """Start a node's sgreen-noded that was stopped."""
+        noded.start_nodeds(self._machine, (node,))
+
+    def hang_noded(self, node: str, hang: bool = True) -> None:
+        """Stop a node's sgreen-noded's clock, or let it go on."""
+        processes.send(self._on(node, processes.NODED), signal.SIGSTOP if hang else signal.SIGCONT)
+
+    def order(
+        self, jobs: Mapping[int, Mapping[str, object]], cap: Mapping[str, object] | None = None
+    ) -> None:
+        """What every sgreen-noded is to do with jobs, where no sgreend tells them (`hook`)."""
+        orders = {"jobs": {str(job): values for job, values in jobs.items()}, "cap": cap or {}}
+        write_file(self.layout.orders, json.dumps(orders).encode())
+
+    def bench(self, node: str) -> Bench:
+        """The emulated GPUs of a node, to read and to break them; close it."""
+        return bench_of(self.layout, node)
+
+    def _stop_on(self, node: str, kind: str, *, kill: bool) -> None:
+        found = self._on(node, kind)
         if kill:
             processes.kill_all(found)
         else:
             processes.stop(found, grace_s=30)
 
-    def start_slurmd(self, node: str) -> None:
-        """Start a node's daemon that was stopped."""
-        daemons.start_slurmds(self._machine, (node,))
+    def _on(self, node: str, kind: str) -> list[processes.Process]:
+        found = processes.find(self.layout.directory)
+        return [one for one in found if (one.kind, one.node) == (kind, node)]
 
     def _controllers(self, *, backup: bool) -> list[processes.Process]:
         return [

@@ -190,6 +190,11 @@ def _defaults(
     yield "SlurmctldTimeout", "5" if spec.backup else "60"
     if spec.hook:
         yield "JobSubmitPlugins", "lua"
+    if spec.gpu_model is not None:
+        for key, name in (("Prolog", "prolog"), ("Epilog", "epilog")):
+            # Not %n: slurmd puts no name there.
+            yield key, f"{layout.hooks(name)}/*.sh"
+        yield "PrologFlags", "Alloc"
     if slurmdbd is not None:
         port, munge_socket = slurmdbd
         yield "AccountingStorageType", "accounting_storage/slurmdbd"

@@ -18,6 +18,7 @@ from slurm_green.errors import BadInputError, ClusterError
 __all__ = ["clear", "down", "down_all", "reap_orphans", "stop_processes"]
 
 _CANCEL_S = 8.0
+_RESTORE_S = 5.0
 
 
 def down(
@@ -111,12 +112,14 @@ def stop_processes(layout: Layout, *, grace_s: float) -> None:
         everything = {p.pid: p for p in [*found, *processes.with_descendants(steps)]}
         # The controller first: it must not see its nodes die. Then, all at once, what takes its
         # orders; munge and the database serve the others to their end.
-        ends = ("slurmctld", "slurmdbd", "mariadbd", "munged")
+        ends = ("slurmctld", processes.NODED, "slurmdbd", "mariadbd", "munged")
         named = {kind: [p for p in everything.values() if p.kind == kind] for kind in ends}
         others = [p for p in everything.values() if p.kind not in ends]
         for group in (named["slurmctld"], others, *(named[kind] for kind in ends[1:])):
-            if grace_s > 0:
-                processes.stop(group, grace_s=grace_s)
+            # One that sets clocks always gets the time to give them back.
+            wait_s = max(grace_s, _RESTORE_S) if group is named[processes.NODED] else grace_s
+            if wait_s > 0:
+                processes.stop(group, grace_s=wait_s)
             else:
                 processes.kill_all(group)
     left = ", ".join(f"{p.kind} {p.pid}" for p in processes.find(layout.directory))

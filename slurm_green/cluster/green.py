@@ -18,6 +18,7 @@ __all__ = [
     "await_sgreend",
     "cycles_of",
     "green_paths",
+    "nodes_table",
     "start_sgreend",
     "stop_sgreend",
     "toml_text",
@@ -37,6 +38,11 @@ def green_paths(layout: Layout, directory: Path | None = None) -> dict[str, Path
         "lock": place / "sgreend.lock",
         "off": place / "off",
     }
+
+
+def nodes_table(cluster: Cluster) -> dict[str, object]:
+    """The table [nodes] with which a cluster's sgreen-noded find their sgreend."""
+    return {"listen": cluster.nodes_address, "munge_socket": cluster.layout.munge_socket}
 
 
 def toml_text(tables: Mapping[str, Mapping[str, object]]) -> str:

@@ -169,6 +169,29 @@ class Layout:
         return self.run / "hook.plan"
 
     @property
+    def nodes(self) -> Path:
+        """A directory for each node: its emulated GPUs, its sgreen-noded's files."""
+        return self.directory / "nodes"
+
+    def gpus(self, node: str) -> Path:
+        """The state file of a node's emulated GPUs."""
+        return self.nodes / node / "gpus"
+
+    def hooks(self, name: str) -> Path:
+        """The directory of which slurmd runs every file as "prolog" or "epilog"."""
+        return self.etc / f"{name}.d"
+
+    @property
+    def gpu_library(self) -> Path:
+        """The emulated libnvidia-ml.so.1, where jobs and a chroot see it too."""
+        return self.directory / "lib" / "libnvidia-ml.so.1"
+
+    @property
+    def orders(self) -> Path:
+        """Clocks of jobs for every sgreen-noded (`node.orders`) of a cluster without the hook."""
+        return self.run / "orders.json"
+
+    @property
     def longest_socket(self) -> Path:
         """The longest socket path Slurm or MariaDB will make (a step's: node_job.step)."""
         return self.spool / f"{self.name}-n200" / f"{self.name}-n200_4294967295.4294967295"

@@ -17,7 +17,7 @@ _TRIES = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """One block: slurmctld, slurmdbd, then one slurmd after the other."""
+    """One block: slurmctld, slurmdbd, one slurmd after the other, sgreend's API for nodes."""
 
     first: int
     count: int
@@ -36,6 +36,11 @@ class Ports:
         """The port of the node with that index, from 0."""
         return self.first + 2 + index
 
+    @property
+    def nodes_api(self) -> int:
+        """Where a cluster's sgreend listens for its sgreen-noded."""
+        return self.first + self.count - 1
+
     def to_json(self) -> dict[str, int]:
         """As cluster.json holds it."""
         return {"first": self.first, "count": self.count}
@@ -51,7 +56,7 @@ def pick_ports(nodes: int, taken: Collection[Ports], dice: random.Random | None 
 
     It starts anywhere, so that two sessions that do not know of each other rarely meet.
     """
-    count = nodes + 2
+    count = nodes + 3
     dice = dice or random.Random()
     for _ in range(_TRIES):
         ports = Ports(first=dice.randrange(_LOW, _HIGH - count), count=count)

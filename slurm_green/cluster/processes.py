@@ -16,10 +16,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Process", "find", "kill_all", "send", "start_ticks", "stop", "with_descendants"]
+__all__ = [
+    "NODED",
+    "Process",
+    "find",
+    "kill_all",
+    "send",
+    "start_ticks",
+    "stop",
+    "with_descendants",
+]
 
 _PROC = Path("/proc")
 _PASSES = 20  # enough for any machine that is not being fork-bombed
+NODED = "sgreen-noded"
+_NODED_MODULE = b"slurm_green.node.daemon"
 _DAEMONS = {"munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "slurmstepd", "slurmscriptd"}
 
 
@@ -35,9 +46,11 @@ class Process:
 
     @property
     def node(self) -> str | None:
-        """The node a slurmd serves."""
+        """The node a slurmd or an sgreen-noded serves."""
         if self.kind == "slurmd" and "-N" in self.argv[:-1]:
             return self.argv[self.argv.index("-N") + 1]
+        if self.kind == NODED:
+            return Path(self.argv[-1]).parent.name
         return None
 
 
@@ -154,7 +167,9 @@ def _look(pid: int, below: bytes) -> Process | None:
     comm, parent, ticks = stat
     try:
         argv = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")[:-1]
-        ours = comm in _DAEMONS and any(below in word for word in argv)
+        if _NODED_MODULE in argv and b"--config" in argv:
+            comm = NODED  # Python's own name says nothing
+        ours = (comm in _DAEMONS or comm == NODED) and any(below in word for word in argv)
         if not ours:
             environment = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
             names = any(w.startswith(b"SLURM_CONF=" + below) for w in environment)

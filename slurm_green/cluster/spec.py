@@ -9,7 +9,15 @@ from typing import Any
 
 from slurm_green.errors import BadInputError
 
-__all__ = ["ClusterSpec", "check_name"]
+__all__ = ["GPU_TYPES", "ClusterSpec", "check_name"]
+
+# Models of emulated GPUs, and the type that Slurm calls them by.
+GPU_TYPES = {
+    "a100-sxm4-80gb": "a100",
+    "h100-sxm": "h100",
+    "h200": "h200",
+    "rtx-4090": "rtx4090",
+}
 
 # Slurm lower-cases ClusterName in jobs and in the database, so upper case would be two names.
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
@@ -24,7 +32,8 @@ class ClusterSpec:
     gpus: int = 8
     cpus: int = 16
     memory_mb: int = 64_000
-    gpu_type: str = "h100"
+    gpu_model: str | None = None
+    """None: GPUs that Slurm counts and hands out, and that have neither clock nor power."""
     accounting: bool = False
     accounting_of: str | None = None
     hook: bool = False
@@ -40,6 +49,12 @@ class ClusterSpec:
             value = getattr(self, field)
             if not low <= value <= high:
                 raise BadInputError(f"--{field} {value}: allowed are {low} to {high}")
+        if self.gpu_model is not None and self.gpu_model not in GPU_TYPES:
+            raise BadInputError(
+                f"--gpu-model {self.gpu_model!r}: allowed are {', '.join(GPU_TYPES)}"
+            )
+        if self.gpu_model is not None and not self.gpus:
+            raise BadInputError("--gpu-model: with --gpus 0 there is nothing to emulate")
         if self.accounting and self.accounting_of is not None:
             raise BadInputError(
                 "--accounting starts an own slurmdbd, --accounting-of joins another cluster's:"
@@ -52,6 +67,11 @@ class ClusterSpec:
     def node_names(self) -> tuple[str, ...]:
         """The names of its nodes, which also name the cluster."""
         return tuple(f"{self.name}-n{index}" for index in range(1, self.nodes + 1))
+
+    @property
+    def gpu_type(self) -> str:
+        """The type of its GPUs, as `--gres=gpu:TYPE:N` names it."""
+        return GPU_TYPES[self.gpu_model or "h100-sxm"]
 
     @property
     def has_accounting(self) -> bool:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from slurm_green.cluster import processes
+from slurm_green.cluster.clocks import GpuNow, clocks_of
 from slurm_green.cluster.layout import Layout
 from slurm_green.cluster.machine import Machine
+from slurm_green.cluster.noded import has_noded
 from slurm_green.cluster.record import all_records, load
 from slurm_green.errors import ClusterError
 
@@ -29,6 +31,8 @@ class ClusterStatus:
     jobs: int | None
     port: int
     gpus_per_node: int
+    gpu_model: str | None
+    clocks: list[GpuNow] | None
     hook: bool
     accounting: str | None
     slurm_conf: Path
@@ -47,6 +51,8 @@ class ClusterStatus:
             "slurmctld_port": self.port,
             "gpus_per_node": self.gpus_per_node,
             "gpus": "emulated",
+            "gpu_model": self.gpu_model,
+            "clocks": None if self.clocks is None else [one.to_json() for one in self.clocks],
             "hook": self.hook,
             "accounting": self.accounting,
             "slurm_conf": str(self.slurm_conf),
@@ -84,6 +90,8 @@ def _status(machine: Machine) -> ClusterStatus:
         jobs=jobs,
         port=record.ports.slurmctld,
         gpus_per_node=record.spec.gpus,
+        gpu_model=record.spec.gpu_model,
+        clocks=clocks_of(layout, record.spec),
         hook=record.spec.hook,
         accounting=layout.name if record.spec.accounting else record.spec.accounting_of,
         slurm_conf=layout.slurm_conf,
@@ -97,8 +105,11 @@ def _state(machine: Machine, found: list[processes.Process]) -> str:
     spec = machine.record.spec
     wanted = {"munged", "slurmctld"}
     wanted |= {"slurmdbd", "mariadbd"} if spec.accounting else set()
-    nodes = {process.node for process in found}
-    complete = wanted <= {process.kind for process in found} and nodes >= set(spec.node_names)
+    on_nodes = {(process.kind, process.node) for process in found}
+    kinds = ("slurmd", processes.NODED) if has_noded(spec) else ("slurmd",)
+    complete = wanted <= {process.kind for process in found} and on_nodes >= {
+        (kind, node) for kind in kinds for node in spec.node_names
+    }
     return "up" if complete else "partial"
 
 

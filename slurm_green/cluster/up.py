@@ -13,9 +13,11 @@ from pathlib import Path
 from slurm_green.cluster import conf, daemons, hook, view
 from slurm_green.cluster.accounting import register, start_accounting
 from slurm_green.cluster.down import clear, stop_processes
+from slurm_green.cluster.gpus import make_gpus
 from slurm_green.cluster.layout import Layout
 from slurm_green.cluster.lock import locked
 from slurm_green.cluster.machine import Machine, slurm_version
+from slurm_green.cluster.noded import start_nodeds, write_node_files
 from slurm_green.cluster.packages import ensure
 from slurm_green.cluster.ports import pick_ports
 from slurm_green.cluster.record import Owner, Record, all_records, load, save
@@ -64,6 +66,7 @@ def _needed(spec: ClusterSpec) -> list[str]:
     groups = [] if spec.slurm_root is not None else ["slurm"]
     groups += ["hook"] if spec.hook and spec.slurm_root is None else []
     groups += ["accounting"] if spec.accounting else []
+    groups += ["compiler"] if spec.gpu_model is not None else []
     return groups
 
 
@@ -115,6 +118,11 @@ def _start(machine: Machine, progress: Progress) -> None:
     if spec.slurm_root is not None:
         progress("mounting the chroot")
         view.make_view(layout, spec.slurm_root)
+    if spec.gpu_model is not None:
+        progress("making the emulated GPUs")
+        make_gpus(layout, spec)
+        write_node_files(machine)
+        start_nodeds(machine)
     progress("starting munged")
     daemons.start_munged(machine)
     if spec.accounting:

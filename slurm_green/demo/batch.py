@@ -16,12 +16,21 @@ _PREFIX = re.compile(r"^sbatch: (?:error: )?", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A job script with the options it is submitted with, and what should become of it."""
+    """A job script with the options it is submitted with, and what should become of it.
+
+    `work_s` is how long a task of it works at full clock; `clocked` jobs have a profile.
+    """
 
     script: str
+    work_s: float
     deferred: bool
     story: str
     options: tuple[str, ...] = ()
+
+    @property
+    def clocked(self) -> bool:
+        """Whether it names a profile, so that its clock is planned: those that wait do."""
+        return self.deferred
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,47 +51,56 @@ class Submitted:
 BATCH = (
     Wish(
         script="train-llm.sh",
+        work_s=12,
         deferred=True,
         story="rigid training on 2 nodes; may wait as long as its partition says",
     ),
     Wish(
         script="sweep.sh",
+        work_s=6,
         deferred=True,
         story="an array of six: one decision for all",
     ),
     Wish(
         script="finetune.sh",
+        work_s=10,
         deferred=True,
         story="due tomorrow: #SBATCH --deadline gives it its slack",
     ),
     Wish(
         script="embed-corpus.sh",
+        work_s=9,
         deferred=True,
         story="may wait 21 demo hours: green:max-delay lets it have the sun",
     ),
     Wish(
         script="paper-plots.sh",
+        work_s=8,
         deferred=False,
         story="opted out: green:off",
     ),
     Wish(
         script="urgent.sh",
+        work_s=8,
         deferred=False,
         options=("--deadline=now+131",),
         story="urgent: a near --deadline, which no submit hook sees; sgreend then does",
     ),
     Wish(
         script="impossible.sh",
+        work_s=10,
         deferred=False,
         story="a deadline nobody can keep: then at least no delay from us",
     ),
     Wish(
         script="jupyter-lab.sh",
+        work_s=15,
         deferred=False,
         story="somebody sits in front of it: excluded by its name",
     ),
     Wish(
         script="smoke-test.sh",
+        work_s=4,
         deferred=False,
         story="too short to be worth it",
     ),

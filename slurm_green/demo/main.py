@@ -19,17 +19,22 @@ from typing import Any
 
 from rich.console import Console
 
+from slurm_green.cluster.clocks import GpuNow, clocks_of
+from slurm_green.cluster.noded import has_noded
 from slurm_green.controller.build import build_provider
 from slurm_green.demo import tale
 from slurm_green.demo.account import Line, lines_of, problems, summary
 from slurm_green.demo.batch import BATCH, Submitted, submit
+from slurm_green.demo.clocks import Seen, clock_lines, clock_problems, clock_summary
+from slurm_green.demo.gpus import full_clock_mhz
 from slurm_green.demo.page import html_page
 from slurm_green.demo.plot import draw
 from slurm_green.demo.screen import LiveScreen, PlainScreen, Screen
 from slurm_green.demo.site import Site, site
 from slurm_green.demo.watch import Row, rows_of
 from slurm_green.errors import BadInputError, ClusterError, LedgerError, SlurmGreenError
-from slurm_green.ledger.entries import Decision, Query
+from slurm_green.ledger.energy import MODELLED
+from slurm_green.ledger.entries import Decision, NodeEnergy, Query
 from slurm_green.ledger.fifo import Capacity
 from slurm_green.ledger.report import Report, build_report
 from slurm_green.ledger.store import Store
@@ -110,20 +115,25 @@ def _run(
         screen: Screen = PlainScreen(console=console, clock=one.clock)
         if live:
             screen = LiveScreen(console=console, clock=one.clock, start_utc=batch[0].at_utc)
-        rows = _watch(one, batch, screen)
+        seen = Seen()
+        rows = _watch(one, batch, screen, seen)
         series = provider.fetch(datetime.now(UTC))
-        report, decisions = _report(one, rows)
+        report, decisions, energies = _report(one, rows)
         lines = lines_of(rows, report, series)
+        clocks = clock_lines(rows, seen, energies) if has_noded(one.cluster.spec) else []
         texts = _told(one, batch)
         tale.receipts(console, lines, report, one.clock)
+        tale.clocks(console, clocks, one.config.nodes.max_slowdown)
         for command, text in texts:
             tale.printed(console, command, text)
         files = _write(output, lines, report, series, one, texts)
         wrong = problems(lines, report, decisions)
+        wrong += clock_problems(clocks, _gpus(one), full_mhz=full_clock_mhz())
         if wrong:
             files |= _keep_logs(one, output)
         result = {
             **summary(lines, report),
+            **clock_summary(clocks),
             "cluster": one.cluster.name,
             "slurm_version": one.cluster.version,
             "files": files,
@@ -132,7 +142,7 @@ def _run(
     return result, wrong
 
 
-def _watch(one: Site, batch: list[Submitted], screen: Screen) -> list[Row]:
+def _watch(one: Site, batch: list[Submitted], screen: Screen, seen: Seen) -> list[Row]:
     """Look again and again until every job is over."""
     provider = build_provider(one.config)
     rows: list[Row] = []
@@ -145,6 +155,7 @@ def _watch(one: Site, batch: list[Submitted], screen: Screen) -> list[Row]:
             if one.daemon.poll() is not None:
                 raise ClusterError(f"sgreend ended; see {one.daemon_log}")
             jobs = one.client.jobs()
+            seen.look(jobs, _gpus(one))
             now = datetime.now(UTC)
             rows = rows_of(batch, jobs, hold_s=one.config.hook.hold_s, before=rows)
             screen.show(rows, provider.fetch(now), now)
@@ -152,8 +163,13 @@ def _watch(one: Site, batch: list[Submitted], screen: Screen) -> list[Row]:
     return rows
 
 
-def _report(one: Site, rows: Sequence[Row]) -> tuple[Report, list[Decision]]:
-    """The ledger's report and decisions, once sgreend has written every receipt."""
+def _gpus(one: Site) -> list[GpuNow]:
+    return clocks_of(one.cluster.layout, one.cluster.spec) or []
+
+
+def _report(one: Site, rows: Sequence[Row]) -> tuple[Report, list[Decision], list[NodeEnergy]]:
+    """The ledger's report, decisions and energies, once sgreend has written every receipt."""
+    counted = has_noded(one.cluster.spec)
     wanted = sum(row.tasks for row in rows)
     spec = one.cluster.spec
     capacity = Capacity(gpus=spec.nodes * spec.gpus, cpus=spec.nodes * spec.cpus)
@@ -161,7 +177,11 @@ def _report(one: Site, rows: Sequence[Row]) -> tuple[Report, list[Decision]]:
     while True:
         with Store(one.config.paths.ledger, readonly=True) as store:
             jobs = store.jobs(Query())
-            if len([job for job in jobs if job.energy_j is not None]) >= wanted:
+            have = [job for job in jobs if job.energy_j is not None]
+            # A node's joules come after the job's end; without them the story is told as it is.
+            told = [job for job in have if job.energy_source != MODELLED] if counted else have
+            over = time.monotonic() > deadline_s
+            if len(told) >= wanted or (over and len(have) >= wanted):
                 decisions = store.decisions(Query())
                 report = build_report(
                     jobs,
@@ -170,8 +190,8 @@ def _report(one: Site, rows: Sequence[Row]) -> tuple[Report, list[Decision]]:
                     power=one.config.power_model(),
                     capacity=capacity,
                 )
-                return report, decisions
-        if time.monotonic() > deadline_s:
+                return report, decisions, store.energies(Query())
+        if over:
             raise LedgerError(f"{len(jobs)} of {wanted} receipts are in the ledger")
         time.sleep(0.3)
 

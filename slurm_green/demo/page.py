@@ -49,9 +49,9 @@ def html_page(
 </head>
 <body>
 <h1>{escape(headline)}</h1>
-<p class="note">Slurm, sbatch and the jobs are real. The GPUs are emulated, energy is modelled from
-GPU counts, and the carbon day is a generated example that passes in two minutes: energy and carbon
-are those of the example's time.</p>
+<p class="note">Slurm, sbatch and the jobs are real. The GPUs are emulated: prolog and sgreen-noded
+set their clocks, and their joules follow a law. The carbon day is a generated example that passes
+in two minutes: energy and carbon are those of the example's time.</p>
 <img alt="Carbon intensity over the day with each job's bar" src="data:image/png;base64,{picture}">
 <table>
 <tr><th>Job</th>{head}</tr>

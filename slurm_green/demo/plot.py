@@ -41,7 +41,7 @@ def draw(path: Path, lines: Sequence[Line], series: Series, clock: Clock, *, hea
         figure.text(
             0.02,
             0.918,
-            "Real Slurm, real jobs. GPUs emulated, energy modelled, the carbon day is a generated"
+            "Real Slurm, real jobs. GPUs and joules emulated, the carbon day is a generated"
             " example that passes in two minutes.",
             fontsize=9,
             color=_FAINT,

@@ -16,6 +16,7 @@ from slurm_green.cluster.down import reap_orphans
 from slurm_green.cluster.green import (
     await_sgreend,
     green_paths,
+    nodes_table,
     start_sgreend,
     stop_sgreend,
     toml_text,
@@ -26,6 +27,7 @@ from slurm_green.cluster.spec import ClusterSpec
 from slurm_green.config.load import load
 from slurm_green.config.settings import Config
 from slurm_green.demo.clock import Clock
+from slurm_green.demo.gpus import MODEL, write_profiles, write_work
 from slurm_green.errors import ClusterError
 from slurm_green.slurm.commands import CommandClient
 
@@ -75,10 +77,14 @@ def site(trace: Path, *, progress: Callable[[str], None]) -> Iterator[Site]:
     """A site that is up; gone afterwards, whatever happens in between."""
     base = clusters_directory()
     reap_orphans(base)  # of a demo that was killed before it could clean up
-    spec = ClusterSpec(name=f"demo-{os.getpid():x}", nodes=NODES, gpus=GPUS_PER_NODE, hook=True)
+    spec = ClusterSpec(
+        name=f"demo-{os.getpid():x}", nodes=NODES, gpus=GPUS_PER_NODE, gpu_model=MODEL, hook=True
+    )
     cluster = Cluster.up(spec, base=base, owner=Owner.this_process(), progress=progress)
     try:
         clock = _clock()
+        write_profiles(_profiles(cluster))
+        write_work(cluster.layout)
         path = cluster.layout.green_conf
         path.write_text(config_text(cluster, trace, clock), encoding="utf-8")
         daemon = start_sgreend(cluster, log=_log(cluster))
@@ -107,6 +113,8 @@ def config_text(cluster: Cluster, trace: Path, clock: Clock) -> str:
 slurm_backend = "commands"
 
 {toml_text({"paths": green_paths(cluster.layout)})}
+# sgreend plans clocks and tells sgreen-noded of each node; the scripts name the profile.
+{toml_text({"nodes": {**nodes_table(cluster), "profiles": _profiles(cluster)}})}
 [hook]
 hold = "3s"              # a site: 10s
 
@@ -138,6 +146,10 @@ default_delay = "60s"    # 12 demo hours
 max_delay = "110s"       # 22 demo hours
 gpu_type = "h100"
 """
+
+
+def _profiles(cluster: Cluster) -> Path:
+    return cluster.layout.etc / "profiles"
 
 
 def _log(cluster: Cluster) -> Path:

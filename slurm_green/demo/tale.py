@@ -12,11 +12,13 @@ from rich.text import Text
 from slurm_green.demo.account import Line
 from slurm_green.demo.batch import Submitted
 from slurm_green.demo.clock import Clock
+from slurm_green.demo.clocks import ClockLine, joules_per_work
 from slurm_green.demo.site import Site
 from slurm_green.ledger.report import Report
 from slurm_green.words import grams
 
 __all__ = [
+    "clocks",
     "farewell",
     "headline",
     "opening",
@@ -34,7 +36,7 @@ def opening(console: Console) -> None:
     console.print("slurm-green demo", style="bold")
     console.print(
         "Real: slurmctld, slurmd, sbatch, the jobs, the submit hook, sgreend.\n"
-        "Emulated: the GPUs (devices that Slurm hands out and nobody computes on).\n"
+        "Emulated: the GPUs. Prolog and sgreen-noded set their clocks; watts follow by a law.\n"
         "Example: the carbon day, generated; it passes in two minutes (x720).",
         style="dim",
     )
@@ -64,8 +66,9 @@ def submitted(console: Console, job: Submitted) -> None:
 
 def receipts(console: Console, lines: Sequence[Line], report: Report, clock: Clock) -> None:
     """The account of every job, and the site's."""
+    sources = " and ".join(sorted(report.energy_sources)) or "unknown"
     table = Table(
-        title="Receipts (modelled, time-scaled)",
+        title=f"Receipts ({sources}, time-scaled)",
         title_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
@@ -92,6 +95,42 @@ def receipts(console: Console, lines: Sequence[Line], report: Report, clock: Clo
     console.print(table)
     console.print()
     console.print(headline(report), style="bold")
+
+
+def clocks(console: Console, lines: Sequence[ClockLine], max_slowdown: float) -> None:
+    """Clocks set and seen, and what the work took with and without one."""
+    if not lines:
+        return
+    table = Table(
+        title="Clocks (emulated GPUs; joules by their counters)",
+        title_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.title_style = "bold"
+    table.add_column("JOB", no_wrap=True)
+    for name in ("SET", "RAN AT", "KJ", "J PER GPU-SECOND OF WORK"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(
+            line.name,
+            "-" if line.set_mhz is None else f"{line.set_mhz:.0f} MHz",
+            "?" if line.ran_mhz is None else f"{line.ran_mhz:.0f} MHz",
+            "?" if line.energy_j is None else f"{line.energy_j / 1000:.1f}",
+            "?" if line.joules is None else f"{line.joules:.0f}",
+        )
+    console.print()
+    console.print(table)
+    with_clock = joules_per_work([line for line in lines if line.clocked])
+    without = joules_per_work([line for line in lines if not line.clocked])
+    if with_clock is not None and without is not None:
+        console.print(
+            f"\nThe same work took {with_clock:.0f} J a GPU-second with a planned clock and"
+            f" {without:.0f} J at full clock: {100 * (1 - with_clock / without):.0f} % less,"
+            f" in at most {100 * (max_slowdown - 1):.0f} % more time.",
+            style="bold",
+        )
 
 
 def headline(report: Report) -> str:

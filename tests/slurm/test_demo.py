@@ -106,8 +106,22 @@ def test_the_site_saved_carbon_and_no_promise_was_broken(
     assert result["site"]["saved_g"] > 0
     assert result["promises"]["made"] > 0
     assert result["promises"]["broken"] == 0
-    assert set(result["energy_sources"]) == {"modelled"}
+    assert set(result["energy_sources"]) == {"emulated"}
     assert result["problems"] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sets clocks")
+def test_jobs_with_a_profile_had_a_clock_and_took_fewer_joules(
+    ran: tuple[dict[str, Any], Path],
+) -> None:
+    """Per work: they also took longer, which their own joules hide nothing of."""
+    clocks = {one["name"]: one for one in ran[0]["clocks"]}
+    assert {name for name, one in clocks.items() if one["set_mhz"]} == {
+        job["name"] for job in jobs(ran, waited=True)
+    }
+    assert {one["source"] for one in clocks.values()} == {"emulated"}
+    joules = ran[0]["joules_per_gpu_work_s"]
+    assert joules["clocked"] < 0.95 * joules["full_clock"]
 
 
 def test_the_picture_and_the_page_are_whole(ran: tuple[dict[str, Any], Path]) -> None:

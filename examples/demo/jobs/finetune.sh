@@ -4,6 +4,6 @@
 #SBATCH --gres=gpu:4
 #SBATCH --time=2
 #SBATCH --deadline=now+195
-#SBATCH --comment=green:runtime=10s
+#SBATCH --comment=green:runtime=12s,profile=demo-training
 # Must end by the deadline, so it must start two minutes (its limit) and a margin before it.
-sleep 10
+./gpu-work 10

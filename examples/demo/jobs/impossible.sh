@@ -4,4 +4,4 @@
 #SBATCH --gres=gpu:1
 #SBATCH --time=2
 #SBATCH --comment=green:deadline=now+20s,runtime=10s
-sleep 10
+./gpu-work 10

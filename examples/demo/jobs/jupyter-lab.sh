@@ -4,4 +4,4 @@
 #SBATCH --gres=gpu:1
 #SBATCH --time=2
 #SBATCH --comment=green:runtime=15s
-sleep 15
+./gpu-work 15

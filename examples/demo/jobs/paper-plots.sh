@@ -4,4 +4,4 @@
 #SBATCH --gres=gpu:2
 #SBATCH --time=2
 #SBATCH --comment=green:off
-sleep 8
+./gpu-work 8

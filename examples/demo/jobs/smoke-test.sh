@@ -3,4 +3,4 @@
 #SBATCH --job-name=smoke-test
 #SBATCH --gres=gpu:1
 #SBATCH --time=1
-sleep 4
+./gpu-work 4

@@ -4,6 +4,6 @@
 #SBATCH --array=1-6
 #SBATCH --gres=gpu:2
 #SBATCH --time=2
-#SBATCH --comment=green:runtime=6s
+#SBATCH --comment=green:runtime=9s,profile=demo-training
 echo "point $SLURM_ARRAY_TASK_ID of the sweep"
-sleep 6
+./gpu-work 6

@@ -4,7 +4,7 @@
 #SBATCH --nodes=2
 #SBATCH --gres=gpu:8
 #SBATCH --time=2
-#SBATCH --comment=green:runtime=12s
+#SBATCH --comment=green:runtime=14s,profile=demo-training
 # Slurm counts limits in whole minutes, half a day of the demo: so the user says how long it takes.
 echo "training on $SLURM_JOB_NODELIST, GPUs $SLURM_JOB_GPUS each"
-sleep 12
+./gpu-work 12

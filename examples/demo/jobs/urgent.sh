@@ -5,4 +5,4 @@
 #SBATCH --time=2
 #SBATCH --comment=green:runtime=8s
 # Submitted with a --deadline on the command line, which Slurm shows to no submit hook.
-sleep 8
+./gpu-work 8

@@ -77,7 +77,7 @@ class Bench:
                 made = Path(scratch) / "state"
                 call = Calls(library, made, "create", len(models), virtual, start_s)
                 for device, model in enumerate(models):
-                    _describe(call, device, model, f"{path.absolute()}#{device}")
+                    _describe(call, device, model, _identity(path, device))
                 call("ready")
                 call.close()
                 made.chmod(mode)
@@ -102,6 +102,10 @@ class Bench:
     def advance(self, seconds: float) -> None:
         """Lets virtual time pass."""
         self._call("advance", seconds)
+
+    def uuid(self, device: int) -> str:
+        """The name by which NVML knows the device, and the journal."""
+        return f"GPU-{_identity(self.path, device)}"
 
     def read(self, device: int) -> Reading:
         """What the device does now."""
@@ -178,9 +182,12 @@ class Bench:
         self._call("calls_clear")
 
 
-def _describe(call: Calls, device: int, model: GpuModel, place: str) -> None:
+def _identity(path: Path, device: int) -> uuid.UUID:
     # Made again at the same place it is the same GPU, as after a reboot.
-    identity = uuid.uuid5(uuid.NAMESPACE_URL, place)
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"{path.absolute()}#{device}")
+
+
+def _describe(call: Calls, device: int, model: GpuModel, identity: uuid.UUID) -> None:
     call("text", device, b"product", model.product.encode())
     call("text", device, b"uuid", f"GPU-{identity}".encode())
     call("text", device, b"serial", str(identity.int % 10**13).zfill(13).encode())

@@ -123,3 +123,15 @@ def test_one_gres_line_a_device() -> None:
     lines = conf.gres_conf(spec=ClusterSpec(name="a"), devices=devices).splitlines()
 
     assert lines[1:] == ["Name=gpu Type=h100 File=/d/nvidia0", "Name=gpu Type=h100 File=/d/nvidia1"]
+
+
+def test_hooks_and_the_type_are_those_of_the_emulated_model() -> None:
+    """Without a model there is no hook; a person's own line still wins."""
+    plain, emulated = text(), text(gpu_model="a100-sxm4-80gb")
+
+    assert values(plain, "Prolog") == values(plain, "PrologFlags") == []
+    assert values(emulated, "Prolog") == ["/base/alpha/etc/prolog.d/*.sh"]
+    assert values(emulated, "Epilog") == ["/base/alpha/etc/epilog.d/*.sh"]
+    assert values(emulated, "PrologFlags") == ["Alloc"]
+    assert "Gres=gpu:a100:8" in emulated
+    assert values(text("prolog=/x", gpu_model="h200"), "Prolog") == ["/x"]

@@ -64,6 +64,21 @@ def test_only_a_cluster_program_that_names_the_directory_is_ours(
     assert not {neighbour.pid, shell.pid} & found
 
 
+def test_a_noded_is_known_by_its_module_and_by_the_node_whose_file_it_reads(
+    tmp_path: Path, start: Start
+) -> None:
+    """Its program is Python, as that of many others."""
+    wait = ["-c", "kill -STOP $$", "-m"]
+    config = tmp_path / "alpha" / "nodes" / "alpha-n2" / "slurm-green.toml"
+    words = ["slurm_green.node.daemon", "--config", str(config)]
+    noded = start("python3", *wait, *words, shell=True)
+    other = start("python3", *wait, "http.server", *words[1:], shell=True)
+
+    found = {one.pid: one for one in processes.find(tmp_path / "alpha")}
+    assert (found[noded.pid].kind, found[noded.pid].node) == (processes.NODED, "alpha-n2")
+    assert other.pid not in found
+
+
 def test_a_job_process_is_ours_and_a_shell_with_the_environment_is_not(
     tmp_path: Path, start: Start
 ) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from profiling.device.emulated.models import model_names
 from slurm_green.cluster.hook import job_submit
 from slurm_green.cluster.layout import Layout, clusters_directory
 from slurm_green.cluster.ports import Ports, pick_ports
 from slurm_green.cluster.record import Owner, Record, all_records, load, save
-from slurm_green.cluster.spec import ClusterSpec
+from slurm_green.cluster.spec import GPU_TYPES, ClusterSpec
 from slurm_green.errors import BadInputError, ClusterError
 
 
@@ -25,12 +26,23 @@ def test_names_slurm_or_a_path_would_trip_over_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [{"nodes": 0}, {"gpus": -1}, {"cpus": 0}, {"accounting_of": "alpha"}]
+    "shape",
+    [
+        *({"nodes": 0}, {"gpus": -1}, {"cpus": 0}, {"accounting_of": "alpha"}),
+        *({"gpu_model": "h100"}, {"gpu_model": "h200", "gpus": 0}),
+    ],
 )
 def test_impossible_shapes_are_refused(shape: dict[str, object]) -> None:
     """Before anything is started."""
     with pytest.raises(BadInputError):
         ClusterSpec(name="alpha", **shape)  # type: ignore[arg-type]
+
+
+def test_every_emulated_model_has_a_type_that_slurm_calls_it_by() -> None:
+    """And a wrong one is answered with those there are."""
+    assert sorted(GPU_TYPES) == model_names()
+    with pytest.raises(BadInputError, match="allowed are a100-sxm4-80gb, h100-sxm"):
+        ClusterSpec(name="alpha", gpu_model="gtx")
 
 
 def test_own_and_joined_accounting_exclude_each_other() -> None:
@@ -82,7 +94,11 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     layout.directory.mkdir()
     record = Record(
         spec=ClusterSpec(
-            name="alpha", extra_conf=("A=1",), slurm_root=Path("/c"), accounting_of="beta"
+            name="alpha",
+            gpu_model="h200",
+            extra_conf=("A=1",),
+            slurm_root=Path("/c"),
+            accounting_of="beta",
         ),
         ports=Ports(first=20000, count=6),
         slurm_version="22.05.8",
