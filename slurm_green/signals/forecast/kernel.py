@@ -28,6 +28,7 @@ _EVERY_H = 5
 _FIRST_ROW_H = 168
 _SCALE_H = 672
 _NOISE = 10.0
+_LEAST_SPREAD = 1e-3  # of values whose own spread is about one
 _LEAST_KNOWN = 0.75
 # How alike two origins are beyond their linear part: at all, by time of day, across a weekend.
 _CONSTANT = 0.3
@@ -164,6 +165,9 @@ def _state(values: Array) -> Array:
 
 
 def _scaled(group: Array) -> Array:
-    """Divided by its spread in the first weeks, and by its width: a group counts as one thing."""
-    spread = float(group[_FIRST_ROW_H:_SCALE_H].std()) * np.sqrt(group.shape[1])
-    return np.asarray(group / max(spread, 1e-9))
+    """Divided by its spread in the first weeks, and by its width: a group counts as one thing.
+
+    One that hardly moved then is not blown up: rounding would outweigh all else later.
+    """
+    spread = max(float(group[_FIRST_ROW_H:_SCALE_H].std()), _LEAST_SPREAD)
+    return np.asarray(group / (spread * np.sqrt(group.shape[1])))

@@ -44,6 +44,16 @@ def test_a_week_that_repeats_is_known():
     assert off.max() < 20
 
 
+@pytest.mark.parametrize("values", [0.5 * HOURS, 200.0 + HOURS % 24, np.full(len(HOURS), 300.0)])
+def test_histories_without_noise_are_forecast_too(values):
+    """A line, a day that repeats, a constant: nothing is blown up until it is singular."""
+    origins = np.array([60 * 24, 64 * 24 + 5])
+
+    bands = BuiltIn().bands(Hourly(values=values), origins, 96)
+
+    assert np.abs(bands.mean - actual_after(values, origins, 96)).max() < 2
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_it_beats_both_references_and_its_band_holds(seed):
     """On a grid with weather: less pinball loss, and about 8 of 10 hours in the band."""
