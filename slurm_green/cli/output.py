@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How verbs print: one JSON object, or plain tables a terminal cannot be tricked by."""
+"""How verbs print: one JSON object, or plain tables a terminal cannot be tricked by.
+
+And whether what they are to write can be written.
+"""
 
 import json
+import os
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,9 +14,10 @@ from typing import Any
 
 import click
 
+from slurm_green.errors import BadInputError
 from slurm_green.words import clean
 
-__all__ = ["emit_json", "emit_rows"]
+__all__ = ["check_outputs", "emit_json", "emit_rows"]
 
 
 def emit_json(value: dict[str, Any]) -> None:
@@ -45,3 +51,24 @@ def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{value!r} is no JSON value")
+
+
+def check_outputs(outputs: dict[str, Path | None], inputs: dict[str, Path | None]) -> None:
+    """Refuse what cannot be written before anything is read: the work may take minutes."""
+    taken = {path.resolve(): option for option, path in inputs.items() if path is not None}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        if path.exists() and not path.is_file():
+            raise BadInputError(f"{option} {path}: is not a plain file; give another name")
+        other = taken.setdefault(path.resolve(), option)
+        if other != option:
+            raise BadInputError(f"{option} {path}: is the file of {other}; give another name")
+        try:
+            # Not os.access: that says yes to root on a read-only file system.
+            handle, probe = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            os.close(handle)
+            Path(probe).unlink()
+        except OSError as error:
+            why = error.strerror or error
+            raise BadInputError(f"{option} {path}: cannot be written: {why}") from error

@@ -2,9 +2,7 @@
 """`sgreen plan`: when each job runs, in which shape, with a proof of how good the plan is."""
 
 import math
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from slurm_green.cli.app import App, pass_app
-from slurm_green.cli.output import emit_json
+from slurm_green.cli.output import check_outputs, emit_json
 from slurm_green.cli.params import as_json
 from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
@@ -138,7 +136,7 @@ def command(
         "--warm-start": warm_start,
         "--warm-plan": warm_plan,
     }
-    _check_outputs({"--out": out, "--prices-out": prices_out, "--report": report}, given)
+    check_outputs({"--out": out, "--prices-out": prices_out, "--report": report}, given)
     one_thread()
     from slurm_green.cli.plan_facts import Facts
     from slurm_green.plan import planner
@@ -206,27 +204,6 @@ def _check_budget(objective: str, carbon_budget_g: float | None) -> None:
         raise BadInputError(
             f"--carbon-budget-g goes with --objective {_BUDGETED} only, not with {objective}"
         )
-
-
-def _check_outputs(outputs: dict[str, Path | None], inputs: dict[str, Path | None]) -> None:
-    """Refuse what cannot be written before anything is read: solving may take minutes."""
-    taken = {path.resolve(): option for option, path in inputs.items() if path is not None}
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        if path.exists() and not path.is_file():
-            raise BadInputError(f"{option} {path}: is not a plain file; give another name")
-        other = taken.setdefault(path.resolve(), option)
-        if other != option:
-            raise BadInputError(f"{option} {path}: is the file of {other}; give another name")
-        try:
-            # Not os.access: that says yes to root on a read-only file system.
-            handle, probe = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            os.close(handle)
-            Path(probe).unlink()
-        except OSError as error:
-            why = error.strerror or error
-            raise BadInputError(f"{option} {path}: cannot be written: {why}") from error
 
 
 @contextmanager

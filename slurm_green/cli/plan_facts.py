@@ -13,6 +13,7 @@ import numpy as np
 
 from slurm_green.plan.outcome import Objective, Outcome
 from slurm_green.plan.problem import Floats, Problem
+from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.start_now import full_clocks, slot_average, start_now
 from slurm_green.plan.verify import carbon_g, service_power_w
 from slurm_green.words import length
@@ -91,9 +92,9 @@ class Trouble:
         return None if self.end_s is None else self.end_s - self.deadline_s
 
 
-def start_now_of(problem: Problem) -> StartNow:
-    """The counterfactual's figures."""
-    blind = start_now(problem)
+def start_now_of(problem: Problem, blind: Schedule | None = None) -> StartNow:
+    """The counterfactual's figures, of that schedule if it is known."""
+    blind = start_now(problem) if blind is None else blind
     return StartNow(
         carbon_g=carbon_g(problem, blind, full_clocks(problem)),
         late_jobs=int(blind.late(problem).sum()),
@@ -117,7 +118,7 @@ class Facts:
     @cached_property
     def start_now(self) -> StartNow:
         """What the plan is compared with."""
-        return start_now_of(self.problem)
+        return start_now_of(self.problem, self.outcome.start_now)
 
     @cached_property
     def jobs_w(self) -> Floats:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first half of the script of a plan's page: units, times, and one chart on a canvas. Pure."""
+"""For the scripts of pages: units, times, and one chart over time on a canvas. Pure."""
 
 __all__ = ["CANVAS"]
 
@@ -8,10 +8,7 @@ CANVAS = r"""
 const D = JSON.parse(document.getElementById("data").textContent);
 const N = D.intensity.length, LEFT = 62, RIGHT = 10, TOP = 8, FOOT = 20;
 const zeros = new Array(N).fill(0);
-const renewable = D.renewable_w || zeros, services = D.services_w || zeros;
-const basePlus = D.base_w.map((w, i) => w + services[i]);
-const total = basePlus.map((w, i) => w + D.jobs_w[i]);
-const muNu = D.mu.map((m, i) => m + D.nu[i]);
+const renewable = D.renewable_w || zeros;
 let from = 0, to = D.horizon_s, ink = {};
 
 const css = (name) => getComputedStyle(document.documentElement)

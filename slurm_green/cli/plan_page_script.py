@@ -5,11 +5,14 @@ Plain JavaScript on canvas, no library: the page must open offline. Text goes in
 and fillText only.
 """
 
+from slurm_green.cli.page_hands import TIP, ZOOM
 from slurm_green.cli.plan_page_canvas import CANVAS
 
 __all__ = ["SCRIPT"]
 
 _CHARTS = r"""
+const services = D.services_w || zeros, basePlus = D.base_w.map((w, i) => w + services[i]);
+const total = basePlus.map((w, i) => w + D.jobs_w[i]), muNu = D.mu.map((m, i) => m + D.nu[i]);
 const panels = [];
 const add = (id, ...rest) => {
   if (document.getElementById(id)) panels.push(new Panel(id, ...rest));
@@ -115,41 +118,7 @@ add("lam", 110, most(D.lam), number, (p) => {
 });
 """
 
-_HANDS = r"""
-const tip = document.getElementById("tip"), whole = document.getElementById("whole");
-let waiting = false;
-function redraw() {
-  if (waiting) return;
-  waiting = true;
-  requestAnimationFrame(() => {
-    waiting = false;
-    for (const p of panels) p.draw();
-    whole.disabled = from === 0 && to === D.horizon_s;
-    document.getElementById("span").textContent = moment(from) + " to " + moment(to);
-  });
-}
-function show(a, b) {
-  const least = Math.min(D.horizon_s, Math.max(60, D.step_s / 30));
-  const length = Math.min(D.horizon_s, Math.max(least, b - a));
-  from = Math.max(0, Math.min(a, D.horizon_s - length));
-  to = from + length;
-  redraw();
-}
-
-function row(name, value) {
-  const line = document.createElement("div");
-  for (const text of [name, value]) {
-    const part = document.createElement("span");
-    part.textContent = text;
-    line.append(part);
-  }
-  tip.append(line);
-}
-function heading(text) {
-  const b = document.createElement("b");
-  b.textContent = text;
-  tip.append(b);
-}
+_TELL = r"""
 function jobUnder(p, x, y) {
   if (!B || p.id !== "jobs" || y > p.height - FOOT) return -1;
   for (let n = B.boxes.length - 1; n >= 0; n--) {
@@ -163,11 +132,7 @@ function jobUnder(p, x, y) {
 function tell(p, event) {
   const x = event.offsetX, y = event.offsetY, t = p.time(x);
   const i = Math.min(N - 1, Math.floor(t / D.step_s));
-  for (const other of panels) {
-    other.hair.hidden = false;
-    other.hair.style.left = other.x(t) + "px";
-  }
-  tip.textContent = "";
+  point(t);
   const k = jobUnder(p, x, y);
   if (k >= 0) {
     const job = B.job[k], [workers, gpus, mhz, power] = B.shapes[B.shape[k]];
@@ -191,63 +156,8 @@ function tell(p, event) {
   row("mu", number(D.mu[i]) + " g/kWh");
   if (D.cap_w !== null) row("nu", number(D.nu[i]) + " g/kWh");
   row("lam", number(D.lam[i]) + " g/GPU-hour");
-  tip.hidden = false;
-  const w = tip.offsetWidth, h = tip.offsetHeight;
-  const right = event.clientX + 16 + w < window.innerWidth;
-  tip.style.left = Math.max(4, right ? event.clientX + 16 : event.clientX - w - 16) + "px";
-  tip.style.top = Math.max(4, Math.min(event.clientY + 14, window.innerHeight - h - 6)) + "px";
+  place(event);
 }
-function quiet() {
-  tip.hidden = true;
-  for (const p of panels) p.hair.hidden = true;
-}
-for (const p of panels) {
-  let began = null;
-  p.canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || event.pointerType === "touch") return;
-    began = event.offsetX;
-    p.canvas.setPointerCapture(event.pointerId);
-  });
-  p.canvas.addEventListener("pointermove", (event) => {
-    tell(p, event);
-    if (began === null) return;
-    const [a, b] = [began, event.offsetX].map((x) => p.x(p.time(x))).sort((u, v) => u - v);
-    p.drag.hidden = b - a < 4;
-    p.drag.style.left = a + "px";
-    p.drag.style.width = b - a + "px";
-  });
-  p.canvas.addEventListener("pointerup", (event) => {
-    if (began === null) return;
-    const [a, b] = [began, event.offsetX].sort((u, v) => u - v);
-    began = null;
-    p.drag.hidden = true;
-    if (b - a >= 4) show(p.time(a), p.time(b));
-  });
-  p.canvas.addEventListener("pointercancel", () => { began = null; p.drag.hidden = true; });
-  p.canvas.addEventListener("pointerleave", quiet);
-  p.canvas.addEventListener("dblclick", () => show(0, D.horizon_s));
-}
-whole.addEventListener("click", () => show(0, D.horizon_s));
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const middle = (from + to) / 2, half = (to - from) / 2;
-  const moves = {
-    "+": () => show(middle - half / 2, middle + half / 2),
-    "=": () => show(middle - half / 2, middle + half / 2),
-    "-": () => show(middle - half * 2, middle + half * 2),
-    "ArrowLeft": () => show(from - half / 2, to - half / 2),
-    "ArrowRight": () => show(from + half / 2, to + half / 2),
-    "0": () => show(0, D.horizon_s),
-  };
-  if (moves[event.key]) { moves[event.key](); event.preventDefault(); }
-});
-window.addEventListener("resize", redraw);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  readInk();
-  redraw();
-});
-readInk();
-redraw();
 """
 
-SCRIPT = CANVAS + _CHARTS + _HANDS
+SCRIPT = CANVAS + _CHARTS + TIP + _TELL + ZOOM

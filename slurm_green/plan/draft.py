@@ -12,72 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slurm_green.plan.board import Board
-from slurm_green.plan.improve import Improver
 from slurm_green.plan.kernel.board import lendable
 from slurm_green.plan.offers import joined
 from slurm_green.plan.options import options_of
 from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.overdue import place_overdue
 from slurm_green.plan.pieces import Piece, Pieces
-from slurm_green.plan.pool import Expected
-from slurm_green.plan.prices import Found, PriceSearch
+from slurm_green.plan.prices import PriceSearch, inside
 from slurm_green.plan.problem import Floats, Ints, Problem
+from slurm_green.plan.runs import Effort, improve_again, place_again, place_runs
 from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.split_lists import place_splits
-from slurm_green.plan.squeaky import PriceTags, build
+from slurm_green.plan.squeaky import PriceTags
 
-__all__ = ["Draft", "Effort", "draft", "prices_for"]
+__all__ = ["Draft", "draft", "prices_for"]
 
 _TOLERANCE_S = 1e-3
 _FEW_JOBS = 500
-_NEAR_ENOUGH = 1e-4  # of the bound: nothing left worth looking for
 _TIGHT = 0.7  # of its window: where a ramp binds, such a job is not split
-_GUIDES = (0.5, 0.2, 0.0)
-_MOVES_PER_JOB = 120
-_HEAT = 0.02
-_ROUNDS = 20
-_CAREFUL_ROUNDS = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effort:
-    """How much is tried: list schedules, moves, and lists of jobs to be split."""
-
-    lists: int
-    moves: int
-    split_lists: int
-    heat: float = 0.0
-
-    @classmethod
-    def usual(cls, jobs: int, shapes_per_job: float, splits: int, *, fast: bool) -> "Effort":
-        """Enough for the gaps in docs/planner.md; time grows with the number of jobs, no faster.
-
-        `fast` where the kernel makes the lists and moves.
-        """
-        many = max(jobs, 1)
-        if fast:
-            moves = int(np.clip(min(_MOVES_PER_JOB * many, 400_000_000 // many), 200, 120_000))
-            return cls(
-                lists=int(np.clip(120_000 // many, 3, 60)),
-                moves=moves,
-                split_lists=int(np.clip(3_000 // max(splits, 1), 1, 10)),
-                heat=_HEAT if moves > 0.5 * _MOVES_PER_JOB * many else 0.0,
-            )
-        budget, most = (25_000, 25) if shapes_per_job < 2 else (60_000, 40)
-        return cls(
-            lists=min(most, 2 + budget // many),
-            moves=int(np.clip(min(4 * many, 40_000_000 // many), 200, 4_000)),
-            split_lists=int(np.clip(3_000 // max(splits, 1), 1, 10)),
-        )
-
-    @classmethod
-    def little(cls, jobs: int, shapes_per_job: float, *, fast: bool) -> "Effort":
-        """For a plan that mostly exists already."""
-        if fast:
-            few = shapes_per_job < 2
-            moves = np.clip(jobs // 10, 200, 1_000) if few else np.clip(2 * jobs, 200, 15_000)
-            return cls(lists=2 if few else 6, moves=int(moves), split_lists=1)
-        return cls(lists=1, moves=int(np.clip(jobs // 10, 50, 400)), split_lists=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,39 +75,70 @@ def draft(
     priced = options if not len(kinds.overdue) else options_of(
         problem, in_price, kinds.deadline_s[in_price])  # fmt: skip
     search = PriceSearch(problem, weights, priced, kinds.splits, kinds.deadline_s)
-    found = search.search(
-        warm, enough=expired, progress=lambda done, best: progress("prices", done)
-    )
     board = Board(problem, options, weights)
-    tags = PriceTags(board, found.prices)
-    expected = found.pool.expected(found.prices, found.temperature_g)
-    fast = lendable(board)
     per_job = len(options) / max(len(kinds.runs), 1)
-    if previous is None:
-        effort = Effort.usual(len(kinds.runs), per_job, len(kinds.splits), fast=fast)
-    else:
-        effort = Effort.little(len(kinds.runs), per_job, fast=fast)
-    absent = _place_runs(
-        board, tags, found, expected, kinds, effort, previous, seed, expired, progress
-    )
+    fast = lendable(board)
+    absent: list[int] | None = None
+    # Earlier prices for other weights say little, and pieces are placed after runs.
+    again = fast and not weights.performance_g and not len(kinds.splits)
+    again = again and warm is not None and previous is not None
+    if again:
+        assert warm is not None and previous is not None
+        prices = inside(problem, warm)
+        tags = PriceTags(board, prices)
+        effort = Effort.little(len(kinds.runs), per_job, fast=True)
+        absent = place_again(
+            board,
+            tags,
+            prices,
+            previous,
+            effort,
+            seed=seed,
+            expired=expired,
+            progress=progress,
+        )
+    if absent is None:
+        found = search.search(
+            warm, enough=expired, progress=lambda done, best: progress("prices", done)
+        )
+        prices = found.prices
+        tags = PriceTags(board, prices)
+        expected = found.pool.expected(prices, found.temperature_g)
+        if previous is None or again:
+            effort = Effort.usual(len(kinds.runs), per_job, len(kinds.splits), fast=fast)
+        else:
+            effort = Effort.little(len(kinds.runs), per_job, fast=fast)
+        absent = place_runs(
+            board,
+            tags,
+            found,
+            expected,
+            kinds.splits,
+            effort,
+            all_priced=not len(kinds.overdue),
+            previous=previous,
+            seed=seed,
+            expired=expired,
+            progress=progress,
+        )
     # From here on without loads that were only expected.
     board.restore(board.option, board.start_s)
     board.guide(np.zeros(problem.site.slots))
     pieces = Pieces(board)
-    late_splits = place_splits(
-        pieces,
-        kinds.splits,
-        found.prices,
-        expected.only(kinds.splits),
-        lists=effort.split_lists,
-        previous=previous,
-        expired=expired,
-        progress=lambda done: progress("splits", done),
-    )
-    if len(kinds.splits) and len(kinds.runs):
-        absent = _improve_again(
-            board, tags, absent, found.prices.lam, effort.moves, seed + 1, expired
+    late_splits = []
+    if len(kinds.splits):
+        late_splits = place_splits(
+            pieces,
+            kinds.splits,
+            prices,
+            expected.only(kinds.splits),
+            lists=effort.split_lists,
+            previous=previous,
+            expired=expired,
+            progress=lambda done: progress("splits", done),
         )
+        if len(kinds.runs):
+            absent = improve_again(board, tags, absent, prices.lam, effort.moves, seed + 1, expired)
     extra: dict[int, list[Piece]] = {}
     waiting = [int(kinds.runs[row]) for row in absent] + late_splits + kinds.overdue.tolist()
     for job in sorted(waiting, key=lambda job: float(problem.jobs.earliest_s[job])):
@@ -163,7 +146,7 @@ def draft(
         if not extra[job] and kinds.may_split[job]:
             pieces.put(job, problem.site.horizon_s)
     progress("done", 1.0)
-    return Draft(schedule=_schedule(board, kinds, pieces, extra), prices=found.prices)
+    return Draft(schedule=_schedule(board, kinds, pieces, extra), prices=prices)
 
 
 def prices_for(
@@ -206,110 +189,6 @@ def _kinds(problem: Problem, weights: Weights) -> _Kinds:
         deadline_s=deadline,
         may_split=split,
     )
-
-
-def _place_runs(
-    board: Board,
-    tags: PriceTags,
-    found: Found,
-    expected: Expected,
-    kinds: _Kinds,
-    effort: Effort,
-    previous: Schedule | None,
-    seed: int,
-    expired: Callable[[], bool],
-    progress: Callable[[str, float], None],
-) -> list[int]:
-    """Places the jobs that run in one go; rows of those without a place."""
-    if not len(kinds.runs):
-        return []
-    # The kernel's lists are quicker and better than those around what was.
-    kept = [] if lendable(board) else _kept(board, kinds, previous)
-    built = build(
-        board,
-        tags,
-        board.options.ease(),
-        lam=found.prices.lam,
-        rounds=effort.lists,
-        expected=expected,
-        kept=kept,
-        enough=expired,
-        progress=lambda done: progress("lists", done),
-    )
-    # Beside what is expected of the jobs that may be split.
-    board.restore(built.option, built.start_s, expected.energy_j[kinds.splits].sum(axis=0))
-    option, start_s = tags.option, tags.start_s
-    # Prices found with other jobs beside count options otherwise: their places mean nothing here.
-    if not len(kinds.overdue):
-        option = np.concatenate([found.option, option])
-        start_s = np.concatenate([found.start_s, start_s])
-    lam = found.prices.lam
-    improver = Improver(
-        board, tags, built.absent, option=option, start_s=start_s, lam=lam, seed=seed
-    )
-    for number, share in enumerate(_GUIDES[-1:] if kept else _GUIDES):
-        improver.settle(share, expired)
-        progress("settling", (number + 1) / len(_GUIDES))
-
-    good_g = found.value_g + _NEAR_ENOUGH * abs(found.value_g) - board.bare_g
-
-    def near() -> bool:
-        return expired() or (not improver.absent and board.cost_g < good_g)
-
-    # Somebody without a place is worth more patience than a little carbon.
-    for number in range(_ROUNDS):
-        if not improver.absent or expired():
-            break
-        if number == _CAREFUL_ROUNDS:
-            improver.calm()
-        patience = max(200, effort.moves // 4)
-        improver.eject(
-            patience, lambda: expired() or not improver.absent, free=number >= _CAREFUL_ROUNDS
-        )
-        progress("moves", 0.5 * (number + 1) / _ROUNDS)
-    improver.eject(effort.moves, near, heat=effort.heat)
-    progress("moves", 1.0)
-    improver.settle(0.0, expired)
-    return improver.absent
-
-
-def _improve_again(
-    board: Board,
-    tags: PriceTags,
-    absent: list[int],
-    lam: Floats,
-    moves: int,
-    seed: int,
-    expired: Callable[[], bool],
-) -> list[int]:
-    """Runs move once more, around the pieces that are now placed."""
-    improver = Improver(
-        board, tags, absent, option=tags.option, start_s=tags.start_s, lam=lam, seed=seed
-    )
-    improver.settle(0.0, expired)
-    if improver.absent:
-        improver.eject(moves, lambda: expired() or not improver.absent)
-    return improver.absent
-
-
-def _kept(board: Board, kinds: _Kinds, previous: Schedule | None) -> list[tuple[int, int, float]]:
-    """Rows of this board with the option and start they had in an earlier plan."""
-    if previous is None:
-        return []
-    problem = board.problem
-    row_of = np.full(len(problem.jobs), -1)
-    row_of[kinds.runs] = np.arange(len(kinds.runs))
-    options = board.options
-    found = []
-    for job, shape, start in zip(
-        previous.job.tolist(), previous.shape.tolist(), previous.start_s.tolist(), strict=True
-    ):
-        row = int(row_of[job])
-        if row < 0:
-            continue
-        own = range(int(options.first[row]), int(options.first[row + 1]))
-        found += [(row, option, start) for option in own if options.shape[option] == shape]
-    return found
 
 
 def _schedule(

@@ -83,7 +83,8 @@ class _Runs:
         self.length_s = problem.jobs.work[job] / problem.shapes.rate[shape]
         self.earliest_s = problem.jobs.earliest_s[job]
         latest_s = question.deadline_s[job] - self.length_s
-        self.fits = latest_s >= self.earliest_s - _TOLERANCE_S
+        narrow = problem.shapes.gpus[shape] <= problem.site.gpus
+        self.fits = narrow & (latest_s >= self.earliest_s - _TOLERANCE_S)
         self.latest_s = np.maximum(latest_s, self.earliest_s)
         self.power = problem.shapes.power_w[shape]
         self.gpus = problem.shapes.gpus[shape].astype(np.float64)
@@ -176,8 +177,10 @@ class _Pieces:
         counts = first[classes + 1] - first[classes]
         column = np.arange(int(counts.max()))
         shape = np.minimum(first[classes][:, None] + column, first[classes + 1][:, None] - 1)
-        # Shape (classes, 1, shapes): a class of fewer shapes repeats its last one.
-        self.rate = problem.shapes.rate[shape][:, None, :]
+        # Shape (classes, 1, shapes): a class of fewer shapes repeats its last one. What is wider
+        # than the site does nothing.
+        narrow = problem.shapes.gpus <= site.gpus
+        self.rate = np.where(narrow, problem.shapes.rate, 0.0)[shape][:, None, :]
         per_s = question.energy_price / JOULES_PER_KWH, question.gpu_price / SECONDS_PER_HOUR
         self.cost = (
             per_s[0][None, :, None] * problem.shapes.power_w[shape][:, None, :]
@@ -188,6 +191,11 @@ class _Pieces:
         self.earliest_s = problem.jobs.earliest_s[jobs][:, None]
         self.deadline_s = question.deadline_s[jobs][:, None]
         self.fastest_s = problem.fastest_s[jobs][:, None]
+        quickest = self.rate.max(axis=(1, 2))[self.row]
+        work = problem.jobs.work[jobs]
+        never_s = site.horizon_s + 1.0
+        shortest_s = np.divide(work, quickest, out=np.full(len(work), never_s), where=quickest > 0)
+        self.shortest_s = shortest_s[:, None]
         # A plan may stay below its work by the tolerance, so must the bound.
         self.need = problem.jobs.work[jobs][:, None] * (1 - _TOLERANCE)
         self.edges_s = site.edges_s[None, :]
@@ -236,7 +244,7 @@ class _Pieces:
         concave function of E, so least at one of them. Each such stretch takes the y that says
         most, of the marginal costs that are right for some ends.
         """
-        soonest_s = self.earliest_s + self.fastest_s
+        soonest_s = self.earliest_s + self.shortest_s
         latest_s = np.maximum(self.deadline_s, soonest_s)
         fits = (self.deadline_s >= soonest_s - _TOLERANCE_S)[:, 0]
         # Densest where the reward falls fastest, which is just after the soonest end.

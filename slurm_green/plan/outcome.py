@@ -50,6 +50,7 @@ class Outcome:
     clock per slot. `performance_at_most` and `ppc_at_most` are proven upper bounds under the
     objective that needs them, else None; `weights` and `response_prices` are those to which each
     part of the plan is the best response (with least carbon as the objective, `prices`).
+    `start_now` is the plan of who starts everything at once, where it is known.
     """
 
     objective: Objective
@@ -71,4 +72,5 @@ class Outcome:
     performance_at_most: float | None = None
     ppc_at_most: float | None = None
     solve_s: float
+    start_now: Schedule | None = None
     stopped: str = "done"  # or "time limit": the best plan so far

@@ -181,7 +181,8 @@ def solve(
         progress=progress or (lambda phase, done, best: None),
     )
     least = solver.plan(Weights(), warm=warm, previous=previous)
-    least = _or_start_now(solver, least)
+    at_once = start_now(problem)
+    least = _or_start_now(solver, least, at_once)
     chosen = least
     performance_at_most = ppc_at_most = None
     if objective is Objective.CARBON_CONSTRAINED:
@@ -215,6 +216,7 @@ def solve(
         ppc=chosen.performance / max(chosen.carbon_g / _G_PER_KG, 1e-9),
         performance_at_most=_finite(performance_at_most),
         ppc_at_most=_finite(ppc_at_most),
+        start_now=at_once,
         solve_s=clock() - began,
         stopped="time limit" if solver.expired() else "done",
     )
@@ -224,13 +226,11 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _or_start_now(solver: _Solver, plan: _Plan) -> _Plan:
+def _or_start_now(solver: _Solver, plan: _Plan, at_once: Schedule) -> _Plan:
     """The plan, or starting everything now where that is allowed and better: never worse."""
-    problem = solver.problem
-    schedule = start_now(problem)
-    if certificate.check(problem, schedule, plan.clocks) is not None:
+    if certificate.check(solver.problem, at_once, plan.clocks) is not None:
         return plan
-    other = solver.figures(schedule, plan.clocks, plan.prices, plan.weights)
+    other = solver.figures(at_once, plan.clocks, plan.prices, plan.weights)
     return min(plan, other, key=lambda p: (p.misses, p.carbon_g))
 
 

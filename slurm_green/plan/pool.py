@@ -11,7 +11,7 @@ a few dozen cheap evaluations, and a falling temperature T leads to the top of t
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, sparse
+from scipy import sparse
 
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
@@ -72,6 +72,8 @@ class Pool:
 
         `scale` is a usual price of a GPU-hour, `limit` the greatest allowed.
         """
+        from scipy import optimize  # half a second that a quick plan after a plan does without
+
         ways = self._together()
         if ways is None:
             return prices

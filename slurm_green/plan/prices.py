@@ -19,7 +19,7 @@ from slurm_green.plan.pool import Pool, Ways
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
 from slurm_green.plan.split import split_response
 
-__all__ = ["Answer", "Found", "PriceSearch"]
+__all__ = ["Answer", "Found", "PriceSearch", "inside", "standing_g"]
 
 _WALK = 10
 _WALK_GREEN = 15  # renewable supply makes the walk longer: two kinds of prices move
@@ -55,6 +55,24 @@ class Found:
     temperature_g: float
     option: Ints
     start_s: Floats
+
+
+def inside(problem: Problem, prices: Prices) -> Prices:
+    """Prices that may be those of another forecast, moved into this problem's domain."""
+    carbon, green = problem.site.carbon_g_per_kwh, problem.site.green
+    mu = np.where(green, np.minimum(prices.mu, carbon), carbon)
+    return Prices(mu=mu, lam=prices.lam, nu=prices.nu)
+
+
+def standing_g(problem: Problem, prices: Prices) -> float:
+    """The dual's value at these prices without what the jobs cost, in g."""
+    site = problem.site
+    hours, kwh = site.step_s / SECONDS_PER_HOUR, site.step_s / JOULES_PER_KWH
+    value = float(prices.mu @ (site.base_power_w - site.renewable_w)) * kwh
+    value -= float(prices.lam.sum()) * site.gpus * hours
+    if np.isfinite(site.power_cap_w):
+        value += float(prices.nu @ (site.base_power_w - site.power_cap_w)) * kwh
+    return value
 
 
 class PriceSearch:
@@ -96,16 +114,7 @@ class PriceSearch:
         scale = self._usual_lam()
         green = bool(site.green.any())
         pool = Pool(self._problem)
-        prices = self._first_prices()
-        if warm is not None:
-            # Those of another forecast may lie outside of this one's domain.
-            prices = Prices(
-                mu=np.where(
-                    site.green, np.minimum(warm.mu, site.carbon_g_per_kwh), site.carbon_g_per_kwh
-                ),
-                lam=warm.lam,
-                nu=warm.nu,
-            )
+        prices = self._first_prices() if warm is None else inside(self._problem, warm)
         if not len(self._runs) and not len(self._splits):
             return self._found(self._idle_prices(), 0.0, pool, 1.0)
         steps = _WALK_WARM if warm is not None else (_WALK_GREEN if green else _WALK)
@@ -156,11 +165,7 @@ class PriceSearch:
     def answer(self, prices: Prices) -> Answer:
         """The best responses of all jobs, only ways not seen before; their sum is complete."""
         problem, site = self._problem, self._problem.site
-        hours, kwh = site.step_s / SECONDS_PER_HOUR, site.step_s / JOULES_PER_KWH
-        value = float(prices.mu @ (site.base_power_w - site.renewable_w)) * kwh
-        value -= float(prices.lam.sum()) * site.gpus * hours
-        if np.isfinite(site.power_cap_w):
-            value += float(prices.nu @ (site.base_power_w - site.power_cap_w)) * kwh
+        value = standing_g(problem, prices)
         runs = self._runs
         response = runs.respond(problem, prices, self._weights)
         least = runs.least(response.cost_g)

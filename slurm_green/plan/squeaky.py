@@ -90,6 +90,7 @@ def build(
     rounds: int,
     expected: Expected,
     kept: list[tuple[int, int, float]] | None = None,
+    stay: tuple[Ints, Floats] | None = None,
     enough: Callable[[], bool] = lambda: False,
     progress: Callable[[float], None] = lambda done: None,
 ) -> Built:
@@ -97,7 +98,9 @@ def build(
 
     `lam` is what a GPU-hour costs while lists are made. `expected` is what each job not placed
     yet is expected to use: renewable supply and GPUs are then not all taken by who comes first.
-    `kept` are jobs with the options and starts that they keep, where there is still room.
+    `kept` are jobs with the options and starts that they keep, where there is still room. With
+    `stay` (an option, or -1, and a start for each job) a job stays there when its turn comes, if
+    there is room; no more lists are made than it takes to have nobody without a place.
     """
     best: tuple[float, Built] | None = None
     # Moves find places for the absent later, at a price of about this.
@@ -105,12 +108,13 @@ def build(
     position = places(rank)
     for number in range(rounds):
         order = np.argsort(position, kind="stable")
-        built = _place_all(board, tags, order, lam, expected, kept or [])
+        built = _place_all(board, tags, order, lam, expected, kept or [], stay)
         score = built.cost_g + float(sum(tags.least_g[job] + dear for job in built.absent))
         if best is None or score < best[0]:
             best = score, built
         progress((number + 1) / rounds)
-        if enough() or number + 1 == rounds:
+        settled = stay is not None and not built.absent
+        if enough() or settled or number + 1 == rounds:
             break
         position = bumped(position, tags.regrets_g(), built.absent)
     assert best is not None
@@ -147,11 +151,14 @@ def _place_all(
     lam: Floats,
     expected: Expected,
     kept: list[tuple[int, int, float]],
+    stay: tuple[Ints, Floats] | None,
 ) -> Built:
     board.clear()
     board.guide(lam)
     if lendable(board) and not kept:
-        absent = lists.place_all(board, tags.ranking, tags.least_by_option_g, order, lam, expected)
+        absent = lists.place_all(
+            board, tags.ranking, tags.least_by_option_g, order, lam, expected, stay
+        )
     else:
         absent = _place_slowly(board, tags, order, lam, expected, kept)
     board.recount()

@@ -123,6 +123,8 @@ class _Queue:
         for place, (job, work, options) in enumerate(islice(self.waiting, 1, self.depth + 1), 1):
             if self.free < self.least_gpus:
                 break
+            if options[0].gpus > self.free:
+                continue
             for option in reversed(options):
                 if option.gpus > self.free:
                     continue

@@ -58,6 +58,7 @@ class CLists(Structure):
             for part in ("first", "slot", "value")
         ],
         *[(name, c_void_p) for name in ("number_of", "ranked", "option_g")],
+        *[(name, c_void_p) for name in ("stay_option", "stay_start")],
     ]
 
 

@@ -22,10 +22,12 @@ def place_all(
     order: Ints,
     lam: Floats,
     expected: Expected,
+    stay: tuple[Ints, Floats] | None = None,
 ) -> list[int]:
     """Places jobs on an empty board in this order; those without a place.
 
     `ranked` are each job's options, the cheapest first, and `option_g` what each costs at least.
+    With `stay` (an option, or -1, and a start for each job) jobs stay there if there is room.
     """
     steering = Steering(board, lam, expected)
     number_of = board.number_of
@@ -37,6 +39,7 @@ def place_all(
         for name, table in (("gpu", expected.gpu_h), ("energy", expected.energy_j))
         for part, array in (("first", table.indptr), ("slot", table.indices), ("value", table.data))
     }
+    stay_option, stay_start = stay or (np.full(len(board.option), -1), board.start_s)
     lists = CLists(
         lam=address(lam),
         guide=address(guide[0]),
@@ -49,6 +52,8 @@ def place_all(
         number_of=address(number_of),
         ranked=address(ranked),
         option_g=address(option_g),
+        stay_option=address(stay_option),
+        stay_start=address(stay_start),
         **tables,
     )
     with lent(board) as (kernel, it):

@@ -14,6 +14,7 @@ from slurm_green.plan.problem import Floats, Ints
 __all__ = ["KernelMoves"]
 
 _AT_ONCE = 512
+_SETTLED_AT_ONCE = 4096
 
 
 class KernelMoves:
@@ -41,17 +42,17 @@ class KernelMoves:
             "others": np.zeros(jobs, dtype=np.int64),
             "weight": np.zeros(jobs),
             "absent": np.zeros(jobs, dtype=np.int64),
-            "moment": np.zeros(2 * room + 2 * jobs),
+            "moment": np.zeros(4 * room + 4 * jobs),
             "lack": np.zeros(2 * room + 2 * jobs, dtype=np.int64),
             "nothing": np.zeros(board.problem.site.slots + 1),
         }
 
     def settle(self, order: Ints, enough: Callable[[], bool]) -> None:
         """Every job in turn goes where it is cheapest at the board's guide."""
-        for low in range(0, len(order), _AT_ONCE):
+        for low in range(0, len(order), _SETTLED_AT_ONCE):
             if enough():
                 return
-            part = np.ascontiguousarray(order[low : low + _AT_ONCE])
+            part = np.ascontiguousarray(order[low : low + _SETTLED_AT_ONCE])
             with lent(self._board) as (kernel, it):
                 kernel.sg_settle(byref(self._moves(pointer(it), [])), address(part), len(part))
 

@@ -5,7 +5,6 @@ import html.parser
 import json
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +19,7 @@ from slurm_green.errors import BadInputError
 from slurm_green.plan.outcome import Objective, Outcome, Prices
 from slurm_green.plan.problem import Jobs, Problem, Service, Shapes, Site
 from slurm_green.plan.start_now import full_clocks, start_now
+from tests.slurm_green.cli.browser import opened
 
 HOUR = 3600.0
 NASTY = '</script><img src=x onerror="alert(1)">&\u2028'
@@ -298,66 +298,6 @@ def test_the_page_appears_whole_or_not_at_all(tmp_path):
         write_page(tmp_path / "none" / "plan.html", facts())
 
 
-# Enough of a browser for every line of drawing and of the mouse; what it draws is nobody's concern.
-_BROWSER = r"""
-const text = require("fs").readFileSync(process.argv[2], "utf8");
-const scripts = [...text.matchAll(/<script[^>]*>([\s\S]*?)<\/script>/g)].map((m) => m[1]);
-const calls = {}, said = [], known = {}, hears = {}, frames = [];
-const count = (name) => (...values) => {
-  calls[name] = (calls[name] || 0) + 1;
-  for (const one of values) if (typeof one === "number" && !Number.isFinite(one)) throw Error(name);
-};
-const measure = (words) => ({width: 7 * words.length});
-const context = new Proxy({}, {
-  get: (_, name) => name === "measureText" ? measure : count(name),
-  set: () => true,
-});
-class Element {
-  constructor(id) {
-    Object.assign(this, {id, hears: {}, style: {}, clientWidth: 900, offsetWidth: 100});
-    Object.assign(this, {offsetHeight: 80, offsetTop: 20, parentNode: this});
-    this.textContent = id === "data" ? scripts[0] : "";
-  }
-  getContext() { return context; }
-  append(...children) { said.push(...children); }
-  setPointerCapture() {}
-  addEventListener(name, hear) { this.hears[name] = hear; }
-}
-for (const [, id] of text.matchAll(/id="(\w+)"/g)) known[id] = new Element(id);
-global.document = {
-  documentElement: {},
-  getElementById: (id) => known[id] || null,
-  createElement: (name) => new Element(name),
-  addEventListener: (name, hear) => { hears[name] = hear; },
-};
-global.window = {devicePixelRatio: 2, innerWidth: 1000, innerHeight: 800, addEventListener() {}};
-global.getComputedStyle = () => ({getPropertyValue: () => "#123"});
-global.matchMedia = () => ({addEventListener() {}});
-global.requestAnimationFrame = (draw) => frames.push(draw);
-const settle = () => { while (frames.length) frames.shift()(); };
-const span = () => known.span.textContent;
-new Function(scripts[1])();
-settle();
-const bars = calls.fillRect || 0, whole = span(), chart = known.jobs || known.stack;
-const at = (x, y) => ({offsetX: x, offsetY: y, clientX: x, clientY: y, button: 0, pointerId: 1});
-for (let y = 5; y < 300; y += 9) {
-  for (let x = 60; x < 900; x += 20) chart.hears.pointermove(at(x, y));
-}
-chart.hears.pointerdown(at(200, 50));
-chart.hears.pointermove(at(400, 50));
-chart.hears.pointerup(at(400, 50));
-settle();
-const zoomed = span();
-for (const key of ["+", "-", "ArrowLeft", "ArrowRight", "0", "x"]) {
-  hears.keydown({key, preventDefault() {}});
-  settle();
-}
-chart.hears.pointerleave();
-const words = [...new Set(said.map((one) => one.textContent))];
-console.log(JSON.stringify({bars, whole, zoomed, again: span(), words}));
-"""
-
-
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 @pytest.mark.parametrize(
     "case", [{}, {"jobs": 0}, {"cap_w": 5000.0}, {"jobs": 21_000, "gpus": 900}]
@@ -365,19 +305,10 @@ console.log(JSON.stringify({bars, whole, zoomed, again: span(), words}));
 def test_the_script_runs(tmp_path, case):
     """Every chart is drawn with finite numbers, the mouse finds jobs, zooms go back too."""
     one = facts(**case)
-    (tmp_path / "browser.js").write_text(_BROWSER)
     write_page(tmp_path / "plan.html", one)
 
-    done = subprocess.run(
-        ["node", tmp_path / "browser.js", tmp_path / "plan.html"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    found = opened(tmp_path / "plan.html")
 
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
     assert found["whole"] == found["again"] == "0 d 00:00 to 2 d 00:00"
     assert found["zoomed"] != found["whole"]
     assert "carbon intensity" in found["words"]

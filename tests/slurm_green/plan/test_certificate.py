@@ -146,10 +146,11 @@ def performance(problem: Problem, runs: Sequence[Run]) -> float:
 
 
 def ways(problem: Problem, job: int) -> list[list[Run]]:
-    """All ways to run a job from whole second to whole second, before its deadline."""
+    """All ways to run a job on the site's GPUs in whole seconds, before its deadline."""
     jobs, shapes = problem.jobs, problem.shapes
     begin, end = int(jobs.earliest_s[job]), int(jobs.deadline_s[job])
-    own = shapes.of(int(jobs.class_index[job]))
+    all_shapes = shapes.of(int(jobs.class_index[job]))
+    own = [shape for shape in all_shapes if shapes.gpus[shape] <= problem.site.gpus]
     found = []
     if not jobs.preemptible[job]:
         for shape in own:
@@ -275,13 +276,17 @@ def any_time(problem: Problem) -> Problem:
     shapes = problem.shapes
     rows = list(zip(shapes.gpus, shapes.rate, shapes.power_w, strict=True))
     classes = [[rows[s] for s in shapes.of(c)] for c in range(len(shapes.class_names))]
-    return make(classes, jobs, problem.site.carbon_g_per_kwh, step_s=problem.site.step_s)
+    site = problem.site
+    return make(classes, jobs, site.carbon_g_per_kwh, gpus=site.gpus, step_s=site.step_s)
 
 
 def linear_program_g(problem: Problem, energy: np.ndarray, gpu: np.ndarray, end_s: float) -> float:
     """One preemptible job: seconds in each slot and shape, at most what the slot is open."""
     jobs, shapes, edges = problem.jobs, problem.shapes, problem.site.edges_s
-    own = list(shapes.of(int(jobs.class_index[0])))
+    all_shapes = shapes.of(int(jobs.class_index[0]))
+    own = [shape for shape in all_shapes if shapes.gpus[shape] <= problem.site.gpus]
+    if not own:
+        return math.inf
     open_s = np.minimum(end_s, edges[1:]) - np.maximum(jobs.earliest_s[0], edges[:-1])
     slots = problem.site.slots
     cost = energy[:, None] / KW * shapes.power_w[own] + gpu[:, None] / 3600 * shapes.gpus[own]

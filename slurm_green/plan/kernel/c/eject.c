@@ -4,12 +4,52 @@
 #include "board.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-enum { MOST_EJECTED = 12 };
+enum { MOST_EJECTED = 12, CROWD = 16 };
 
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
+}
+
+// Sorts values between low and high, which are spread about evenly: into a bucket each, then by
+// insertion. `spare` and `bucket` have room for one more. qsort alone took a third of all moves.
+static void sort(double *value, int64_t count, double low, double high, double *spare,
+                 int64_t *bucket) {
+    double scale = high > low ? (count - 1) / (high - low) : 0;
+    memset(bucket, 0, (count + 1) * sizeof *bucket);
+    for (int64_t i = 0; i < count; i++)
+        bucket[(int64_t)((value[i] - low) * scale) + 1]++;
+    for (int64_t k = 0; k < count; k++)
+        bucket[k + 1] += bucket[k];
+    for (int64_t i = 0; i < count; i++)
+        spare[bucket[(int64_t)((value[i] - low) * scale)]++] = value[i];
+    for (int64_t k = 0, first = 0; k < count; first = bucket[k++])
+        if (bucket[k] - first > CROWD)
+            qsort(spare + first, bucket[k] - first, sizeof *spare, by_value);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t k = i;
+        for (; k && spare[i] < value[k - 1]; k--)
+            value[k] = value[k - 1];
+        value[k] = spare[i];
+    }
+}
+
+// Lets entry `at` of a heap of jobs sink, so that none weighs less than the one above it.
+static void sink(const Moves *m, int64_t at, int64_t count) {
+    for (int64_t below; (below = 2 * at + 1) < count; at = below) {
+        if (below + 1 < count && m->weight[below + 1] < m->weight[below])
+            below++;
+        if (m->weight[at] <= m->weight[below])
+            return;
+        int64_t job = m->others[at];
+        double weight = m->weight[at];
+        m->others[at] = m->others[below];
+        m->weight[at] = m->weight[below];
+        m->others[below] = job;
+        m->weight[below] = weight;
+    }
 }
 
 static int short_of(const int64_t *lack, int64_t count) {
@@ -71,7 +111,7 @@ static int64_t in_the_way(Moves *m, int64_t job, const Place *to, int64_t *found
     for (Cursor c = at; more(b, &c) && time_of(b, &c) < end; forward(b, &c))
         if (time_of(b, &c) > start)
             m->moment[count++] = time_of(b, &c);
-    qsort(m->moment, count, sizeof *m->moment, by_value);
+    sort(m->moment, count, start, end, m->moment + count, m->lack);
     int64_t fine = 0;
     for (int64_t i = 0; i < count; i++)
         if (!fine || m->moment[i] != m->moment[fine - 1])
@@ -97,14 +137,13 @@ static int64_t in_the_way(Moves *m, int64_t job, const Place *to, int64_t *found
         m->weight[n] = weigh ? chance(m) / ease : chance(m);
     }
     int64_t ejected = 0;
+    for (int64_t n = others / 2; n--;)
+        sink(m, n, others);
     for (int64_t left = others; left; left--) {
-        int64_t least = 0;
-        for (int64_t n = 1; n < left; n++)
-            if (m->weight[n] < m->weight[least])
-                least = n;
-        int64_t other = m->others[least];
-        m->others[least] = m->others[left - 1];
-        m->weight[least] = m->weight[left - 1];
+        int64_t other = m->others[0];
+        m->others[0] = m->others[left - 1];
+        m->weight[0] = m->weight[left - 1];
+        sink(m, 0, left - 1);
         if (other == job || !relieve(m, fine, other, 0))
             continue;
         found[ejected++] = other;

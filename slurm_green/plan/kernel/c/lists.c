@@ -21,6 +21,9 @@ typedef struct {
     Table gpu, energy;
     const int64_t *number_of, *ranked;
     const double *option_g;
+    // Where each job stays if there is room; option -1: nowhere.
+    const int64_t *stay_option;
+    const double *stay_start;
 } Lists;
 
 static void steer(Board *b, Lists *s) {
@@ -64,6 +67,20 @@ static void expect_no_more(Board *b, Lists *s, int64_t job) {
         leave(&s->energy, s->number_of[job], b->net_j);
 }
 
+static int stays(Board *b, const Lists *s, int64_t job, Place *place) {
+    int64_t option = s->stay_option[job];
+    double start = s->stay_start[job];
+    if (option < 0)
+        return 0;
+    *place = (Place){option, start, 0};
+    double end = start + b->duration[option];
+    int64_t most = b->gpus - b->option_gpus[option];
+    for (Cursor c = step_at(b, start); more(b, &c) && time_of(b, &c) < end; forward(b, &c))
+        if (used_at(b, &c) > most)
+            return 0;
+    return 1;
+}
+
 // Places the jobs that have no place in this order; returns how many found none, listed in
 // `absent`.
 int64_t sg_place_all(Board *b, Lists *s, int64_t count, const int64_t *order, int64_t *absent) {
@@ -77,7 +94,8 @@ int64_t sg_place_all(Board *b, Lists *s, int64_t count, const int64_t *order, in
         Place place;
         if (options)
             expect_no_more(b, s, job);
-        if (options && best(b, job, s->ranked + first, options, s->option_g, &place))
+        if (options && (stays(b, s, job, &place) ||
+                        best(b, job, s->ranked + first, options, s->option_g, &place)))
             settle_in(b, s, job, &place);
         else
             absent[without++] = job;
