@@ -9,7 +9,7 @@ INSTALL := PYTHON=$(PYTHON) .ci/install-debian
 # Two at a time: the tests mostly wait for Slurm. One file's tests share a cluster.
 SLURM_PYTEST := SLURM_GREEN_REQUIRE_SLURM=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-.PHONY: setup slurm slurm-tests demo test test-fast test-slow test-slurm test-matrix check bench clean help
+.PHONY: setup slurm slurm-tests vllm demo test test-fast test-slow test-slurm test-vllm test-matrix check bench clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t18
@@ -32,19 +32,27 @@ slurm:           ## Debian's Slurm, munge, MariaDB and Lua, where they are missi
 slurm-tests:
 	$(INSTALL) --accounting --tests
 
+vllm:            ## a CPU build of vLLM in the user's cache, 2.4 GB
+	PYTHON=$(PYTHON) .ci/vllm
+
 demo: setup slurm      ## a real Slurm, real jobs, deferred by a carbon day; receipts and a picture
 	$(BIN)/python examples/demo/demo.py
 
-test: setup slurm-tests check test-fast test-slow test-slurm   ## everything on this machine's Slurm
+test: setup slurm-tests check test-fast test-slow test-slurm test-vllm   ## everything on this machine's Slurm
 
 test-fast: setup       ## tests without Slurm, under two minutes
-	$(BIN)/python -m pytest -q -n auto -m "not slurm and not slow" tests
+	$(BIN)/python -m pytest -q -n auto -m "not slurm and not vllm and not slow" tests
 
 test-slow: setup       ## the slow ones without Slurm
-	$(BIN)/python -m pytest -q -n auto -m "slow and not slurm" tests
+	$(BIN)/python -m pytest -q -n auto -m "slow and not slurm and not vllm" tests
 
 test-slurm: setup slurm-tests   ## tests on a real slurmctld
 	$(SLURM_PYTEST) -m "slurm and not matrix" tests/slurm
+
+# One engine at a time, on one core each: they are timed.
+test-vllm: setup       ## tests with the real vLLM and torch, on the CPU
+	vllm=$$(PYTHON=$(PYTHON) .ci/vllm) && \
+	    SLURM_GREEN_REQUIRE_VLLM=1 OMP_NUM_THREADS=1 "$$vllm/bin/python" -m pytest -q tests/vllm
 
 test-matrix: setup     ## tests on Debian's other Slurm versions, in chroots built once (root)
 	.ci/matrix
@@ -57,6 +65,7 @@ check: setup     ## format, lint, types, import rules
 
 bench: setup slurm     ## timings as ratios in one run; minutes
 	$(BIN)/python benchmarks/submit_latency.py
+	$(BIN)/python benchmarks/prolog_cost.py
 	$(BIN)/python benchmarks/cycle_cost.py
 	$(BIN)/python benchmarks/cycle_live.py
 	$(BIN)/python benchmarks/best_response.py

@@ -21,6 +21,7 @@ from profiling.profile import (
     Provenance,
     TrainingPoint,
 )
+from profiling.shipped import shipped, shipped_names
 from profiling.table import COUNT, NUMBER, Column, read_bytes, read_rows
 from profiling.toml_file import TomlFile, toml_value
 from profiling.whole import write_directory
@@ -65,10 +66,18 @@ _OPTIONAL = ("tp", "n", "ci95_latency_s", "ci95_rate", "ci95_power_w", "power_ca
 
 
 def read_profile(path: Path) -> Profile:
-    """Read and check a profile's directory; ProfileError names file, line and column."""
+    """Read and check a profile's directory, or one of those that come with us, by its name.
+
+    ProfileError names file, line and column.
+    """
+    if not path.exists():
+        path = shipped(path)
     if not path.is_dir():
         why = "is no directory" if path.exists() else "no such directory"
-        raise ProfileError(f"{path}: {why}; wanted a profile: {_TOML} and inference.csv")
+        raise ProfileError(
+            f"{path}: {why}; wanted a profile: {_TOML} and inference.csv, or one that comes with "
+            f"us: {', '.join(shipped_names())}"
+        )
     inference = _points(path / "inference.csv", InferencePoint, INFERENCE)
     training = _points(path / "training.csv", TrainingPoint, TRAINING)
     if not (inference or training):

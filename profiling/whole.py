@@ -29,7 +29,8 @@ def whole_file(
     try:
         encoding = None if binary else "utf-8"
         with os.fdopen(handle, "wb" if binary else "w", encoding=encoding, newline=newline) as file:
-            os.fchmod(file.fileno(), 0o644)
+            if hasattr(os, "fchmod"):  # not on Windows, where everybody of the folder may read
+                os.fchmod(file.fileno(), 0o644)
             yield file
             if sync:
                 file.flush()

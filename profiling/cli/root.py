@@ -13,6 +13,7 @@ VERBS = {
     "convert": "Make a profile of a published table.",
     "fit": "Fit the physics of a GPU to a profile.",
     "plot": "Draw power, time and energy against the clock.",
+    "run": "Measure a profile on a GPU.",
     "show": "Say what a profile holds, and its best clocks.",
 }
 
@@ -32,6 +33,6 @@ class _Verbs(click.Group):
             formatter.write_dl(sorted(VERBS.items()))
 
 
-@click.group(name="profile", cls=_Verbs, short_help="Fit, show, draw and convert GPU profiles.")
+@click.group(name="profile", cls=_Verbs, short_help="Measure, fit, show and draw GPU profiles.")
 def command() -> None:
     """Work with profiles: what a GPU and a model do at each clock."""

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The governed scheduler as tests steer it, in vLLM's process: by a file that says one word."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from serving.vllm.scheduler import GovernedScheduler
+
+
+class SteeredScheduler(GovernedScheduler):
+    """`on`; `off`: as without us; `break`: the policy raises; `burst`: what watches raises."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._steer = Path(os.environ["STEER"])
+        self._looked = 0
+        self._whole = self.sgreen
+        self._policy = None if self.sgreen is None else self.sgreen.pilot.policy
+
+    def schedule(self, *args: Any, **kwargs: Any) -> Any:
+        """As the file says from now on."""
+        changed = self._steer.stat().st_mtime_ns
+        if changed != self._looked and self._whole is not None:
+            self._looked = changed
+            word, pilot = self._steer.read_text(), self._whole.pilot
+            self.sgreen = None if word == "off" else self._whole
+            pilot.policy = Broken() if word == "break" else self._policy
+            vars(pilot).pop("scheduled", None)
+            if self.sgreen is None or word == "on":
+                pilot._live.clear()  # nobody told it what ended meanwhile
+                pilot._tokenless.clear()
+            if word == "burst":
+                vars(pilot)["scheduled"] = None
+        return super().schedule(*args, **kwargs)
+
+
+class Broken:
+    """A policy with a bug."""
+
+    park_after_s = None
+
+    def choose(self, moment: Any) -> int:
+        """It raises."""
+        raise ZeroDivisionError(f"at {moment.now_s:.0f}")
