@@ -119,8 +119,9 @@ class Decision:
     """What to do now. Pauses and shape changes are for preemptible jobs only.
 
     Pauses come first, then starts in order. `wake_s` asks to be asked again then; the last
-    decision's counts, and without one the next event will do. A pause costs `Setup.pause_cost_s` when the job runs again, and so does a
-    change of shape: so long it draws power and does no work.
+    decision's counts, and without one the next event will do. A pause costs `Setup.pause_cost_s`
+    when the job runs again, and so does a change of shape: so long it draws power and does no
+    work.
     """
 
     starts: Sequence[Start] = ()

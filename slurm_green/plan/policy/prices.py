@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policy `prices`, ours: what waits starts where it is cheapest at the prices of the hours ahead.
+
+With each slot the forecast is corrected by its errors so far, and prices are found for what runs,
+what waits and what usually arrives. At these prices lists say when each job starts, anew when jobs
+arrive. Promises come first: who finds no room in time gets the first room there is, before others.
+Pure. docs/rolling.md explains it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from slurm_green.plan.policy.arrivals import Arrivals
+from slurm_green.plan.policy.prices_forecast import Corrections
+from slurm_green.plan.policy.prices_split import Choice, Room, choose
+from slurm_green.plan.policy.protocol import Decision, Job, Outlook, Policy, Run, Setup, Start, View
+from slurm_green.plan.policy.rolling import Planned, busy_of, first_room, list_of, window
+from slurm_green.plan.policy.rolling_prices import Ahead, look_ahead
+from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Site
+
+__all__ = ["make"]
+
+_AHEAD_H = 72.0
+_AFTER_LONGEST_H = 24.0
+_ARRIVALS_H = 48
+_MOST_SLOTS = 600
+_PAUSE_S = 600.0  # between two lists, where nobody is in a hurry
+_ROUNDS, _ROUNDS_BETWEEN = 3, 2
+_MARGIN = 0.025  # of the time a job can wait: so much earlier it is planned to be done
+_LEAST_MARGIN_S = 300.0
+_SOON_S = 1.0
+_TRIES = 3
+
+
+class _Prices:
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._arrivals = Arrivals(setup.shapes)
+        day = round(96 * SECONDS_PER_HOUR / setup.step_s)
+        self._carbon = Corrections(setup.step_s, day)
+        self._supply = Corrections(setup.step_s, day)
+        self._outlook: Outlook | None = None
+        self._site: Site | None = None
+        self._ahead: Ahead | None = None
+        self._plan: dict[str, Planned] = {}
+        self._pressed: set[str] = set()
+        self._listed_s = -math.inf
+        self._stale = False
+        self._free_gpus: Floats = np.zeros(0)
+        self._wishes: dict[str, tuple[int, float]] = {}
+
+    def decide(self, view: View) -> Decision:
+        """What to start, pause or reshape now."""
+        now = view.now_s
+        self._arrivals.add(view.arrived, now)
+        fresh = view.outlook is not self._outlook
+        if fresh:
+            self._outlook = view.outlook
+            self._site = self._corrected(view)
+            self._reprice(view)
+            self._wishes = {}
+        self._stale = self._stale or bool(view.arrived) or any(one.failed for one in view.done)
+        if self._pressed and view.done:
+            self._stale = True
+        wake = math.inf
+        whole = [job for job in view.waiting if not job.preemptible]
+        if fresh or self._stale:
+            again = self._listed_s + _PAUSE_S
+            if fresh or now >= again or self._hurry(whole, again):
+                self._list(view, whole, _ROUNDS if fresh else _ROUNDS_BETWEEN)
+            else:
+                wake = again
+        starts, room, planned = self._due(view, whole)
+        choice = self._split(view, room)
+        site = view.outlook.site
+        next_slot = site.start_s + site.step_s * (
+            1 + math.floor((now - site.start_s) / site.step_s)
+        )
+        return Decision(
+            starts=[*starts, *choice.starts],
+            pauses=choice.pauses,
+            wake_s=min(wake, planned, next_slot),
+        )
+
+    def _corrected(self, view: View) -> Site:
+        """The next days, with the forecast corrected."""
+        site, issued = view.outlook.site, view.outlook.issued_s
+        rates = self._setup.shapes.fastest_rate
+        longest_h = max(
+            (view.work_left[job.job_id] / float(rates[job.class_index]) for job in view.waiting),
+            default=0.0,
+        ) / SECONDS_PER_HOUR  # fmt: skip
+        hours = max(_AHEAD_H, longest_h + _AFTER_LONGEST_H)
+        slots = min(site.slots, _MOST_SLOTS, round(hours * SECONDS_PER_HOUR / site.step_s))
+        carbon = self._carbon.corrected(site.start_s, issued, site.carbon_g_per_kwh)
+        supply = site.renewable_w
+        if supply.any():
+            supply = self._supply.corrected(site.start_s, issued, supply)
+        return replace(
+            site,
+            gpus=self._setup.gpus,
+            carbon_g_per_kwh=carbon[:slots],
+            renewable_w=supply[:slots],
+            base_power_w=site.base_power_w[:slots],
+            price_per_kwh=None,
+            power_cap_w=math.inf,
+            ramp_w_per_slot=math.inf,
+        )
+
+    def _reprice(self, view: View) -> None:
+        site, now = self._site, view.now_s
+        assert site is not None
+        left_h = math.ceil((site.start_s + site.horizon_s - now) / SECONDS_PER_HOUR)
+        likely = self._arrivals.likely(now, min(_ARRIVALS_H, left_h))
+        moving = [run for run in view.running if run.job.preemptible]
+        jobs = [*view.waiting, *(run.job for run in moving)]
+        left = view.work_left | {run.job.job_id: run.work_left(now) for run in moving}
+        busy = busy_of(_fixed(view.running), self._setup.shapes, now, site)
+        problem = window(site, self._setup.shapes, jobs, left, now, busy)
+        self._free_gpus = np.maximum(self._setup.gpus - busy.average(busy.gpus, site), 0.0)
+        self._ahead = look_ahead(problem, site.start_s, now, self._free_gpus, likely, self._ahead)
+
+    def _hurry(self, jobs: Sequence[Job], until_s: float) -> bool:
+        """Whether somebody who has no plan yet cannot wait so long."""
+        return any(
+            job.job_id not in self._plan and self._latest_s(job) < until_s + _PAUSE_S
+            for job in jobs
+        )
+
+    def _list(self, view: View, jobs: Sequence[Job], rounds: int) -> None:
+        """Plans the start of all jobs that run in one go; who finds no room goes first."""
+        site, ahead, now = self._site, self._ahead, view.now_s
+        assert site is not None and ahead is not None
+        self._listed_s, self._stale = now, False
+        self._plan = {}
+        if not jobs:
+            return
+        shapes = self._setup.shapes
+        running = busy_of(_fixed(view.running), shapes, now, site)
+        aim = {job.job_id: self._aim_s(job, view) for job in jobs}
+        # Without room before its aim a job may use all of its time; without room even then it
+        # gets the first room there is, before the others, until it runs.
+        for _ in range(_TRIES):
+            self._plan = {}
+            busy = running
+            pressed = [job for job in jobs if job.job_id in self._pressed]
+            for job in sorted(pressed, key=self._latest_s):
+                place = first_room(job, view.work_left[job.job_id], site, shapes, now, busy)
+                self._plan[job.job_id] = place
+                busy = busy.and_also(place, site, shapes)
+            rest = [
+                replace(job, deadline_s=aim[job.job_id])
+                for job in jobs
+                if job.job_id not in self._pressed
+            ]
+            if not rest:
+                return
+            problem = window(site, shapes, rest, view.work_left, now, busy)
+            found = list_of(problem, site.start_s, busy, ahead, rounds=rounds)
+            self._plan |= found
+            missing = [job for job in jobs if job.job_id not in self._plan]
+            if not missing:
+                return
+            for job in missing:
+                if aim[job.job_id] < job.deadline_s:
+                    aim[job.job_id] = job.deadline_s
+                else:
+                    self._pressed.add(job.job_id)
+            rounds = 1
+        for job in missing:
+            self._plan[job.job_id] = first_room(
+                job, view.work_left[job.job_id], site, shapes, now, busy
+            )
+
+    def _aim_s(self, job: Job, view: View) -> float:
+        """By when the job is planned to be done: some time before its deadline, while it can."""
+        rate = float(self._setup.shapes.fastest_rate[job.class_index])
+        shortest = view.work_left[job.job_id] / rate
+        slack = job.deadline_s - max(job.earliest_s, job.submit_s) - job.work / rate
+        aim = job.deadline_s - max(_LEAST_MARGIN_S, _MARGIN * slack)
+        soonest = max(view.now_s, job.earliest_s) + shortest
+        return min(job.deadline_s, max(aim, soonest + _SOON_S))
+
+    def _latest_s(self, job: Job) -> float:
+        """When the whole job must start."""
+        rate = float(self._setup.shapes.fastest_rate[job.class_index])
+        return job.deadline_s - job.work / rate
+
+    def _due(self, view: View, jobs: Sequence[Job]) -> tuple[list[Start], Room, float]:
+        """The starts whose time has come, what is free beside them, and the next one's time."""
+        room = self._room(view)
+        due: list[tuple[bool, float, str, int]] = []
+        wake = math.inf
+        for job in jobs:
+            planned = self._plan.get(job.job_id)
+            if planned is None or job.earliest_s > view.now_s:
+                continue
+            if planned.start_s <= view.now_s + _SOON_S:
+                pressed = job.job_id in self._pressed
+                due.append((not pressed, planned.start_s, job.job_id, planned.shape))
+            else:
+                wake = min(wake, planned.start_s)
+        starts = []
+        for _, _, job_id, shape in sorted(due):
+            if room.take(shape):
+                starts.append(Start(job_id, shape))
+                self._pressed.discard(job_id)
+            else:
+                self._stale = True
+        return starts, room, wake
+
+    def _room(self, view: View) -> Room:
+        """GPUs and watts for what is not yet running or may be paused."""
+        setup, fixed = self._setup, _fixed(view.running)
+        gpus, power = setup.shapes.gpus, setup.shapes.power_w
+        moving = sum(int(gpus[run.shape]) for run in view.running if run.job.preemptible)
+        watts = math.inf
+        if setup.power_cap_w < math.inf:
+            # What never exceeds the cap does not on a slot's average.
+            base_w = float(view.outlook.site.base_power_w.max())
+            busy_w = sum(float(power[run.shape]) for run in fixed)
+            watts = setup.power_cap_w - base_w - busy_w
+        return Room(setup.shapes, view.free_gpus + moving, watts)
+
+    def _split(self, view: View, room: Room) -> Choice:
+        """Which of the jobs that may pause run now."""
+        running: dict[str, Run] = {
+            run.job.job_id: run for run in view.running if run.job.preemptible
+        }
+        waiting = [job for job in view.waiting if job.preemptible and job.earliest_s <= view.now_s]
+        if not running and not waiting:
+            return Choice(starts=[], pauses=[])
+        assert self._site is not None and self._ahead is not None
+        left = {job.job_id: view.work_left[job.job_id] for job in waiting}
+        left |= {name: run.work_left(view.now_s) for name, run in running.items()}
+        jobs = [*waiting, *(run.job for run in running.values())]
+        return choose(
+            jobs,
+            left,
+            running,
+            room,
+            self._site,
+            self._ahead.prices,
+            self._setup,
+            view.now_s,
+            self._wishes,
+            self._free_gpus,
+        )
+
+
+def _fixed(runs: Sequence[Run]) -> list[Run]:
+    """Those that cannot be paused."""
+    return [run for run in runs if not run.job.preemptible]
+
+
+def make(setup: Setup) -> Policy:
+    """Our policy for one run."""
+    return _Prices(setup)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of the jobs that may pause run now, at the prices of the hours ahead. Pure.
+
+Each job would run in its cheapest slots (split_one.py). What it would lose by not running in this
+slot says who goes first where GPUs are too few.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from slurm_green.plan.outcome import Prices
+from slurm_green.plan.policy.protocol import Job, Run, Setup, Start
+from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Shapes, Site
+from slurm_green.plan.split_one import split_one
+
+__all__ = ["Choice", "Room", "choose"]
+
+_MARGIN = 0.04  # of the time a job can wait
+_HAIR = 1e-9
+_SAFE = 0.8  # of the GPUs: the rest is for who is yet to come
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What to start or reshape, and what to pause."""
+
+    starts: list[Start]
+    pauses: list[str]
+
+
+class Room:
+    """GPUs and watts that are free now."""
+
+    def __init__(self, shapes: Shapes, gpus: int, watts: float) -> None:
+        self._shapes = shapes
+        self._gpus = gpus
+        self._watts = watts
+
+    def take(self, shape: int) -> bool:
+        """Takes what a shape needs, if it is there."""
+        gpus, watts = int(self._shapes.gpus[shape]), float(self._shapes.power_w[shape])
+        if gpus > self._gpus or watts > self._watts:
+            return False
+        self._gpus -= gpus
+        self._watts -= watts
+        return True
+
+
+def choose(
+    jobs: Sequence[Job],
+    work_left: Mapping[str, float],
+    running: Mapping[str, Run],
+    room: Room,
+    site: Site,
+    prices: Prices,
+    setup: Setup,
+    now_s: float,
+    wishes: dict[str, tuple[int, float]],
+    free_gpus: Floats,
+) -> Choice:
+    """Who runs now in that room, which these jobs have for themselves.
+
+    `wishes` keeps what each job would do, for as long as prices and slot stay the same.
+    `free_gpus` is what they have in each slot from now on.
+    """
+    price = np.stack([(prices.mu + prices.nu) / JOULES_PER_KWH, prices.lam / SECONDS_PER_HOUR])
+    laxity_s, pressed = _pressed(jobs, work_left, site, setup, now_s, free_gpus)
+    wanted: list[tuple[float, float, str, int, int]] = []
+    for at, job in enumerate(jobs):
+        if job.job_id not in wishes:
+            run = running.get(job.job_id)
+            left = work_left[job.job_id]
+            wishes[job.job_id] = _wish(job, left, run, site, price, setup, now_s)
+        shape, loss = wishes[job.job_id]
+        must = pressed[at] or math.isinf(loss)
+        if shape < 0 and must:
+            shape = _fastest(job.class_index, setup)
+        if shape >= 0:
+            # Who must run comes first, in the order in which time runs out.
+            per_gpu = -math.inf if must else -loss / int(setup.shapes.gpus[shape])
+            wanted.append((per_gpu, laxity_s[at], job.job_id, shape, job.class_index))
+    starts: list[Start] = []
+    stays: set[str] = set()
+    for _, _, job_id, shape, number in sorted(wanted):
+        if not room.take(shape):
+            narrower = sorted(setup.shapes.of(number), key=setup.shapes.rate.__getitem__)
+            shape = next((k for k in reversed(narrower) if room.take(k)), -1)
+            if shape < 0:
+                continue
+        stays.add(job_id)
+        if job_id not in running or running[job_id].shape != shape:
+            starts.append(Start(job_id, shape))
+    return Choice(starts=starts, pauses=[name for name in running if name not in stays])
+
+
+def _pressed(
+    jobs: Sequence[Job],
+    work_left: Mapping[str, float],
+    site: Site,
+    setup: Setup,
+    now_s: float,
+    free_gpus: Floats,
+) -> tuple[list[float], list[bool]]:
+    """How long each job can still wait, and whether it must run lest GPUs be too few later.
+
+    Until some moment a job must have done what does not fit between it and the deadline. Where
+    that, of all jobs, comes near what the GPUs can do until then, those jobs are pressed (the
+    demand bound of real-time scheduling, Baruah, Rosier and Howell 1990).
+    """
+    if not jobs:
+        return [], []
+    number = np.array([job.class_index for job in jobs])
+    work = np.array([work_left[job.job_id] for job in jobs])
+    shapes = setup.shapes
+    best = [_fastest(one, setup) for one in number.tolist()]
+    rest_s, gpus = work / shapes.rate[best], shapes.gpus[best]
+    deadline_s = np.array([job.deadline_s for job in jobs])
+    moments_s = site.start_s + site.edges_s[1:]
+    seconds = np.minimum(moments_s - now_s, site.step_s)
+    able = _SAFE * np.cumsum(np.maximum(seconds, 0.0) * free_gpus)
+    spare_s = np.maximum(deadline_s[:, None] - moments_s, 0.0)
+    before = gpus[:, None] * np.maximum(rest_s[:, None] - spare_s, 0.0)
+    short = before.sum(axis=0) > able
+    pressed: list[bool] = np.asarray((before[:, short] > 0).any(axis=1)).tolist()
+    laxity_s: list[float] = np.asarray(deadline_s - now_s - rest_s).tolist()
+    return laxity_s, pressed
+
+
+def _fastest(number: int, setup: Setup) -> int:
+    """The fastest shape of a class that fits the site."""
+    fits = [k for k in setup.shapes.of(number) if setup.shapes.gpus[k] <= setup.gpus]
+    return max(fits, key=setup.shapes.rate.__getitem__)
+
+
+def _wish(
+    job: Job,
+    work: float,
+    run: Run | None,
+    site: Site,
+    price: Floats,
+    setup: Setup,
+    now_s: float,
+) -> tuple[int, float]:
+    """The shape in which it would run now (-1: none), and what it loses in g if it does not."""
+    shapes, step = setup.shapes, site.step_s
+    own = [k for k in shapes.of(job.class_index) if shapes.gpus[k] <= setup.gpus]
+    need = np.stack([shapes.power_w[own], shapes.gpus[own].astype(np.float64)], axis=1)
+    rate = shapes.rate[own]
+    fastest = own[int(np.argmax(rate))]
+    early = (now_s - site.start_s) / step
+    slack = job.deadline_s - job.earliest_s - job.work / float(rate.max())
+    until = (job.deadline_s - _MARGIN * max(slack, 0.0) - site.start_s) / step
+    if until > site.slots:
+        # Its share of what can be seen.
+        work *= (site.slots - early) / (until - early)
+        until = float(site.slots)
+    if run is None:
+        work += setup.pause_cost_s * float(rate.max())
+
+    def best(since: float) -> tuple[float, int]:
+        found = split_one(price, need, rate, step_s=step, work=work, early=since, until=until)
+        if found is None:
+            return math.inf, fastest
+        first = found.parts[0] if found.parts else None
+        now = first is not None and first.begin <= since + _HAIR
+        return found.cost_g, own[first.row] if first is not None and now else -1
+
+    cost, shape = best(early)
+    if shape < 0 and run is None:
+        return -1, 0.0
+    if math.isinf(cost):
+        return fastest, math.inf
+    later, _ = best(math.floor(early + _HAIR) + 1.0)
+    if run is not None:
+        # To pause and to go on costs a restart.
+        later += setup.pause_cost_s * float(price[:, int(early)] @ need[own.index(run.shape)])
+        if shape < 0:
+            return (run.shape, later - cost) if later > cost and setup.pause_cost_s else (-1, 0.0)
+    return shape, later - cost

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which policies there are: ours and the baselines, and those of other packages.
+
+Another package names a function `make(setup)` in the entry-point group `slurm_green.policies`.
+"""
+
+import difflib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from slurm_green.errors import BadInputError
+from slurm_green.plan.policy.protocol import Policy, Setup, Truth
+
+__all__ = ["GROUP", "OWN", "Entry", "entries", "entry"]
+
+GROUP = "slurm_green.policies"
+_HERE = "slurm_green.plan.policy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One policy: a line about it, where it comes from, and whether it is told the truth."""
+
+    name: str
+    about: str
+    source: str
+    load: Callable[[], Any]
+    knows: bool = False
+
+    def made(self, setup: Setup, truth: Truth | None = None) -> Policy:
+        """The policy for one run; `truth` only reaches one that knows."""
+        make = self.load()
+        policy: Policy = make(setup, truth) if self.knows else make(setup)
+        return policy
+
+
+def _own(name: str, about: str, source: str, *, knows: bool = False) -> Entry:
+    module = f"{_HERE}.{name.replace('-', '_')}"
+    return Entry(
+        name=name,
+        about=about,
+        source=source,
+        load=lambda: importlib.import_module(module).make,
+        knows=knows,
+    )
+
+
+# Each module says where our reading of the source is an assumption.
+OWN = {
+    one.name: one
+    for one in (
+        _own("fifo", "First come, first served with backfill; blind to carbon.", "Slurm"),
+        _own("max", "At once, with all workers at the highest clock.", "CA-RM 2026, our reading"),
+        _own("min", "At once, as slow and narrow as is in time.", "CA-RM 2026, our reading"),
+        _own("energy-cost", "Where electricity costs least.", "CA-RM 2026, our reading"),
+        _own("power-cap", "At once below a fixed power cap.", "CA-RM 2026, our reading"),
+        _own("wait-awhile", "In the slots of least carbon.", "Let's Wait Awhile 2021, GAIA 2024"),
+        _own("lowest-window", "In the window of least carbon.", "GAIA 2024"),
+        _own("carbon-saving-per-time", "Most saving per second of wait and run.", "GAIA 2024"),
+        _own("carbon-scaler", "More workers where a gram buys more work.", "CarbonScaler 2024"),
+        _own("threshold", "While carbon is low for the day ahead.", "Ecovisor 2023, GAIA 2024"),
+        _own("coast", "Best response to carbon, delay and congestion.", "COAST 2026, its idea"),
+        _own(
+            "prices",
+            "Plans again and again by prices, with room for jobs still to come.",
+            "slurm-green",
+        ),
+        _own(
+            "oracle",
+            "Knows all jobs and signals: the planner's schedule.",
+            "slurm-green",
+            knows=True,
+        ),
+    )
+}
+
+
+def entries() -> dict[str, Entry]:
+    """All policies by name: ours in the order of the contract, then other packages'."""
+    from importlib.metadata import entry_points
+
+    others = {
+        point.name: Entry(
+            name=point.name,
+            about=f"Of another package: {point.value}.",
+            source=point.dist.name if point.dist is not None else "another package",
+            load=point.load,
+        )
+        for point in entry_points(group=GROUP)
+        if point.name not in OWN
+    }
+    return OWN | dict(sorted(others.items()))
+
+
+def entry(name: str) -> Entry:
+    """A policy by its name; raises BadInputError with the names there are."""
+    if name in OWN:
+        return OWN[name]
+    known = entries()
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise BadInputError(f"no policy {name!r}: {hint}there are {', '.join(known)}")

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hours ahead as a planning problem: what runs, what waits, and lists of it. Pure."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from slurm_green.plan.board import Board
+from slurm_green.plan.options import Options, options_of
+from slurm_green.plan.outcome import Weights
+from slurm_green.plan.policy.protocol import Job, Run
+from slurm_green.plan.policy.rolling_prices import Ahead
+from slurm_green.plan.pool import Expected
+from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Ints, Jobs, Problem, Shapes, Site
+from slurm_green.plan.profile import Profile, rounded_up
+from slurm_green.plan.squeaky import PriceTags, build, bumped, places
+from slurm_green.plan.start_now import slot_average
+
+__all__ = ["Busy", "HeldBoard", "Planned", "busy_of", "first_room", "list_of", "window"]
+
+_ABSENT = 3.0  # usual job's costs
+
+
+class Planned(NamedTuple):
+    """When a job is to start (the policy's clock), in which shape, and when it ends at most."""
+
+    start_s: float
+    shape: int
+    end_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Busy:
+    """GPUs that are taken, from when until when (seconds of the window), and their watts."""
+
+    start_s: Floats
+    end_s: Floats
+    gpus: Ints
+    power_w: Floats
+
+    def average(self, amount: Floats | Ints, site: Site) -> Floats:
+        """Slot averages of amounts that hold while these are busy."""
+        return slot_average(site, self.start_s, self.end_s, amount)
+
+    def and_also(self, place: Planned, site: Site, shapes: Shapes) -> "Busy":
+        """These and one more."""
+        ends = rounded_up(np.array([place.start_s, place.end_s]) - site.start_s)
+        begin, end = np.minimum(ends, site.horizon_s).tolist()
+        return Busy(
+            start_s=np.append(self.start_s, begin),
+            end_s=np.append(self.end_s, end),
+            gpus=np.append(self.gpus, shapes.gpus[place.shape]),
+            power_w=np.append(self.power_w, shapes.power_w[place.shape]),
+        )
+
+
+def busy_of(runs: Sequence[Run], shapes: Shapes, now_s: float, site: Site) -> Busy:
+    """What these runs take from now on, by their limits."""
+    zero_s, horizon_s = site.start_s, site.horizon_s
+    shape = np.array([run.shape for run in runs], dtype=np.int64)
+    end = np.array([run.ends_by_s for run in runs], dtype=np.float64) - zero_s
+    return Busy(
+        start_s=rounded_up(np.full(len(runs), now_s - zero_s)),
+        end_s=rounded_up(np.clip(end, now_s - zero_s, horizon_s)),
+        gpus=shapes.gpus[shape],
+        power_w=shapes.power_w[shape],
+    )
+
+
+class HeldBoard(Board):
+    """A board on which some GPUs are taken whatever is cleared."""
+
+    def __init__(self, problem: Problem, options: Options, busy: Busy) -> None:
+        self._busy: Busy | None = None
+        super().__init__(problem, options, Weights())
+        self._busy = busy
+        self.clear()
+
+    def clear(self) -> None:
+        """Takes all jobs out, but not what is held."""
+        super().clear()
+        if self._busy is not None and len(self._busy.gpus):
+            self.profile.add_all(self._busy.start_s, self._busy.end_s, self._busy.gpus)
+
+
+def window(
+    site: Site,
+    shapes: Shapes,
+    jobs: Sequence[Job],
+    work_left: dict[str, float],
+    now_s: float,
+    busy: Busy,
+) -> Problem:
+    """The waiting jobs over the slots of `site` (times from its first slot), beside what runs."""
+    zero, horizon = site.start_s, site.horizon_s
+    held_w = busy.average(busy.power_w, site)
+    return Problem(
+        site=replace(site, start_s=0.0, base_power_w=site.base_power_w + held_w),
+        shapes=shapes,
+        jobs=Jobs(
+            ids=tuple(job.job_id for job in jobs),
+            class_index=np.array([job.class_index for job in jobs], dtype=np.int64),
+            work=np.array([work_left[job.job_id] for job in jobs], dtype=np.float64),
+            earliest_s=np.array([max(job.earliest_s, now_s) - zero for job in jobs]),
+            deadline_s=np.array([min(job.deadline_s - zero, horizon) for job in jobs]),
+            preemptible=np.array([job.preemptible for job in jobs], dtype=np.bool_),
+        ),
+    )
+
+
+def first_room(
+    job: Job, work: float, site: Site, shapes: Shapes, now_s: float, busy: Busy
+) -> Planned:
+    """Where the job is done first beside what is busy, whatever that emits."""
+    profile = Profile(site.gpus, 4 * len(busy.gpus) + 16)
+    profile.add_all(busy.start_s, busy.end_s, busy.gpus)
+    early = max(now_s, job.earliest_s) - site.start_s
+    best: Planned | None = None
+    for shape in shapes.of(job.class_index):
+        gpus, duration = int(shapes.gpus[shape]), work / float(shapes.rate[shape])
+        if gpus > site.gpus:
+            continue
+        begin, end = profile.free(gpus, early, math.inf)
+        at = begin[np.flatnonzero(end - begin >= duration)[0]]
+        start = float(at) + site.start_s
+        if best is None or start + duration < best.end_s:
+            best = Planned(start, shape, start + duration)
+    assert best is not None  # jobs wider than the site are never shown
+    return best
+
+
+def list_of(
+    problem: Problem, start_s: float, busy: Busy, ahead: Ahead, *, rounds: int
+) -> dict[str, Planned]:
+    """The best of some lists of the problem's jobs around what is busy, where they find room.
+
+    `start_s` is the policy's time of the first slot.
+    """
+    site, count, prices = problem.site, len(problem.jobs), ahead.prices
+    options = options_of(problem, np.arange(count), problem.jobs.deadline_s)
+    board = HeldBoard(problem, options, busy)
+    tags = PriceTags(board, prices)
+    hours = site.step_s / SECONDS_PER_HOUR
+    # One row per job, and one for all that is not placed here.
+    gpus, watts = np.zeros((2, count + 1, site.slots))
+    for row, job_id in enumerate(problem.jobs.ids):
+        at = ahead.row.get(job_id)
+        if at is not None:
+            gpus[row], watts[row] = ahead.gpus[at], ahead.watts[at]
+    gpus[-1] = ahead.others_gpus + busy.average(busy.gpus, site)
+    watts[-1] = ahead.others_w
+    expected = Expected(
+        gpu_h=sparse.csr_matrix(gpus * hours), energy_j=sparse.csr_matrix(watts * site.step_s)
+    )
+    position = places(options.ease())
+    dear = _ABSENT * float(np.abs(tags.least_g).mean())
+    best: tuple[float, list[int], Floats] | None = None
+    for number in range(rounds):
+        built = build(board, tags, position, lam=prices.lam, rounds=1, expected=expected)
+        regret = tags.regrets_g()
+        score = float(regret.sum() + (tags.least_g[built.absent] + dear).sum())
+        if best is None or score < best[0]:
+            best = score, built.option, built.start_s
+        if number + 1 < rounds:
+            position = bumped(position, regret, built.absent)
+    assert best is not None
+    found = {}
+    for job_id, option, start in zip(problem.jobs.ids, best[1], best[2].tolist(), strict=True):
+        if option >= 0:
+            begin = start + start_s
+            end = begin + float(options.duration_s[option])
+            found[job_id] = Planned(begin, int(options.shape[option]), end)
+    return found

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our policy: it starts where it is cheapest, and keeps what it promised."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import HOUR, make
+from replay_cases import drawn, forecasts_of, run, wrong
+
+from slurm_green.plan.policy import fifo, prices
+from slurm_green.plan.policy.protocol import Setup
+from slurm_green.replay.forecasts import Forecasts
+from slurm_green.replay.inputs import prepared
+
+ONE = ((1, 1.0, 1000.0),)
+ELASTIC = ((1, 1.0, 400.0), (2, 2.0, 900.0))
+DIRTY_THEN_CLEAN = [500.0] * 6 + [50.0] * 3 + [500.0] * 15
+
+
+def setup_of(inputs):
+    """What a policy is told at first."""
+    site = inputs.problem.site
+    return Setup(
+        shapes=inputs.problem.shapes,
+        gpus=site.gpus,
+        step_s=site.step_s,
+        pause_cost_s=inputs.pause_cost_s,
+        power_cap_w=site.power_cap_w,
+        ramp_w_per_slot=site.ramp_w_per_slot,
+    )
+
+
+def known(problem):
+    """Inputs with a forecast that is right, issued once."""
+    site = problem.site
+    return prepared(
+        problem,
+        forecasts=Forecasts(
+            issued_s=np.zeros(1),
+            first=np.array([0, site.slots]),
+            start_s=np.arange(site.slots) * site.step_s,
+            step_s=site.step_s,
+            columns={
+                "carbon_g_per_kwh": site.carbon_g_per_kwh,
+                "renewable_w": site.renewable_w,
+            },
+        ),
+    )
+
+
+def starts_h(trace):
+    """Start of each stretch in hours, by job."""
+    rows = zip(trace.schedule.job.tolist(), (trace.schedule.start_s / HOUR).tolist(), strict=True)
+    return sorted(rows)
+
+
+def replayed(problem, **changes):
+    """What our policy makes of a problem whose future is known."""
+    inputs = replace(known(problem), **changes)
+    trace = run(inputs, prices.make(setup_of(inputs)))
+    assert wrong(inputs, trace) is None
+    assert trace.refused == {}
+    return trace
+
+
+def test_a_job_waits_for_the_clean_hours():
+    """Three clean hours, and a job of three hours that may wait for them."""
+    trace = replayed(make([ONE], [(0, 3.0, 0, 24, False)], DIRTY_THEN_CLEAN))
+
+    assert starts_h(trace) == [(0, 6.0)]
+
+
+def test_a_job_that_cannot_wait_starts_at_once():
+    """Its deadline comes before the clean hours."""
+    trace = replayed(make([ONE], [(0, 3.0, 0, 3.2, False)], DIRTY_THEN_CLEAN))
+
+    assert starts_h(trace)[0][1] < 0.2
+
+
+def test_what_draws_more_gets_the_clean_hours():
+    """One GPU, two jobs that both fit the clean hours: most of them are the heavy one's."""
+    light, heavy = ((1, 1.0, 200.0),), ((1, 1.0, 2000.0),)
+    jobs = [(0, 3.0, 0, 24, False), (1, 3.0, 0, 24, False)]
+    trace = replayed(make([light, heavy], jobs, DIRTY_THEN_CLEAN, gpus=1))
+
+    assert 5.0 <= dict(starts_h(trace))[1] <= 7.0
+
+
+def test_a_job_without_room_in_time_goes_first():
+    """Whoever is too late already runs before those that can wait."""
+    jobs = [(0, 3.0, 0, 2.0, False), (0, 3.0, 0, 24, False)]
+    trace = replayed(make([ONE], jobs, DIRTY_THEN_CLEAN, gpus=1))
+
+    assert dict(starts_h(trace)) == {0: 0.0, 1: 6.0}
+
+
+def test_a_job_that_may_pause_runs_in_the_clean_hours_only():
+    """Two clean stretches of two hours for four hours of work."""
+    carbon = [500.0] * 4 + [50.0] * 2 + [500.0] * 4 + [50.0] * 2 + [500.0] * 12
+    trace = replayed(make([ONE], [(0, 4.0, 0, 24, True)], carbon))
+
+    assert starts_h(trace) == [(0, 4.0), (0, 10.0)]
+    assert trace.pauses == 1
+
+
+def test_a_moldable_job_takes_the_shape_that_costs_least():
+    """The narrow shape needs less energy; where time is short the wide one is in time."""
+    flat = [100.0] * 24
+    slow = replayed(make([ELASTIC], [(0, 4.0, 0, 24, False)], flat))
+    quick = replayed(make([ELASTIC], [(0, 4.0, 0, 3, False)], flat))
+
+    assert slow.schedule.shape.tolist() == [0]
+    assert quick.schedule.shape.tolist() == [1]
+
+
+@pytest.mark.slow
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 600.0]))
+def test_what_it_does_is_allowed_and_the_same_again(seed, flexible, pause_cost_s):
+    """Early ends, failures, pauses and bad forecasts: nothing is refused, nothing is chance."""
+    inputs = drawn(seed, jobs=15, days=2, flexible=flexible, pause_cost_s=pause_cost_s)
+    trace = run(inputs, prices.make(setup_of(inputs)))
+    again = run(inputs, prices.make(setup_of(inputs)))
+
+    assert wrong(inputs, trace) is None
+    assert trace.refused == {}
+    assert np.array_equal(trace.schedule.start_s, again.schedule.start_s)
+    assert np.array_equal(trace.schedule.job, again.schedule.job)
+
+
+@pytest.mark.slow
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 10**6))
+def test_a_cap_is_kept(seed):
+    """A job only starts where its power is below the cap."""
+    inputs = drawn(seed, jobs=10, days=2, flexible=0.5, power_cap_w=2500.0)
+    trace = run(inputs, prices.make(setup_of(inputs)))
+
+    assert wrong(inputs, trace) is None
+    assert trace.refused == {}
+
+
+@pytest.mark.slow
+def test_it_saves_carbon_and_is_no_later_than_fifo():
+    """A week of arrivals on a sine of carbon, with a forecast that is off by a tenth."""
+    random = np.random.default_rng(3)
+    slots = 24 * 8
+    submit = np.sort(random.uniform(0, 24 * 7, 150))
+    work = random.uniform(0.3, 5.0, len(submit))
+    rows = [
+        (0, float(amount), float(begin), float(min(begin + amount + 20, slots)), False)
+        for begin, amount in zip(submit, work, strict=True)
+    ]
+    carbon = 300 + 150 * np.sin(np.arange(slots) / 24 * 2 * np.pi)
+    problem = make([ONE], rows, carbon, gpus=4)
+    inputs = prepared(problem, forecasts=forecasts_of(problem.site, random))
+    ours = run(inputs, prices.make(setup_of(inputs)))
+    plain = run(inputs, fifo.make(setup_of(inputs)))
+
+    def grams(trace):
+        schedule = trace.schedule
+        area = np.append(0.0, np.cumsum(carbon))
+        ends = [np.interp(x / HOUR, np.arange(slots + 1), area)
+                for x in (schedule.start_s, schedule.end_s)]  # fmt: skip
+        return float((ends[1] - ends[0]).sum())
+
+    late = int((ours.done_s > problem.jobs.deadline_s + 1e-3).sum())
+    assert late == 0
+    assert not np.isnan(ours.done_s).any()
+    assert grams(ours) < 0.87 * grams(plain)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Corrections of a forecast by its own past."""
+
+import numpy as np
+import pytest
+
+from slurm_green.plan.policy.prices_forecast import Corrections
+
+HOUR = 3600.0
+
+
+def week(hours):
+    """A daily curve with a slow drift."""
+    at = np.arange(hours)
+    return 300 + 100 * np.sin(at / 24 * 2 * np.pi) + 30 * np.sin(at / 31)
+
+
+def errors(truth, error_of, *, every=24, ahead=24):
+    """Mean error of the forecast and of the corrected one, in the second half."""
+    corrections = Corrections(HOUR, 48)
+    raw, better = [], []
+    error, issued = np.zeros(len(truth)), 0
+    for now in range(len(truth) - 48):
+        if now % every == 0:
+            error, issued = error_of(len(truth)), now
+        forecast = truth * (1 + error)
+        forecast[now] = truth[now]
+        found = corrections.corrected(now * HOUR, issued * HOUR, forecast[now:])
+        assert found[0] == truth[now]
+        if now > len(truth) // 2:
+            ahead_of = slice(now + 1, now + 1 + ahead)
+            raw.append(np.abs(forecast[ahead_of] - truth[ahead_of]).mean())
+            better.append(np.abs(found[1 : 1 + ahead] - truth[ahead_of]).mean())
+    return float(np.mean(raw)), float(np.mean(better))
+
+
+@pytest.mark.parametrize("kind", ["white", "level"])
+def test_a_noisy_forecast_gets_better(kind):
+    """Errors of single hours, and errors of a whole day."""
+    random = np.random.default_rng(2)
+
+    def error_of(size):
+        return random.normal(0, 0.1, size if kind == "white" else 1) * np.ones(size)
+
+    raw, better = errors(week(24 * 16), error_of)
+    assert better < 0.8 * raw
+
+
+def test_a_forecast_that_is_right_is_hardly_changed():
+    """What was believed at first is soon forgotten."""
+    _, better = errors(week(24 * 30), np.zeros)
+    assert better < 0.02 * 300
+
+
+def test_a_newer_forecast_of_the_same_slot_counts():
+    """Asked twice for one slot, it answers for the newer one."""
+    corrections = Corrections(HOUR, 24)
+    truth = week(96)
+    for now in range(24):
+        corrections.corrected(now * HOUR, 0.0, truth[now:])
+    before = corrections.corrected(24 * HOUR, 0.0, truth[24:])
+    after = corrections.corrected(24 * HOUR, 24 * HOUR, 2 * truth[24:])
+    assert after[5] > 1.3 * before[5]
