@@ -133,7 +133,7 @@ def draft(
             prices,
             expected.only(kinds.splits),
             lists=effort.split_lists,
-            previous=previous,
+            thorough=previous is None,
             expired=expired,
             progress=lambda done: progress("splits", done),
         )
