@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joules of requests that sum to what the meter says. Pure.
+
+Between two readings of the counter an iteration draws what the model says; at the reading all of
+it is scaled so that work and idle time together are the counter's difference. Idle joules go into
+a pool, which every stretch with requests draws on in proportion to its length, shared by work: so
+who comes after an idle night does not pay for all of it at once.
+
+The trap: a request may be over before its last joules are read, and its client hears then what
+the model says.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = ["Account", "Accounts"]
+
+_POOL_S = 600.0  # over which idle joules are handed out
+
+
+@dataclass(slots=True)
+class Account:
+    """Joules of one request: its work, its part of idle time; `pending_j` is modelled so far."""
+
+    work_j: float = 0.0
+    idle_j: float = 0.0
+    pending_j: float = 0.0
+    end: str | None = None  # "finished", "aborted"; None while it runs
+
+
+class Accounts:
+    """All requests of one replica; the last `most` of them that ended are remembered."""
+
+    def __init__(self, now_s: float, *, most: int = 10_000) -> None:
+        self.work_j = 0.0
+        self.idle_j = 0.0
+        self.pool_j = 0.0  # idle joules that no request has got yet
+        self.gone_j = 0.0  # of requests that are no longer remembered
+        self.ended: dict[str, int] = {"finished": 0, "aborted": 0}
+        self._requests: dict[str, Account] = {}
+        self._short: dict[str, str] = {}  # without what vLLM adds last
+        self._over: OrderedDict[str, None] = OrderedDict()
+        self._most = most
+        self._stretch_s = now_s
+        self._looked_s = now_s
+        self._work_j = self._idle_j = 0.0  # modelled since the last reading
+        self._scale = 1.0
+        self._touched: set[str] = set()
+
+    def ran(
+        self, begin_s: float, end_s: float, busy_w: float, idle_w: float,
+        parts: Iterable[tuple[str, float]],
+    ) -> None:  # fmt: skip
+        """An iteration, and the idle time before it."""
+        self.idled(begin_s, idle_w)
+        energy_j = busy_w * max(end_s - begin_s, 0.0)
+        self._work_j += energy_j
+        self._looked_s = max(self._looked_s, end_s)
+        for name, part in parts:
+            account = self._requests.get(name)
+            if account is None:
+                account = self._begun(name)
+            account.pending_j += energy_j * part
+            self._touched.add(name)
+
+    def idled(self, until_s: float, idle_w: float) -> None:
+        """Nothing ran until then."""
+        if until_s > self._looked_s:
+            self._idle_j += idle_w * (until_s - self._looked_s)
+            self._looked_s = until_s
+
+    def settle(self, now_s: float, counter_j: float | None) -> None:
+        """The counter's difference since the last time; None: it is not known, the model stands."""
+        modelled_j = self._work_j + self._idle_j
+        if counter_j is None:
+            counter_j = modelled_j
+        # Nothing modelled although something was drawn: it was idle.
+        scale = counter_j / modelled_j if modelled_j > 0 else 0.0
+        work_j = self._work_j * scale
+        self.work_j += work_j
+        self.idle_j += counter_j - work_j
+        self.pool_j += counter_j - work_j
+        handed_j = 0.0
+        if self._touched and self._work_j > 0:
+            handed_j = self.pool_j * -math.expm1(-(now_s - self._stretch_s) / _POOL_S)
+            self.pool_j -= handed_j
+        for name in self._touched:
+            account = self._requests.get(name)
+            if account is None:
+                continue
+            if self._work_j > 0:
+                account.idle_j += handed_j * account.pending_j / self._work_j
+            account.work_j += account.pending_j * scale
+            account.pending_j = 0.0
+        self._touched.clear()
+        if self._work_j > 0 and scale > 0:
+            self._scale = scale
+        self._work_j = self._idle_j = 0.0
+        self._stretch_s = now_s
+        self._forget()
+
+    def over(self, name: str, end: str) -> None:
+        """A request ended."""
+        self.ended[end] += 1
+        account = self._requests.get(name) or self._begun(name)
+        account.end = end
+        self._over[name] = None
+
+    def joules(self, name: str) -> Account | None:
+        """What a request has cost up to now, what is not settled yet as modelled; a copy."""
+        found = self._requests.get(name)
+        if found is None:
+            return None
+        pending_j = found.pending_j * self._scale
+        return Account(found.work_j + pending_j, found.idle_j, pending_j, found.end)
+
+    def named(self, name: str) -> list[str]:
+        """Requests of that name, or of a client's: vLLM adds the number of the prompt, and more."""
+        if name in self._requests:
+            return [name]
+        found = [self._short[name]] if name in self._short else []
+        while (one := self._short.get(f"{name}-{len(found)}")) is not None:
+            found.append(one)
+        return found
+
+    def total_j(self) -> float:
+        """Of all requests ever, without the pool."""
+        return self.gone_j + sum(one.work_j + one.idle_j for one in self._requests.values())
+
+    def _begun(self, name: str) -> Account:
+        account = self._requests[name] = Account()
+        self._short[name.rpartition("-")[0]] = name
+        return account
+
+    def _forget(self) -> None:
+        while len(self._over) > self._most:
+            name, _ = self._over.popitem(last=False)
+            account = self._requests.pop(name)
+            self._short.pop(name.rpartition("-")[0], None)
+            self.gone_j += account.work_j + account.idle_j

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a scheduler does to what a policy sees, and from its answer to a wish for a clock.
+
+Knows nothing of vLLM's modules: requests are whatever has the five numbers of `Tracked`. With
+batches queued ahead, a batch is taken to begin when the one before it ends, and the clock is the
+higher of both wishes. The trap: all this runs in front of every iteration. Pure.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+from serving.governor.engine import Batch, EngineModel
+from serving.governor.protocol import Moment, Policy, Slo
+from serving.vllm.share import Iteration
+
+__all__ = ["Clocks", "Pilot", "Tracked"]
+
+_SEEN = 16  # requests without a token that a policy sees
+
+
+class Tracked(Protocol):
+    """A request as the scheduler has it; `num_computed_tokens` counts what is under way."""
+
+    num_prompt_tokens: int
+    num_computed_tokens: int
+
+    @property
+    def num_output_tokens(self) -> int:
+        """Tokens that came back."""
+        ...
+
+
+class Clocks(Protocol):
+    """What takes wishes: `Setter`."""
+
+    holds_mhz: int | None
+    since_s: float
+
+    @property
+    def pending(self) -> bool:
+        """Whether a wish is on its way."""
+        ...
+
+    def ask(self, clock_mhz: int | None) -> None:
+        """Wish for a clock."""
+        ...
+
+    def work(self) -> None:
+        """Something begins."""
+        ...
+
+    def rest(self, park: tuple[float, int] | None) -> None:
+        """Nothing is left to do."""
+        ...
+
+
+@dataclass(slots=True)
+class _Live:
+    request: Tracked
+    arrival_s: float
+    first_s: float | None = None
+
+
+@dataclass(slots=True)
+class _Flight:
+    key: object
+    asked_s: float
+    free_s: float  # when it is expected to end
+    iteration: Iteration
+    moment: Moment | None
+    choice: int
+
+
+class Pilot:
+    """One replica; without a policy it only watches. `ran` and `over` get what is accounted.
+
+    `highest_mhz` is the GPUs' own highest clock.
+    """
+
+    def __init__(
+        self,
+        clocks: Clocks,
+        *,
+        slo: Slo,
+        engine: EngineModel | None,
+        policy: Policy | None,
+        ran: Callable[[Iteration], None],
+        over: Callable[[str, str], None],
+        failed: Callable[[Exception], None],
+        highest_mhz: int | None = None,
+    ) -> None:
+        self.policy = policy
+        self._clocks = clocks
+        self._slo = slo
+        self._engine = engine
+        self._mhz = [round(one) for one in engine.clocks_mhz] if engine is not None else [0]
+        self._high = len(self._mhz) - 1
+        if highest_mhz is not None:
+            # Whoever wants all speed gets all, also beyond what the profile tells of.
+            self._mhz[-1] = max(self._mhz[-1], highest_mhz)
+        self._ran, self._over, self._failed = ran, over, failed
+        self._live: dict[str, _Live] = {}
+        self._tokenless: dict[str, _Live] = {}  # by arrival
+        self._flying: deque[_Flight] = deque()
+        self._end_s = float("-inf")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch runs."""
+        return bool(self._flying)
+
+    def arrived(self, name: str, request: Tracked, arrival_s: float) -> None:
+        """A request is in the queue."""
+        self._live[name] = self._tokenless[name] = _Live(request, arrival_s)
+
+    def scheduled(self, now_s: float, counts: Mapping[str, int], key: object, waiting: int) -> None:
+        """A batch is about to run: new tokens by request; `key` is given again when it ends."""
+        begin_s = max(now_s, self._flying[-1].free_s) if self._flying else now_s
+        clock = self._clock()
+        iteration, first = self._iteration(begin_s, clock, counts)
+        if not iteration.decodes and not iteration.chunks:
+            return
+        flight = _Flight(key, now_s, begin_s, iteration, None, self._high)
+        if self._engine is not None:
+            flight.free_s = begin_s + self._engine.time_s(iteration.batch, clock)
+        if self.policy is not None:
+            try:
+                flight.moment = self._moment(iteration, counts, waiting, first)
+                flight.choice = self.policy.choose(flight.moment)
+                before = self._flying[-1].choice if self._flying else 0
+                self._clocks.ask(self._mhz[max(flight.choice, before)])
+            except Exception as error:
+                self.give_up(error)
+        self._flying.append(flight)
+        self._clocks.work()
+
+    def done(self, now_s: float, key: object, finished: Iterable[str]) -> None:
+        """That batch has run, and these requests have all their tokens."""
+        flight = self._landed(key)
+        if flight is not None:
+            iteration = flight.iteration
+            iteration.begin_s = max(flight.asked_s, self._end_s)
+            iteration.end_s = self._end_s = now_s
+            for name, _, _ in iteration.chunks:
+                live = self._tokenless.get(name)
+                if live is not None and live.request.num_output_tokens > 0:
+                    live.first_s = now_s
+                    del self._tokenless[name]
+            self._ran(iteration)
+            if self.policy is not None and flight.moment is not None:
+                moment = flight.moment
+                moment.now_s, moment.clock = iteration.begin_s, self._clock()
+                moment.settled_s = self._settled_s(now_s)
+                try:
+                    self.policy.saw(moment, now_s - moment.now_s)
+                except Exception as error:
+                    self.give_up(error)
+        self.ended(now_s, finished, "finished")
+
+    def ended(self, now_s: float, names: Iterable[str], end: str) -> None:
+        """Requests are "finished" or "aborted"; said twice, the first counts."""
+        for name in names:
+            live = self._live.pop(name, None)
+            if live is None:
+                continue
+            self._tokenless.pop(name, None)
+            self._over(name, end)
+            if self.policy is None or live.first_s is None or end != "finished":
+                continue
+            try:
+                self.policy.finished(
+                    live.arrival_s, live.first_s, now_s, live.request.num_output_tokens
+                )
+            except Exception as error:
+                self.give_up(error)
+        if not self._live:
+            park_s = self.policy.park_after_s if self.policy is not None else None
+            self._clocks.rest(None if park_s is None else (park_s, self._mhz[0]))
+
+    def give_up(self, error: Exception) -> None:
+        """No policy from now on; clocks go back."""
+        self.policy = None
+        self._clocks.ask(None)
+        self._failed(error)
+
+    def _landed(self, key: object) -> _Flight | None:
+        """The batch of that key; what was queued before it never ran."""
+        while self._flying:
+            flight = self._flying.popleft()
+            if flight.key is key:
+                return flight
+        return None
+
+    def _clock(self) -> int:
+        """The clock in effect; without a lease it is nobody's but the highest."""
+        holds_mhz = self._clocks.holds_mhz
+        if holds_mhz is None or self._engine is None:
+            return self._high
+        return self._engine.index(holds_mhz)
+
+    def _settled_s(self, now_s: float) -> float:
+        assert self._engine is not None
+        since_s = now_s if self._clocks.pending else self._clocks.since_s
+        return since_s + self._engine.switch_latency_s
+
+    def _iteration(
+        self, begin_s: float, clock: int, counts: Mapping[str, int]
+    ) -> tuple[Iteration, float | None]:
+        """What the batch is, and the latest time at which its most urgent decode may end."""
+        decodes, chunks, context = [], [], 0
+        urgent_s = float("inf")
+        live, tpot_s = self._live, self._slo.tpot_s
+        for name, new in counts.items():
+            one = live.get(name)
+            if one is None:
+                continue
+            request = one.request
+            held = request.num_computed_tokens - new
+            further = held - request.num_prompt_tokens
+            if new > 1 or further < 0:
+                chunks.append((name, held, new))
+                continue
+            decodes.append((name, held))
+            context += held
+            if one.first_s is not None:
+                last_s = one.first_s + further * tpot_s
+                if last_s < urgent_s:
+                    urgent_s = last_s
+        count = len(decodes)
+        batch = Batch(
+            count, context / count if count else 0.0, [(held, new) for _, held, new in chunks]
+        )
+        iteration = Iteration(begin_s, begin_s, clock, batch, decodes, chunks)
+        return iteration, None if urgent_s == float("inf") else urgent_s
+
+    def _moment(
+        self, one: Iteration, counts: Mapping[str, int], waiting: int, urgent_s: float | None
+    ) -> Moment:
+        queue = []
+        for name, live in islice(self._tokenless.items(), _SEEN):
+            request = live.request
+            left = request.num_prompt_tokens - request.num_computed_tokens + counts.get(name, 0)
+            if left > 0:
+                queue.append((live.arrival_s, left))
+        return Moment(
+            now_s=one.begin_s,
+            batch=one.batch,
+            clock=one.clock,
+            settled_s=self._settled_s(one.begin_s),
+            queue=queue,
+            waiting=waiting,
+            banks_s=() if urgent_s is None else (urgent_s - one.begin_s,),
+        )

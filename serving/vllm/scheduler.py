@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vLLM's asynchronous scheduler with a governor beside it.
+
+`vllm serve MODEL --scheduler-cls serving.vllm.scheduler.GovernedScheduler`. What it schedules is
+vLLM's own decision, untouched. The trap: nothing of ours may raise here, and nothing may wait.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from serving.vllm.build import Group, Replica, build
+from serving.vllm.contract import TRIED, missing, version
+from serving.vllm.settings import Settings
+from slurm_green.errors import SlurmGreenError
+
+try:
+    from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+except ImportError:  # without vLLM there is nothing to schedule, but this can be looked at
+    AsyncScheduler = object
+
+__all__ = ["GovernedScheduler"]
+
+_LOG = logging.getLogger("slurm_green.serving")
+_SLOW_S = 5e-3  # a decision; now and then the machine is busy with something else
+_SLOW_MOST = 50  # in a row: then it is us
+_OLDEST_S = 600.0  # a request's age by the system's clock, which may jump
+
+
+class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
+    """Schedules as vLLM does, tells the governor, and accounts joules by request."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sgreen: Replica | None = None
+        self._slow = 0
+        _speak()
+        try:
+            if why := _unknown():
+                _LOG.error("vLLM %s: governor off, serving goes on: %s", version(), why)
+                return
+            settings = Settings.of(self.vllm_config.additional_config, os.environ)
+            self.sgreen = build(settings, _group(self.vllm_config))
+        except Exception as error:
+            known = isinstance(error, SlurmGreenError) or hasattr(error, "exit_status")
+            _LOG.error(
+                "governor off, serving goes on: %s", error, exc_info=None if known else error
+            )
+
+    def schedule(self, *args: Any, **kwargs: Any) -> Any:
+        """vLLM's, and then a clock for what it chose."""
+        output = super().schedule(*args, **kwargs)
+        sgreen = self.sgreen
+        if sgreen is not None and output.num_scheduled_tokens:
+            begin_s = time.monotonic()
+            try:
+                waiting = self.get_request_counts()[1]
+                sgreen.pilot.scheduled(begin_s, output.num_scheduled_tokens, output, waiting)
+                self._timed(sgreen, time.monotonic() - begin_s)
+            except Exception as error:
+                self._fail(error)
+        return output
+
+    def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
+        """vLLM's, and what it took."""
+        now_s = time.monotonic()
+        outputs = super().update_from_output(scheduler_output, model_runner_output)
+        sgreen = self.sgreen
+        if sgreen is not None:
+            begin_s = time.monotonic()
+            try:
+                sgreen.pilot.done(now_s, scheduler_output, self.finished_req_ids)
+                sgreen.recorder.decisions.append(("update", time.monotonic() - begin_s))
+            except Exception as error:
+                self._fail(error)
+        return outputs
+
+    def add_request(self, request: Any) -> None:
+        """vLLM's, and since when it waits."""
+        super().add_request(request)
+        if self.sgreen is not None:
+            try:
+                age_s = min(max(time.time() - request.arrival_time, 0.0), _OLDEST_S)
+                self.sgreen.pilot.arrived(request.request_id, request, time.monotonic() - age_s)
+            except Exception as error:
+                self._fail(error)
+
+    def finish_requests(self, request_ids: str | Iterable[str] | None, finished_status: Any) -> Any:
+        """vLLM's: clients that left, and the end of serving."""
+        ended = super().finish_requests(request_ids, finished_status)
+        if self.sgreen is not None:
+            try:
+                names = [one.request_id for one in ended]
+                self.sgreen.pilot.ended(time.monotonic(), names, "aborted")
+            except Exception as error:
+                self._fail(error)
+        return ended
+
+    def shutdown(self) -> None:
+        """Clocks back, then vLLM's."""
+        sgreen, self.sgreen = self.sgreen, None
+        if sgreen is not None:
+            try:
+                sgreen.close()
+            except Exception:
+                _LOG.exception("not everything was given back")
+        super().shutdown()
+
+    def _timed(self, sgreen: Replica, took_s: float) -> None:
+        """A policy that holds serving up is none."""
+        sgreen.recorder.decisions.append(("schedule", took_s))
+        self._slow = self._slow + 1 if took_s > _SLOW_S else 0
+        if self._slow == _SLOW_MOST and sgreen.pilot.policy is not None:
+            text = f"{_SLOW_MOST} decisions in a row took more than {_SLOW_S * 1e3:g} ms"
+            sgreen.pilot.give_up(TimeoutError(text))
+
+    def _fail(self, error: Exception) -> None:
+        """Something of ours is wrong: away with it."""
+        sgreen, self.sgreen = self.sgreen, None
+        if sgreen is not None:
+            sgreen.setter.ask(None)
+        _LOG.error("governor off, clocks go back, serving goes on: %r", error, exc_info=error)
+
+
+def _unknown() -> str | None:
+    """Why this vLLM is not one to work with."""
+    from vllm.v1.core.sched.output import SchedulerOutput
+    from vllm.v1.request import Request
+
+    lacking = missing(AsyncScheduler, SchedulerOutput, Request)
+    if lacking:
+        return f"it has no {', '.join(lacking)}; vLLM {TRIED} has"
+    if not version().startswith(f"{TRIED}."):
+        _LOG.warning("vLLM %s: not tried with this release, only with %s", version(), TRIED)
+    return None
+
+
+def _group(config: Any) -> Group:
+    parallel, unfit = config.parallel_config, None
+    if config.speculative_config is not None:
+        unfit = "speculative decoding, whose iterations the profile does not know"
+    elif parallel.pipeline_parallel_size > 1:
+        unfit = "pipeline parallelism, whose iterations the profile does not know"
+    elif parallel.data_parallel_size > 1 and config.model_config.is_moe:
+        unfit = "data-parallel engines of a mixture of experts, which run in lockstep"
+    return Group(
+        model=str(config.model_config.served_model_name or config.model_config.model),
+        tp=parallel.tensor_parallel_size,
+        gpus=parallel.world_size,
+        rank=parallel.data_parallel_rank_local or 0,
+        unfit=unfit,
+    )
+
+
+def _speak() -> None:
+    """In vLLM's log, unless somebody set up another."""
+    if not _LOG.handlers:
+        _LOG.handlers = logging.getLogger("vllm").handlers
+        _LOG.setLevel(logging.INFO)
+        _LOG.propagate = False

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the policy is told of a scheduler's batches, and what becomes of its wishes."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.governor.engine import EngineModel
+from serving.governor.protocol import Moment, Slo
+from serving.vllm.pilot import Pilot
+from serving.vllm.share import Iteration
+from tests.serving.made import CLOCKS, profile
+
+ENGINE = EngineModel(profile())
+TOP = len(CLOCKS) - 1
+SLO = Slo(0.5, 0.03)
+
+
+@dataclass
+class Request:
+    num_prompt_tokens: int
+    num_computed_tokens: int = 0
+    num_output_tokens: int = 0
+
+
+@dataclass
+class Clocks:
+    holds_mhz: int | None = None
+    since_s: float = 0.0
+    pending: bool = False
+    asked: list[int | None] = field(default_factory=list)
+    parks: list[tuple[float, int] | None] = field(default_factory=list)
+
+    def ask(self, clock_mhz: int | None) -> None:
+        self.asked.append(clock_mhz)
+        self.holds_mhz = clock_mhz
+
+    def work(self) -> None:
+        """Nothing to do here."""
+
+    def rest(self, park: tuple[float, int] | None) -> None:
+        self.parks.append(park)
+
+
+class Scripted:
+    """Answers as told, and keeps what it was shown."""
+
+    park_after_s: float | None = 0.05
+
+    def __init__(self, answers: list[int | Exception]) -> None:
+        self.answers = answers
+        self.moments: list[Moment] = []
+        self.seen: list[float] = []
+        self.ends: list[tuple[float, float, float, int]] = []
+
+    def choose(self, moment: Moment) -> int:
+        self.moments.append(moment)
+        answer = self.answers.pop(0) if self.answers else TOP
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def saw(self, moment: Moment, duration_s: float) -> None:
+        self.seen.append(duration_s)
+
+    def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
+        self.ends.append((arrival_s, first_s, end_s, tokens))
+
+
+class Rig:
+    highest_mhz: int | None = None
+
+    def __init__(self, *answers: int | Exception) -> None:
+        self.clocks = Clocks()
+        self.policy = Scripted(list(answers))
+        self.ran: list[Iteration] = []
+        self.over: list[tuple[str, str]] = []
+        self.failed: list[Exception] = []
+        self.requests: dict[str, Request] = {}
+        self.pilot = Pilot(
+            self.clocks, slo=SLO, engine=ENGINE, policy=self.policy, ran=self.ran.append,
+            over=lambda *one: self.over.append(one), failed=self.failed.append,
+            highest_mhz=self.highest_mhz,
+        )  # fmt: skip
+
+    def arrive(self, name: str, prompt: int, at_s: float) -> Request:
+        one = self.requests[name] = Request(prompt)
+        self.pilot.arrived(name, one, at_s)
+        return one
+
+    def schedule(self, now_s: float, key: object, waiting: int = 0, **counts: int) -> None:
+        for name, new in counts.items():
+            self.requests[name].num_computed_tokens += new
+        self.pilot.scheduled(now_s, counts, key, waiting)
+
+    def done(self, now_s: float, key: object, *finished: str, tokens: tuple[str, ...] = ()) -> None:
+        for name in tokens:
+            self.requests[name].num_output_tokens += 1
+        self.pilot.done(now_s, key, finished)
+
+
+def test_a_request_from_its_prompt_to_its_end() -> None:
+    rig = Rig(TOP, TOP, 1, 2)
+    rig.arrive("a", 100, 0.9)
+    rig.arrive("b", 50, 0.95)
+    rig.schedule(1.0, 1, a=60, waiting=1)
+    first = rig.policy.moments[0]
+    assert (first.batch.decodes, list(first.batch.chunks)) == (0, [(0, 60)])
+    assert list(first.queue) == [(0.9, 100), (0.95, 50)]
+    assert first.waiting == 1
+    assert list(first.banks_s) == []
+
+    rig.done(1.1, 1)
+    rig.schedule(1.1, 2, a=40, b=50)
+    second = rig.policy.moments[1]
+    assert list(second.batch.chunks) == [(60, 40), (0, 50)]
+    assert list(second.queue) == [(0.9, 40), (0.95, 50)]
+
+    rig.done(1.2, 2, tokens=("a", "b"))
+    rig.schedule(1.21, 3, a=1, b=1)
+    third = rig.policy.moments[2]
+    assert (third.batch.decodes, third.batch.context) == (2, 75.0)
+    assert list(third.queue) == []
+    # Its first token came 10 ms ago, and no further one is due yet.
+    assert list(third.banks_s) == [pytest.approx(-0.01)]
+    assert rig.clocks.asked[-1] == CLOCKS[1]
+
+    rig.done(1.25, 3, "b", tokens=("a", "b"))
+    rig.schedule(1.25, 4, a=1)
+    assert list(rig.policy.moments[3].banks_s) == [pytest.approx(0.03 - 0.05)]
+    rig.done(1.3, 4, "a", tokens=("a",))
+    assert rig.policy.ends == [(0.95, 1.2, 1.25, 2), (0.9, 1.2, 1.3, 3)]
+    assert rig.policy.seen == pytest.approx([0.1, 0.1, 0.04, 0.05])
+    assert rig.over == [("b", "finished"), ("a", "finished")]
+    assert rig.clocks.parks == [(0.05, CLOCKS[0])]
+
+
+def test_with_a_batch_queued_ahead_the_higher_wish_counts() -> None:
+    rig = Rig(3, 1, 0)
+    rig.arrive("a", 100, 0.0)
+    rig.schedule(0.0, 1, a=100)
+    rig.schedule(0.001, 2, a=1)  # its first token is still under way
+    ahead = rig.policy.moments[1]
+    assert ahead.batch.decodes == 1
+    assert list(ahead.queue) == []
+    assert list(ahead.banks_s) == []
+    # It begins when the first batch is expected to end.
+    assert ahead.now_s == pytest.approx(ENGINE.time_s(rig.policy.moments[0].batch, TOP))
+    assert rig.clocks.asked == [CLOCKS[3], CLOCKS[3]]
+    rig.done(0.01, 1, tokens=("a",))
+    rig.schedule(0.011, 3, a=1)
+    assert rig.clocks.asked[-1] == CLOCKS[1]
+    rig.done(0.02, 2, tokens=("a",))
+    assert [(one.begin_s, one.end_s) for one in rig.ran] == [(0.0, 0.01), (0.01, 0.02)]
+
+
+def test_all_speed_is_the_gpus_own_highest_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Rig, "highest_mhz", 1980)
+    rig = Rig(TOP, TOP - 1)
+    rig.arrive("a", 100, 0.0)
+    rig.schedule(0.0, 1, a=50)
+    rig.done(0.1, 1)
+    rig.schedule(0.1, 2, a=50)
+    assert rig.clocks.asked == [1980, CLOCKS[-2]]
+    assert [one.clock for one in rig.policy.moments] == [TOP, TOP]
+
+
+def test_a_preempted_request_computes_again_and_keeps_its_first_token() -> None:
+    rig = Rig()
+    one = rig.arrive("a", 10, 0.0)
+    rig.schedule(0.0, 1, a=10)
+    rig.done(0.1, 1, tokens=("a",))
+    one.num_computed_tokens = 0
+    rig.schedule(0.2, 2, a=11)
+    moment = rig.policy.moments[-1]
+    assert list(moment.batch.chunks) == [(0, 11)]
+    assert list(moment.queue) == []
+    rig.done(0.3, 2, "a", tokens=("a",))
+    assert rig.policy.ends == [(0.0, 0.1, 0.3, 2)]
+
+
+def test_who_left_is_accounted_and_teaches_nothing() -> None:
+    rig = Rig()
+    rig.arrive("a", 10, 0.0)
+    rig.schedule(0.0, 1, a=10)
+    rig.pilot.ended(0.05, ["a", "nobody"], "aborted")
+    rig.done(0.1, 1, "a")
+    assert rig.over == [("a", "aborted")]
+    assert rig.policy.ends == []
+    assert [name for name, _, _ in rig.ran[0].chunks] == ["a"]
+
+
+def test_a_policy_that_fails_is_given_up_and_joules_go_on() -> None:
+    rig = Rig(1, ValueError("a bug"))
+    rig.arrive("a", 10, 0.0)
+    rig.schedule(0.0, 1, a=10)
+    rig.done(0.1, 1, tokens=("a",))
+    rig.schedule(0.1, 2, a=1)
+    rig.done(0.2, 2, "a", tokens=("a",))
+    assert rig.clocks.asked == [CLOCKS[1], None]
+    assert [str(one) for one in rig.failed] == ["a bug"]
+    assert rig.pilot.policy is None
+    assert len(rig.ran) == 2
+    assert rig.over == [("a", "finished")]
+
+
+def test_batches_that_never_ran_and_empty_ones_are_forgotten() -> None:
+    rig = Rig()
+    rig.arrive("a", 10, 0.0)
+    rig.schedule(0.0, "lost", a=5)
+    rig.schedule(0.1, "run", a=5)
+    rig.pilot.scheduled(0.1, {}, "empty", 0)
+    rig.requests["stranger"] = Request(10)
+    rig.schedule(0.1, "strange", stranger=10)
+    rig.done(0.2, "run", tokens=("a",))
+    rig.done(0.3, "empty")
+    assert len(rig.ran) == 1
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_scheduled_is_seen_once_and_in_order(data: st.DataObject) -> None:
+    """A scheduler that admits, cuts, preempts and aborts at will, with one or two batches ahead."""
+    rig = Rig(*data.draw(st.lists(st.integers(0, TOP), max_size=80)))
+    ahead = data.draw(st.integers(1, 2))
+    flying: list[tuple[int, dict[str, int], set[str]]] = []
+    running: dict[str, Request] = {}
+    now_s, ended, expected = 0.0, set[str](), []
+    for step in range(40):
+        now_s += 0.01
+        if step < 25 and data.draw(st.booleans()):
+            name = f"r{step}"
+            running[name] = rig.arrive(name, data.draw(st.integers(1, 50)), now_s)
+        if running and data.draw(st.integers(0, 9)) == 0:
+            name = data.draw(st.sampled_from(sorted(running)))
+            del running[name]
+            ended.add(name)
+            rig.pilot.ended(now_s, [name], "aborted")
+        if running and data.draw(st.integers(0, 9)) == 0:
+            running[data.draw(st.sampled_from(sorted(running)))].num_computed_tokens = 0
+        counts, complete = {}, set()
+        for name, one in running.items():
+            left = one.num_prompt_tokens + one.num_output_tokens - one.num_computed_tokens
+            counts[name] = data.draw(st.integers(1, left)) if left > 1 else 1
+            if counts[name] >= left:
+                complete.add(name)
+        if counts:
+            rig.schedule(now_s, step, **counts)
+            flying.append((step, counts, complete))
+            expected.append(set(counts))
+        while len(flying) >= ahead or (flying and not running):
+            key, _, complete = flying.pop(0)
+            tokens = [name for name in complete if name in running]
+            over = [name for name in tokens if data.draw(st.integers(0, 3)) == 0]
+            now_s += 0.02
+            rig.done(now_s, key, *over, tokens=tuple(tokens))
+            for name in over:
+                del running[name]
+                ended.add(name)
+    seen = [{name for name, *_ in (*one.decodes, *one.chunks)} for one in rig.ran]
+    assert seen == expected[: len(seen)]
+    assert len(expected) - len(seen) <= ahead
+    assert all(one.begin_s <= one.end_s for one in rig.ran)
+    assert all(a.end_s <= b.begin_s for a, b in pairwise(rig.ran))
+    assert sorted(name for name, _ in rig.over) == sorted(ended)
+    assert all(arrival_s <= first_s <= end_s for arrival_s, first_s, end_s, _ in rig.policy.ends)
+    assert all(mhz in CLOCKS for mhz in rig.clocks.asked)
+    assert rig.failed == []

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scheduler class around a stand-in for vLLM's: whatever we do wrong, it serves."""
+
+import importlib.util
+import itertools
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from serving.vllm import scheduler as module
+from serving.vllm.scheduler import GovernedScheduler
+from tests.serving.vllm.test_pilot import Rig
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("vllm") is not None, reason="vLLM is here: tests/vllm looks at it"
+)
+
+
+class Theirs:
+    """What vLLM's scheduler answers."""
+
+    finished_req_ids: set[str]
+
+    def __init__(self) -> None:
+        self.finished_req_ids = set()
+
+    def schedule(self, throttle_prefills: bool = False) -> Any:
+        assert throttle_prefills
+        return SimpleNamespace(num_scheduled_tokens={"a": 1})
+
+    def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> str:
+        return f"{scheduler_output} {model_runner_output}"
+
+    def add_request(self, request: Any) -> None:
+        self.added = request
+
+    def finish_requests(self, request_ids: Any, finished_status: Any) -> list[Any]:
+        return [SimpleNamespace(request_id=one) for one in request_ids]
+
+    def get_request_counts(self) -> tuple[int, int]:
+        return 1, 0
+
+    def shutdown(self) -> None:
+        self.down = True
+
+
+class Scheduler(GovernedScheduler, Theirs):  # type: ignore[misc]
+    """Ours before theirs."""
+
+
+class Parts:
+    """In place of Replica."""
+
+    def __init__(self) -> None:
+        rig = Rig()
+        self.pilot, self.clocks, self.failed = rig.pilot, rig.clocks, rig.failed
+        self.setter = rig.clocks
+        self.recorder = SimpleNamespace(decisions=[])
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def governed() -> Any:
+    one = Scheduler.__new__(Scheduler)
+    Theirs.__init__(one)
+    one.sgreen, one._slow = Parts(), 0
+    return one
+
+
+def request(name: str, arrived_s: float) -> Any:
+    return SimpleNamespace(
+        request_id=name, arrival_time=arrived_s, num_prompt_tokens=4, num_computed_tokens=4,
+        num_output_tokens=0,
+    )  # fmt: skip
+
+
+def test_it_answers_what_theirs_answers(governed: Any) -> None:
+    assert governed.schedule(True).num_scheduled_tokens == {"a": 1}
+    assert governed.update_from_output("scheduled", "run") == "scheduled run"
+    assert [one.request_id for one in governed.finish_requests(["a"], None)] == ["a"]
+    assert [hook for hook, _ in governed.sgreen.recorder.decisions] == ["schedule", "update"]
+    parts = governed.sgreen
+    governed.shutdown()
+    assert parts.closed
+    assert governed.down
+
+
+def test_a_request_is_as_old_as_the_front_end_says_within_reason(governed: Any) -> None:
+    now_s, wall_s = time.monotonic(), time.time()
+    for name, arrived_s, age_s in (("a", wall_s - 2, 2), ("b", wall_s + 99, 0), ("c", 0.0, 600)):
+        governed.add_request(request(name, arrived_s))
+        live = governed.sgreen.pilot._live[name]
+        assert live.arrival_s == pytest.approx(now_s - age_s, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("schedule", (True,)),
+        ("update_from_output", (1, 2)),
+        ("add_request", (request("a", 0.0),)),
+        ("finish_requests", (["a"], None)),
+    ],
+)
+def test_a_bug_of_ours_costs_only_us(
+    governed: Any, method: str, arguments: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = governed.sgreen
+    parts.pilot = None
+    getattr(governed, method)(*arguments)
+    assert governed.sgreen is None
+    assert parts.clocks.asked == [None]
+    assert "governor off, clocks go back, serving goes on" in caplog.text
+    getattr(governed, method)(*arguments)
+    assert len(caplog.records) == 1
+
+
+def test_a_policy_that_is_always_slow_is_given_up(
+    governed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count(0.0, 0.006)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    for _ in range(49):
+        governed.schedule(True)
+    assert governed.sgreen.pilot.policy is not None
+    governed.schedule(True)
+    assert governed.sgreen.pilot.policy is None
+    assert governed.sgreen.clocks.asked == [None]
+    assert "50 decisions in a row took more than 5 ms" in str(governed.sgreen.failed[0])
