@@ -2,16 +2,15 @@
 """`governor`: the lowest clock that keeps the SLOs, and no lower than saves energy. Pure.
 
 Every decoding request has a bank: how much later than now its last token could have come. An
-iteration may spend what the bank holds; what a long prompt has overdrawn is won back over the
-next iterations. Requests without a token are served in order, each by arrival + TTFT. Margins
-on both grow when a request misses its SLO that would have met it at the highest clock, and
-shrink slowly while none does. Models are corrected by how long iterations really take.
+iteration may spend what the bank holds; what a long prompt has overdrawn is won back within a few
+iterations. Prompts are served in order, each by arrival + TTFT, with a margin for those to come.
+The more requests there are, the more of them a stall hurts: margins grow with their number.
+The model is corrected by how long iterations really take.
 
-The trap: GPUs switch slowly. Up at once, down only when it is worth a switch and seldom.
+The trap: GPUs switch slowly. Up at once, down only when it is worth a switch, and seldom.
 """
 
-from bisect import bisect_left
-from collections import deque
+import math
 from dataclasses import dataclass
 
 from serving.governor.engine import Batch, EngineModel
@@ -20,18 +19,18 @@ from serving.governor.protocol import Moment, Slo
 
 __all__ = ["Governor", "Tuning"]
 
+_CROWD_S = 30.0  # over which the number of requests is averaged
+_MOST_CROWD = 1.0  # for the most frugal clock
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
     """What may be set; the defaults are what the replays were run with."""
 
-    recover_iterations: float = 1.0  # over which an overdrawn bank is won back, at the start
-    least_recover: float = 0.5
-    most_recover: float = 12.0
-    margin: float = 0.05  # on the time to the first token, at the start
-    most_margin: float = 0.6
-    learn: float = 0.1  # how much one avoidable miss changes them
-    target: float = 0.0015  # avoidable misses that are borne, of all requests
+    recover_iterations: float = 3.0  # an overdrawn bank is won back within these, at most
+    recover_by_crowd: float = 24.0  # and within these over the number of requests
+    margin: float = 0.3  # on the time to a first token
+    margin_by_crowd: float = 0.2  # and for each request
     changes_per_s: float = 4.0
     worth_mhz: float = 45.0  # a smaller step down is not made
     park_after_s: float = 0.05
@@ -47,70 +46,54 @@ class Governor:
         self._tuning = tuning or Tuning()
         self._high = len(engine.clocks_mhz) - 1
         self._floor = Floor(engine)
+        # Sooner it would wait for its clock after a pause between two requests.
         self.park_after_s: float | None = max(
             self._tuning.park_after_s, 2 * engine.switch_latency_s
         )
-        self.ttft_margin = self._tuning.margin
-        self.recover = self._tuning.recover_iterations
         self.correction = 1.0
         self._asked = self._high
-        self._tokens = 2.0  # changes that may be made now
-        self._filled_s = 0.0
-        self._lost_s = 0.0  # by clocks below the highest, since the beginning
-        self._losses: deque[tuple[float, float]] = deque([(float("-inf"), 0.0)], maxlen=20_000)
+        self._rations = 2.0  # changes that may be made now
+        self._rationed_s = 0.0
+        self._crowd = 1.0  # requests in the replica, on average over time
+        self._seen_s: float | None = None
 
     def choose(self, moment: Moment) -> int:
         """The clock for this iteration and the next ones."""
         wanted = self._lowest(moment)
-        self._refill(moment.now_s)
+        tuning = self._tuning
+        passed_s = moment.now_s - self._rationed_s
+        self._rations = min(self._rations + passed_s * tuning.changes_per_s, 3.0)
+        self._rationed_s = moment.now_s
         if wanted == self._asked:
             return wanted
         clocks = self._engine.clocks_mhz
         if wanted < self._asked:
-            small = clocks[self._asked] - clocks[wanted] < self._tuning.worth_mhz
-            if small or self._tokens < 2 or moment.now_s < moment.settled_s:
+            small = clocks[self._asked] - clocks[wanted] < tuning.worth_mhz
+            if small or self._rations < 2 or moment.now_s < moment.settled_s:
                 return self._asked
-        self._tokens -= 1
+        self._rations -= 1
         self._asked = wanted
         return wanted
 
     def saw(self, moment: Moment, duration_s: float) -> None:
-        """Correct the model, and note what the clock cost."""
+        """Correct the model, and count the requests."""
         if moment.now_s >= moment.settled_s:
             expected_s = self._engine.time_s(moment.batch, moment.clock)
             ratio = min(max(duration_s / max(expected_s, 1e-9), 0.25), 4.0)
             self.correction += self._tuning.correct * (ratio - self.correction)
-        fastest_s = self._engine.time_s(moment.batch, self._high) * self.correction
-        self._lost_s += max(duration_s - fastest_s, 0.0)
-        self._losses.append((moment.now_s + duration_s, self._lost_s))
+        idle_s = 0.0 if self._seen_s is None else max(moment.now_s - self._seen_s, 0.0)
+        self._seen_s = moment.now_s + duration_s
+        requests = moment.batch.decodes + len(moment.queue)
+        self._crowd *= math.exp(-idle_s / _CROWD_S)
+        self._crowd += -math.expm1(-duration_s / _CROWD_S) * (requests - self._crowd)
 
     def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
-        """Learn from a request that ended."""
-        tuning = self._tuning
-        missed = self._avoidable(first_s - arrival_s - self._slo.ttft_s, arrival_s, first_s)
-        margin = self.ttft_margin + 0.3 * tuning.learn * (missed - tuning.target)
-        self.ttft_margin = min(max(margin, 0.0), tuning.most_margin)
-        if tokens > 1:
-            late_s = end_s - first_s - self._slo.tpot_s * (tokens - 1)
-            missed = self._avoidable(late_s, first_s, end_s)
-            recover = self.recover * (1 - tuning.learn * (missed - tuning.target))
-            self.recover = min(max(recover, tuning.least_recover), tuning.most_recover)
-
-    def _avoidable(self, late_s: float, begin_s: float, end_s: float) -> bool:
-        return 0.0 < late_s <= self._lost(end_s) - self._lost(begin_s)
-
-    def _lost(self, at_s: float) -> float:
-        index = bisect_left(self._losses, at_s + 1e-9, key=lambda one: one[0]) - 1
-        return self._losses[max(index, 0)][1]
-
-    def _refill(self, now_s: float) -> None:
-        self._tokens = min(
-            self._tokens + (now_s - self._filled_s) * self._tuning.changes_per_s, 3.0
-        )
-        self._filled_s = now_s
+        """Nothing to learn."""
 
     def _lowest(self, moment: Moment) -> int:
-        low, high = self._floor.clock(moment.batch), self._high
+        # Slower still would save while it never parks, but leave no room for the next stall.
+        low = self._floor.clock(moment.batch, min(self._crowd, _MOST_CROWD))
+        high = self._high
         while low < high:
             middle = (low + high) // 2
             if self._keeps(moment, middle):
@@ -120,33 +103,36 @@ class Governor:
         return low
 
     def _keeps(self, moment: Moment, clock: int) -> bool:
-        batch, engine = moment.batch, self._engine
+        return self._tokens_in_time(moment, clock) and self._prompts_in_time(moment, clock)
+
+    def _tokens_in_time(self, moment: Moment, clock: int) -> bool:
+        batch, engine, tpot_s = moment.batch, self._engine, self._slo.tpot_s
+        if not batch.decodes:
+            return True
+        recover = min(
+            self._tuning.recover_iterations,
+            self._tuning.recover_by_crowd / max(self._crowd, 1.0),
+        )
         lowest_s = moment.banks_s[0] if moment.banks_s else 0.0
-        duration_s = engine.time_s(batch, clock) * self.correction
-        if batch.decodes:
-            allowed_s = self._slo.tpot_s
-            bank_s = lowest_s if lowest_s > 0 else lowest_s / self.recover
-            plain_s = duration_s
-            if batch.chunks:
-                # The stall is there at any clock; what follows must win it back.
-                plain = Batch(batch.decodes, batch.context)
-                plain_s = engine.time_s(plain, clock) * self.correction
-                over_s = duration_s - allowed_s - max(lowest_s, 0.0)
-                bank_s = min(bank_s, -max(over_s, 0.0) / self.recover)
-            if plain_s > allowed_s + bank_s:
-                return False
-        return self._prompts_in_time(moment, clock)
+        bank_s = lowest_s if lowest_s > 0 else lowest_s / recover
+        duration_s = plain_s = engine.time_s(batch, clock) * self.correction
+        if batch.chunks:
+            # The stall is there at any clock; the iterations that follow must win it back.
+            plain_s = engine.time_s(Batch(batch.decodes, batch.context), clock) * self.correction
+            over_s = duration_s - tpot_s - max(lowest_s, 0.0)
+            bank_s = min(bank_s, -max(over_s, 0.0) / recover)
+        return plain_s <= tpot_s + bank_s
 
     def _prompts_in_time(self, moment: Moment, clock: int) -> bool:
         if not moment.queue:
             return True
-        engine, batch = self._engine, moment.batch
+        engine, batch, tuning = self._engine, moment.batch, self._tuning
         decode_s = 0.0
         if batch.decodes:
             decode_s = engine.time_s(Batch(batch.decodes, batch.context), clock)
         room = max(engine.max_batched_tokens - batch.decodes, 1)
+        stretch = self.correction * (1 + tuning.margin + tuning.margin_by_crowd * self._crowd)
         tokens, added_s = 0, 0.0
-        stretch = self.correction * (1 + self.ttft_margin)
         for arrival_s, left in moment.queue:
             tokens += left
             added_s += engine.prompt_s(left, clock)

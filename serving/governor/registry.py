@@ -45,6 +45,8 @@ def policy_named(name: str, engine: EngineModel, slo: Slo) -> Callable[[], Polic
         "projection": lambda: Projection(engine, slo),
         "governor": lambda: Governor(engine, slo),
     }
+    if name == "oracle":
+        raise BadInputError("oracle knows the future, so it is for replays only; take governor")
     if name not in makers:
         raise BadInputError(f"--policy {name}: no such policy; there are {', '.join(POLICIES)}")
     return makers[name]

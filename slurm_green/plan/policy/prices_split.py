@@ -165,7 +165,8 @@ def _wish(
         if found is None:
             return math.inf, fastest
         first = found.parts[0] if found.parts else None
-        now = first is not None and first.begin <= since + _HAIR
+        # Within a slot all moments cost the same: what begins later in this one begins now.
+        now = first is not None and first.begin < math.floor(since + _HAIR) + 1 - _HAIR
         return found.cost_g, own[first.row] if first is not None and now else -1
 
     cost, shape = best(early)
