@@ -29,6 +29,7 @@ class Column:
     words: tuple[str, ...] = ()
     needed: bool = False
     zero: bool = False
+    signed: bool = False  # below 0, too: a time whose zero may be anywhere
     default: Any = None
 
     def read(self, cell: str) -> Any:
@@ -47,8 +48,8 @@ class Column:
         except ValueError:
             raise ProfileError(f"{text[:40]!r} is no number; wanted {self._allowed}") from None
         least = 1.0 if self.kind == "count" and not self.zero else 0.0
-        good = math.isfinite(value) and least <= value <= _MOST
-        good &= value > 0 or self.zero
+        good = math.isfinite(value) and (-_MOST if self.signed else least) <= value <= _MOST
+        good &= value > 0 or self.zero or self.signed
         if not good or (self.kind == "count" and value != int(value)):
             raise ProfileError(f"{text[:40]} is not allowed; wanted {self._allowed}")
         return int(value) if self.kind == "count" else value
@@ -57,10 +58,10 @@ class Column:
     def _allowed(self) -> str:
         if self.kind == "word":
             return " or ".join(self.words)
-        above = "from 0" if self.zero else "from 1" if self.kind == "count" else "above 0"
+        above = " from 0" if self.zero else " from 1" if self.kind == "count" else " above 0"
         whole = "whole " if self.kind == "count" else ""
         unknown = "" if self.needed else ", or nothing where it is not known"
-        return f"a {whole}number {above}{unknown}"
+        return f"a {whole}number{'' if self.signed else above}{unknown}"
 
 
 NUMBER = "number"

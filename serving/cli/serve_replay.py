@@ -122,14 +122,14 @@ def command(
     if as_json:
         emit_json({"policies": {name: _values(one) for name, one in results.items()}})
         return
-    _print(results, len(requests))
+    _print(results, len(requests), engine.kv_tokens)
 
 
 def _values(result: "Result") -> dict[str, Any]:
     return {key: getattr(result, key) for key in _KEYS}
 
 
-def _print(results: "dict[str, Result]", requests: int) -> None:
+def _print(results: "dict[str, Result]", requests: int, kv_tokens: int) -> None:
     base = results.get("max")
     rows = []
     for name, one in results.items():
@@ -145,7 +145,7 @@ def _print(results: "dict[str, Result]", requests: int) -> None:
                 _shown(one.tpot_p50_ms, ".1f"),
                 _shown(one.tpot_p99_ms, ".1f"),
                 str(one.clock_changes),
-                _shown(one.carbon_g, ".0f"),
+                _shown(one.carbon_g, ".4g"),
             ]
         )
     header = [
@@ -154,6 +154,9 @@ def _print(results: "dict[str, Result]", requests: int) -> None:
     ]  # fmt: skip
     emit_rows(header, rows)
     click.echo(f"{requests} requests, simulated; SAVED is energy against max")
+    refused = max(one.refused for one in results.values())
+    if refused:
+        click.echo(f"{refused} refused: longer than the KV cache of {kv_tokens} tokens")
 
 
 def _shown(value: float | None, form: str) -> str:

@@ -20,6 +20,7 @@ from serving.governor.protocol import Moment, Slo
 __all__ = ["Governor", "Tuning"]
 
 _CROWD_S = 30.0  # over which the number of requests is averaged
+_TOKENS, _TOKENS_SHARE = 64.0, 0.02  # of an answer before any ended, and what one more counts
 _MOST_CROWD = 1.0  # for the most frugal clock
 
 
@@ -29,9 +30,10 @@ class Tuning:
 
     recover_iterations: float = 3.0  # an overdrawn bank is won back within these, at most
     recover_by_crowd: float = 24.0  # and within these over the number of requests
+    recover_by_tokens: float = 0.016  # and within these for each token of a usual answer
     margin: float = 0.3  # on the time to a first token
-    margin_by_crowd: float = 0.2  # and for each request
-    changes_per_s: float = 4.0
+    margin_by_crowd: float = 0.25  # and for each request
+    changes_per_s: float = 8.0  # half of them down; three a second are made
     worth_mhz: float = 45.0  # a smaller step down is not made
     park_after_s: float = 0.05
     correct: float = 0.05  # how fast the correction of the model follows
@@ -56,6 +58,7 @@ class Governor:
         self._rationed_s = 0.0
         self._crowd = 1.0  # requests in the replica, on average over time
         self._seen_s: float | None = None
+        self._usual_tokens = _TOKENS
 
     def choose(self, moment: Moment) -> int:
         """The clock for this iteration and the next ones."""
@@ -88,7 +91,8 @@ class Governor:
         self._crowd += -math.expm1(-duration_s / _CROWD_S) * (requests - self._crowd)
 
     def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
-        """Nothing to learn."""
+        """Remember how long answers are: short ones end before much is won back."""
+        self._usual_tokens += _TOKENS_SHARE * (tokens - self._usual_tokens)
 
     def _lowest(self, moment: Moment) -> int:
         # Slower still would save while it never parks, but leave no room for the next stall.
@@ -112,6 +116,7 @@ class Governor:
         recover = min(
             self._tuning.recover_iterations,
             self._tuning.recover_by_crowd / max(self._crowd, 1.0),
+            self._tuning.recover_by_tokens * self._usual_tokens,
         )
         lowest_s = moment.banks_s[0] if moment.banks_s else 0.0
         bank_s = lowest_s if lowest_s > 0 else lowest_s / recover

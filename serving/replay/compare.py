@@ -3,7 +3,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serving.governor.engine import EngineModel
 from serving.governor.protocol import Policy, Slo
@@ -36,8 +36,13 @@ def compare(
     progress: Callable[[str, float], None] | None = None,
 ) -> dict[str, Result]:
     """Results by policy, in the order given; raises BadInputError for an unknown policy."""
-    if site is not None and requests:
-        check_covers(site, requests[0].arrival_s, requests[-1].arrival_s)
+    if requests:
+        # From the first arrival on: epoch seconds have too few digits left for an iteration.
+        zero_s = requests[0].arrival_s
+        if site is not None:
+            check_covers(site, zero_s, requests[-1].arrival_s)
+            site = replace(site, start_s=site.start_s - zero_s)
+        requests = [replace(one, arrival_s=one.arrival_s - zero_s) for one in requests]
     makers = {name: _maker(name, requests, engine, slo) for name in names}
     return {
         name: _one(name, maker, requests, engine, slo, replicas, site, progress)

@@ -10,7 +10,7 @@ from profiling.table import COUNT, NUMBER, Column, read_bytes, read_rows
 __all__ = ["Request", "read_requests"]
 
 _COLUMNS = (
-    Column(name="arrival_s", kind=NUMBER, needed=True, zero=True),
+    Column(name="arrival_s", kind=NUMBER, needed=True, signed=True),
     Column(name="prompt_tokens", kind=COUNT, needed=True),
     Column(name="output_tokens", kind=COUNT, needed=True),
 )

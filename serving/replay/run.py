@@ -85,7 +85,9 @@ def replay(
 def figures(run: Run, slo: Slo) -> Figures:
     """The contract's figures of a run."""
     done = [one for one in run.served if one.end_s is not None and one.first_s is not None]
-    ttft_s = np.array([one.first_s - one.request.arrival_s for one in done if one.first_s])
+    ttft_s = np.array(
+        [one.first_s - one.request.arrival_s for one in done if one.first_s is not None]
+    )
     further = np.array([one.request.output_tokens - 1 for one in done])
     lasted_s = np.array([(one.end_s or 0.0) - (one.first_s or 0.0) for one in done])
     tpot_s = lasted_s[further > 0] / further[further > 0] if len(done) else np.array([])

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_LEAST, _MOST = 1e-12, 1e12
+
 
 def _finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
-    """Click takes nan and inf for numbers."""
+    """Click takes nan and inf for numbers; and quotients must be finite, too."""
     if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"{value} is not a finite number.")
+    if value and not _LEAST <= value <= _MOST:
+        raise click.BadParameter(f"{value:g} is out of reach; wanted {_LEAST:g} to {_MOST:g}.")
     return value
 
 

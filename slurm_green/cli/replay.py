@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _POLICIES = "fifo,lowest-window,prices,oracle"
+# `prices` takes minutes on the example, which is there to be seen in seconds.
+_EXAMPLE_POLICIES = "fifo,lowest-window,wait-awhile,oracle"
 
 
 def _file(name: str, help_text: str) -> Callable[[F], F]:
@@ -65,10 +67,9 @@ def _amount(
 @click.option(
     "--policy",
     "policy",
-    default=_POLICIES,
-    show_default=True,
     metavar="A,B,...",
-    help="Which policies, or `all`; `sgreen policy list` knows them.",
+    help="Which policies, or `all`; `sgreen policy list` knows them."
+    f"  [default: {_POLICIES}; of --example: {_EXAMPLE_POLICIES}]",
 )
 @_amount("--power-cap-w", "Most that the site may draw, in watts, averaged over a slot.")
 @_amount("--ramp-w-per-slot", "Most that its average power may rise from slot to slot, in watts.")
@@ -118,7 +119,7 @@ def command(
     signal: Path | None,
     forecast: Path | None,
     gpus: int | None,
-    policy: str,
+    policy: str | None,
     power_cap_w: float | None,
     ramp_w_per_slot: float | None,
     pause_cost_s: float,
@@ -152,6 +153,7 @@ def command(
     from slurm_green.cli.replay_inputs import Asked, inputs_of, options_of, policies_of
     from slurm_green.replay.run import replay
 
+    policy = policy or (_EXAMPLE_POLICIES if history.example else _POLICIES)
     names, options = policies_of(policy), options_of(option)
     issue_every_s = issue_every_h * 3600
     with source_of(

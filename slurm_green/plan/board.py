@@ -46,7 +46,9 @@ class Board:
         self._step = site.step_s
         self._slots = site.slots
         self._borders = site.edges_s
-        duration, early = rounded_up(options.duration_s), rounded_up(options.earliest_s)
+        # A run of no length would leave a step of none in the profile.
+        duration = np.maximum(rounded_up(options.duration_s), 1 / GRID)
+        early = rounded_up(options.earliest_s)
         until = np.floor((options.latest_s + options.duration_s) * GRID + 1e-6) / GRID
         until = np.maximum(np.minimum(until, site.horizon_s), early + duration)
         # Arrays for the kernel, lists for single entries.
@@ -120,7 +122,9 @@ class Board:
     def number_of(self) -> Ints:
         """The problem's number of each job that has an option."""
         options = self.options
-        return np.asarray(options.job[options.first[:-1].clip(max=max(len(options) - 1, 0))])
+        if not len(options):
+            return np.zeros(len(options.first) - 1, dtype=np.int64)
+        return np.asarray(options.job[options.first[:-1].clip(max=len(options) - 1)])
 
     def guide(self, lam: Floats) -> None:
         """What a GPU-hour is to cost in each slot, for choosing only."""

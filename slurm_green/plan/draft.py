@@ -173,7 +173,7 @@ def _kinds(problem: Problem, weights: Weights) -> _Kinds:
         np.maximum.reduceat(rate, shapes.first[:-1])[jobs.class_index] if len(jobs) else np.zeros(0)
     )
     with np.errstate(divide="ignore"):
-        shortest = np.where(fastest > 0, jobs.work / np.maximum(fastest, 1e-300), np.inf)
+        shortest = np.where(fastest > 0, jobs.work / np.maximum(fastest, 1e-280), np.inf)
     in_time = jobs.earliest_s + shortest <= jobs.deadline_s + _TOLERANCE_S
     deadline = np.where(in_time, jobs.deadline_s, site.horizon_s)
     # Where performance counts, a job in one go ends first: splitting is for carbon alone.

@@ -113,7 +113,7 @@ def prepared(
 def _fastest_rate(problem: Problem) -> Floats:
     """Of each job, among the shapes that fit the site; hardly any where none does."""
     shapes = problem.shapes
-    rate = np.where(shapes.gpus <= problem.site.gpus, shapes.rate, 1e-300)
+    rate = np.where(shapes.gpus <= problem.site.gpus, shapes.rate, 1e-280)
     best = np.maximum.reduceat(rate, shapes.first[:-1]) if len(rate) else rate
     return np.asarray(best[problem.jobs.class_index])
 

@@ -30,6 +30,7 @@ __all__ = ["Ahead", "Items", "Starts", "expected_of", "find_prices", "look_ahead
 _TOLERANCE_S = 1e-3
 _TEMPERATURE = 0.01  # of a job's usual cost
 _MOST = 25  # steps
+_MOST_PIECES = 12  # of a job that may be split; those of longer jobs are longer than a slot
 _DEAREST = 20.0  # times the usual price of a GPU-hour
 
 
@@ -104,7 +105,7 @@ def _pieces(items: Items, shapes: Shapes, step_s: float) -> tuple[Ints, Floats, 
     """Owner, work, earliest start and deadline of each piece; most items are one piece."""
     fastest = items.work / shapes.fastest_rate[items.class_index]
     count = np.where(items.split > 0, np.ceil(fastest / step_s - 1e-6), 1).astype(np.int64)
-    count = np.maximum(count, 1)
+    count = np.clip(count, 1, _MOST_PIECES)
     owner = np.repeat(np.arange(len(count)), count)
     rank = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
     length = (fastest / count)[owner]

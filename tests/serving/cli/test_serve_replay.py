@@ -91,3 +91,24 @@ def test_a_bad_row_is_named(asked: list[str], tmp_path: Path) -> None:
     result = run(*asked)
     assert result.exit_code != 0
     assert "line 2: column output_tokens" in str(result.exception) + result.output
+
+
+@pytest.mark.parametrize("zero_s", [-1000.0, 1e9])
+def test_times_may_begin_anywhere(asked: list[str], tmp_path: Path, zero_s: float) -> None:
+    words = (*asked, "--policy", ALL, "--signal", str(tmp_path / "s.csv"), "--json")
+    usual = json.loads(run(*words).stdout)["policies"]
+    header, *rows = (tmp_path / "r.csv").read_text().split()
+    moved = (f"{float(at) + zero_s!r},{rest}" for at, rest in (row.split(",", 1) for row in rows))
+    (tmp_path / "r.csv").write_text("\n".join([header, *moved]))
+    (tmp_path / "s.csv").write_text(f"start_s,carbon_g_per_kwh\n{zero_s},300\n")
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    for name, values in json.loads(result.stdout)["policies"].items():
+        for key in KEYS:
+            assert values[key] == pytest.approx(usual[name][key], rel=1e-4), (name, key)
+
+
+def test_who_is_refused_is_told(asked: list[str], tmp_path: Path) -> None:
+    with (tmp_path / "r.csv").open("a") as file:
+        file.write("\n1,300000,5\n")
+    assert "1 refused: longer than the KV cache of 200000 tokens" in run(*asked).stdout

@@ -10,9 +10,9 @@ from serving.governor.fixed import Fixed
 from serving.governor.governor import Governor
 from serving.governor.protocol import Slo
 from serving.governor.registry import policy_named
-from serving.replay.replica import Replica
+from serving.replay.replica import Replica, Served
 from serving.replay.requests import Request
-from serving.replay.run import figures, replay
+from serving.replay.run import Run, figures, replay
 from tests.serving.made import profile
 from tests.serving.replay.naive import serve
 
@@ -134,3 +134,12 @@ def test_two_replicas_share_what_one_would_queue() -> None:
     one = replay(requests, engine, SLO, lambda: Fixed(4))
     two = replay(requests, engine, SLO, lambda: Fixed(4), replicas=2)
     assert two.end_s < 0.7 * one.end_s
+
+
+def test_a_first_token_at_time_zero_is_one() -> None:
+    """Zero is a time like any other."""
+    request = Request(-0.1, 10, 1)
+    served = Served(request, 0, 10, first_s=0.0, end_s=0.0)
+    found = figures(Run(served=[served], replicas=[], start_s=-0.1, end_s=0.0), SLO)
+    assert found.ttft_p50_ms == pytest.approx(100)
+    assert found.attainment == 1.0

@@ -43,6 +43,7 @@ def test_check_says_it_in_words() -> None:
         ("--window-h", "-1"), ("--window-h", "nan"), ("--window-h", "inf"),
         ("--window-h", "4", "--alpha", "0"), ("--window-h", "4", "--green-share-here", "1.2"),
         ("--window-h", "4", "--bandwidth-gbps", "0"), (),
+        ("--window-h", "1e308"), ("--window-h", "4", "--bandwidth-gbps", "1e-300"),
     ],
 )  # fmt: skip
 def test_wrong_numbers_are_refused(wrong: tuple[str, ...]) -> None:

@@ -116,6 +116,24 @@ def test_what_cannot_be_is_refused_in_one_line(sgreen, words, more, text):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("row", "late"),
+    [
+        ("late,train,7200,0,3600,0,", 1),  # alone, and late whatever is done
+        ("tiny,train,1e-12,3000,,3000,", 0),  # shorter than any clock can tell
+        ("failing,train,1e9,0,,0,60", 0),  # its limit is far beyond the last slot
+    ],
+)
+def test_a_single_odd_job_gets_through_every_policy(sgreen, words, row, late):
+    """It runs, whoever decides."""
+    words[2].write_text(JOBS.splitlines()[0] + "\n" + row + "\n")
+    found = sgreen.json(*words, "--policy", "all")
+
+    for name, figures in found["policies"].items():
+        assert (figures["late_jobs"], figures["unplaced_jobs"]) == (late, 0), name
+        assert figures["carbon_g"] >= found["lower_bound_g"] * (1 - 1e-6), name
+
+
 def test_missing_files_are_named(sgreen):
     """With what there is instead."""
     done = sgreen("replay", "--gpus", 3)
