@@ -11,6 +11,8 @@ from profiling.curve import best_setting
 from profiling.fit import fit_sweeps
 from profiling.sweep_plan import first_caps, first_clocks, next_settings
 
+pytestmark = pytest.mark.slow
+
 GRID = list(range(210, 1411, 15))
 
 

@@ -17,6 +17,8 @@ from profiling.workload.child import ChildWorkload, environment, pace
 from profiling.workload.host import serve
 from profiling.workload.protocol import Load, Steps
 
+pytestmark = pytest.mark.slow
+
 LOAD = Load(phase="decode", batch=2, context_tokens=3)
 
 

@@ -21,6 +21,8 @@ from slurm_green.plan.problem import Jobs, Problem, Service, Shapes, Site
 from slurm_green.plan.start_now import full_clocks, start_now
 from tests.slurm_green.cli.browser import opened
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600.0
 NASTY = '</script><img src=x onerror="alert(1)">&\u2028'
 

@@ -19,6 +19,8 @@ from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.squeaky import PriceTags
 from tests.slurm_green.plan.problems import make, prices
 
+pytestmark = pytest.mark.slow
+
 FEW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 SHAPES = [(1, 1.0, 300.0), (2, 1.8, 650.0)], [(4, 4.0, 1300.0), (2, 2.2, 610.0)]
 

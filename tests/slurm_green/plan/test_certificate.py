@@ -26,6 +26,8 @@ from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.problem import Jobs, Problem, Service, Shapes, Site
 from slurm_green.plan.schedule import Schedule
 
+pytestmark = pytest.mark.slow
+
 # A shape is (GPUs, rate, power_w); a job (class, work, earliest_s, deadline_s, preemptible).
 Shape = tuple[int, float, float]
 Job = tuple[int, float, float, float, bool]

@@ -21,6 +21,8 @@ from slurm_green.plan.planner import solve
 from slurm_green.plan.problem import Problem
 from slurm_green.plan.start_now import start_now
 
+pytestmark = pytest.mark.slow
+
 ONE = [(1, 1.0, 1000.0)]  # one GPU, a unit of work an hour, 1 kW
 
 

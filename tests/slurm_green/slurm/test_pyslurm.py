@@ -29,6 +29,8 @@ from slurm_green.slurm.records import (
     Reservation,
 )
 
+pytestmark = pytest.mark.slow
+
 WHEN = datetime(2027, 3, 28, 1, 30, tzinfo=UTC)
 RELEASE = "25.11.2"
 

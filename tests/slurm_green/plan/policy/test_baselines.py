@@ -19,6 +19,8 @@ from slurm_green.replay.forecasts import Forecasts
 from slurm_green.replay.inputs import prepared
 from slurm_green.replay.result import result_of
 
+pytestmark = pytest.mark.slow
+
 BASELINES = [name for name in OWN if name not in {"prices", "oracle"}]
 OURS = [pytest.param(name, marks=pytest.mark.slow) for name in ("prices", "oracle")]
 UNKNOWING = [*BASELINES, OURS[0]]

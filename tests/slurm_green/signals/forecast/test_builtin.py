@@ -12,6 +12,8 @@ from slurm_green.signals.forecast.naive import LAST_WEEK, YESTERDAY
 from slurm_green.signals.forecast.regression import rolling_fit
 from slurm_green.signals.forecast.scores import actual_after, coverage, pinball
 
+pytestmark = pytest.mark.slow
+
 HOURS = np.arange(24 * 70)
 
 

@@ -16,6 +16,8 @@ from slurm_green.signals.forecast.naive import LAST_WEEK, YESTERDAY
 from slurm_green.signals.measured import Measured
 from slurm_green.signals.regressors import Regressors
 
+pytestmark = pytest.mark.slow
+
 MODELS = [BuiltIn(), YESTERDAY, LAST_WEEK]
 START = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday
 

@@ -15,6 +15,8 @@ from slurm_green.errors import SignalError
 from slurm_green.signals.provider import Historian, KeyRefusedError, RateLimitedError
 from slurm_green.signals.providers.entsoe import DayAheadPrices, Entsoe
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("entsoe")
 
 KEY = "9d6c1b1e-secret"
