@@ -13,7 +13,12 @@ from dataclasses import dataclass
 
 from profiling.device.emulated import physics
 from profiling.device.emulated.bench import Bench
-from profiling.device.emulated.models import GpuModel, load_model, model_names
+from profiling.device.emulated.models import (
+    GpuModel,
+    load_model,
+    model_names,
+    model_of_product,
+)
 from profiling.errors import DeviceError
 
 __all__ = ["Mix", "Pacer", "activities", "mix_of", "model_called", "stretch"]
@@ -71,12 +76,13 @@ def activities(clock_mhz: float, mix: Mix, model: GpuModel) -> tuple[float, floa
 
 def model_called(product: str) -> GpuModel:
     """The shipped model that NVML calls so; raises DeviceError where there is none."""
-    models = [load_model(name) for name in model_names()]
-    for model in models:
-        if model.product == product:
-            return model
-    known = ", ".join(sorted(model.product for model in models))
-    raise DeviceError(f"emulated GPU {product!r}: no model of that name to pace by; known: {known}")
+    model = model_of_product(product)
+    if model is None:
+        known = ", ".join(sorted(load_model(name).product for name in model_names()))
+        raise DeviceError(
+            f"emulated GPU {product!r}: no model of that name to pace by; known: {known}"
+        )
+    return model
 
 
 class Pacer:

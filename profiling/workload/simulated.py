@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import product
 
 from profiling.device.emulated.bench import Bench
-from profiling.device.emulated.models import GpuModel, load_model, model_names
+from profiling.device.emulated.models import GpuModel, model_names, model_of_product
 from profiling.device.emulated.physics import bandwidth_share, time_s
 from profiling.device.gpu import Gpu
 from profiling.errors import ProfileError
@@ -38,14 +38,13 @@ def training_loads(workers: Sequence[int]) -> list[Load]:
 
 def model_of(gpu: Gpu) -> GpuModel:
     """The emulator's model of an emulated GPU; ProfileError where it is none of ours."""
-    for name in model_names():
-        model = load_model(name)
-        if gpu.identity.emulated and model.product == gpu.identity.name:
-            return model
-    raise ProfileError(
-        f"{gpu.identity.name}: simulated workloads need an emulated GPU; name one by --emulate, "
-        f"such as {model_names()[0]}"
-    )
+    model = model_of_product(gpu.identity.name) if gpu.identity.emulated else None
+    if model is None:
+        raise ProfileError(
+            f"{gpu.identity.name}: simulated workloads need an emulated GPU; name one by "
+            f"--emulate, such as {model_names()[0]}"
+        )
+    return model
 
 
 class Simulated:

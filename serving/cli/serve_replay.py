@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen serve-replay`: a request trace through vLLM replicas under several clock policies."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from slurm_green.cli.output import emit_json, emit_rows
-from slurm_green.cli.params import as_json
+from slurm_green.cli.params import as_json, finite
 from slurm_green.cli.progress import progress_bar
 from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
@@ -22,12 +21,6 @@ _KEYS = (
     "energy_j", "j_per_token", "ttft_p50_ms", "ttft_p99_ms", "tpot_p50_ms", "tpot_p99_ms",
     "attainment", "clock_changes", "carbon_g", "refused", "evictions", "wall_s",
 )  # fmt: skip
-
-
-def _finite(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number.")
-    return value
 
 
 @click.command(name="serve-replay", short_help="Replay requests under several clock policies.")
@@ -58,14 +51,14 @@ def _finite(_ctx: click.Context, _param: click.Parameter, value: float) -> float
 @click.option(
     "--slo-ttft-ms",
     type=click.FloatRange(min=0, min_open=True),
-    callback=_finite,
+    callback=finite,
     required=True,
     help="Time to the first token that a request should meet.",
 )
 @click.option(
     "--slo-tpot-ms",
     type=click.FloatRange(min=0, min_open=True),
-    callback=_finite,
+    callback=finite,
     required=True,
     help="Mean time per further token that it should meet.",
 )

@@ -39,10 +39,7 @@ class Batch:
 
 
 class EngineModel:
-    """Latency and power of one replica from its profile; all clocks are indices of `clocks_mhz`.
-
-    `scale` stretches all times: what an observer found the profile to be off by.
-    """
+    """Latency and power of one replica from its profile; all clocks are indices of `clocks_mhz`."""
 
     def __init__(self, profile: Profile, *, tp: int = 1) -> None:
         curve = Curve.of(profile)

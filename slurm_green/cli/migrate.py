@@ -2,7 +2,6 @@
 """`sgreen migrate`: whether a move to a greener site fits, and where moves fit at all."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from slurm_green.cli.output import emit_json
-from slurm_green.cli.params import as_json
+from slurm_green.cli.params import as_json, finite
 from slurm_green.threads import one_thread
 
 if TYPE_CHECKING:
@@ -21,10 +20,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 _LEAST, _MOST = 1e-12, 1e12
 
 
-def _finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
-    """Click takes nan and inf for numbers; and quotients must be finite, too."""
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number.")
+def _within_reach(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Quotients must be finite, too."""
+    finite(ctx, param, value)
     if value and not _LEAST <= value <= _MOST:
         raise click.BadParameter(f"{value:g} is out of reach; wanted {_LEAST:g} to {_MOST:g}.")
     return value
@@ -41,7 +39,7 @@ def _number(
     kind = click.FloatRange(min=0, max=most, min_open=above_zero)
     shown = more.get("default") is not None
     return click.option(
-        name, type=kind, callback=_finite, help=help_text, show_default=shown, **more
+        name, type=kind, callback=_within_reach, help=help_text, show_default=shown, **more
     )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options that several verbs share, spelled as sacct spells them."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ __all__ = [
     "QUANTITIES",
     "JobRef",
     "as_json",
+    "finite",
     "job_argument",
     "parsable",
     "past_time",
@@ -56,6 +58,13 @@ def quantity_option(help_text: str) -> Callable[[F], F]:
         show_default=True,
         help=help_text,
     )
+
+
+def finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+    """A callback for options that are numbers: click takes nan and inf for some."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 def table_options(function: F) -> F:

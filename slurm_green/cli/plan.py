@@ -13,7 +13,7 @@ import click
 
 from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import check_outputs, emit_json
-from slurm_green.cli.params import as_json
+from slurm_green.cli.params import as_json, finite
 from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
 
@@ -29,13 +29,6 @@ _COMPARED_JOBS = 20_000
 _QUIET_S = 1.0  # work that takes no longer needs no bar
 
 
-def _finite(_ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """Click takes nan and inf for numbers."""
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number.")
-    return value
-
-
 def _file(name: str, *, required: bool = False, help_text: str) -> Callable[[F], F]:
     kind = click.Path(dir_okay=False, path_type=Path)
     return click.option(name, type=kind, required=required, help=help_text)
@@ -43,7 +36,7 @@ def _file(name: str, *, required: bool = False, help_text: str) -> Callable[[F],
 
 def _amount(name: str, *, help_text: str, above_zero: bool = False) -> Callable[[F], F]:
     kind = click.FloatRange(min=0, min_open=above_zero)
-    return click.option(name, type=kind, callback=_finite, help=help_text)
+    return click.option(name, type=kind, callback=finite, help=help_text)
 
 
 @click.command(name="plan", short_help="Plan jobs over the next days, with a proof.")

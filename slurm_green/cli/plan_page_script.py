@@ -5,6 +5,7 @@ Plain JavaScript on canvas, no library: the page must open offline. Text goes in
 and fillText only.
 """
 
+from slurm_green.cli.page_background import BACKGROUND
 from slurm_green.cli.page_hands import TIP, ZOOM
 from slurm_green.cli.plan_page_canvas import CANVAS
 
@@ -17,30 +18,7 @@ const panels = [];
 const add = (id, ...rest) => {
   if (document.getElementById(id)) panels.push(new Panel(id, ...rest));
 };
-const dirtiest = most(D.intensity), cleanest = D.intensity.reduce((a, v) => Math.min(a, v), 1e99);
-
-function background(p, g) {
-  const bottom = p.height - FOOT;
-  for (let i = p.first(); i <= p.last(); i++) {
-    // Whole pixels: halves would overlap and show as stripes.
-    const x = Math.round(p.x(i * D.step_s));
-    const w = Math.round(p.x(Math.min((i + 1) * D.step_s, D.horizon_s))) - x;
-    g.globalAlpha = .3 * (D.intensity[i] - cleanest) / Math.max(dirtiest - cleanest, 1e-9);
-    g.fillStyle = ink.tint;
-    g.fillRect(x, TOP, w, bottom - TOP);
-    if (renewable[i] > 0) {
-      g.globalAlpha = Math.max(.12, Math.min(1, renewable[i] / Math.max(total[i], 1e-9)));
-      g.fillStyle = ink.green;
-      g.fillRect(x, 0, w, 6);
-    }
-  }
-  g.globalAlpha = 1;
-}
-
-add("intensity", 110, dirtiest, number, (p) => {
-  p.area(zeros, D.intensity, ink.intensity, .2);
-  p.line(D.intensity, ink.intensity);
-});
+addIntensity();
 
 const B = D.bars, isLate = new Set(B ? B.late : []), slow = new Set(B ? B.slow : []);
 function boxAt(p, box) {
@@ -56,7 +34,7 @@ function fitted(g, text, width) {
 }
 add("jobs", B ? Math.min(640, Math.max(180, D.gpus * 13)) + TOP + FOOT : 0, D.gpus / 1.06, number,
   (p, g) => {
-    background(p, g);
+    background(p, g, total);
     g.textBaseline = "middle";
     g.textAlign = "left";
     for (const box of B.boxes) {
@@ -94,7 +72,7 @@ D.by_group.forEach((values, c) => {
   stacked.push(values.map((v, i) => v + (c ? stacked[c - 1][i] : 0)));
 });
 add("stack", 320, Math.max(D.gpus, most(D.gpus_used)), number, (p, g) => {
-  background(p, g);
+  background(p, g, total);
   stacked.forEach((values, c) => p.area(c ? stacked[c - 1] : zeros, values, ink["c" + c]));
   p.limit(D.gpus, ink.ink);
 });
@@ -160,4 +138,4 @@ function tell(p, event) {
 }
 """
 
-SCRIPT = CANVAS + _CHARTS + TIP + _TELL + ZOOM
+SCRIPT = CANVAS + BACKGROUND + _CHARTS + TIP + _TELL + ZOOM

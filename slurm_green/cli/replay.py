@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen replay`: what each policy would have done with the same jobs, knowing what it would."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +9,7 @@ import click
 
 from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import check_outputs, emit_json
-from slurm_green.cli.params import as_json
+from slurm_green.cli.params import as_json, finite
 from slurm_green.cli.replay_history import History, history_options, source_of
 from slurm_green.threads import one_thread
 
@@ -29,13 +28,6 @@ def _file(name: str, help_text: str) -> Callable[[F], F]:
     return click.option(name, type=click.Path(dir_okay=False, path_type=Path), help=help_text)
 
 
-def _finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
-    """Click takes nan and inf for numbers."""
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number.")
-    return value
-
-
 def _amount(
     name: str, help_text: str, default: float | None = None, most: float | None = None
 ) -> Callable[[F], F]:
@@ -43,7 +35,7 @@ def _amount(
     return click.option(
         name,
         type=kind,
-        callback=_finite,
+        callback=finite,
         default=default,
         show_default=default is not None,
         help=help_text,

@@ -4,6 +4,7 @@
 Plain JavaScript on canvas, no library. Text goes in by textContent and fillText only.
 """
 
+from slurm_green.cli.page_background import BACKGROUND
 from slurm_green.cli.page_hands import TIP, ZOOM
 from slurm_green.cli.plan_page_canvas import CANVAS
 
@@ -12,33 +13,10 @@ __all__ = ["SCRIPT"]
 _CHARTS = r"""
 const P = D.policies, F = P[D.baseline], panels = [];
 let S = P[D.subject];
-const dirtiest = most(D.intensity), cleanest = D.intensity.reduce((a, v) => Math.min(a, v), 1e99);
 const kilograms = (g) => scaled(g / 1000, [[1000, "t"], [1, "kg"]]);
 const colour = (i) => ink["c" + i % 8];
 const add = (id, ...rest) => panels.push(new Panel(id, ...rest));
-
-function background(p, g) {
-  const bottom = p.height - FOOT;
-  for (let i = p.first(); i <= p.last(); i++) {
-    // Whole pixels: halves would overlap and show as stripes.
-    const x = Math.round(p.x(i * D.step_s));
-    const w = Math.round(p.x(Math.min((i + 1) * D.step_s, D.horizon_s))) - x;
-    g.globalAlpha = .3 * (D.intensity[i] - cleanest) / Math.max(dirtiest - cleanest, 1e-9);
-    g.fillStyle = ink.tint;
-    g.fillRect(x, TOP, w, bottom - TOP);
-    if (renewable[i] > 0) {
-      g.globalAlpha = Math.max(.12, Math.min(1, renewable[i] / Math.max(S.site_w[i], 1e-9)));
-      g.fillStyle = ink.green;
-      g.fillRect(x, 0, w, 6);
-    }
-  }
-  g.globalAlpha = 1;
-}
-
-add("intensity", 110, dirtiest, number, (p) => {
-  p.area(zeros, D.intensity, ink.intensity, .2);
-  p.line(D.intensity, ink.intensity);
-});
+addIntensity();
 
 const lanes = Math.max(1, ...P.map((one) => one.jobs.lanes));
 function boxAt(p, J, box) {
@@ -50,7 +28,7 @@ function boxAt(p, J, box) {
 const tall = Math.min(420, Math.max(160, lanes * 12)) + TOP + FOOT;
 add("jobs", tall, lanes / 1.06, () => "", (p, g) => {
   const J = S.jobs, late = new Set(J.late);
-  background(p, g);
+  background(p, g, S.site_w);
   for (const box of J.boxes) {
     const k = box[0];
     if (J.end_s[k] < from || J.start_s[k] > to) continue;
@@ -178,4 +156,4 @@ panels.push({draw: drawWaits, hair: {style: {}}, x: () => 0});
 choose();
 """
 
-SCRIPT = CANVAS + _CHARTS + TIP + _TELL + ZOOM + _LAST
+SCRIPT = CANVAS + BACKGROUND + _CHARTS + TIP + _TELL + ZOOM + _LAST

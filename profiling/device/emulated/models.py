@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from profiling.errors import ProfileError
 
-__all__ = ["GpuModel", "Provenance", "load_model", "model_names"]
+__all__ = ["GpuModel", "Provenance", "load_model", "model_names", "model_of_product"]
 
 _DIR = Path(__file__).with_name("models")
 _KINDS = ("fitted", "published", "assumed")
@@ -115,6 +115,12 @@ def load_model(name: str | Path) -> GpuModel:
         if wrong:
             raise ProfileError(f"{path}: {wanted}")
     return model
+
+
+def model_of_product(product: str) -> GpuModel | None:
+    """The model that NVML calls so, of those that come with us."""
+    models = map(load_model, model_names())
+    return next((model for model in models if model.product == product), None)
 
 
 def _hint(word: str, known: Iterable[str]) -> str:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opens a page of ours without a browser: node runs its script on elements that only count."""
 
+import html.parser
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
-__all__ = ["opened"]
+__all__ = ["data_of", "opened", "parsed"]
 
 # Enough of a browser for every line of drawing and of the mouse; what it draws is nobody's concern.
 _BROWSER = r"""
@@ -86,3 +88,37 @@ def opened(page: Path) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+class _Elements(html.parser.HTMLParser):
+    """What elements there are, and whether each that was opened is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.texts = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in {"meta", "br", "hr", "img", "input"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def parsed(text):
+    """The page's elements."""
+    found = _Elements()
+    found.feed(text)
+    found.close()
+    assert found.open == []
+    return found
+
+
+def data_of(text):
+    """What the script is given."""
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    return json.loads(found)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of a plan: whole, offline, safe with anybody's names, and light enough to open."""
 
-import html.parser
-import json
 import re
 import shutil
 from dataclasses import replace
@@ -19,7 +17,7 @@ from slurm_green.errors import BadInputError
 from slurm_green.plan.outcome import Objective, Outcome, Prices
 from slurm_green.plan.problem import Jobs, Problem, Service, Shapes, Site
 from slurm_green.plan.start_now import full_clocks, start_now
-from tests.slurm_green.cli.browser import opened
+from tests.slurm_green.cli.browser import data_of, opened, parsed
 
 pytestmark = pytest.mark.slow
 
@@ -95,40 +93,6 @@ def facts(jobs=30, *, slots=48, classes=3, gpus=6, cap_w=np.inf, ids=None, **sit
         solve_s=0.5,
     )
     return Facts(problem=problem, outcome=outcome)
-
-
-class _Elements(html.parser.HTMLParser):
-    """What elements there are, and whether each that was opened is closed."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.seen, self.texts = [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.append((tag, dict(attrs)))
-        if tag not in {"meta", "br", "hr", "img", "input"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
-def parsed(text):
-    """The page's elements."""
-    found = _Elements()
-    found.feed(text)
-    found.close()
-    assert found.open == []
-    return found
-
-
-def data_of(text):
-    """What the script is given."""
-    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
-    return json.loads(found)
 
 
 def test_the_page_is_whole_and_loads_nothing():

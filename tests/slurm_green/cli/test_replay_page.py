@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of a replay: whole, offline, true to the results, and light enough to open."""
 
-import html.parser
-import json
 import re
 import shutil
 
@@ -17,7 +15,7 @@ from slurm_green.plan.schedule import Schedule
 from slurm_green.replay.inputs import prepared
 from slurm_green.replay.result import Replay, result_of
 from slurm_green.replay.simulator import Trace
-from tests.slurm_green.cli.browser import opened
+from tests.slurm_green.cli.browser import data_of, opened, parsed
 
 HOUR = 3600.0
 NASTY = '</script><img src=x onerror="alert(1)">&\u2028'
@@ -66,40 +64,6 @@ def replayed(names=("fifo", "prices", "oracle"), *, jobs=40, weeks=5, gpus=8, id
         trace = Trace(schedule=plan, done_s=plan.end_s, decisions=1, pauses=0, refused={})
         results[name] = result_of(name, inputs, trace, 0.5)
     return Replay(inputs=inputs, results=results, lower_bound_g=1000.0)
-
-
-class _Elements(html.parser.HTMLParser):
-    """What elements there are, and whether each that was opened is closed."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.seen, self.texts = [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.append((tag, dict(attrs)))
-        if tag not in {"meta", "br", "hr", "img", "input"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
-def parsed(text):
-    """The page's elements."""
-    found = _Elements()
-    found.feed(text)
-    found.close()
-    assert found.open == []
-    return found
-
-
-def data_of(text):
-    """What the script is given."""
-    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
-    return json.loads(found)
 
 
 def test_the_page_is_whole_and_loads_nothing():
