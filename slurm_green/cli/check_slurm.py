@@ -12,10 +12,11 @@ from slurm_green.slurm.records import ClusterInfo
 __all__ = ["check_slurm"]
 
 _OLDEST = (22, 5)
+_SCRIPT_S = 5  # our prolog and epilog end by themselves after this long
 
 
 def check_slurm(app: App) -> Iterator[Check]:
-    """Answers, version, plugin, accounting, priority."""
+    """Answers, version, plugin, accounting, priority, limits of prolog and epilog."""
     try:
         info = app.slurm.info()
         jobs = len(app.slurm.jobs())
@@ -37,6 +38,32 @@ def check_slurm(app: App) -> Iterator[Check]:
     yield _plugin(info)
     yield from _accounting(info, app.config.general.record_field)
     yield _priority(info, app.config.priority.keep_place)
+    yield _scripts(info)
+
+
+def _scripts(info: ClusterInfo) -> Check:
+    """slurmd drains a node whose prolog outlives the limit; ours bounds itself at 5 s."""
+    name = "prolog and epilog"
+    # Newer versions number them: Prolog[0].
+    scripts = [key for key in info.settings if re.fullmatch(r"(Prolog|Epilog)(\[\d+\])?", key)]
+    if not any(info.settings[key] for key in scripts):
+        return ok(name, "none set: clocks are not touched")
+    limits = {
+        key: info.settings[key]
+        for key in ("PrologEpilogTimeout", "PrologTimeout", "EpilogTimeout")
+        if info.settings.get(key)
+    }
+    for key, value in limits.items():
+        seconds = re.match(r"\d+", value)
+        if seconds is not None and int(seconds[0]) <= _SCRIPT_S:
+            return fail(
+                name,
+                f"{key}={value}",
+                f"set more than {_SCRIPT_S} s or leave it out: slurmd drains a node whose script "
+                "takes longer",
+            )
+    shown = ", ".join(f"{key}={value}" for key, value in limits.items())
+    return ok(name, shown or "no time limit of slurmd's")
 
 
 def _plugin(info: ClusterInfo) -> Check:

@@ -144,9 +144,16 @@ def serve_nodes(address: str, api: NodeApi, limits: Limits | None = None) -> Cal
     thread = threading.Thread(target=loop.run_forever, name="nodes", daemon=True)
     thread.start()
 
+    async def end() -> None:
+        started[0].close()
+        open_ones = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in open_ones:
+            task.cancel()
+        await asyncio.gather(*open_ones, return_exceptions=True)
+        loop.stop()
+
     def stop() -> None:
-        loop.call_soon_threadsafe(started[0].close)
-        loop.call_soon_threadsafe(loop.stop)
+        asyncio.run_coroutine_threadsafe(end(), loop)
         thread.join(timeout=2)
         one.close()
         if not thread.is_alive():

@@ -105,6 +105,11 @@ def _short_memory(site):
     site.slurm.cluster = replace(INFO, settings={**INFO.settings, "MinJobAge": "2 sec"})
 
 
+def _hasty_slurmd(site):
+    hasty = {"Prolog[0]": "/etc/slurm/prolog.sh", "PrologEpilogTimeout": "3"}
+    site.slurm.cluster = replace(INFO, settings={**INFO.settings, **hasty})
+
+
 def _no_aging(site):
     site.slurm.cluster = replace(
         INFO, priority_type="priority/multifactor", priority_weight_age=1000
@@ -162,6 +167,7 @@ def _fast_clock(site):
         (_no_plugin, "submit plugin", "fail"),
         (_short_memory, "MinJobAge", "warn"),
         (_no_aging, "place in the queue", "warn"),
+        (_hasty_slurmd, "prolog and epilog", "fail"),
         (_no_script, "job_submit.lua", "fail"),
         (_foreign_script, "job_submit.lua", "fail"),
         (_no_module, "module", "fail"),
