@@ -146,6 +146,11 @@ def _run(
         )
     setting = np.broadcast_to(asked, (len(wanted), len(asked)))
     time_s, power_w = run(fit.knob, setting, fit.top, load, fit.shape)
+    for row, key in enumerate(wanted):
+        if key in known:
+            more = np.exp(fit.left_over(str(key), asked))
+            time_s[row] *= more[0]
+            power_w[row] *= more[1]
     blind = [key for key in known if not fit.knows_power(str(key))]
     for row, key in enumerate(wanted):
         if key in blind or len(blind) == len(known):

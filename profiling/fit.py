@@ -24,6 +24,7 @@ from profiling.fit_values import (
     shape_prior,
 )
 from profiling.law import Floats, Load, Shape, at_cap, at_clock
+from profiling.leftover import carried
 from profiling.solve import Prior, Solution, solve
 
 __all__ = ["MIN_SETTINGS", "Fit", "Knob", "Sweep", "bootstrap", "fit_sweeps", "run"]
@@ -46,6 +47,7 @@ class Sweep:
     setting: Floats
     time_s: Floats
     power_w: Floats
+    error: Floats | None = None  # (n, 2), relative, of time and power; NaN without repeats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ class Fit:
     def predict(self, name: str, setting: Floats) -> tuple[Floats, Floats]:
         """Time (s) and power (W per GPU, NaN where the load had none) at settings.
 
-        Raises ProfileError for a load that was not fitted.
+        By the law, and what it leaves over. Raises ProfileError for a load that was not fitted.
         """
         at = self._row(name)
         rows = slice(at, at + 1)
@@ -84,7 +86,21 @@ class Fit:
         time_s, power_w = run(self.knob, asked, self.top, load, self.shape)
         if not self.knows_power(name):
             power_w = np.full_like(power_w, np.nan)
-        return time_s[0], power_w[0]
+        more = np.exp(self.left_over(name, asked[0]))
+        return time_s[0] * more[0], power_w[0] * more[1]
+
+    def left_over(self, name: str, setting: Floats) -> Floats:
+        """Logarithms of time and power over what the law says at settings, (2, n)."""
+        at = self._row(name)
+        given, data = self.data.given[at], self.data
+        left = np.where(given, -self._errors[at], np.nan)
+        return np.stack(
+            [carried(data.setting[at], left[:, k], data.error[at, :, k], setting) for k in (0, 1)]
+        )
+
+    @cached_property
+    def _errors(self) -> Floats:
+        return _errors(self, self.solution.common, self.solution.own)
 
     def seen(self, name: str) -> Floats:
         """The settings at which a load was seen."""
@@ -109,20 +125,30 @@ class _Data:
     target: Floats  # (loads, n, 2), logarithms of time and power
     given: NDArray[np.bool_]  # (loads, n, 2)
     anchors: Floats  # (loads, 2)
+    error: Floats  # (loads, n, 2); NaN where unknown
 
     @classmethod
     def of(cls, sweeps: Sequence[Sweep]) -> "_Data":
         longest = max(len(one.setting) for one in sweeps)
         setting = np.ones((len(sweeps), longest))
         target = np.full((len(sweeps), longest, 2), np.nan)
+        error = np.full_like(target, np.nan)
         for row, one in enumerate(sweeps):
             count = len(one.setting)
             setting[row, :count] = one.setting
             target[row, :count] = np.log(np.stack([one.time_s, one.power_w], axis=-1))
+            if one.error is not None:
+                error[row, :count] = one.error
         given = np.isfinite(target)
         at = np.where(given, setting[..., None], -np.inf).argmax(axis=1)[:, None, :]
         anchors = np.nan_to_num(np.take_along_axis(target, at, axis=1)[:, 0])
-        return cls(setting=setting, target=np.nan_to_num(target), given=given, anchors=anchors)
+        return cls(
+            setting=setting,
+            target=np.nan_to_num(target),
+            given=given,
+            anchors=anchors,
+            error=error,
+        )
 
 
 def fit_sweeps(
@@ -172,14 +198,18 @@ def bootstrap(fit: Fit, count: int, rng: np.random.Generator) -> list[Fit]:
     """Fits of as many redrawn data sets: the law plus noise, at the settings of the fit.
 
     What the priors say is redrawn too, else nothing would vary that the data does not show.
+    They are the law alone: what they leave over is drawn.
     """
     expected = fit.data.target + _errors(fit, fit.solution.common, fit.solution.own)
+    unknown = np.full_like(fit.data.error, np.nan)
     return [
         _refitted(
             replace(
                 fit,
                 data=replace(
-                    fit.data, target=expected + fit.noise * rng.standard_normal(expected.shape)
+                    fit.data,
+                    target=expected + fit.noise * rng.standard_normal(expected.shape),
+                    error=unknown,
                 ),
                 shape_prior=_redrawn(fit.shape_prior, (), rng),
                 load_prior=_redrawn(fit.load_prior, (len(fit.names),), rng),

@@ -8,12 +8,14 @@ constants of their GPU with everything else.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from profiling.errors import ProfileError
 from profiling.fit import MIN_SETTINGS, Fit, Knob, Sweep, bootstrap, fit_sweeps
+from profiling.leftover import relative_error
 from profiling.profile import Profile
 
 __all__ = ["HeldOut", "LoadKey", "ProfileFit", "fit_profile", "sweeps_of"]
@@ -21,6 +23,8 @@ __all__ = ["HeldOut", "LoadKey", "ProfileFit", "fit_profile", "sweeps_of"]
 _KNOBS: tuple[Knob, ...] = ("clock_mhz", "power_cap_w")
 # A load with fewer settings has none to spare for the check.
 _SPARES_FROM = MIN_SETTINGS + 2
+# Setting, time, power, and the relative errors of the latter two.
+_Row: TypeAlias = tuple[float, float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -86,14 +90,22 @@ def sweeps_of(profile: Profile) -> tuple[Knob, dict[LoadKey, Sweep]]:
     Power is per GPU. Raises ProfileError for a profile with neither clocks nor caps.
     """
     for knob in _KNOBS:
-        rows: dict[LoadKey, list[tuple[float, float, float]]] = {}
+        rows: dict[LoadKey, list[_Row]] = {}
         for one in profile.inference:
             context = -1 if one.context_tokens is None else one.context_tokens
             key = LoadKey(phase=one.phase, batch=one.batch, context=context, tp=one.tp)
-            _add(rows, key, getattr(one, knob), one.latency_s, one.power_w)
+            errors = (
+                relative_error(one.latency_s, one.ci95_latency_s, one.n),
+                relative_error(one.power_w, one.ci95_power_w, one.n),
+            )
+            _add(rows, key, getattr(one, knob), one.latency_s, one.power_w, errors)
         for shape in profile.training:
             key = LoadKey(phase="training", batch=shape.workers, tp=shape.gpus_per_worker)
-            _add(rows, key, getattr(shape, knob), 1 / shape.rate, shape.power_w)
+            errors = (
+                relative_error(shape.rate, shape.ci95_rate, shape.n),
+                relative_error(shape.power_w, shape.ci95_power_w, shape.n),
+            )
+            _add(rows, key, getattr(shape, knob), 1 / shape.rate, shape.power_w, errors)
         if rows:
             return knob, {key: _sweep(key, found) for key, found in sorted(rows.items())}
     raise ProfileError(
@@ -102,20 +114,27 @@ def sweeps_of(profile: Profile) -> tuple[Knob, dict[LoadKey, Sweep]]:
 
 
 def _add(
-    rows: dict[LoadKey, list[tuple[float, float, float]]],
+    rows: dict[LoadKey, list[_Row]],
     key: LoadKey,
     setting: float | None,
     time_s: float,
     power_w: float | None,
+    errors: tuple[float, float],
 ) -> None:
     if setting is not None:
         power_w = math.nan if power_w is None else power_w / key.gpus
-        rows.setdefault(key, []).append((setting, time_s, power_w))
+        rows.setdefault(key, []).append((setting, time_s, power_w, *errors))
 
 
-def _sweep(key: LoadKey, rows: list[tuple[float, float, float]]) -> Sweep:
-    setting, time_s, power_w = np.array(sorted(rows)).T
-    return Sweep(name=str(key), setting=setting, time_s=time_s, power_w=power_w)
+def _sweep(key: LoadKey, rows: list[_Row]) -> Sweep:
+    setting, time_s, power_w, *error = np.array(sorted(rows)).T
+    return Sweep(
+        name=str(key),
+        setting=setting,
+        time_s=time_s,
+        power_w=power_w,
+        error=np.stack(error, axis=-1),
+    )
 
 
 def _held_out(
@@ -151,4 +170,5 @@ def _part(sweep: Sweep, rows: NDArray[np.bool_]) -> Sweep:
         setting=sweep.setting[rows],
         time_s=sweep.time_s[rows],
         power_w=sweep.power_w[rows],
+        error=None if sweep.error is None else sweep.error[rows],
     )

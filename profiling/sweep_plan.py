@@ -62,7 +62,7 @@ def _doubt(fit: Fit, drawn: Sequence[Fit], name: str, grid: Floats) -> Floats:
     """How much is to be learnt at each setting; nothing where the load is settled."""
     runs = np.array([one.predict(name, grid) for one in drawn])
     spread = np.log(runs).std(axis=0)
-    energy_j = runs.prod(axis=1)
+    energy_j = runs.prod(axis=1) * np.exp(fit.left_over(name, grid).sum(axis=0))
     if fit.knows_power(name):
         choices = [best_setting(grid, one) for one in energy_j]
         chosen = energy_j[:, best_setting(grid, np.prod(fit.predict(name, grid), axis=0))]

@@ -15,6 +15,7 @@ from profiling.curve import best_setting
 from profiling.device.gpu import snapped
 from profiling.errors import ProfileError
 from profiling.fit import Fit, Sweep, bootstrap, fit_sweeps
+from profiling.leftover import relative_error
 from profiling.sweep.records import Point, Window
 from profiling.sweep_plan import next_settings
 from profiling.workload.protocol import Load
@@ -90,6 +91,15 @@ def fit_of(known: Sequence[Point], loads: Mapping[str, Load], clocks: Sequence[i
             setting=np.array([one.clock_mhz for one in own], dtype=np.float64),
             time_s=np.array([1 / one.rate.value for one in own]),
             power_w=np.array([one.power_w.value / loads[name].gpus for one in own]),
+            error=np.array(
+                [
+                    [
+                        relative_error(mean.value, mean.ci95, one.n)
+                        for mean in (one.rate, one.power_w)
+                    ]
+                    for one in own
+                ]
+            ),
         )
         for name, own in rows.items()
     ]
