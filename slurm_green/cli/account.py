@@ -3,7 +3,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from slurm_green.cli.app import App
@@ -15,6 +15,7 @@ from slurm_green.errors import LedgerError, SignalError, SlurmError, SlurmGreenE
 from slurm_green.ledger.entries import Decision, JobFacts, Query, facts_of, lookup_in
 from slurm_green.ledger.fifo import Capacity
 from slurm_green.ledger.report import Report, build_report
+from slurm_green.ledger.shadow import ShadowOutcome, compare_shadow
 from slurm_green.ledger.store import Store
 from slurm_green.slurm.records import Job
 
@@ -39,6 +40,8 @@ class Shadow:
     would_defer: int = 0
     expected_save_g: float = 0.0
     unknown: int = 0
+    # Against what happened to those that have ended.
+    outcome: ShadowOutcome = field(default_factory=ShadowOutcome)
 
 
 def account_for(app: App, query: Query) -> Account:
@@ -54,7 +57,17 @@ def account_for(app: App, query: Query) -> Account:
                 power=config.power_model(),
                 capacity=_capacity(app, query),
             )
-        return Account(source="ledger", report=report, shadow=shadow_of(decisions))
+            outcome = compare_shadow(
+                jobs,
+                decisions,
+                # A job that ended in time may have been let go later.
+                store.events(replace(query, until_utc=None)),
+                signal=store.signal,
+                power=config.power_model(),
+                now_utc=app.now(),
+            )
+        shadow = replace(shadow_of(decisions), outcome=outcome)
+        return Account(source="ledger", report=report, shadow=shadow)
     return _from_slurm(app, query)
 
 

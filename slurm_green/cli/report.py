@@ -2,6 +2,7 @@
 """`sgreen report`: the site's figure beside the sum of receipts, never added to each other."""
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -85,6 +86,10 @@ def command(
                     "expected_save_g": found.shadow.expected_save_g,
                     "unknown": found.shadow.unknown,
                 },
+                "shadow_outcome": {
+                    **asdict(found.shadow.outcome),
+                    "saved_g": found.shadow.outcome.saved_g,
+                },
             }
         )
         return
@@ -162,11 +167,28 @@ def _shadow(found: "Account") -> list[str]:
     shadow = found.shadow
     if found.source != "ledger":
         return ["Shadow decisions are in the ledger only, and there is none that you may read."]
-    return [
+    lines = [
         f"Shadow mode: {shadow.decided} jobs looked at, {shadow.would_defer} would have waited.",
         f"Expected saving, had it been enforced: {grams(shadow.expected_save_g)} "
         f"({shadow.unknown} unknown). An estimate of single jobs; nothing was changed.",
     ]
+    outcome = shadow.outcome
+    if outcome.compared:
+        lines += [
+            f"Against what happened: {outcome.compared} of them have ended and emitted "
+            f"{grams(outcome.actual_g)}; when shadow mode would have let them go it had been "
+            f"{grams(outcome.would_g)}, {grams(outcome.saved_g)} less "
+            f"(expected of these: {grams(outcome.expected_g)}).",
+            f"They would have been let go {length(outcome.mean_delay_s)} after submission (mean), "
+            f"{_most(outcome.most_delay_s)}; {outcome.late} of {outcome.deadlines} with a "
+            "deadline would have ended late.",
+        ]
+    if outcome.ahead or outcome.unknown:
+        lines.append(
+            f"Not compared: {outcome.ahead} that would not have ended yet, {outcome.unknown} "
+            "that never ran or whose signal is not known."
+        )
+    return lines
 
 
 def _most(seconds: float | None) -> str:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from slurm_green.config import kinds
 from slurm_green.config.node import NodeSection, NodesSection, NvmlSection
+from slurm_green.config.plan import PlanSection
 from slurm_green.config.policy import Overrides, PartitionOverrides, PolicySection, resolve
 from slurm_green.config.providers import ProviderSettings
 from slurm_green.config.setting import setting, unset
@@ -264,7 +265,8 @@ class Controller:
     releases_per_cycle: int = setting(
         kinds.whole(1, 10_000),
         100,
-        "Most jobs pulled to an earlier start in one cycle, so that slurmctld is not flooded.",
+        """Most jobs let go because their window has come, and most records that follow a new plan,
+        in one cycle, so that slurmctld is not flooded.""",
     )
     metrics: str = setting(
         kinds.address(),
@@ -308,6 +310,7 @@ class Config:
     power: Power = field(default_factory=Power)
     budget: Budget = field(default_factory=Budget)
     controller: Controller = field(default_factory=Controller)
+    plan: PlanSection = field(default_factory=PlanSection)
     signal: SignalSection = field(default_factory=SignalSection)
     priority: Priority = field(default_factory=Priority)
     nodes: NodesSection = field(default_factory=NodesSection)

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 from slurm_green.config.node import NodeSection, NodesSection, NvmlSection
+from slurm_green.config.plan import PlanSection
 from slurm_green.config.policy import Overrides, PartitionOverrides, PolicySection
 from slurm_green.config.providers import PROVIDERS
 from slurm_green.config.setting import Setting, settings_of
@@ -57,6 +58,7 @@ SECTIONS = (
     Section(table="power", type=Power),
     Section(table="budget", type=Budget),
     Section(table="controller", type=Controller),
+    Section(table="plan", type=PlanSection),
     Section(table="signal", type=SignalSection),
     Section(table="signal.csv", type=CsvSignal),
     *(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the site's configuration to running parts: the only place that knows all of them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -9,6 +10,8 @@ from slurm_green.controller.books import Books
 from slurm_green.controller.nodes.desk import Desk
 from slurm_green.controller.nodes.files import NodeFiles
 from slurm_green.controller.nodes.notes import Notes
+from slurm_green.controller.planning.desk import PlanDesk
+from slurm_green.controller.planning.planner import Planner
 from slurm_green.controller.rules import Rules
 from slurm_green.controller.runner import Runner
 from slurm_green.controller.source import Source
@@ -24,8 +27,13 @@ from slurm_green.slurm.select import client_from
 __all__ = ["build_provider", "build_rules", "build_runner", "policy_of_list"]
 
 
-def build_runner(config: Config, desk: Desk | None = None) -> Runner:
-    """A runner on the live Slurm and the configured signal; `desk` serves the nodes."""
+def build_runner(
+    config: Config, desk: Desk | None = None, *, woken: Callable[[], None] = lambda: None
+) -> Runner:
+    """A runner on the live Slurm and the configured signal; `desk` serves the nodes.
+
+    `woken` is called, from another thread, when a plan is there.
+    """
     rules = build_rules(config)
     backend = config.general.slurm_backend
     if desk is not None and backend == "auto":
@@ -51,7 +59,22 @@ def build_runner(config: Config, desk: Desk | None = None) -> Runner:
         books=books,
         desk=desk,
         notes=Notes(client, books.energies_of) if noting else None,
+        planner=_planner(config, woken),
     )
+
+
+def _planner(config: Config, woken: Callable[[], None]) -> Planner | None:
+    """What asks for plans, None where the site wants none."""
+    plan = config.plan
+    if not plan.enabled:
+        return None
+    desk = PlanDesk(
+        # Three plans may fail before what was planned is too old.
+        valid_s=3 * plan.interval_s + plan.time_limit_s,
+        limit_s=plan.time_limit_s,
+        woken=woken,
+    )
+    return Planner(desk=desk, interval_s=plan.interval_s, prices_out=plan.prices_out)
 
 
 def build_rules(config: Config) -> Rules:
@@ -79,6 +102,9 @@ def build_rules(config: Config) -> Rules:
         comment_prefix=config.general.comment_prefix,
         zone=config.general.zone,
         releases_per_cycle=config.controller.releases_per_cycle,
+        ramp_w_per_min=config.plan.ramp_w_per_min,
+        pause=config.plan.pause and config.plan.enabled,
+        pause_cost_s=config.plan.pause_cost_s,
         budget_gpus_percent=config.budget.gpus_percent,
         budget_w=config.budget.watts,
         keep_place=config.priority.keep_place,

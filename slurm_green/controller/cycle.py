@@ -14,13 +14,15 @@ from slurm_green.controller.learn import learn
 from slurm_green.controller.nodes.clocking import clock_jobs
 from slurm_green.controller.observed import Credit, Memory, Observed
 from slurm_green.controller.occupancy import occupancy
-from slurm_green.controller.outcome import Event, Outcome
+from slurm_green.controller.outcome import Event, Kept, Outcome
+from slurm_green.controller.planning.pauses import pause_jobs
+from slurm_green.controller.ramp import Ramp
 from slurm_green.controller.rules import Rules
 from slurm_green.controller.shadow import judge_new_jobs
 from slurm_green.controller.state import Stage, Tracked, tracked
 from slurm_green.controller.views import keep_free, take_watts, view_of
 from slurm_green.hook.options import Options
-from slurm_green.hook.record import CLOCK, LOOK, parse
+from slurm_green.hook.record import CLOCK, LOOK, PAUSE, parse
 from slurm_green.hook.request import request_of
 from slurm_green.hook.view import View
 from slurm_green.slurm.records import Job, JobChange
@@ -37,6 +39,8 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
         memory.history, observed.jobs, started=memory.started, ended=memory.ended
     )
     view = view_of(observed, occupied, history, rules)
+    if observed.advice is not None:
+        view = replace(view, prices=observed.advice.prices)
     arrivals = (memory.arrivals or Arrivals(over_s=rules.usual_over_s)).with_jobs(
         {job.job_id: job for job in (*observed.past, *observed.jobs)}.values(),
         view.partitions,
@@ -53,6 +57,7 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
         rules=rules,
         view=view,
         by_dependents=_by_dependents(observed, view, rules),
+        rigid=memory.rigid,
     )
     # Older promises first: a later job must not push an earlier one out of its room.
     recorded.sort(key=lambda one: (one.record.decided_utc, one.job.job_id))
@@ -62,13 +67,15 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
     for one in recorded:
         if one.stage is Stage.HOLDING:
             work.confirm(one)
-    _limit_releases(work, recorded, rules)
-    judged, shadow = judge_new_jobs(observed, memory, rules, view, occupied)
+    ramp = memory.ramp.at(now.timestamp(), rules.ramp_w_per_min)
+    _limit_releases(work, recorded, rules, ramp)
+    paused = pause_jobs(observed, view, rules)
+    judged, shadow, thought = judge_new_jobs(observed, memory, rules, view, occupied)
     credits = _keep_credits(observed, memory, rules, recorded, work)
     clocked = clock_jobs(observed, memory.clocks, rules, view)
     return Outcome(
         changes={**clocked.changes, **work.changes},
-        events=(*work.events, *clocked.events),
+        events=(*work.events, *thought, *paused.events, *clocked.events),
         judged=(*work.judged, *judged),
         view=view,
         memory=replace(
@@ -82,9 +89,13 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
             ended=ended,
             shadow=shadow,
             clocks=clocked.planned,
+            ramp=ramp,
+            rigid=memory.rigid & {job.job_id for job in observed.jobs},
         ),
         orders=clocked.orders,
-        deferred=work.kept,
+        kept=tuple(work.kept),
+        pauses=paused.changes,
+        occupied=occupied,
     )
 
 
@@ -117,21 +128,27 @@ def _was_deferred(job: Job, rules: Rules) -> bool:
 
 def _track(job: Job, rules: Rules) -> Tracked | None:
     # What the origin of a federated job changes, Slurm changes in the siblings' copies.
-    if not job.pending or job.restarts or job.sibling:
+    if not job.pending or job.sibling:
         return None
-    return tracked(job, record_text=_text(job, rules), hold_s=rules.hold_s)
+    one = tracked(job, record_text=_text(job, rules), hold_s=rules.hold_s)
+    # Restarted by somebody else, it is none of our business any more.
+    paused = one is not None and one.record.policy == PAUSE
+    return None if job.restarts and not paused else one
 
 
-def _limit_releases(work: Deferrals, recorded: list[Tracked], rules: Rules) -> None:
+def _limit_releases(work: Deferrals, recorded: list[Tracked], rules: Rules, ramp: Ramp) -> None:
     """Spread a herd of window releases over cycles; those that are due or crowded out go first."""
     kinds = {event.job_id: event.detail for event in work.events if event.kind == "released"}
     windows = [one for one in recorded if kinds.get(one.job.job_id) == "its window has come"]
-    later = {one.job.job_id for one in windows[rules.releases_per_cycle :]}
+    later = {one.job.job_id: one.job for one in windows[rules.releases_per_cycle :]}
+    for one in windows[: rules.releases_per_cycle]:
+        if not ramp.take(work.released_w.get(one.job.job_id, 0.0)):
+            later[one.job.job_id] = one.job
     for job_id in later:
         del work.changes[job_id]
         work.credits.pop(job_id, None)
     work.events[:] = [event for event in work.events if event.job_id not in later]
-    work.kept += len(later)
+    work.kept += [Kept(job=job) for job in later.values()]
 
 
 def _keep_credits(

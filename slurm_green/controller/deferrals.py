@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from slurm_green.controller.credit import credit_for
 from slurm_green.controller.observed import Credit, Observed
-from slurm_green.controller.outcome import Event, Judged
+from slurm_green.controller.outcome import Event, Judged, Kept
+from slurm_green.controller.planning.follow import planned_start, planned_way
+from slurm_green.controller.planning.question import Way
+from slurm_green.controller.planning.width import width_of
 from slurm_green.controller.rules import Rules
 from slurm_green.controller.state import Tracked
 from slurm_green.hook.decide import Decision, decide, exclusion, plan_start
@@ -14,7 +17,7 @@ from slurm_green.hook.extent import Extent
 from slurm_green.hook.options import Options, parse_options
 from slurm_green.hook.policy import Policy
 from slurm_green.hook.promise import promise_for
-from slurm_green.hook.record import LOOK, Record, remove, replace_record
+from slurm_green.hook.record import LOOK, PAUSE, Record, remove, replace_record
 from slurm_green.hook.request import Request, request_of
 from slurm_green.hook.view import PartitionView, View
 from slurm_green.plan.start import Start
@@ -36,7 +39,12 @@ class Deferrals:
     events: list[Event] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)
     credits: dict[int, Credit] = field(default_factory=dict)
-    kept: int = 0
+    kept: list[Kept] = field(default_factory=list)
+    # Jobs whose width Slurm refused to change before.
+    rigid: frozenset[int] = frozenset()
+    moves: int = 0
+    # Watts of those whose window has come.
+    released_w: dict[int, float] = field(default_factory=dict)
 
     @property
     def _now(self) -> datetime:
@@ -52,13 +60,15 @@ class Deferrals:
             return None
         if request is None or partition is None:
             return self._release(one, "released", "its partition is gone")
+        if record.policy == PAUSE:
+            request = replace(request, restarted=False)
         refused = self._refusal(request, policy)
         if refused is not None:
             return self._release(one, "released", refused.reason)
         if partition.gpus == 0 and partition.cpus == 0:
             # No node is up, as just after a restart of slurmctld: a crowd let go now would find
             # all of them a moment later. The begin time in Slurm is the promise, and stands.
-            self.kept += 1
+            self.kept.append(Kept(job=job))
             return None
         options = self._options(request)
         extent = partition.extent(request, options)
@@ -75,7 +85,9 @@ class Deferrals:
         fit_s = partition.room.latest_fit(extent.need, now_s, latest_s, extent.run_s)
         if fit_s is None or fit_s <= now_s:
             return self._release(one, "released-early", "no room is left for it later", going=going)
-        start = plan_start(
+        start = planned_start(
+            self.observed.advice, job, self.view, partition, extent, power_w, self.rules, fit_s
+        ) or plan_start(
             self.view,
             partition,
             extent,
@@ -88,9 +100,22 @@ class Deferrals:
         # On a full cluster it takes its turn in the queue rather than wait for its start in vain.
         turn_s = partition.queue.earliest_fit(extent.need, now_s, extent.run_s)
         if start_s <= max(now_s + self.rules.interval_s / 2, turn_s or 0.0):
-            return self._release(one, "released", "its window has come", going=going)
+            self.released_w[job.job_id] = power_w
+            way = None
+            if job.job_id not in self.rigid and record.policy != PAUSE:
+                way = planned_way(
+                    self.observed.advice,
+                    job,
+                    self.view,
+                    partition,
+                    extent,
+                    power_w,
+                    self.rules,
+                    self.observed.nodes_site,
+                )
+            return self._release(one, "released", "its window has come", going=going, way=way)
         self.view.book(partition, extent, power_w=power_w, start_s=start_s, latest_s=fit_s)
-        self.kept += 1
+        self.kept.append(Kept(job=job, extent=extent, power_w=power_w, latest_s=fit_s))
         return self._keep(one, start_s, fit_s, start)
 
     def confirm(self, one: Tracked) -> None:
@@ -147,7 +172,14 @@ class Deferrals:
             self._event(one.job, "released", "seen too late to be confirmed")
 
     def _book(self, job: Job, decision: Decision, *, start_s: float, latest_s: float) -> None:
-        self.kept += 1
+        self.kept.append(
+            Kept(
+                job=job,
+                extent=decision.extent,
+                power_w=decision.power_w or 0.0,
+                latest_s=latest_s,
+            )
+        )
         partition = self.view.partition(job.partition)
         if partition is not None and decision.extent is not None:
             self.view.book(
@@ -200,8 +232,10 @@ class Deferrals:
         pulled = latest < record.latest_utc
         planned = datetime.fromtimestamp(int(start_s), UTC)
         moved = start is not None and self._moved(record, planned)
-        if not pulled and not moved:
+        # A new plan moves many; what it says counts, the records may follow in later cycles.
+        if not pulled and (not moved or self.moves >= self.rules.releases_per_cycle):
             return
+        self.moves += 1
         planned = planned if moved else record.start_utc
         changed = replace(record, start_utc=_before(planned, latest), latest_utc=latest)
         if start is not None:
@@ -235,8 +269,12 @@ class Deferrals:
         *,
         credit: bool = True,
         going: tuple[PartitionView, Extent, float] | None = None,
+        way: Way | None = None,
     ) -> None:
-        """Let it queue. `going` is what it takes where it will probably start at once."""
+        """Let it queue. `going` is what it takes where it will probably start at once.
+
+        `way` is how it is to run where that is not as it asked for.
+        """
         job, now = one.job, self._now
         begin, planned = now, one.record.start_utc
         if job.eligible_utc is not None and job.eligible_utc <= now:
@@ -245,7 +283,7 @@ class Deferrals:
         elif 0 <= (planned - now).total_seconds() <= self.rules.interval_s / 2:
             # To the second as planned; its record is true as it is, which saves Slurm a change.
             begin = planned
-        if begin == planned:
+        if begin == planned and way is None:
             self.changes[job.job_id] = JobChange(begin_utc=begin)
         else:
             self._change(
@@ -256,8 +294,12 @@ class Deferrals:
                     one.record,
                     start_utc=begin,
                     save_g=one.record.save_g if going and kind == "released" else None,
+                    workers=one.record.workers if way is None else way.workers,
+                    clock_mhz=one.record.clock_mhz if way is None else way.clock_mhz or None,
                 ),
             )
+        if way is not None:
+            job = self._reshape(job, way)
         self._event(job, kind, why)
         if going is not None:
             partition, extent, power_w = going
@@ -272,6 +314,25 @@ class Deferrals:
             change = self.changes[job.job_id]
             points = job.site_factor + place.points
             self.changes[job.job_id] = replace(change, site_factor=points)
+
+    def _reshape(self, job: Job, way: Way) -> Job:
+        """Have it run that way; the job as it will be."""
+        width = width_of(job)
+        if width is None:
+            return job
+        clock = f", GPUs at {way.clock_mhz} MHz" if way.clock_mhz else ""
+        self._event(job, "reshaped", f"{way.workers} workers instead of {width.workers}{clock}")
+        if way.workers == width.workers:
+            return job
+        shape = width.change(job, way.workers)
+        self.changes[job.job_id] = replace(
+            self.changes[job.job_id],
+            nodes=shape.nodes,
+            ntasks=shape.ntasks,
+            cpus=shape.cpus,
+            gres=shape.gres,
+        )
+        return width.reshaped(job, way.workers)
 
     def _record(self, old: Record, decision: Decision, start: datetime, latest: datetime) -> Record:
         signal = self.view.signal

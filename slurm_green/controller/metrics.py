@@ -63,6 +63,7 @@ class StatusCollector:
         if status.signal_age_s is not None:
             yield _gauge("signal_age_seconds", "Age of the signal", status.signal_age_s)
         yield from _signal(status)
+        yield from _plan(status)
 
 
 def _signal(status: Status) -> Iterable[Metric]:
@@ -93,6 +94,22 @@ def _signal(status: Status) -> Iterable[Metric]:
         used.add_metric(labels, float(one["status"] == "used"))
     yield failed
     yield used
+
+
+def _plan(status: Status) -> Iterable[Metric]:
+    """How old the newest plan is, and how many there were."""
+    plan = status.plan
+    if plan is None:
+        return
+    for name, doc in (
+        ("age_s", "Age of the plan that is followed"),
+        ("solve_s", "What the newest plan took"),
+    ):
+        if plan[name] is not None:
+            yield _gauge(f"plan_{name.removesuffix('_s')}_seconds", doc, float(plan[name] or 0.0))
+    yield _gauge("planned_jobs", "Jobs with a place in the plan", float(plan["jobs"] or 0))
+    yield _counter("plans", "Plans made", float(plan["plans"] or 0))
+    yield _counter("plan_failures", "Plans that failed", float(plan["failures"] or 0))
 
 
 def _gauge(name: str, doc: str, value: float) -> Metric:

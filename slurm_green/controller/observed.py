@@ -7,6 +7,8 @@ from datetime import datetime
 
 from slurm_green.controller.arrivals import Arrivals
 from slurm_green.controller.nodes.site import NodeSite, Planned
+from slurm_green.controller.planning.advice import Advice
+from slurm_green.controller.ramp import Ramp
 from slurm_green.hook.extent import Extent
 from slurm_green.plan.history import History
 from slurm_green.signals.bundle import Link
@@ -35,6 +37,8 @@ class Observed:
     off: bool = False
     # What clocks are planned from; None where the node API is off.
     nodes_site: NodeSite | None = None
+    # The newest plan; None where there is none.
+    advice: Advice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +53,14 @@ class Credit:
 class ShadowBooking:
     """A deferral that shadow mode would have made."""
 
+    job_id: int
     partition: str
     extent: Extent
     power_w: float
     start_s: float
     latest_s: float
+    # Its start has come, and was told.
+    started: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +82,6 @@ class Memory:
     ended: frozenset[int] = frozenset()
     shadow: tuple[ShadowBooking, ...] = ()
     clocks: Mapping[int, Planned] = field(default_factory=dict)
+    ramp: Ramp = field(default_factory=Ramp)
+    # Jobs whose width Slurm refused to change: they run as they asked for.
+    rigid: frozenset[int] = frozenset()

@@ -61,6 +61,8 @@ def _about(status: Status) -> list[str]:
         ("Slurm", status.slurm_version),
     ]
     parts.append(_section("Now", now))
+    if status.plan is not None:
+        parts.append(_section("Plan", _plan(status.plan)))
     parts.append(_section("Signal", _signal(status)))
     if status.signal_links:
         parts.append(_section("Where the signal comes from", _links(status)))
@@ -68,6 +70,16 @@ def _about(status: Status) -> list[str]:
     parts.append(_section("Events since the start", _counted(status.events)))
     parts.append(_section("Decisions since the start", _counted(status.decisions)))
     return parts
+
+
+def _plan(plan: Mapping[str, float | int | str | None]) -> Iterable[tuple[str, str]]:
+    age_s = plan["age_s"]
+    return [
+        ("Age", "none is fresh" if age_s is None else length(float(age_s))),
+        ("Jobs with a place", str(plan["jobs"])),
+        ("Plans made, and failed", f"{plan['plans']}, {plan['failures']}"),
+        *([("Why the last one failed", str(plan["problem"]))] if plan["problem"] else []),
+    ]
 
 
 def _signal(status: Status) -> Iterable[tuple[str, str]]:

@@ -28,6 +28,10 @@ class Rules:
     comment_prefix: str = "green:"
     zone: tzinfo = UTC
     releases_per_cycle: int = 100
+    ramp_w_per_min: float | None = None
+    # Whether opted-in running jobs may be requeued in dirty hours, and what that costs each.
+    pause: bool = False
+    pause_cost_s: float = 300.0
     budget_gpus_percent: float = 100.0
     budget_w: float | None = None
     keep_place: bool = True

@@ -13,6 +13,7 @@ from slurm_green.controller.nodes.desk import Desk
 from slurm_green.controller.nodes.notes import Notes
 from slurm_green.controller.observed import Memory, Observed
 from slurm_green.controller.outcome import Outcome
+from slurm_green.controller.planning.planner import Planner
 from slurm_green.controller.rules import Rules
 from slurm_green.controller.source import Source
 from slurm_green.controller.status import Counters, Status, status_of
@@ -43,6 +44,7 @@ class Runner:
     books: Books
     desk: Desk | None = None
     notes: Notes | None = None
+    planner: Planner | None = None
     memory: Memory = field(default_factory=Memory)
     counters: Counters = field(default_factory=Counters)
     cpu_s: Callable[[], float] = time.process_time
@@ -69,6 +71,8 @@ class Runner:
         began_s = self.cpu_s()
         try:
             observed = replace(self.source.observe(), past=self._past)
+            if self.planner is not None:
+                observed = replace(observed, advice=self.planner.advice(observed))
         except SlurmError as error:
             self.counters.slurm_failures += 1
             _LOG.error("cycle skipped, Slurm did not answer: %s", error)
@@ -91,12 +95,23 @@ class Runner:
         if self.desk is not None:
             self.desk.publish(outcome.orders)
         refused = self._apply(outcome)
-        self.memory, self._past = outcome.memory, ()
+        refused |= self._pause(outcome)
+        stiff = {i for i in refused if i in outcome.changes and outcome.changes[i].reshapes}
+        self.memory = replace(outcome.memory, rigid=outcome.memory.rigid | stiff)
+        self._past = ()
         self._book(observed, outcome, refused)
+        if self.planner is not None:
+            self.planner.ask(observed, outcome, self.rules)
         self.counters.count(outcome, refused, cpu_s=self.cpu_s() - began_s)
         return Report(
             view=outcome.view,
-            status=status_of(observed, outcome, self.counters, self.rules),
+            status=status_of(
+                observed,
+                outcome,
+                self.counters,
+                self.rules,
+                plan=None if self.planner is None else self.planner.status(observed),
+            ),
             slurm_user=observed.info.slurm_user,
         )
 
@@ -133,6 +148,22 @@ class Runner:
             desk.settle(energies)
             if self.notes is not None:
                 self.notes.want(one.job_id for one in energies)
+
+    def _pause(self, outcome: Outcome) -> dict[int, str]:
+        """Requeue first: what waits by mistake starts again in two minutes, by Slurm itself."""
+        pauses = outcome.pauses
+        if not pauses:
+            return {}
+        try:
+            refused = self.source.client.requeue(pauses)
+            rest = {job_id: one for job_id, one in pauses.items() if job_id not in refused}
+            refused |= self.source.client.update(rest)
+        except SlurmError as error:
+            _LOG.error("no job was paused, Slurm did not answer: %s", error)
+            return dict.fromkeys(pauses, str(error))
+        for job_id in pauses:
+            _LOG.info("job=%d %s", job_id, refused.get(job_id, "paused"))
+        return refused
 
     def _apply(self, outcome: Outcome) -> dict[int, str]:
         if not outcome.changes:

@@ -75,9 +75,18 @@ class Status:
     forecast_g_per_kwh: dict[str, list[float | None]] = field(default_factory=dict)
     # What became of each link of the fetching process's chain.
     signal_links: list[dict[str, str]] = field(default_factory=list)
+    # Of the newest plan: its age, seconds taken and jobs placed; None where none is made.
+    plan: dict[str, float | int | str | None] | None = None
 
 
-def status_of(observed: Observed, outcome: Outcome, counters: Counters, rules: Rules) -> Status:
+def status_of(
+    observed: Observed,
+    outcome: Outcome,
+    counters: Counters,
+    rules: Rules,
+    *,
+    plan: dict[str, float | int | str | None] | None = None,
+) -> Status:
     """The summary of one cycle."""
     signal = outcome.view.signal
     now = observed.now_utc
@@ -108,6 +117,7 @@ def status_of(observed: Observed, outcome: Outcome, counters: Counters, rules: R
         events=dict(counters.events),
         decisions=dict(counters.decisions),
         expected_save_g=round(counters.expected_save_g, 1),
+        plan=plan,
     )
 
 

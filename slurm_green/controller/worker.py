@@ -69,7 +69,7 @@ def run_worker(config: Config, pipe: Connection) -> None:
     ears, waker = os.pipe()
     os.set_blocking(waker, False)
     desk = Desk(lambda: _wake(waker)) if config.nodes.listen else None
-    runner = build_runner(config, desk)
+    runner = build_runner(config, desk, woken=lambda: _wake(waker))
     runner.remember()
     if desk is not None:
         start_nodes(config.nodes, desk)

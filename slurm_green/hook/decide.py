@@ -13,13 +13,15 @@ from slurm_green.hook.options import Options, parse_options
 from slurm_green.hook.policy import Policy
 from slurm_green.hook.promise import Promise, promise_for
 from slurm_green.hook.request import Request
+from slurm_green.hook.respond import respond
 from slurm_green.hook.view import PartitionView, View
 from slurm_green.plan.start import Start, choose_start
 from slurm_green.words import grams
 
-__all__ = ["Decision", "decide", "exclusion", "plan_start"]
+__all__ = ["Decision", "decide", "exclusion", "plan_start", "policy_name"]
 
 POLICY_NAME = "lowest-window"
+PRICES_NAME = "prices"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +167,7 @@ def _place(
         power_w=power_w,
         save_g=start.saved_g,
         late_chance=late_chance,
+        policy=policy_name(view, partition),
     )
 
 
@@ -178,18 +181,36 @@ def plan_start(
     latest_s: float,
     earliest_needs_room: bool = False,
 ) -> Start | None:
-    """The cleanest start in [earliest, latest] that the site's budget has room for."""
+    """The start in [earliest, latest] that the site's budget has room for.
+
+    The best response to the prices of a fresh plan where that is to wait; else the cleanest. Prices
+    at which many should wait leave each of them indifferent, so one that answers "now" is no reason
+    to let it go: that is for the next plan to say, which sees all of them.
+    """
     if view.signal is None:
         return None
+    rooms = [(partition.planned, extent.need), *view.site_rooms(power_w)]
+    found = respond(view, partition, extent, power_w, earliest_s=earliest_s, latest_s=latest_s)
+    if found is not None and found.start_s > earliest_s and found.saved_g > 0:
+        end_s = found.start_s + extent.expected_s
+        if all(room.fits(need, found.start_s, end_s) for room, need in rooms):
+            return found
     return choose_start(
         signal=view.signal,
         earliest_s=earliest_s,
         latest_s=latest_s,
         length_s=extent.expected_s,
         power_w=power_w,
-        rooms=[(partition.planned, extent.need), *view.site_rooms(power_w)],
+        rooms=rooms,
         earliest_needs_room=earliest_needs_room,
     )
+
+
+def policy_name(view: View, partition: PartitionView) -> str:
+    """By what starts are chosen here and now, for records."""
+    prices = view.prices.get(partition.name)
+    fresh = prices is not None and view.taken_utc.timestamp() < prices.until_s
+    return PRICES_NAME if fresh else POLICY_NAME
 
 
 def _sentence(latest: datetime, start: Start, view: View, late_chance: float | None) -> str:

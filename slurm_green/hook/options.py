@@ -40,6 +40,8 @@ class Options:
     deadline_utc: datetime | None = None
     runtime_s: float | None = None
     profile: str | None = None
+    workers: tuple[int, int] | None = None
+    checkpoint: str | None = None
     errors: tuple[str, ...] = ()
 
     @property
@@ -70,6 +72,8 @@ def parse_options(comment: str, *, prefix: str, now_utc: datetime, zone: tzinfo 
         deadline_utc=deadline,
         runtime_s=runtime,
         profile=_try(errors, "profile", values, _profile_name),
+        workers=_try(errors, "workers", values, _workers),
+        checkpoint=values.get("checkpoint") or None,
         errors=tuple(errors),
     )
 
@@ -121,6 +125,14 @@ def _profile_name(text: str) -> str:
     if not re.fullmatch(PROFILE_NAME, text):
         raise BadInputError(f"'{text[:40]}' is no name of a profile")
     return text
+
+
+def _workers(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", text)
+    low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 0 < low <= high:
+        raise BadInputError(f"'{text[:40]}' is no range of workers; write workers=2-8")
+    return low, high
 
 
 def _try(

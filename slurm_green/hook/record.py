@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 __all__ = [
     "CLOCK",
     "LOOK",
+    "PAUSE",
     "Record",
     "append",
     "energy_of",
@@ -34,6 +35,8 @@ _ENERGY = re.compile(r" ?green:energy j=(\d{1,18}) by=([a-z0-9+-]+)(?!\S)")
 LOOK = "look"
 # `by=clock`: never deferred; written when it had begun, to remember its clock.
 CLOCK = "clock"
+# `by=pause`: it ran, and was put back into the queue to go on from its checkpoint.
+PAUSE = "pause"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 

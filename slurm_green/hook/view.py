@@ -4,6 +4,7 @@
 The answer process keeps the newest one and books its own answers into it until the next comes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 
@@ -13,14 +14,27 @@ from slurm_green.hook.policy import Policy
 from slurm_green.hook.request import Request
 from slurm_green.plan.history import History
 from slurm_green.plan.power import PowerModel
+from slurm_green.plan.response import PriceCurve
 from slurm_green.plan.room import Room
 from slurm_green.signals.series import Series
 
-__all__ = ["PartitionView", "View"]
+__all__ = ["PartitionView", "Prices", "View"]
 
 # The queue's tail is what breaks promises: leave room for the 95th percentile, half as much again.
 _WAIT_QUANTILE = 0.95
 _WAIT_FACTOR = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What the hours ahead cost by the newest plan, in POSIX seconds, until `until_s`.
+
+    `resource` is what a unit of `curve` is: 0 a GPU, 1 a CPU.
+    """
+
+    curve: PriceCurve
+    resource: int
+    until_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +101,8 @@ class View:
     default_partition: str = ""
     signal: Series | None = None
     signal_problem: str = ""
+    # By partition; there is none where no fresh plan is.
+    prices: Mapping[str, Prices] = field(default_factory=dict)
     power: PowerModel = field(default_factory=PowerModel)
     watts: Room | None = None
     off: bool = False

@@ -66,9 +66,12 @@ class Improver:
         self._movable = np.flatnonzero(count)
         biggest = max(float(size.max(initial=0.0)), 1e-9)
         # What it is worth to find a place for a job that has none: at first only as much as some
-        # jobs' cost, so that cheap places are found before dear ones are taken.
+        # jobs' cost, so that cheap places are found before dear ones are taken. Nobody gains by
+        # having none, however much a quick run is worth.
         self._usual = _WORTH * _usual_g(board, tags)
-        self._first_penalty = tags.least_g + self._usual * (1 + 0.5 * size / biggest)
+        self._first_penalty = np.maximum(tags.least_g, 0.0) + self._usual * (
+            1 + 0.5 * size / biggest
+        )
         self._penalty = self._first_penalty.copy()
         self._guides = (np.zeros_like(lam), _GUIDE * lam)
         self._fast = None

@@ -16,6 +16,7 @@ import numpy as np
 from slurm_green.errors import PlanError
 from slurm_green.plan import certificate, services
 from slurm_green.plan.draft import Draft, draft, prices_for
+from slurm_green.plan.limits import Limits
 from slurm_green.plan.outcome import Objective, Outcome, Prices, Weights
 from slurm_green.plan.problem import Ints, Problem, Site
 from slurm_green.plan.schedule import Schedule
@@ -50,6 +51,11 @@ class _Plan:
         return self.performance + (self.service_performance or 0.0)
 
     @property
+    def cost_g(self) -> float:
+        """What its weights make of it."""
+        return self.weights.carbon * self.carbon_g - self.weights.performance_g * self.total
+
+    @property
     def misses(self) -> tuple[int, int]:
         """What comes before any objective: jobs not done in time, those without a place worst."""
         return self.unplaced + self.late, self.unplaced
@@ -77,14 +83,26 @@ class _Solver:
         previous: Schedule | None = None,
     ) -> _Plan:
         """The best plan found for these weights."""
-        nothing = np.zeros(self.problem.site.slots)
-        clocks = services.choose_clocks(self.problem, weights, nothing)
+        problem, nothing = self.problem, np.zeros(self.problem.site.slots)
+        # Under a cap or a ramp services first leave jobs all that they can.
+        first = Weights() if Limits.any(problem.site) else weights
+        clocks = services.choose_clocks(problem, first, nothing)
+        if problem.services:
+            _check_services(self._loaded(clocks).site)
         made = self._draft(weights, clocks, warm, previous)
-        if self.problem.services and weights.performance_g:
+        plans = [self.figures(made.schedule, clocks, made.prices, weights)]
+        if problem.services and weights.performance_g:
             # Once more, each side beside what the other one chose.
-            clocks = services.choose_clocks(self.problem, weights, self._jobs_w(made.schedule))
+            clocks = services.choose_clocks(problem, weights, self._jobs_w(made.schedule))
+            plans.append(self.figures(made.schedule, clocks, made.prices, weights))
             made = self._draft(weights, clocks, made.prices, made.schedule)
-        return self.figures(made.schedule, clocks, made.prices, weights)
+            plans.append(self.figures(made.schedule, clocks, made.prices, weights))
+        allowed = [
+            one
+            for one in plans
+            if len(plans) == 1 or certificate.check(problem, one.schedule, one.clocks) is None
+        ]
+        return min(allowed or plans[:1], key=lambda one: (one.misses, one.cost_g))
 
     def figures(
         self, schedule: Schedule, clocks: tuple[Ints, ...], prices: Prices, weights: Weights
@@ -136,11 +154,8 @@ class _Solver:
         warm: Prices | None,
         previous: Schedule | None,
     ) -> Draft:
-        loaded = self._loaded(clocks)
-        if self.problem.services:
-            _check_services(loaded.site)
         return draft(
-            loaded,
+            self._loaded(clocks),
             weights,
             warm=warm,
             previous=previous,

@@ -3,7 +3,8 @@
 
 At least carbon a service runs at the clock that draws least of those that meet its latency; what
 a slot's kWh costs does not change which one that is. Where performance counts, it runs faster as
-long as that is worth its carbon, given what else draws power in that slot.
+long as that is worth its carbon, given what else draws power in that slot. Under a ramp it may run
+faster before a rush hour, so that the climb is in two steps.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ __all__ = ["choose_clocks", "draws_w", "performance"]
 
 _ROUNDS = 3
 _ROUNDING = 1e-7
+_HAIR = 1e-9
 
 
 def draws_w(problem: Problem, clocks: Sequence[Ints]) -> Floats:
@@ -48,29 +50,54 @@ def choose_clocks(problem: Problem, weights: Weights, jobs_w: Floats) -> tuple[I
         np.where(free, table, np.inf).argmin(axis=0)
         for table, free in zip(tables, allowed, strict=True)
     ]
-    # A ramp is kept by the least draw that the loads allow: faster clocks would have to climb.
-    if not weights.performance_g or np.isfinite(site.ramp_w_per_slot):
+    ramp_w = site.ramp_w_per_slot
+    if not weights.performance_g and np.isinf(ramp_w):
         return tuple(clocks)
     per_w = site.carbon_g_per_kwh * (weights.carbon * site.step_s / JOULES_PER_KWH)
+    usual_g = max(float(per_w.mean()), 1e-12)
     for _ in range(_ROUNDS):
         for number, service in enumerate(problem.services):
-            others = clocks.copy()
-            others.pop(number)
-            rest = Problem(
-                site=site,
-                shapes=problem.shapes,
-                jobs=problem.jobs,
-                services=tuple(s for s in problem.services if s is not service),
+            others = sum(
+                table[clock, slots]
+                for at, (table, clock) in enumerate(zip(tables, clocks, strict=True))
+                if at != number
             )
-            load = jobs_w + site.base_power_w + draws_w(rest, others)
-            after = load + tables[number]
+            after = tables[number] + (others + jobs_w + site.base_power_w)
             cost = per_w * np.maximum(after - site.renewable_w, 0.0)
-            cost = cost - weights.performance_g * _worth(service)
+            # Of clocks that emit alike the one that draws least.
+            cost = cost + _HAIR * usual_g * after - weights.performance_g * _worth(service)
             keeps = allowed[number] & (after <= site.power_cap_w)
             cost = np.where(keeps, cost, np.inf)
-            best = cost.argmin(axis=0)
+            if np.isinf(ramp_w):
+                best = cost.argmin(axis=0)
+            else:
+                best = _climbing(cost, after, ramp_w, usual_g)
             clocks[number] = np.where(np.isfinite(cost[best, slots]), best, clocks[number])
     return tuple(clocks)
+
+
+def _climbing(cost: Floats, after_w: Floats, ramp_w: float, usual_g: float) -> Ints:
+    """The cheapest way through the slots that climbs least above the ramp; both (clocks, slots).
+
+    Slot by slot the best way to each clock (Viterbi 1967).
+    """
+    clocks, slots = cost.shape
+    finite = cost[np.isfinite(cost)]
+    # A watt above the ramp outweighs all that clocks can cost.
+    dear = usual_g + float(np.abs(finite).sum())
+    cost = np.where(np.isfinite(cost), cost, dear * (1 + float(after_w.max())) * slots)
+    came = np.zeros((slots, clocks), dtype=np.int64)
+    total = cost[:, 0]
+    for slot in range(1, slots):
+        rise = after_w[:, slot] - after_w[:, slot - 1][:, None] - ramp_w
+        way = total[:, None] + dear * np.where(rise > _ROUNDING * ramp_w, rise, 0.0)
+        came[slot] = way.argmin(axis=0)
+        total = way.min(axis=0) + cost[:, slot]
+    best = np.zeros(slots, dtype=np.int64)
+    best[-1] = total.argmin()
+    for slot in range(slots - 1, 0, -1):
+        best[slot - 1] = came[slot, best[slot]]
+    return best
 
 
 def _worth(service: Service) -> Floats:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The port to Slurm: what every backend offers, whichever way it talks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -39,3 +39,9 @@ class SlurmClient(Protocol):
 
     def update(self, changes: Mapping[int, JobChange]) -> dict[int, str]:
         """Apply the changes, job by job; returns Slurm's words for those it refused."""
+
+    def requeue(self, job_ids: Iterable[int]) -> dict[int, str]:
+        """Stop running jobs and put them back into the queue; Slurm's words for those it refused.
+
+        Slurm lets such a job start again after two minutes unless its begin time is changed.
+        """

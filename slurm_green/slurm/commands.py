@@ -3,7 +3,7 @@
 
 import json as json_text
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -115,6 +115,15 @@ class CommandClient:
             words = _words(done)
             if is_refusal(done.returncode, words):
                 refused[job_id] = words or f"scontrol ended with status {done.returncode}"
+        return refused
+
+    def requeue(self, job_ids: Iterable[int]) -> dict[int, str]:
+        """One scontrol each."""
+        refused: dict[int, str] = {}
+        for job_id in job_ids:
+            done = self._finish(["scontrol", "requeue", str(job_id)])
+            if done.returncode != 0:
+                refused[job_id] = _words(done) or f"scontrol ended with status {done.returncode}"
         return refused
 
     def _batch(self, commands: Mapping[int, Sequence[str]]) -> list[int]:

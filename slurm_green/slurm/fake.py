@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A SlurmClient in memory, for tests and dry runs: what is asked is recorded and applied."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from slurm_green.errors import SlurmError
+from slurm_green.slurm.gres import gpu_count
 from slurm_green.slurm.records import ClusterInfo, Job, JobChange, Node, Partition, Reservation
 
 __all__ = ["FakeSlurm"]
@@ -127,6 +128,20 @@ class FakeSlurm:
                 self.put(_applied(job, one))
         return refused
 
+    def requeue(self, job_ids: Iterable[int]) -> dict[int, str]:
+        """Running jobs that may be requeued wait again, as Slurm lets them: for two minutes."""
+        self._called("requeue")
+        refused: dict[int, str] = {}
+        for job_id in job_ids:
+            job = self.jobs_by_id.get(job_id)
+            if job_id in self.refuse or job is None or not (job.active and job.requeue):
+                refused[job_id] = self.refuse.get(
+                    job_id, "Requested operation is presently disabled"
+                )
+            else:
+                self.put(replace(job, state="PENDING", restarts=job.restarts + 1, start_utc=None))
+        return refused
+
 
 def _applied(job: Job, one: JobChange) -> Job:
     """The job after the change."""
@@ -138,4 +153,14 @@ def _applied(job: Job, one: JobChange) -> Job:
         job = replace(job, extra=one.extra)
     if one.site_factor is not None:
         job = replace(job, site_factor=one.site_factor)
+    if one.nodes is not None:
+        gpus = job.gpus // job.nodes * one.nodes
+        job = replace(job, nodes=one.nodes, gpus=gpus)
+    if one.ntasks is not None:
+        job = replace(job, ntasks=one.ntasks)
+    if one.cpus is not None:
+        job = replace(job, cpus=one.cpus)
+    if one.gres is not None:
+        gpus = gpu_count(one.gres) * job.nodes
+        job = replace(job, gres_per_node=one.gres, gpus=gpus)
     return job

@@ -144,6 +144,8 @@ def job_from_json(record: Mapping[str, Any], *, site_factor: int = 0) -> Job:
             sockets_per_node=number(get("sockets_per_node")) or 1,
             tasks=number(get("tasks")) or 1,
         ),
+        ntasks=number(get("tasks")) or 1,
+        gres_per_node=_text(get("tres_per_node")),
         node_names=() if pending else expand_hostlist(_text(get("nodes"))),
         array_job_id=array_job_id,
         array_task=task_text or ("" if task_id is None or not array_job_id else str(task_id)),

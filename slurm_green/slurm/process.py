@@ -65,8 +65,9 @@ def run_command(
     env: Mapping[str, str],
     timeout_s: float,
     merge: bool = False,
+    pass_fds: Sequence[int] = (),
 ) -> Finished:
-    """The real Run."""
+    """The real Run; the command inherits the descriptors in `pass_fds`."""
     try:
         done = subprocess.run(  # a list, never a shell: nothing in it can be a command
             list(argv),
@@ -77,6 +78,7 @@ def run_command(
             env=dict(env),
             timeout=timeout_s,
             check=False,
+            pass_fds=tuple(pass_fds),
         )
     except FileNotFoundError as error:
         raise SlurmMissingError(

@@ -153,11 +153,11 @@ class PyslurmClient:
         self._commands.note(job_id, cluster, admin_comment)
 
     def update(self, changes: Mapping[int, JobChange]) -> dict[int, str]:
-        """One RPC per job; a site factor of 0 goes through the commands, pyslurm drops it."""
+        """One RPC per job; a site factor of 0, which pyslurm drops, and widths by the commands."""
         refused: dict[int, str] = {}
         zeroed: dict[int, JobChange] = {}
         for job_id, one in changes.items():
-            if one.site_factor == 0:
+            if one.site_factor == 0 or one.reshapes:
                 zeroed[job_id] = one
                 continue
             fields = _change_fields(one)
@@ -171,6 +171,10 @@ class PyslurmClient:
             except (TypeError, ValueError, UnicodeError) as error:
                 refused[job_id] = f"pyslurm cannot send this change: {error}"
         return refused | (self._commands.update(zeroed) if zeroed else {})
+
+    def requeue(self, job_ids: Iterable[int]) -> dict[int, str]:
+        """Through the commands."""
+        return self._commands.requeue(job_ids)
 
     def _load(self, collection: str) -> Iterable[Any]:
         load: Callable[[], Any] = getattr(self._pyslurm, collection).load
@@ -199,8 +203,8 @@ def _job_record(one: Any) -> dict[str, Any]:
     total = _gpus(one.gpus)
     if total:
         record["tres_req_str"] = f"gres/gpu={total}"
-    else:
-        record["tres_per_node"] = f"gpu:{_gpus(one.gres_per_node)}"
+    elif per_node := _gpus(one.gres_per_node):
+        record["tres_per_node"] = f"gpu:{per_node}"
     if record["array_task_string"] == record["array_task_id"] is None:
         record["array_task_string"] = ""
     record["flags"] = ["CRON_JOB"] if one.is_cronjob else []

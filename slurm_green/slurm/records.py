@@ -38,6 +38,9 @@ class Job:
     nodes: int = 1
     cpus: int = 1
     gpus: int = 0
+    # Processes that srun starts, and what of GRES was asked for on each node, in Slurm's words.
+    ntasks: int = 1
+    gres_per_node: str = ""
     node_names: tuple[str, ...] = ()
     array_job_id: int | None = None
     array_task: str = ""
@@ -137,3 +140,13 @@ class JobChange:
     admin_comment: str | None = None
     extra: str | None = None
     site_factor: int | None = None
+    # A pending job's width; nodes, processes and CPUs are given together.
+    nodes: int | None = None
+    ntasks: int | None = None
+    cpus: int | None = None
+    gres: str | None = None
+
+    @property
+    def reshapes(self) -> bool:
+        """Whether it makes a job wider or narrower."""
+        return self.nodes is not None or self.gres is not None

@@ -81,7 +81,8 @@ def _record(given: dict[str, str]) -> dict[str, Any]:
         exact = given[key] if given[key].isdecimal() else totals.get(total)
         record[key] = exact or _count(given[key])
     record["tasks"] = _count(given["tasks"])
-    record["batch_flag"] = given["batch_flag"] == "1"
+    # Newer versions count requeues in it.
+    record["batch_flag"] = given["batch_flag"].strip("0").isdecimal()
     record["requeue"] = given["requeue"] == "1"
     tasks = record["array_task_string"]
     if tasks:

@@ -29,6 +29,14 @@ def change_arguments(job_id: int, change: JobChange) -> list[str]:
     arguments: list[str] = []
     if change.begin_utc is not None:
         arguments.append(f"StartTime={to_slurm_time(change.begin_utc)}")
+    for name, value in (("NumTasks", change.ntasks), ("NumCPUs", change.cpus)):
+        if value is not None:
+            arguments.append(f"{name}={value}")
+    if change.nodes is not None:
+        # A minimum alone must not exceed the maximum that the job had.
+        arguments.append(f"NumNodes={change.nodes}-{change.nodes}")
+    if change.gres is not None:
+        arguments.append(f"Gres={change.gres}")
     if change.site_factor is not None:
         arguments.append(f"SiteFactor={change.site_factor}")
     if change.extra is not None:

@@ -24,6 +24,8 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "min_saving_percent": 0.1,
     },
     "controller": {"interval": "1s", "min_interval": "0.2s", "metrics": ""},
+    # A plan keeps minutes of margin, and these jobs wait seconds; test_planner_live.py scales time.
+    "plan": {"enabled": False},
     "signal": {"read": ["csv"]},
 }
 

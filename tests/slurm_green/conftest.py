@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 _HERE = Path(__file__).parent
-for _folder in (_HERE, _HERE / "signals", _HERE / "fetch"):
+for _folder in (_HERE, _HERE / "signals", _HERE / "fetch", _HERE / "migration"):
     if str(_folder) not in sys.path:
         sys.path.append(str(_folder))
 

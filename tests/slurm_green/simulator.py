@@ -21,6 +21,7 @@ from slurm_green.hook.record import LOOK, Record, append
 from slurm_green.hook.request import request_of
 from slurm_green.hook.view import View
 from slurm_green.signals.series import Series
+from slurm_green.slurm.gres import gpu_count
 from slurm_green.slurm.records import ClusterInfo, Job, JobChange, Node, Partition, Reservation
 
 _ENDED = {"COMPLETED", "DEADLINE", "CANCELLED"}
@@ -62,6 +63,8 @@ class Slurm:
             for name in ("admin_comment", "extra", "site_factor"):
                 if getattr(change, name) is not None:
                     fields[name] = getattr(change, name)
+            if change.reshapes:
+                fields |= _reshaped(self.jobs[job_id], change)
             self.change(job_id, **fields)
 
     def run_until(self, when: datetime, *, step_s: float = 60.0) -> None:
@@ -135,6 +138,21 @@ class Slurm:
 
     def _run_s(self, one: Job) -> float:
         return self.runs_s.get(one.job_id, float(one.time_limit_s or DAY))
+
+
+def _reshaped(one: Job, change: JobChange) -> dict[str, Any]:
+    """The fields that another width changes."""
+    nodes = change.nodes or one.nodes
+    gpus = one.gpus // one.nodes * nodes
+    if change.gres is not None:
+        gpus = gpu_count(change.gres) * nodes
+    return {
+        "nodes": nodes,
+        "gpus": gpus,
+        "cpus": change.cpus or one.cpus,
+        "ntasks": change.ntasks or one.ntasks,
+        "gres_per_node": change.gres or one.gres_per_node,
+    }
 
 
 @dataclass(kw_only=True)

@@ -87,6 +87,14 @@ class Case:
     def verdict(self) -> tuple[Clock, str]:
         """Its clock and words about it; raises NoClockError."""
         points, partition = self._points(), self.view.partition(self.job.partition)
+        trusted = self._trusted
+        if trusted is not None and trusted.workers is not None:
+            # Planned together with its number of workers: a lower one may not fit its limit.
+            if trusted.clock_mhz is None:
+                raise NoClockError("planned at full speed")
+            kept = trusted.clock_mhz
+            clock = Clock(clock_mhz=kept, floor_mhz=kept, slowdown=1.0, energy=1.0)
+            return clock, f"{kept} MHz as planned with {trusted.workers} workers"
         if partition is None:
             raise NoClockError("its partition is not known")
         kept_mhz, expected_s = self._kept_mhz(), self._expected_s(partition)
@@ -148,7 +156,11 @@ class Case:
         return points
 
     def _price(self, expected_s: float) -> Price:
-        price = price_over(self.site.prices, self._now.timestamp(), expected_s)
+        curve = self.site.prices
+        planned = self.view.prices.get(self.job.partition)
+        if curve is None and planned is not None and planned.resource == 0:
+            curve = planned.curve
+        price = price_over(curve, self._now.timestamp(), expected_s)
         submitted = self.job.submit_utc or self._began
         waited_s = max((self._began - submitted).total_seconds(), 0.0)
         return replace(price, waited_s=waited_s, length_s=expected_s)
@@ -157,10 +169,14 @@ class Case:
         """The clock that it has already; in a field that users write it counts for nothing."""
         if not self.job.active:
             return None
-        trusted = self.record if self.rules.record_field == "admin_comment" else None
-        if trusted is not None and trusted.clock_mhz is not None:
-            return trusted.clock_mhz
+        if self._trusted is not None and self._trusted.clock_mhz is not None:
+            return self._trusted.clock_mhz
         return self.was.clock_mhz
+
+    @property
+    def _trusted(self) -> Record | None:
+        """What a field says that users cannot write."""
+        return self.record if self.rules.record_field == "admin_comment" else None
 
     def _expected_s(self, partition: PartitionView) -> float | None:
         """The longest run to be expected at full speed: the user's word, or all that was seen."""

@@ -49,6 +49,10 @@ class Arrivals:
         self._count = 0
         self._since_s = math.inf
 
+    def grow(self, shapes: Shapes) -> None:
+        """Further classes behind those that were known."""
+        self._shapes = shapes
+
     def add(self, jobs: Sequence[Job], now_s: float) -> None:
         """These jobs arrived by now."""
         self._since_s = min(self._since_s, now_s)

@@ -8,7 +8,7 @@ Pure. docs/rolling.md explains it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,12 +16,12 @@ import numpy as np
 from slurm_green.plan.policy.arrivals import Arrivals
 from slurm_green.plan.policy.prices_forecast import Corrections
 from slurm_green.plan.policy.prices_split import Choice, Room, choose
-from slurm_green.plan.policy.protocol import Decision, Job, Outlook, Policy, Run, Setup, Start, View
+from slurm_green.plan.policy.protocol import Decision, Job, Outlook, Run, Setup, Start, View
 from slurm_green.plan.policy.rolling import Planned, busy_of, first_room, list_of, window
 from slurm_green.plan.policy.rolling_prices import Ahead, look_ahead
-from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Site
+from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Shapes, Site
 
-__all__ = ["make"]
+__all__ = ["PricesPolicy", "make"]
 
 _AHEAD_H = 72.0
 _AFTER_LONGEST_H = 24.0
@@ -35,7 +35,9 @@ _SOON_S = 1.0
 _TRIES = 3
 
 
-class _Prices:
+class PricesPolicy:
+    """The policy, and what it plans beyond this moment."""
+
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._arrivals = Arrivals(setup.shapes)
@@ -51,6 +53,25 @@ class _Prices:
         self._stale = False
         self._free_gpus: Floats = np.zeros(0)
         self._wishes: dict[str, tuple[int, float]] = {}
+
+    @property
+    def plan(self) -> Mapping[str, Planned]:
+        """By the last decision: the start of each waiting job that runs in one go."""
+        return self._plan
+
+    @property
+    def ahead(self) -> Ahead | None:
+        """By the last decision: the prices of the hours ahead."""
+        return self._ahead
+
+    def learn(self, jobs: Sequence[Job], now_s: float) -> None:
+        """These jobs arrived in the past, in order of time."""
+        self._arrivals.add(jobs, now_s)
+
+    def grow(self, shapes: Shapes) -> None:
+        """Further classes from now on; those that were known keep their places."""
+        self._setup = replace(self._setup, shapes=shapes)
+        self._arrivals.grow(shapes)
 
     def decide(self, view: View) -> Decision:
         """What to start, pause or reshape now."""
@@ -256,6 +277,6 @@ def _fixed(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if not run.job.preemptible]
 
 
-def make(setup: Setup) -> Policy:
+def make(setup: Setup) -> PricesPolicy:
     """Our policy for one run."""
-    return _Prices(setup)
+    return PricesPolicy(setup)

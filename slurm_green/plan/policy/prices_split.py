@@ -160,24 +160,37 @@ def _wish(
     if run is None:
         work += setup.pause_cost_s * float(rate.max())
 
-    def best(since: float) -> tuple[float, int]:
+    def best(since: float, work: float = work) -> tuple[float, int, int]:
+        """Cost, shape at once (-1: none), and the slot in which it begins."""
         found = split_one(price, need, rate, step_s=step, work=work, early=since, until=until)
         if found is None:
-            return math.inf, fastest
-        first = found.parts[0] if found.parts else None
+            return math.inf, fastest, int(since)
+        if not found.parts:
+            return found.cost_g, -1, int(since)
+        first = found.parts[0]
         # Within a slot all moments cost the same: what begins later in this one begins now.
-        now = first is not None and first.begin < math.floor(since + _HAIR) + 1 - _HAIR
-        return found.cost_g, own[first.row] if first is not None and now else -1
+        now = first.begin < math.floor(since + _HAIR) + 1 - _HAIR
+        return found.cost_g, own[first.row] if now else -1, int(first.begin + _HAIR)
 
-    cost, shape = best(early)
+    cost, shape, begins = best(early)
     if shape < 0 and run is None:
         return -1, 0.0
     if math.isinf(cost):
         return fastest, math.inf
-    later, _ = best(math.floor(early + _HAIR) + 1.0)
+    border = math.floor(early + _HAIR) + 1.0
+    later, _, _ = best(border)
     if run is not None:
         # To pause and to go on costs a restart.
-        later += setup.pause_cost_s * float(price[:, int(early)] @ need[own.index(run.shape)])
+        row, slot = own.index(run.shape), int(early + _HAIR)
+        later += setup.pause_cost_s * float(price[:, slot] @ need[row])
+        if shape < 0 and setup.pause_cost_s:
+            rests = cost + setup.pause_cost_s * float(price[:, begins] @ need[row])
+            here_s = min((border - early) * step, work / float(rate[row]))
+            stays = here_s * float(price[:, slot] @ need[row])
+            left = work - here_s * float(rate[row])
+            if left > _HAIR * work:
+                stays += best(border, left)[0]
+            return (run.shape, rests - stays) if rests > stays else (-1, 0.0)
         if shape < 0:
-            return (run.shape, later - cost) if later > cost and setup.pause_cost_s else (-1, 0.0)
+            return -1, 0.0
     return shape, later - cost

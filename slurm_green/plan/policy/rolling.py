@@ -10,8 +10,10 @@ import numpy as np
 from scipy import sparse
 
 from slurm_green.plan.board import Board
+from slurm_green.plan.improve import Improver
+from slurm_green.plan.kernel.board import lendable
 from slurm_green.plan.options import Options, options_of
-from slurm_green.plan.outcome import Weights
+from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.policy.protocol import Job, Run
 from slurm_green.plan.policy.rolling_prices import Ahead
 from slurm_green.plan.pool import Expected
@@ -23,6 +25,8 @@ from slurm_green.plan.start_now import slot_average
 __all__ = ["Busy", "HeldBoard", "Planned", "busy_of", "first_room", "list_of", "window"]
 
 _ABSENT = 3.0  # usual job's costs
+_GUIDES = (1.0, 0.5)  # of the price of GPU-hours, while jobs settle
+_MOVES_PER_JOB, _MOST_MOVES = 20, 1500
 
 
 class Planned(NamedTuple):
@@ -59,12 +63,13 @@ class Busy:
 
 
 def busy_of(runs: Sequence[Run], shapes: Shapes, now_s: float, site: Site) -> Busy:
-    """What these runs take from now on, by their limits."""
+    """What these runs take in this slot and from now on, by their limits."""
     zero_s, horizon_s = site.start_s, site.horizon_s
+    since = np.array([run.since_s for run in runs], dtype=np.float64) - zero_s
     shape = np.array([run.shape for run in runs], dtype=np.int64)
     end = np.array([run.ends_by_s for run in runs], dtype=np.float64) - zero_s
     return Busy(
-        start_s=rounded_up(np.full(len(runs), now_s - zero_s)),
+        start_s=rounded_up(np.clip(since, 0.0, now_s - zero_s)),
         end_s=rounded_up(np.clip(end, now_s - zero_s, horizon_s)),
         gpus=shapes.gpus[shape],
         power_w=shapes.power_w[shape],
@@ -168,10 +173,36 @@ def list_of(
         if number + 1 < rounds:
             position = bumped(position, regret, built.absent)
     assert best is not None
+    board.restore(best[1], best[2], watts[-1] * site.step_s)
+    if board.green and lendable(board):
+        _move(board, tags, prices)
     found = {}
-    for job_id, option, start in zip(problem.jobs.ids, best[1], best[2].tolist(), strict=True):
+    for job_id, option, start in zip(
+        problem.jobs.ids, board.option, board.start_s.tolist(), strict=True
+    ):
         if option >= 0:
             begin = start + start_s
             end = begin + float(options.duration_s[option])
             found[job_id] = Planned(begin, int(options.shape[option]), end)
     return found
+
+
+def _move(board: Board, tags: PriceTags, prices: Prices) -> None:
+    """Jobs look for cheaper places than their lists gave them; none loses its place."""
+    option = np.array(board.option)
+    improver = Improver(
+        board,
+        tags,
+        np.flatnonzero(option < 0).tolist(),
+        option=tags.option,
+        start_s=tags.start_s,
+        lam=prices.lam,
+        seed=0,
+    )
+    for share in _GUIDES:
+        improver.settle(share, _never)
+    improver.eject(min(_MOVES_PER_JOB * len(option), _MOST_MOVES), _never, free=False)
+
+
+def _never() -> bool:
+    return False

@@ -200,7 +200,7 @@ def find_prices(
         return -value / size, -np.concatenate(slope) / size
 
     if not len(some):
-        mu = np.where(site.base_power_w > site.renewable_w, carbon, 0.0)
+        mu = np.where(site.green, 0.0, carbon)
         return Prices(mu=mu, lam=np.zeros(slots), nu=np.zeros(slots)), odds
     begin = [np.minimum(warm.lam / scale, _DEAREST), np.clip(
         warm.mu[green] / np.maximum(carbon[green], 1e-12), 0, 1)]  # fmt: skip

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from slurm_green.ledger.entries import Decision, facts_of
+from slurm_green.ledger.entries import Decision, Event, facts_of
 from slurm_green.ledger.store import Store
 from slurm_green.signals.series import Series
 
@@ -139,3 +139,42 @@ def test_sacct_like_separators(ledger):
 
     assert len(lines) == 1
     assert lines[0].startswith("ada|1|1|")
+
+
+def test_shadow_is_held_against_what_happened(ledger):
+    """The job ran in dirty hours; an hour ago it would have been let go."""
+    ran = ledger.job(
+        77,
+        submit_utc=ledger.after(hours=-8),
+        start_utc=ledger.after(hours=-8),
+        end_utc=ledger.after(hours=-7),
+        state="COMPLETED",
+    )
+    with Store(ledger.config.paths.ledger) as store:
+        store.add(
+            [
+                facts_of(ran, submit_utc=ran.submit_utc, mode="shadow", action="defer"),
+                Event(
+                    cluster=ran.cluster,
+                    job_id=77,
+                    at_utc=ledger.after(hours=-2),
+                    kind="shadow-start",
+                ),
+                Decision(
+                    cluster=ran.cluster,
+                    job_id=77,
+                    decided_utc=ledger.after(hours=-8),
+                    mode="shadow",
+                    action="defer",
+                    start_utc=ledger.after(hours=-3),
+                    save_g=90.0,
+                ),
+            ]
+        )
+    found = ledger.json("report", "-S", "now-1day")["shadow_outcome"]
+    assert (found["compared"], found["unknown"]) == (1, 0)
+    assert found["actual_g"] == pytest.approx(4 * found["would_g"])
+    assert found["saved_g"] == pytest.approx(found["actual_g"] - found["would_g"])
+    words = ledger("report", "--shadow", "-S", "now-1day").stdout
+    assert "Against what happened: 1 of them" in words
+    assert "let go 6 h" in words

@@ -115,6 +115,26 @@ def test_the_page_says_what_a_person_asks_first() -> None:
     assert '<meta http-equiv="refresh"' in page()
 
 
+PLAN = {
+    "age_s": 120.0, "solve_s": 0.4, "jobs": 12, "plans": 31, "failures": 2, "problem": "",
+}  # fmt: skip
+
+
+def test_the_plan_is_shown_and_counted() -> None:
+    planned = replace(STATUS, plan=PLAN)
+    assert "31, 2" in page(planned)
+    assert "none is fresh" in page(replace(STATUS, plan=PLAN | {"age_s": None, "problem": "slow"}))
+    text = board(planned).show("/metrics").body.decode()
+    for line in (
+        "slurm_green_plan_age_seconds 120.0",
+        "slurm_green_plan_solve_seconds 0.4",
+        "slurm_green_planned_jobs 12.0",
+        "slurm_green_plans_total 31.0",
+        "slurm_green_plan_failures_total 2.0",
+    ):
+        assert line in text
+
+
 def test_the_page_warns() -> None:
     assert "Switched off" in page(replace(STATUS, off=True))
     blind = replace(STATUS, signal=None, signal_problem="the signal of neso is stale")

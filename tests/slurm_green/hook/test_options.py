@@ -37,7 +37,11 @@ def options(comment: str, *, now: datetime = NOW, prefix: str = "green:") -> Opt
         ("green:deadline=05:00", Options(deadline_utc=at(23))),
         ("green:deadline=2026-11-23T09:00", Options(deadline_utc=at(3))),
         ("green:deadline=2026-11-23T09:00+02:00", Options(deadline_utc=at(1))),
-        ("green:workers=1-4,checkpoint=/tmp/x,signal=USR1,move", Options()),
+        (
+            "green:workers=1-4,checkpoint=/tmp/x,signal=USR1,move",
+            Options(workers=(1, 4), checkpoint="/tmp/x"),
+        ),
+        ("green:workers=4", Options(workers=(4, 4))),
     ],
 )
 def test_each_option(comment: str, expected: Options | None) -> None:
@@ -56,6 +60,9 @@ def test_each_option(comment: str, expected: Options | None) -> None:
         "green:max-delay",
         "green:max-delay=soon",
         "green:max-delay=99999999999d",
+        "green:workers=4-1",
+        "green:workers=0-2",
+        "green:workers=some",
         "green:deadline=tomorrow",
         "green:deadline=25:00",
         "green:deadline=now+" + "9" * 5000 + "hours",

@@ -392,13 +392,12 @@ def test_a_crowded_site_at_a_rich_budget_is_as_quick_as_first_come_first_served(
     assert budgeted(problem, 1e6).performance == pytest.approx(3.0)
 
 
-@pytest.mark.xfail(strict=True, reason="a place is worth too little where jobs cost little")
 def test_a_small_weight_of_performance_costs_nobody_a_place() -> None:
     """Two jobs fit below the supply, the third one not: it runs all the same."""
     jobs = [(0, 1.0, 0.5, 3.0, False), (0, 3.0, 1.0, 3.5, False), (0, 1.0, 1.0, 3.0, False)]
     classes = [[(2, 1.0, 300.0), (2, 2.0, 500.0)]]
     problem = make(classes, jobs, [400, 200, 0, 100], gpus=3, renewable_w=[0, 400, 400, 400])
-    found = budgeted(problem, 1e6, time_limit_s=300.0, clock=ticking(1.0))
+    found = budgeted(problem, 1e6, time_limit_s=600.0, clock=ticking(1.0))
     assert found.performance == pytest.approx(2.75)
 
 
@@ -683,7 +682,6 @@ def test_a_service_runs_faster_where_that_is_worth_its_carbon() -> None:
     assert most.service_clock[0].tolist()[1] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a service's clocks are chosen before the jobs' places")
 def test_jobs_keep_their_place_beside_a_service_under_a_cap() -> None:
     """The service may draw all of the cap alone, but not while the job must run."""
     chat = service([10, 10, 10], [(20.0, 500.0, 0.4), (40.0, 1500.0, 0.1)])
@@ -701,7 +699,6 @@ def test_services_that_no_plan_can_carry_are_an_error() -> None:
         solve(make([ONE], [], [1, 1], services=[chat], ramp_w_per_slot=100.0))
 
 
-@pytest.mark.xfail(strict=True, reason="under a ramp services run at the clock that draws least")
 def test_a_ramp_is_kept_by_a_faster_clock_in_time() -> None:
     """The clock of the rush hour may be too high a step, unless the hour before runs it too."""
     chat = service([1, 40], [(20.0, 200.0, 0.2), (40.0, 2000.0, 0.1)])

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker of a job is, and how Slurm is told of another number of them. Pure.
+
+A job on several nodes has a worker per node, one on a single node a worker per GPU. Only jobs that
+ask for their GPUs per node, and whose processes divide evenly, can be told otherwise: everything
+else keeps the width it asked for.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+from slurm_green.slurm.gres import gpu_count
+from slurm_green.slurm.records import Job, JobChange
+
+__all__ = ["Width", "width_of"]
+
+_COUNT = re.compile(r"\d+$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Width:
+    """`workers` as asked for, each of so many GPUs; `by_node` says what a worker is."""
+
+    workers: int
+    gpus_per_worker: int
+    by_node: bool
+
+    def change(self, job: Job, workers: int) -> JobChange:
+        """What makes the job so wide."""
+        if self.by_node:
+            return JobChange(
+                nodes=workers,
+                ntasks=job.ntasks // job.nodes * workers,
+                cpus=job.cpus // job.nodes * workers,
+            )
+        text = job.gres_per_node.removeprefix("gres").lstrip(":/")
+        change = JobChange(gres=_COUNT.sub("", text) + str(workers))
+        if job.ntasks == 1:
+            return change
+        return replace(
+            change,
+            ntasks=job.ntasks // job.gpus * workers,
+            cpus=job.cpus // job.gpus * workers,
+        )
+
+    def reshaped(self, job: Job, workers: int) -> Job:
+        """The job as it is then."""
+        change = self.change(job, workers)
+        return replace(
+            job,
+            nodes=change.nodes or job.nodes,
+            ntasks=change.ntasks or job.ntasks,
+            cpus=change.cpus or job.cpus,
+            gpus=workers * self.gpus_per_worker,
+            gres_per_node=change.gres or job.gres_per_node,
+        )
+
+
+def width_of(job: Job) -> Width | None:
+    """The job's width; None where it cannot be changed."""
+    per_node = gpu_count(job.gres_per_node)
+    text = job.gres_per_node
+    if job.tasks != 1 or not per_node or job.gpus != per_node * job.nodes or "," in text:
+        return None
+    if job.nodes > 1:
+        if job.ntasks % job.nodes or job.cpus % job.nodes:
+            return None
+        return Width(workers=job.nodes, gpus_per_worker=per_node, by_node=True)
+    if not _COUNT.search(text) and job.gpus != 1:
+        return None
+    if job.ntasks > 1 and (job.ntasks % job.gpus or job.cpus % job.gpus):
+        return None
+    return Width(workers=job.gpus, gpus_per_worker=1, by_node=False)

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a cycle to a question to a plan: the policy of the replay, fed with Slurm's jobs."""
+
+import pickle
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from builders import DAY, HOUR, NOW, NOW_S, at, days, fresh, job, nodes, policy, rules
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulator import Site
+
+from slurm_green.controller.planning.adviser import Adviser
+from slurm_green.controller.planning.ask import question_of
+from slurm_green.controller.planning.pools import shared_nodes
+from slurm_green.controller.planning.question import Going, Pool, Question, Waiting, Way
+from slurm_green.hook.record import parse
+from slurm_green.slurm.records import Node, Partition, Reservation
+
+ONE = (Way(units=1, power_w=400),)
+
+
+def waits(number: int, *, gpus: int = 1, hours: float = 2.0, slack_h: float = 12.0) -> Waiting:
+    return Waiting(
+        job_id=number,
+        ways=(Way(units=gpus, power_w=400.0 * gpus),),
+        length_s=hours * HOUR,
+        submit_s=NOW_S,
+        earliest_s=NOW_S,
+        latest_s=NOW_S + slack_h * HOUR,
+    )
+
+
+def asked(
+    *waiting: Waiting, running: tuple[Going, ...] = (), units: int = 4, at_s: float = NOW_S,
+    **signal: Any,
+) -> Question:  # fmt: skip
+    pool = Pool(
+        name="gpu",
+        partitions=frozenset({"gpu", "long"}),
+        units=units,
+        resource=0,
+        waiting=waiting,
+        running=running,
+    )
+    series = replace(fresh(days(), NOW), **signal)
+    return Question(at_s=at_s, signal=series, pools={"gpu": pool})
+
+
+def test_jobs_are_spread_over_the_clean_hours_and_priced() -> None:
+    """Eight jobs of two hours on four GPUs: noon is not enough for all of them."""
+    advice = Adviser(valid_s=HOUR).advise(asked(*[waits(n) for n in range(1, 9)]))
+    starts = sorted((place.start_s - NOW_S) / HOUR for place in advice.places.values())
+    assert len(starts) == 8
+    for when in np.arange(0, 14, 0.25):
+        assert sum(start <= when < start + 2 for start in starts) <= 4
+    assert 3 <= starts[0] <= starts[-1] <= 8
+    prices = advice.prices["long"]
+    assert prices.curve is advice.prices["gpu"].curve
+    assert prices.curve.price[1].max() > 0
+    assert advice.fresh(NOW_S + HOUR - 1)
+    assert not advice.fresh(NOW_S + HOUR)
+
+
+def test_running_jobs_and_others_queues_keep_their_gpus() -> None:
+    going = Going(
+        job_id=50, ways=(Way(units=4, power_w=1600),), since_s=NOW_S, end_s=NOW_S + 8 * HOUR
+    )
+    advice = Adviser(valid_s=HOUR).advise(asked(waits(1), running=(going,)))
+    assert advice.places[1].start_s >= NOW_S + 8 * HOUR - 1
+    queued = replace(
+        waits(60, gpus=4, hours=4),
+        ours=False, earliest_s=NOW_S + 4 * HOUR, latest_s=NOW_S + 4 * HOUR,
+    )  # fmt: skip
+    advice = Adviser(valid_s=HOUR).advise(asked(waits(1), queued))
+    assert set(advice.places) == {1}
+    start = advice.places[1].start_s
+    assert start + 2 * HOUR <= NOW_S + 4 * HOUR + 1 or start >= NOW_S + 8 * HOUR - 1
+
+
+def test_a_time_scaled_signal_gives_the_same_plan_sooner() -> None:
+    jobs = [waits(n) for n in range(1, 9)]
+    plain = Adviser(valid_s=HOUR).advise(asked(*jobs)).places
+    scale = 60.0
+    series = fresh(days(), NOW)
+    small = replace(
+        series,
+        start_utc=NOW - (NOW - series.start_utc) / scale,
+        step_s=series.step_s / scale,
+        time_scale=scale,
+    )
+    quick = [
+        replace(one, length_s=one.length_s / scale, latest_s=NOW_S + (one.latest_s - NOW_S) / scale)
+        for one in jobs
+    ]
+    question = replace(asked(*quick), signal=small)
+    found = Adviser(valid_s=HOUR).advise(question).places
+    for number, place in plain.items():
+        assert abs(found[number].start_s - NOW_S - (place.start_s - NOW_S) / scale) < 0.01
+
+
+def test_a_moldable_job_takes_the_way_that_fits_the_hours() -> None:
+    """Four GPUs do it in the one clean hour; one GPU would need two dirty ones."""
+    ways = (
+        Way(workers=1, units=1, power_w=400),
+        Way(workers=4, units=4, power_w=1500, speed=4.0, clock_mhz=1200),
+    )
+    one = replace(waits(1, hours=4), ways=ways)
+    values = np.full(96, 500.0)
+    values[24:26] = 20.0  # noon to one
+    advice = Adviser(valid_s=HOUR).advise(
+        asked(one, values=values[:96], start_utc=days().start_utc)
+    )
+    place = advice.places[1]
+    assert (place.workers, place.clock_mhz) == (4, 1200)
+    assert abs(place.start_s - NOW_S - 6 * HOUR) < HOUR
+
+
+def test_the_same_question_again_gives_the_same_plan() -> None:
+    jobs = [waits(n, gpus=n % 3 + 1) for n in range(1, 12)]
+    first, second = (Adviser(valid_s=HOUR).advise(asked(*jobs)) for _ in range(2))
+    assert first.places == second.places
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 6), st.floats(0.001, 200), st.floats(-1, 90)), max_size=8
+    ),
+    st.lists(st.tuples(st.integers(0, 4), st.floats(-5, 30)), max_size=4),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_any_queue_gets_an_answer(
+    jobs: list[tuple[int, float, float]], going: list[tuple[int, float]]
+) -> None:
+    """Too wide, too long, too late, over before it began: advice for the rest."""
+    adviser = Adviser(valid_s=HOUR)
+    running = tuple(
+        Going(
+            job_id=100 + n, ways=(Way(units=units, power_w=1.0),), since_s=NOW_S - HOUR,
+            end_s=NOW_S + end_h * HOUR,
+        )
+        for n, (units, end_h) in enumerate(going)
+    )  # fmt: skip
+    for hours in (0.0, 0.2, 1.0):
+        waiting = [
+            waits(n, gpus=gpus, hours=length, slack_h=slack)
+            for n, (gpus, length, slack) in enumerate(jobs)
+        ]
+        advice = adviser.advise(asked(*waiting, running=running, at_s=NOW_S + hours * HOUR))
+        assert advice.places.keys() <= set(range(len(jobs)))
+        assert all(np.isfinite(place.start_s) for place in advice.places.values())
+
+
+def test_a_cycle_asks_about_its_own_jobs_and_about_the_rest() -> None:
+    site = Site()
+    site.cycle()
+    running = site.slurm.submit(gpus=2, time_limit_s=4 * 3600)
+    site.slurm.run_until(at(0.01))
+    mine = [site.deferred(gpus=2).job_id for _ in range(2)]
+    queued = site.slurm.submit(gpus=8)
+    cpus = site.slurm.submit(gpus=0)
+    reserved = Reservation(
+        name="m", start_utc=at(30), end_utc=at(31), node_names=("n0",), maintenance=True
+    )
+    site.slurm.reservations = (reserved,)
+    outcome = site.cycle()
+    question = question_of(site.slurm.observed(site.signal), outcome, site.rules)
+    assert question is not None
+    pool = question.pools["gpu"]
+    assert (pool.units, pool.resource) == (8, 0)
+    assert [one.job_id for one in pool.running] == [running.job_id]
+    ours = {one.job_id: one for one in pool.waiting if one.ours}
+    assert sorted(ours) == mine
+    for number, one in ours.items():
+        record = parse(site.slurm.jobs[number].admin_comment)
+        assert one.latest_s <= record.latest_utc.timestamp()
+    others = {one.job_id: one for one in pool.waiting if not one.ours}
+    assert others[queued.job_id].earliest_s >= at(4).timestamp() - 60
+    assert cpus.job_id not in others
+    assert sum(one.ways[0].units == 2 for one in others.values()) == 1, "the reservation"
+    assert pickle.loads(pickle.dumps(question)).pools == question.pools
+
+
+def test_without_a_signal_or_switched_off_nothing_is_asked() -> None:
+    site = Site(signal=None)
+    assert question_of(site.slurm.observed(None), site.cycle(), site.rules) is None
+    site = Site()
+    seen = site.slurm.observed(site.signal, off=True)
+    assert question_of(seen, site.cycle(), site.rules) is None
+
+
+def test_shadow_bookings_wait_and_run_in_the_plan_instead_of_their_jobs() -> None:
+    site = Site(rules=rules(policy=policy(mode="shadow")))
+    site.cycle()
+    site.slurm.now += timedelta(seconds=30)
+    job_id = site.slurm.submit().job_id
+    site.slurm.run_until(site.slurm.now + timedelta(seconds=30), step_s=5)
+    outcome = site.cycle()
+    assert site.slurm.jobs[job_id].state == "RUNNING"
+    assert len(outcome.memory.shadow) == 1
+    question = question_of(site.slurm.observed(site.signal), outcome, site.rules)
+    assert question is not None
+    (one,) = question.pools["gpu"].waiting
+    assert (one.job_id, question.pools["gpu"].running) == (job_id, ())
+    place = Adviser(valid_s=DAY).advise(question)
+    site.slurm.run_until(at(6.5))
+    outcome = site.cycle(advice=place)
+    assert [event.kind for event in outcome.events] == ["shadow-start"]
+    question = question_of(site.slurm.observed(site.signal), outcome, site.rules)
+    assert [one.job_id for one in question.pools["gpu"].running] == [job_id]
+    assert site.cycle(advice=place).events == ()
+
+
+def test_partitions_that_share_nodes_are_one_pool() -> None:
+    shown = [*nodes(3), Node(name="c0", cpus=64)]
+    parts = [
+        Partition(name="a", node_names=("n0",)),
+        Partition(name="cpu", node_names=("c0",)),
+        Partition(name="b", node_names=("n1", "n2")),
+        Partition(name="all", node_names=("n0", "n1")),
+        Partition(name="down", node_names=("n2",), up=False),
+    ]
+    found = {one.name: (one.units, one.resource) for one in shared_nodes(parts, shown)}
+    assert found == {"a,all,b": (6, 0), "cpu": (64, 1)}
+
+
+def test_the_way_of_a_cpu_partition_is_in_cpus() -> None:
+    shown = job(
+        1, gpus=0, cpus=8, state="RUNNING", start_utc=NOW, end_utc=at(2), node_names=("n0",)
+    )
+    site = Site()
+    site.slurm.nodes = nodes(2, gpus=0)
+    site.slurm.jobs[1] = shown
+    question = question_of(site.slurm.observed(site.signal), site.cycle(), site.rules)
+    assert question is not None
+    (going,) = question.pools["gpu"].running
+    assert (going.ways[0].units, question.pools["gpu"].resource) == (8, 1)
+
+
+def test_with_nothing_to_plan_power_still_costs_what_it_emits() -> None:
+    """The next job to come is the first one, and should wait for noon."""
+    prices = Adviser(valid_s=HOUR).advise(asked()).prices["gpu"]
+    slots = prices.curve.price[0] * 3.6e6
+    now = int((NOW_S - prices.curve.start_s) // prices.curve.step_s)
+    assert abs(slots[now] - days().at(NOW)) < 1.0
+    assert slots[now + 12] < 0.5 * slots[now]

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pauses: who may be paused, until when at the latest, and that nobody else ever is."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from builders import DAY, HOUR, NOW, NOW_S, at, job, policy, rules
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulator import Site
+
+from slurm_green.controller.planning.advice import Advice
+from slurm_green.controller.planning.ask import question_of
+from slurm_green.hook.record import PAUSE, Record, parse
+from slurm_green.slurm.records import Job
+
+WISH = "green:checkpoint=/scratch/ck"
+RULES = rules(pause=True)
+
+
+def runs(**fields: Any) -> Job:
+    """It has run for an hour of two, and has until tomorrow."""
+    given_: dict[str, Any] = {
+        "state": "RUNNING", "start_utc": at(-1), "end_utc": at(1), "submit_utc": at(-2),
+        "requeue": True, "comment": WISH, "deadline_utc": at(20), "node_names": ("n0",),
+    }  # fmt: skip
+    return job(1, **(given_ | fields))
+
+
+def cycled(one: Job, *, site: Site | None = None, at_s: float = NOW_S, **more: Any) -> Any:
+    site = site or Site(rules=RULES)
+    site.slurm.jobs[one.job_id] = one
+    advice = Advice(at_s=at_s, until_s=NOW_S + DAY, pauses=frozenset({one.job_id}))
+    return site.cycle(advice=advice, **more)
+
+
+def test_a_pause_leaves_the_whole_time_limit_before_the_deadline() -> None:
+    change = cycled(runs()).pauses[1]
+    record = parse(change.admin_comment or "")
+    assert record is not None
+    assert record.policy == PAUSE
+    assert change.begin_utc == record.latest_utc == at(18) - timedelta(seconds=600)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"comment": ""},
+        {"comment": f"{WISH},off"},
+        {"comment": "green:checkpoint="},
+        {"requeue": False},
+        {"deadline_utc": None},
+        {"deadline_utc": at(2.1)},
+        {"start_utc": NOW - timedelta(seconds=60)},
+        {"restarts": 3},
+        {"state": "PENDING", "start_utc": None},
+        {"state": "SUSPENDED"},
+        {"batch": False},
+        {"array_job_id": 1},
+        {"name": "jupyter"},
+    ],
+)
+def test_who_is_not_paused(change: dict[str, Any]) -> None:
+    site = Site(rules=rules(pause=True, policy=policy(exclude_names=("jupyter*",))))
+    assert not cycled(runs(**change), site=site).pauses
+
+
+def test_nobody_is_paused_where_the_site_did_not_ask_for_it() -> None:
+    assert not cycled(runs(), site=Site()).pauses
+
+
+def test_in_shadow_it_is_only_told() -> None:
+    site = Site(rules=rules(pause=True, policy=policy(mode="shadow")))
+    outcome = cycled(runs(), site=site)
+    assert not outcome.pauses
+    assert [event.kind for event in outcome.events] == ["pause-shadow"]
+
+
+def test_advice_about_another_slot_is_not_followed() -> None:
+    assert not cycled(runs(), at_s=NOW_S - HOUR).pauses
+
+
+def paused(site: Site) -> Job:
+    """As Slurm shows it once it waits again."""
+    change = cycled(runs(), site=site).pauses[1]
+    fields = {
+        "state": "PENDING", "restarts": 1, "start_utc": None, "end_utc": None, "node_names": (),
+        "submit_utc": NOW, "eligible_utc": change.begin_utc, "admin_comment": change.admin_comment,
+    }  # fmt: skip
+    site.slurm.change(1, **fields)
+    return site.slurm.jobs[1]
+
+
+def test_a_paused_job_goes_on_when_it_is_clean_and_in_time() -> None:
+    site = Site(rules=RULES)
+    latest = paused(site).eligible_utc
+    for _ in range(40):
+        site.slurm.run_until(site.slurm.now + timedelta(minutes=30))
+        site.cycle()
+    done = site.slurm.jobs[1]
+    assert done.state == "COMPLETED"
+    assert at(4) < done.start_utc < at(7)
+    assert done.start_utc <= latest
+    assert done.end_utc <= at(20)
+
+
+def test_without_us_it_starts_at_its_latest_start() -> None:
+    site = Site(rules=RULES)
+    latest = paused(site).eligible_utc
+    site.slurm.run_until(at(24))
+    assert site.slurm.jobs[1].state == "COMPLETED"
+    assert site.slurm.jobs[1].start_utc - latest < timedelta(minutes=2)
+    assert site.slurm.jobs[1].end_utc <= at(20)
+
+
+def test_one_that_somebody_else_requeued_is_left_alone() -> None:
+    site = Site(rules=RULES)
+    site.slurm.jobs[1] = runs(
+        state="PENDING",
+        restarts=1,
+        start_utc=None,
+        submit_utc=NOW,
+        eligible_utc=NOW + timedelta(minutes=2),
+        admin_comment=str(
+            Record(
+                token="t", decided_utc=at(-2), start_utc=at(-1), latest_utc=at(9), policy="prices"
+            )
+        ),
+    )
+    site.cycle()
+    assert site.slurm.jobs[1].eligible_utc == NOW + timedelta(minutes=2)
+
+
+@given(
+    deadline_h=st.floats(-2, 40), ran_h=st.floats(0, 3), limit_s=st.integers(60, 40_000),
+    gpus=st.integers(0, 10),
+)  # fmt: skip
+@settings(max_examples=80, deadline=None)
+def test_no_pause_costs_a_deadline(
+    deadline_h: float, ran_h: float, limit_s: int, gpus: int
+) -> None:
+    """Whatever runs: begun again at its latest start it has its whole limit before the deadline."""
+    one = runs(
+        deadline_utc=at(deadline_h), start_utc=at(-ran_h), time_limit_s=limit_s, gpus=gpus,
+        end_utc=at(-ran_h) + timedelta(seconds=limit_s),
+    )  # fmt: skip
+    for change in cycled(one).pauses.values():
+        assert change.begin_utc > NOW
+        assert change.begin_utc + timedelta(seconds=limit_s + 600) <= at(deadline_h)
+
+
+def test_the_planner_hears_only_of_those_that_may() -> None:
+    for one, may in ((runs(), True), (runs(comment=""), False)):
+        site = Site(rules=RULES)
+        site.slurm.jobs[1] = one
+        outcome = site.cycle()
+        asked = question_of(site.slurm.observed(site.signal), outcome, RULES)
+        assert asked is not None
+        (going,) = asked.pools["gpu"].running
+        assert going.may_pause == may
+        assert replace(going, may_pause=False).end_s == at(1).timestamp()

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Widths: what a worker is, who may be given more or fewer, and what Slurm is told then."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from builders import DAY, HOUR, NOW_S, at, job, rules
+from clock_points import point, profile
+from hypothesis import given
+from hypothesis import strategies as st
+from simulator import Site
+
+from slurm_green.controller.nodes.site import NodeSite
+from slurm_green.controller.planning.advice import Advice, Place
+from slurm_green.controller.planning.ways import ways_of
+from slurm_green.controller.planning.width import width_of
+from slurm_green.hook.options import Options
+from slurm_green.hook.record import parse
+from slurm_green.hook.request import request_of
+from slurm_green.hook.view import View
+from slurm_green.slurm.records import Job, JobChange
+from slurm_green.slurm.update import change_arguments
+
+# Two GPUs are 1.8, four 3.0 times as fast as one.
+POINTS = (
+    point(1980, 1.0, 600), point(1200, 0.9, 350), point(1980, 1.8, 1200, workers=2),
+    point(1200, 1.6, 700, workers=2), point(1980, 3.0, 2400, workers=4),
+    point(1200, 2.7, 1400, workers=4),
+)  # fmt: skip
+SITE = NodeSite(profiles={"p": profile(*POINTS)})
+WISH = "green:profile=p,runtime=30m,workers=1-4"
+
+
+def wide(**fields: Any) -> Job:
+    """Two GPUs on a node, two hours, half an hour expected."""
+    given_: dict[str, Any] = {"gpus": 2, "gres_per_node": "gres:gpu:2", "comment": WISH}
+    return job(1, **(given_ | fields))
+
+
+def ways(one: Job, site: NodeSite | None = SITE) -> list[tuple[int, int, float]]:
+    shown = Site()
+    shown.cycle()
+    view = shown.view
+    assert isinstance(view, View)
+    asked = request_of(one, begin_set=False)
+    assert asked is not None
+    extent = view.partitions["gpu"].extent(asked, Options(runtime_s=1800.0))
+    assert extent is not None
+    found = ways_of(one, extent, 820.0, 0, site, view, rules())
+    return [(way.workers, way.clock_mhz, way.speed) for way in found]
+
+
+def test_all_widths_and_clocks_that_fit_the_limit() -> None:
+    assert ways(wide()) == [
+        (2, 0, 1.0),
+        (1, 0, 0.555556), (1, 1200, 0.5),
+        (2, 1200, 0.888889),
+        (4, 0, 1.666667), (4, 1200, 1.5),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "site"),
+    [
+        ({"comment": "green:profile=p,runtime=30m"}, SITE),
+        ({"comment": "green:profile=q,runtime=30m,workers=1-4"}, SITE),
+        ({"comment": "green:runtime=30m,workers=1-4"}, SITE),
+        ({"comment": "green:profile=p,runtime=30m,workers=4-8"}, SITE),
+        ({"gpu_freq": "gpu:low"}, SITE),
+        ({"gres_per_node": ""}, SITE),
+        ({"tasks": 3}, SITE),
+        ({"restarts": 1}, SITE),
+        ({"ntasks": 3}, SITE),
+        ({}, None),
+    ],
+)
+def test_who_keeps_the_width_that_was_asked_for(
+    change: dict[str, Any], site: NodeSite | None
+) -> None:
+    assert len(ways(wide(**change), site)) == 1
+
+
+def test_without_a_known_run_time_no_job_is_slowed() -> None:
+    found = ways(wide(comment="green:profile=p,workers=1-4"))
+    assert all(speed >= 1.0 for _, _, speed in found)
+    assert len(found) > 1
+
+
+def test_what_slurm_is_told() -> None:
+    nodes = job(7, nodes=4, ntasks=8, cpus=16, gpus=8, gres_per_node="gres/gpu:h100:2")
+    width = width_of(nodes)
+    assert width is not None
+    assert change_arguments(7, width.change(nodes, 2)) == [
+        "update", "JobId=7", "NumTasks=4", "NumCPUs=8", "NumNodes=2-2",
+    ]  # fmt: skip
+    one = job(8, gpus=4, cpus=8, ntasks=4, gres_per_node="gres/gpu:h100:4")
+    width = width_of(one)
+    assert width is not None
+    assert change_arguments(8, width.change(one, 3)) == [
+        "update", "JobId=8", "NumTasks=3", "NumCPUs=6", "Gres=gpu:h100:3",
+    ]  # fmt: skip
+    assert not JobChange(begin_utc=at(1)).reshapes
+
+
+@given(
+    nodes=st.integers(1, 6), per_node=st.integers(1, 8), tasks=st.integers(1, 12),
+    cpus=st.integers(1, 64), workers=st.integers(1, 9),
+)  # fmt: skip
+def test_a_reshaped_job_has_the_gpus_of_its_workers(
+    nodes: int, per_node: int, tasks: int, cpus: int, workers: int
+) -> None:
+    one = job(
+        1, nodes=nodes, gpus=nodes * per_node, ntasks=tasks, cpus=cpus,
+        gres_per_node=f"gres:gpu:{per_node}",
+    )  # fmt: skip
+    width = width_of(one)
+    if width is None:
+        return
+    assert width.workers * width.gpus_per_worker == one.gpus
+    there = width.reshaped(one, workers)
+    assert there.gpus == workers * width.gpus_per_worker
+    if width.by_node or tasks > 1:
+        # As many processes and CPUs for each of them as before.
+        assert there.ntasks * width.workers == tasks * workers
+        assert there.cpus * width.workers == cpus * workers
+
+
+def let_go(place: Place, **fields: Any) -> tuple[Site, int]:
+    """A moldable job whose place in the plan has come."""
+    site = Site()
+    held = site.deferred(gpus=2, gres_per_node="gres:gpu:2", comment=WISH, **fields)
+    site.slurm.run_until(at(1))
+    advice = Advice(at_s=NOW_S, until_s=NOW_S + DAY, places={held.job_id: place})
+    site.cycle(advice=advice, nodes_site=SITE)
+    return site, held.job_id
+
+
+def test_a_released_job_gets_its_planned_width_and_clock() -> None:
+    site, job_id = let_go(Place(start_s=NOW_S + HOUR, workers=4, clock_mhz=1200))
+    outcome_kinds = site.kinds(job_id)
+    assert "reshaped" in outcome_kinds
+    record = parse(site.slurm.jobs[job_id].admin_comment)
+    assert (record.workers, record.clock_mhz) == (4, 1200)
+    assert (site.slurm.jobs[job_id].gpus, site.slurm.jobs[job_id].cpus) == (4, 4)
+    # It changed its size by our doing, and keeps its place.
+    site.cycle(nodes_site=SITE)
+    assert "credit-dropped" not in site.kinds(job_id)
+
+
+def test_a_width_nobody_allowed_is_not_taken() -> None:
+    for place in (
+        Place(start_s=NOW_S + HOUR, workers=3, clock_mhz=0),
+        Place(start_s=NOW_S + HOUR, workers=4, clock_mhz=777),
+        Place(start_s=NOW_S + HOUR, workers=-1, clock_mhz=0),
+    ):
+        site, job_id = let_go(place)
+        assert site.kinds(job_id) == ["confirmed", "released"]
+        assert parse(site.slurm.jobs[job_id].admin_comment).workers is None
+
+
+def test_a_wider_shape_needs_room_now() -> None:
+    site = Site()
+    held = site.deferred(gpus=2, gres_per_node="gres:gpu:2", comment=WISH)
+    # Somebody else has all but three GPUs from now on.
+    site.slurm.submit(gpus=5, time_limit_s=10 * 3600)
+    site.slurm.run_until(at(1))
+    places = {held.job_id: Place(start_s=NOW_S + HOUR, workers=4, clock_mhz=0)}
+    site.cycle(advice=Advice(at_s=NOW_S, until_s=NOW_S + DAY, places=places), nodes_site=SITE)
+    assert site.kinds(held.job_id)[-1] == "released"
+    assert parse(site.slurm.jobs[held.job_id].admin_comment).workers is None
+
+
+def test_what_slurm_refused_is_not_tried_again() -> None:
+    site = Site()
+    held = site.deferred(gpus=2, gres_per_node="gres:gpu:2", comment=WISH)
+    site.slurm.run_until(at(1))
+    places = {held.job_id: Place(start_s=NOW_S + HOUR, workers=1, clock_mhz=0)}
+    advice = Advice(at_s=NOW_S, until_s=NOW_S + DAY, places=places)
+    site.memory = replace(site.memory, rigid=frozenset({held.job_id}))
+    outcome = site.cycle(advice=advice, nodes_site=SITE)
+    assert not outcome.changes[held.job_id].reshapes
+    assert outcome.changes[held.job_id].begin_utc <= site.slurm.now + timedelta(seconds=1)
