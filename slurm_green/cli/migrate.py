@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sgreen migrate`: whether a move to a greener site fits, and where moves fit at all."""
+"""`sgreen migrate`: whether a move to a greener site fits, where moves fit at all, and moves."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from slurm_green.cli.migrate_plan import plan_command
+from slurm_green.cli.migrate_replay import replay_command
+from slurm_green.cli.migrate_run import run_command
+from slurm_green.cli.migrate_status import status_command
 from slurm_green.cli.output import emit_json
 from slurm_green.cli.params import as_json, finite
 from slurm_green.threads import one_thread
@@ -77,7 +81,7 @@ def _conditions(function: F) -> F:
     return function
 
 
-@click.group(name="migrate", short_help="Judge moves of jobs to a greener site.")
+@click.group(name="migrate", short_help="Judge and make moves of jobs to a greener site.")
 def command() -> None:
     """Move training to where the power is green, only when it fits."""
 
@@ -153,3 +157,9 @@ def _text(move: "Move", answer: "Answer") -> str:
     if answer.energy_cost_j is not None:
         lines.append(f"the move costs {answer.energy_cost_j / 3.6e6:.3g} kWh")
     return "\n".join(lines)
+
+
+command.add_command(plan_command)
+command.add_command(replay_command)
+command.add_command(run_command)
+command.add_command(status_command)

@@ -30,7 +30,7 @@ OWN = {
     "doctor": ("slurm_green.cli.doctor", "Check that everything needed is in place."),
     "fetch": ("slurm_green.cli.fetch", "Fetch signals, make forecasts, write the signal files."),
     "forecast": ("slurm_green.cli.forecast", "Show the signals that decisions rest on."),
-    "migrate": ("slurm_green.cli.migrate", "Judge moves of jobs to a greener site."),
+    "migrate": ("slurm_green.cli.migrate", "Judge and make moves of jobs to a greener site."),
     "off": ("slurm_green.cli.off", "Stop deferring; with --release-all, undo what was done."),
     "on": ("slurm_green.cli.on", "Defer again after `sgreen off`."),
     "plan": ("slurm_green.cli.plan", "Plan jobs over the next days, with a proof."),
@@ -40,9 +40,16 @@ OWN = {
     "replay": ("slurm_green.cli.replay", "Replay policies on the same jobs and signals."),
     "report": ("slurm_green.cli.report", "Report energy and carbon of a period."),
     "restore": ("slurm_green.cli.restore", "Give GPUs of this node back to the site's default."),
+    "route": ("serving.cli.route", "Route requests to vLLM replicas at many sites."),
+    "route-replay": (
+        "serving.cli.route_replay",
+        "Replay requests over sites with varying power.",
+    ),
     "run-now": ("slurm_green.cli.run_now", "Start a deferred job of yours without waiting."),
+    "serve": ("serving.cli.serve", "Serve a model with vLLM, its clocks by its SLO."),
     "serve-replay": ("serving.cli.serve_replay", "Replay requests under several clock policies."),
     "signal": ("slurm_green.cli.signal", "Explain the signals: who was asked, what is believed."),
+    "site": ("serving.cli.site", "Size sites whose power varies."),
     "why": ("slurm_green.cli.why", "Say in one sentence what happens to a job, and why."),
 }
 

@@ -59,8 +59,8 @@ GROUPS = {
             "mariadb-client-core",
         ),
     ),
-    # The shim's tests run its Lua without Slurm too.
-    "tests": Group(commands=("lua5.1",), packages=("lua5.1",)),
+    # The shim's tests run its Lua without Slurm too; a moved job's checkpoint goes by rsync.
+    "tests": Group(commands=("lua5.1", "rsync"), packages=("lua5.1", "rsync")),
     "matrix": Group(commands=("debootstrap",), packages=("debootstrap",)),
     # Debian splits Python; without this part it cannot make virtual environments.
     "venv": Group(

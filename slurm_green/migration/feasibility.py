@@ -103,7 +103,7 @@ def break_even_s(
     """
     gain = np.subtract(share_there, share_here, dtype=np.float64)
     saved_w = np.multiply(job_power_w, gain) / np.maximum(np.subtract(1.0, share_here), 1e-12)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.where(saved_w > 0, np.divide(energy_cost_j, saved_w), np.inf)
 
 

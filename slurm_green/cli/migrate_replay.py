@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgreen migrate replay`: what each policy of moves would have done with the same jobs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from slurm_green.cli.output import check_outputs, emit_json, emit_rows
+from slurm_green.cli.params import as_json, finite
+from slurm_green.threads import one_thread
+
+if TYPE_CHECKING:
+    from slurm_green.migration.replay.result import Replay
+
+__all__ = ["replay_command"]
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_POLICIES = "never,energy-only,feasibility,prices,oracle"
+
+
+@click.command(name="replay", short_help="Replay policies of moves on past weather and jobs.")
+@click.option("--sites", type=_FILE, required=True, help="TOML: sites, their signals, links.")
+@click.option(
+    "--jobs",
+    type=_FILE,
+    required=True,
+    help="CSV: job_id,submit_s,site,gpus,duration_s,power_w,checkpoint_gb[,limit_s][,deadline_s]"
+    "[,nodes][,project][,sites][,checkpoint_every_s].",
+)
+@click.option(
+    "--policy",
+    metavar="A,B,...",
+    default=_POLICIES,
+    show_default=True,
+    help="Which policies.",
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    callback=finite,
+    default=0.1,
+    show_default=True,
+    help="Share of a window that a move may take.",
+)
+@click.option(
+    "--quantile",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    callback=finite,
+    default=0.2,
+    show_default=True,
+    help="Quantile of the forecast supply for which a window must hold.",
+)
+@click.option(
+    "--dwell-s",
+    type=click.FloatRange(min=0),
+    callback=finite,
+    default=3600.0,
+    show_default=True,
+    help="Least time between two moves of a job.",
+)
+@click.option(
+    "--failure-share",
+    type=click.FloatRange(min=0, max=1),
+    callback=finite,
+    default=0.0,
+    show_default=True,
+    help="Share of the transfers that come to nothing, drawn.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of whatever is drawn.",
+)
+@click.option("--report", type=_FILE, help="Write a page with tables and pictures there, .html.")
+@as_json
+def replay_command(
+    sites: Path,
+    jobs: Path,
+    policy: str,
+    alpha: float,
+    quantile: float,
+    dwell_s: float,
+    failure_share: float,
+    seed: int,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """Replay policies of moves on simulated sites, all on the same jobs and weather.
+
+    Supply and carbon intensity that are still to come are known by forecasts only; `oracle` alone
+    knows them. Figures are simulated, never measured.
+    """
+    check_outputs({"--report": report}, {"--sites": sites, "--jobs": jobs})
+    one_thread()
+    from slurm_green.migration.replay.jobs_file import read_inputs
+    from slurm_green.migration.replay.run import replay
+    from slurm_green.migration.rules import Rules
+
+    names = list(dict.fromkeys(name.strip() for name in policy.split(",") if name.strip()))
+    inputs = read_inputs(sites, jobs, failure_share=failure_share, seed=seed)
+    rules = Rules(alpha=alpha, quantile=quantile, dwell_s=dwell_s)
+    found = replay(inputs, names, rules)
+    if report is not None:
+        from slurm_green.cli.migrate_replay_page import write_page
+
+        write_page(report, found)
+    if as_json:
+        emit_json(found.json())
+        return
+    _print(found)
+
+
+def _print(found: "Replay") -> None:
+    rows = []
+    for name, one in found.json()["policies"].items():
+        hours = [
+            "-" if one[key] is None else f"{one[key] / 3600:.2f} h"
+            for key in ("mean_completion_s", "p95_completion_s")
+        ]
+        rows.append(
+            (
+                name,
+                f"{one['nonrenewable_j'] / 3.6e9:.3f} MWh",
+                f"{one['carbon_g'] / 1000:,.1f} kg",
+                *hours,
+                f"{one['moves']}",
+                f"{one['moved_bytes'] / 1e12:.2f} TB",
+                f"{one['failed_moves']}",
+                f"{one['late_jobs']}",
+            )
+        )
+    header = ("POLICY", "NOT RENEWABLE", "CARBON", "COMPLETION", "P95", "MOVES", "MOVED",
+              "FAILED", "LATE")  # fmt: skip
+    click.echo(f"{len(found.inputs.jobs):,} jobs on {len(found.inputs.sites)} sites, simulated")
+    emit_rows(header, rows)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgreen migrate run`: carry moves out, those first that an earlier run left unfinished."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slurm_green.cli.migrate_plan import (
+    accesses_of,
+    as_rows,
+    choose,
+    choosing,
+    journal_of,
+    proposal_json,
+)
+from slurm_green.cli.migrate_status import move_json, move_line
+from slurm_green.cli.output import emit_json
+from slurm_green.cli.params import as_json
+from slurm_green.threads import one_thread
+
+if TYPE_CHECKING:
+    from slurm_green.migration.execute.pair import Pair
+    from slurm_green.migration.execute.record import MoveRecord
+
+__all__ = ["run_command"]
+
+
+@click.command(name="run", short_help="Move jobs between real clusters; --yes does it.")
+@choosing
+@click.option("--yes", is_flag=True, help="Do it; else it is only said, as by `plan`.")
+@click.option("--finish", is_flag=True, help="Begin nothing: only end what an earlier run began.")
+@click.option(
+    "--poll-s", type=click.FloatRange(min=0.05, max=600), default=2.0, show_default=True,
+    help="Time between two looks.",
+)  # fmt: skip
+@click.option(
+    "--wait-s", type=click.FloatRange(min=0), help="Stop looking after that; run again to go on."
+)
+@as_json
+def run_command(
+    as_json: bool,
+    sites_path: Path,
+    journal: Path | None,
+    yes: bool,
+    finish: bool,
+    poll_s: float,
+    wait_s: float | None,
+    **wish: Any,
+) -> None:
+    """Move your jobs: checkpoint, stop, transfer, verify, start there, then cancel here.
+
+    Killed at any moment, another run goes on where this one was. A job is never lost and never
+    runs twice; what cannot be moved in time goes on where it was.
+    """
+    one_thread()
+    from slurm_green.migration.execute.drive import drive
+    from slurm_green.migration.execute.moment import window_closed
+    from slurm_green.migration.execute.pair import Pair
+    from slurm_green.migration.execute.sites_file import read_sites
+
+    file = read_sites(sites_path)
+    books = journal_of(journal)
+    if not yes:
+        moves, stays = ([], []) if finish else choose(file, accesses_of(file), books, **wish)
+        begun = [one for one in books.all() if not one.settled]
+        if as_json:
+            emit_json(
+                {
+                    "dry_run": True,
+                    "unfinished": [move_json(one) for one in begun],
+                    "moves": [proposal_json(one) for one in moves],
+                    "stays": [{"job": one.job, "why": one.why} for one in stays],
+                }
+            )
+            return
+        for line in [*map(move_line, begun), *as_rows(moves, stays)]:
+            click.echo(line)
+        click.echo("nothing was done; with --yes it is")
+        return
+    with books.locked() as lock:
+        accesses = accesses_of(file, lock)
+        begun = [one for one in books.all() if not one.settled]
+        moves = [] if finish else choose(file, accesses, books, **wish)[0]
+        for one in (*begun, *(one.record for one in moves)):
+            for name in (one.source, one.destination, one.origin or one.source):
+                file.site(name)
+        for proposal in moves:
+            books.save(proposal.record)
+
+        def pair(move: "MoveRecord") -> "Pair":
+            return Pair(
+                source=accesses[move.source],
+                destination=accesses[move.destination],
+                origin=accesses[move.origin] if move.origin else None,
+            )
+
+        def tell(move: "MoveRecord", why: str) -> None:
+            if not as_json:
+                click.echo(move_line(move) + (f": {why}" if why else ""))
+
+        done = drive(
+            [*begun, *(one.record for one in moves)],
+            pair,
+            books,
+            poll_s=poll_s,
+            give_up_s=wait_s,
+            tell=tell,
+            unwanted=lambda move: window_closed(file, move, time.time()),
+        )
+    if as_json:
+        emit_json({"dry_run": False, "moves": [move_json(one) for one in done]})
+    elif not done:
+        click.echo("nothing to move")

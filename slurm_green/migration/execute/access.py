@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a move needs of a site: its Slurm and the job's files, both as the job's own user. Pure.
+
+Every call may be repeated. Calls raise SlurmError when the site does not do it or does not answer;
+then nobody knows whether it was done.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from slurm_green.migration.execute.record import Order
+
+__all__ = ["Copy", "Listing", "Manifest", "Seen", "SiteAccess", "old_of", "staging_of"]
+
+_RUNNING = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A job as its cluster shows it."""
+
+    job_id: int
+    state: str
+    held: bool = False
+
+    @property
+    def pending(self) -> bool:
+        """Waiting, held or not."""
+        return self.state == "PENDING"
+
+    @property
+    def active(self) -> bool:
+        """Something of it may still be at work."""
+        return self.state in _RUNNING
+
+    @property
+    def ended(self) -> bool:
+        """It will not run again."""
+        return not self.pending and not self.active
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Names, sizes and times of a checkpoint's files as one digest, to see them change."""
+
+    digest: str
+    files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Contents of a checkpoint's files as one digest."""
+
+    digest: str
+    bytes: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """A transfer to start: where from, where to, how fast, and whether contents are compared.
+
+    With a `store` it ends there, or `fetch`es from there.
+    """
+
+    directory: str
+    target: str
+    token: str
+    reach: str
+    kib_per_s: int
+    limit_s: float
+    compare: bool
+    store: str = ""
+    fetch: bool = False
+
+
+class SiteAccess(Protocol):
+    """One site, as one user."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the sites file."""
+
+    @property
+    def reach(self) -> str:
+        """What rsync writes before a path there; "" where it is this machine's."""
+
+    def look(self, job_id: int) -> Seen | None:
+        """The job; None when the cluster knows of none."""
+
+    def named(self, token: str) -> list[Seen]:
+        """The jobs that were submitted under this token, ended ones too while Slurm knows them."""
+
+    def signal(self, job_id: int, signal: str) -> None:
+        """Send it to the job's steps, or with `B:` to its batch script."""
+
+    def stop(self, job_id: int) -> None:
+        """Back into the queue, and held there; nothing where it has ended."""
+
+    def release(self, job_id: int, *, at_once: bool) -> None:
+        """Let it start; `at_once` for one that was stopped while it ran."""
+
+    def hold(self, job_id: int) -> None:
+        """Keep a waiting job from starting."""
+
+    def cancel(self, job_id: int) -> None:
+        """End it."""
+
+    def submit(self, order: Order, token: str) -> int:
+        """A held job under this token; its id."""
+
+    def route(self, job_id: int, cluster: str) -> None:
+        """Where a federated job may run."""
+
+    def listing(self, directory: str) -> Listing:
+        """The checkpoint from outside; no files where there is no such directory."""
+
+    def manifest(self, directory: str) -> Manifest:
+        """The checkpoint from inside; reads all of it."""
+
+    def prepare(self, target: str, token: str) -> int:
+        """Make the place for a transfer; the bytes that are free there."""
+
+    def copy(self, copy: Copy) -> None:
+        """Start a transfer as a job of this site, under the token."""
+
+    def unstore(self, url: str) -> None:
+        """Remove what a transfer left in an object store."""
+
+    def arrived(self, target: str, token: str) -> int:
+        """Bytes that are there of a transfer."""
+
+    def place(self, target: str, token: str) -> None:
+        """What was transferred becomes the checkpoint; the one before it is kept aside."""
+
+    def sweep(self, target: str, token: str) -> None:
+        """Remove what a transfer left, its logs, and the checkpoint kept aside."""
+
+
+def staging_of(target: str, token: str) -> str:
+    """Where a transfer arrives: beside its target, so that one rename puts it there."""
+    return _beside(target, f"sgreen-{token}")
+
+
+def old_of(target: str, token: str) -> str:
+    """Where the checkpoint that was there before is kept meanwhile."""
+    return _beside(target, f"sgreen-{token}.old")
+
+
+def _beside(target: str, suffix: str) -> str:
+    parent, _, name = target.rstrip("/").rpartition("/")
+    return f"{parent}/.{name}.{suffix}"

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The second half of a move: the job and its checkpoint at the destination. Pure.
+
+A release is the point of no return. Before it the source's job can go on and the copy is held;
+from when it was tried, the source's job stays held until the destination's was seen to run.
+"""
+
+from dataclasses import replace
+
+from slurm_green.errors import SlurmError
+from slurm_green.migration.execute.access import Copy, Seen, staging_of
+from slurm_green.migration.execute.leave import first_there
+from slurm_green.migration.execute.pair import Pair, Wait
+from slurm_green.migration.execute.record import MoveRecord, Step, Way
+from slurm_green.words import length
+
+__all__ = ["cancel", "clean", "fetch", "place", "release", "start", "submit", "verify"]
+
+_COPY_GONE = "its copy was cancelled at the destination"
+
+
+def fetch(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
+    """From the object store, as a job at the destination; where it fails, both halves again."""
+    token = f"{move.token}.f{move.copies}"
+    jobs = pair.destination.named(token)
+    if any(not job.ended for job in jobs):
+        return Wait("the transfer from the store runs")
+    if any(job.state == "COMPLETED" for job in jobs):
+        return move.at(first_there(move), now_s)
+    if jobs:
+        return move.at(Step.COPY, now_s, bad_copies=move.copies)
+    pair.destination.copy(
+        Copy(
+            directory=move.directory,
+            target=move.target,
+            token=token,
+            reach="",
+            kib_per_s=move.limits.kib_per_s,
+            limit_s=move.limits.copy_s,
+            compare=move.copies > 1,
+            store=move.store,
+            fetch=True,
+        )
+    )
+    return Wait("the transfer from the store is waiting")
+
+
+def submit(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
+    """A held copy of the job; one that a dead process submitted is found by its token."""
+    assert move.order is not None
+    found = sorted(pair.destination.named(move.token), key=lambda job: job.job_id)
+    alive = [job for job in found if not job.ended]
+    if found and not alive:
+        return move.back(_COPY_GONE, now_s)
+    new_job = alive[0].job_id if alive else pair.destination.submit(move.order, move.token)
+    return move.at(Step.VERIFY, now_s, new_job=new_job)
+
+
+def verify(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
+    """Every byte there is what it is here; else once more, comparing contents."""
+    if not move.manifest:
+        return move.at(Step.RELEASE, now_s)
+    found = pair.destination.manifest(staging_of(move.target, move.token))
+    if found.digest == move.manifest:
+        return move.at(Step.PLACE, now_s)
+    return move.at(Step.COPY, now_s, bad_copies=move.copies)
+
+
+def place(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
+    """Put it where the job looks for it."""
+    pair.destination.place(move.target, move.token)
+    return move.at(Step.RELEASE, now_s)
+
+
+def release(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
+    """Let it run there, if the source's job is still ours to replace."""
+    here, there = pair.here(move), pair.there(move)
+    if move.release_tried and there is not None and not (there.pending and there.held):
+        return move.at(Step.START, now_s)
+    if here is None or here.ended:
+        return move.ended("the job was cancelled while it moved", now_s)
+    if not (here.pending and here.held):
+        return move.back("somebody released the job at the source", now_s)
+    if there is None or there.ended:
+        return move.back(_COPY_GONE, now_s)
+    if not there.held:
+        return move.back("somebody released its copy at the destination", now_s)
+    if move.stopped_s is not None and now_s - move.stopped_s < move.limits.settle_s:
+        return Wait("Slurm is given time to write down that the job was stopped")
+    if not move.release_tried:
+        return replace(move, release_tried=True)
+    if move.way is Way.FEDERATION:
+        pair.keeper.route(move.job_id, pair.destination.name)
+        pair.keeper.release(move.job_id, at_once=move.ran)
+    else:
+        pair.destination.release(there.job_id, at_once=move.ran)
+    return move.at(Step.START, now_s)
+
+
+def start(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
+    """Until it runs there; or until it was waited for long enough, and it can be taken back."""
+    there = pair.there(move)
+    if there is None or not there.pending:
+        # One that Slurm has forgotten has run.
+        return move.at(Step.CANCEL if move.way is Way.RESUBMIT else Step.CLEAN, now_s)
+    if move.taking_back and there.held:
+        why = f"it did not start within {length(move.limits.start_s)}"
+        return move.back(why, now_s)
+    if there.held and not move.taking_back:
+        return _held(move, pair, there, now_s)
+    if now_s - move.since_s <= move.limits.start_s:
+        return Wait("it waits to start there")
+    if not move.taking_back:
+        return replace(move, taking_back=True)
+    (pair.keeper if move.way is Way.FEDERATION else pair.destination).hold(there.job_id)
+    return Wait("it is being taken back")
+
+
+def cancel(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
+    """It runs there: the job at the source is no longer needed."""
+    here = pair.here(move)
+    if here is None or here.ended:
+        return move.at(Step.CLEAN, now_s)
+    pair.source.cancel(move.job_id)
+    return Wait("the source's job is being cancelled")
+
+
+def _held(move: MoveRecord, pair: Pair, there: Seen, now_s: float) -> Wait:
+    """Released and held again: by a slurmctld that forgot, which is soon, or by its user."""
+    if now_s - move.since_s > 3 * move.limits.settle_s:
+        return Wait("somebody holds it at the destination")
+    site = pair.keeper if move.way is Way.FEDERATION else pair.destination
+    site.release(there.job_id, at_once=move.ran)
+    return Wait("it is released once more")
+
+
+def clean(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
+    """What only the move needed. The checkpoint at the source is the user's, and stays.
+
+    Both sites are looked at until they must have written down what they did.
+    """
+    there = pair.there(move)
+    if there is not None and there.pending and there.held:
+        return _held(move, pair, there, now_s)
+    if move.way is Way.RESUBMIT:
+        here = pair.here(move)
+        if here is not None and not here.ended:
+            return move.at(Step.CANCEL, now_s)
+    if now_s - move.since_s < move.limits.settle_s:
+        return Wait("Slurm is given time to write down what was done")
+    try:
+        if move.way is Way.RESUBMIT:
+            for job in pair.destination.named(move.token):
+                if job.job_id != move.new_job and not job.ended:
+                    pair.destination.cancel(job.job_id)
+        pair.destination.sweep(move.target, move.token)
+        if move.store:
+            pair.destination.unstore(move.store)
+            pair.source.sweep(move.directory, move.token)
+    except SlurmError as error:
+        if now_s - move.since_s <= move.limits.settle_s + move.limits.other_s:
+            raise
+        return move.at(Step.DONE, now_s, outcome=Step.DONE, why=f"left-overs remain: {error}")
+    return move.at(Step.DONE, now_s, outcome=Step.DONE)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A move given up: the job goes on at the source, then its traces at the destination go. Pure."""
+
+from slurm_green.errors import SlurmError
+from slurm_green.migration.execute.leave import FAILED, copy_token
+from slurm_green.migration.execute.pair import Pair, Wait
+from slurm_green.migration.execute.record import MoveRecord, Step, Way
+
+__all__ = ["back", "sweep"]
+
+
+def back(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
+    """Release the job where it was; at once, whether or not the destination answers."""
+    here = pair.here(move)
+    if here is None or here.ended:
+        return move.at(Step.SWEEP, now_s, outcome=Step.ENDED)
+    if here.pending and here.held and move.held:
+        if move.way is Way.FEDERATION:
+            pair.keeper.route(move.job_id, pair.source.name)
+        pair.keeper.release(move.job_id, at_once=move.ran)
+        return Wait("the job is being released at the source")
+    if here.state == "COMPLETING":
+        # Asked to stop, and not yet held.
+        return Wait("the job is being stopped")
+    return move.at(Step.SWEEP, now_s)
+
+
+def sweep(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
+    """Its transfers, its copy and what was transferred."""
+    assert move.outcome is not None
+    for number in range(1, move.copies + 2):
+        for job in pair.source.named(copy_token(move, number)):
+            if not job.ended:
+                pair.source.cancel(job.job_id)
+    for number in range(1, move.copies + 1 if move.store else 0):
+        for job in pair.destination.named(f"{move.token}.f{number}"):
+            if not job.ended:
+                pair.destination.cancel(job.job_id)
+    if move.way is Way.RESUBMIT:
+        alive = [job for job in pair.destination.named(move.token) if not job.ended]
+        for job in alive:
+            pair.destination.cancel(job.job_id)
+        if alive:
+            return Wait("its copy at the destination is being cancelled")
+    if move.bytes is not None:
+        try:
+            if not move.why.startswith(FAILED):  # else the transfers' logs say why
+                pair.source.sweep(move.directory, move.token)
+            pair.destination.sweep(move.target, move.token)
+            if move.store:
+                pair.destination.unstore(move.store)
+        except SlurmError:
+            # Rubbish that a full or broken file system keeps does not keep the move open.
+            if now_s - move.since_s <= move.limits.other_s:
+                raise
+    here = pair.here(move)
+    if move.outcome is Step.STAYED and here and here.pending and here.held and move.held:
+        # A stop that nobody had answered came to pass after all.
+        return move.at(Step.BACK, now_s)
+    return move.at(move.outcome, now_s)

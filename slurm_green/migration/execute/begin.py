@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record of a move that is to begin: everything checked and read, nothing touched."""
+
+import secrets
+from pathlib import PurePosixPath
+
+from slurm_green.errors import BadInputError
+from slurm_green.migration.execute.checks import check_job, check_sites
+from slurm_green.migration.execute.commands import CommandAccess
+from slurm_green.migration.execute.order import fields_of, order_of
+from slurm_green.migration.execute.record import Limits, MoveRecord, Way
+from slurm_green.migration.execute.site import mapped
+from slurm_green.slurm.records import Job
+
+__all__ = ["begin"]
+
+
+def begin(
+    job: Job,
+    source: CommandAccess,
+    destination: CommandAccess,
+    *,
+    now_s: float,
+    limits: Limits | None = None,
+    until_s: float | None = None,
+    window_end_s: float | None = None,
+    why: str = "",
+    store: str = "",
+) -> MoveRecord:
+    """Check both sites and the job; raises BadInputError where it cannot move."""
+    if source.name == destination.name:
+        raise BadInputError(f"job {job.job_id} is at {source.name} already")
+    words = check_job(job)
+    me = source.whoami()
+    if job.user != me:
+        raise BadInputError(
+            f"job {job.job_id} is {job.user}'s, and you are {me}: its own user moves it"
+        )
+    shown = source.call("scontrol", "show", "job", str(job.job_id))
+    work = fields_of(shown).get("WorkDir", "/")
+    directory = str(PurePosixPath(work) / words.checkpoint)
+    target = mapped(directory, source.site, destination.site)
+    federation = source.site.federation
+    way = Way.FEDERATION if federation and federation == destination.site.federation else None
+    order = None
+    if PurePosixPath(work).is_relative_to(directory):
+        raise BadInputError(
+            f"job {job.job_id}: {directory} holds its working directory; a checkpoint needs a"
+            " directory of its own, what stands there at the destination is replaced"
+        )
+    if way is None and job.origin:
+        raise BadInputError(
+            f"job {job.job_id} belongs to a federation that {destination.name} is not part of"
+        )
+    if way is None:
+        script = source.call("scontrol", "write", "batch_script", str(job.job_id), "-")
+        order = order_of(shown, script, source.site, destination.site)
+        root = source.site.root.rstrip("/")
+        if root and root != destination.site.root.rstrip("/") and root in script:
+            raise BadInputError(
+                f"job {job.job_id}: its script names paths below {root}, which site"
+                f" {destination.name} has elsewhere; use paths relative to its directory"
+            )
+    elif directory != target:
+        raise BadInputError(
+            f"sites {source.name} and {destination.name}: in a federation a job keeps its paths,"
+            " so their `root` must be the same"
+        )
+    check_sites(
+        source, destination, directory=directory, target=target, order=order, store=bool(store)
+    )
+    token = f"m{job.job_id}-{secrets.token_hex(4)}"
+    return MoveRecord(
+        token=token,
+        store=f"{store.rstrip('/')}/{token}" if store else "",
+        way=way or Way.RESUBMIT,
+        job_id=job.job_id,
+        user=job.user,
+        source=source.name,
+        destination=destination.name,
+        origin=job.origin,
+        directory=directory,
+        target=target,
+        signal=words.signal,
+        order=order,
+        limits=limits or Limits(),
+        since_s=now_s,
+        began_s=now_s,
+        until_s=until_s,
+        window_end_s=window_end_s,
+        reason=why,
+    )

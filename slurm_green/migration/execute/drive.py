@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Moves to their end: turn after turn, each written down before the next."""
+
+import time
+from collections.abc import Callable, Iterable
+
+from slurm_green.migration.execute.journal import Journal
+from slurm_green.migration.execute.pair import Pair, Wait
+from slurm_green.migration.execute.record import MoveRecord
+from slurm_green.migration.execute.turn import turn
+
+__all__ = ["drive", "step_once"]
+
+_MANY = 1000  # turns without a wait: far more than a move has
+
+
+def step_once(
+    move: MoveRecord,
+    pair: Pair,
+    journal: Journal,
+    now_s: Callable[[], float],
+    unwanted: Callable[[MoveRecord], str] = lambda _: "",
+) -> tuple[MoveRecord, str]:
+    """As far as it goes without waiting; the move, and what it waits for ("" once settled).
+
+    `unwanted` says why the move no longer makes sense; it ends where it still can.
+    """
+    if move.abortable and (why := unwanted(move)):
+        move = move.back(why, now_s())
+        journal.save(move)
+    for _ in range(_MANY):
+        if move.settled:
+            return move, ""
+        found = turn(move, pair, now_s())
+        if isinstance(found, Wait):
+            if found.record is not None:
+                journal.save(found.record)
+            return found.record or move, found.why
+        journal.save(found)
+        move = found
+    raise AssertionError(f"move {move.token} turns in circles at {move.step}")
+
+
+def drive(
+    moves: Iterable[MoveRecord],
+    pairs: Callable[[MoveRecord], Pair],
+    journal: Journal,
+    *,
+    poll_s: float = 2.0,
+    give_up_s: float | None = None,
+    tell: Callable[[MoveRecord, str], None] = lambda *_: None,
+    unwanted: Callable[[MoveRecord], str] = lambda _: "",
+) -> list[MoveRecord]:
+    """All of them side by side until they are settled; after `give_up_s` as they are then."""
+    current = {move.token: move for move in moves}
+    waits: dict[str, str] = {}
+    began = time.monotonic()
+    while True:
+        for token, move in current.items():
+            if move.settled:
+                continue
+            current[token], why = step_once(move, pairs(move), journal, time.time, unwanted)
+            if why != waits.get(token) or current[token].step != move.step:
+                tell(current[token], why)
+            waits[token] = why
+        if all(move.settled for move in current.values()):
+            break
+        if give_up_s is not None and time.monotonic() - began > give_up_s:
+            break
+        time.sleep(poll_s)
+    return list(current.values())

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The moment as the orchestrator wants it, read from real sites: their queues, jobs and outlooks.
+
+Only jobs of the caller come into question. What a job draws is its GPUs times the site's figure,
+and what it still needs is the rest of its time limit: both assumed, until a profile says more.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from slurm_green.errors import BadInputError, SlurmError
+from slurm_green.migration.execute import scripts
+from slurm_green.migration.execute.checks import why_not_movable
+from slurm_green.migration.execute.commands import CommandAccess
+from slurm_green.migration.execute.comment import declared
+from slurm_green.migration.execute.order import fields_of
+from slurm_green.migration.execute.record import MoveRecord, Step
+from slurm_green.migration.execute.sites_file import Forecast, SitesFile
+from slurm_green.migration.moves import Link, Moment, MovableJob, Site, State
+from slurm_green.migration.windows import Outlook
+from slurm_green.plan.files import read_site
+from slurm_green.slurm.records import Job
+
+__all__ = ["Scene", "scene_now", "window_closed"]
+
+_UNIX_S = 315_532_800.0  # 1980: a signal that starts before is meant to start now
+_NO_LIMIT_S = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """The moment, the Slurm job of each of its ids, and the caller's jobs that cannot move."""
+
+    moment: Moment
+    jobs: Mapping[str, tuple[str, Job]]
+    fixed: tuple[tuple[str, str], ...]
+
+
+def scene_now(
+    file: SitesFile,
+    accesses: Mapping[str, CommandAccess],
+    past: Sequence[MoveRecord],
+    now_s: float,
+) -> Scene:
+    """Ask every site; raises SlurmError where one does not answer."""
+    moves = {(m.destination, m.new_job or m.job_id): m for m in past if m.step is Step.DONE}
+    busy = {(m.source, m.job_id) for m in past if not m.settled}
+    busy |= {(m.destination, m.new_job or m.job_id) for m in past if not m.settled}
+    sites, movable, jobs, fixed = [], [], {}, []
+    for name, access in accesses.items():
+        me = access.whoami()
+        listed = access.jobs()
+        forecast = file.forecasts[name]
+        sites.append(_site(file, name, access, listed, now_s))
+        for job in listed:
+            if job.user != me or not (job.pending or job.active) or job.name == "sgreen-migrate":
+                continue
+            if job.pending and job.sibling:
+                continue  # it waits at its origin, too
+            key = f"{name}/{job.job_id}"
+            why = why_not_movable(job)
+            if (name, job.job_id) in busy:
+                why = "it is being moved"
+            if why:
+                fixed.append((key, why))
+                continue
+            movable.append(
+                _movable(key, name, job, access, forecast, now_s, moves.get((name, job.job_id)))
+            )
+            jobs[key] = (name, job)
+    links = tuple(
+        Link(
+            source=one.source,
+            destination=one.destination,
+            gbps=min(one.gbps, one.limit_mbps / 1e3) if one.limit_mbps else one.gbps,
+            efficiency=one.efficiency,
+            in_flight_bytes=sum(
+                float(move.bytes or 0)
+                for move in past
+                if (move.source, move.destination) == (one.source, one.destination)
+                and not move.settled
+            ),
+        )
+        for one in file.links
+    )
+    moment = Moment(now_s=now_s, sites=tuple(sites), links=links, jobs=tuple(movable))
+    return Scene(moment=moment, jobs=jobs, fixed=tuple(fixed))
+
+
+def window_closed(file: SitesFile, move: MoveRecord, now_s: float) -> str:
+    """Why a move for a window makes no sense any more, by the signals as they are now; or "".
+
+    A move that a person asked for, and one whose signals cannot be read, goes on.
+    """
+    if move.window_end_s is None:
+        return ""
+    try:
+        here, there = (
+            _grams(_outlook(file.path.parent, name, file.forecasts[name], now_s))
+            for name in (move.source, move.destination)
+        )
+    except (BadInputError, KeyError):
+        return ""
+    if there < here:
+        return ""
+    return f"the window at {move.destination} has closed: {there:g} g/kWh there, {here:g} here"
+
+
+def _grams(outlook: Outlook) -> float:
+    """What one more kWh costs now: nothing while the supply covers the base load."""
+    covered = outlook.supply_w[0] > outlook.base_w[0]
+    return 0.0 if covered else float(outlook.carbon_g_per_kwh[0])
+
+
+def _movable(
+    key: str,
+    site: str,
+    job: Job,
+    access: CommandAccess,
+    forecast: Forecast,
+    now_s: float,
+    moved: MoveRecord | None,
+) -> MovableJob:
+    words = declared(job.comment)
+    assert words is not None
+    work = fields_of(access.call("scontrol", "show", "job", str(job.job_id))).get("WorkDir", "/")
+    directory = str(PurePosixPath(work) / words.checkpoint)
+    try:
+        size = int(access.shell(scripts.ARRIVED, directory))
+    except (SlurmError, ValueError):
+        raise SlurmError(f"{site}: the size of {directory} cannot be read") from None
+    limit_s = job.time_limit_s or _NO_LIMIT_S
+    ran_s = now_s - job.start_utc.timestamp() if job.active and job.start_utc else 0.0
+    gpus = job.gpus * job.tasks
+    return MovableJob(
+        id=key,
+        site=site,
+        user=job.user,
+        project=job.account,
+        checkpoint_bytes=float(size),
+        power_w=max(gpus, 1) * forecast.gpu_w,
+        remaining_s=max(limit_s - ran_s, 0.0),
+        deadline_s=None if job.deadline_utc is None else job.deadline_utc.timestamp(),
+        gpus=gpus,
+        nodes=job.nodes,
+        state=State.PENDING if job.pending else State.RUNNING,
+        last_move_s=None if moved is None else moved.since_s,
+        window_end_s=None if moved is None else moved.window_end_s,
+    )
+
+
+def _site(
+    file: SitesFile, name: str, access: CommandAccess, jobs: Iterable[Job], now_s: float
+) -> Site:
+    nodes = [node for node in access.client.nodes() if node.available]
+    gpus = sum(node.gpus for node in nodes)
+    busy = sum(job.gpus for job in jobs if job.active)
+    waiting = sum(job.gpus * job.tasks for job in jobs if job.pending and not job.held)
+    forecast = file.forecasts[name]
+    return Site(
+        name=name,
+        gpus=gpus,
+        free_gpus=max(gpus - busy - waiting, 0),
+        load_w=busy * forecast.gpu_w,
+        outlook=_outlook(file.path.parent, name, forecast, now_s),
+        nodes=len(nodes),
+        queue_wait_s=forecast.queue_wait_s,
+    )
+
+
+def _outlook(directory: Path, name: str, forecast: Forecast, now_s: float) -> Outlook:
+    if not forecast.signal:
+        raise BadInputError(
+            f"site {name} has no `signal`: nothing says where the power is green; give one, or"
+            " name the job and the site (--job, --to)"
+        )
+    path = directory / forecast.signal
+    signal = read_site(path)
+    ahead_s = now_s - signal.start_s if signal.start_s >= _UNIX_S else 0.0
+    first = int(ahead_s // signal.step_s)
+    if not 0 <= first < signal.slots:
+        raise BadInputError(f"{path}: says nothing of now; its times are seconds since 1970")
+    supply_w = signal.renewable_w[first:]
+    return Outlook(
+        step_s=signal.step_s,
+        supply_w=supply_w,
+        supply_sd_w=np.full(len(supply_w), forecast.error_share * float(supply_w.max())),
+        carbon_g_per_kwh=signal.carbon_g_per_kwh[first:],
+        base_w=signal.base_power_w[first:],
+    )

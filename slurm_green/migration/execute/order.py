@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a job was submitted, read back from `scontrol show job`, for the other site. Pure.
+
+Slurm keeps neither the environment nor the quoting of arguments: a script that needs them says so
+itself. `#SBATCH` lines stay in the script, and what is given here wins over them.
+"""
+
+import re
+from collections.abc import Mapping
+
+from slurm_green.errors import SlurmError
+from slurm_green.migration.execute.comment import without_tokens
+from slurm_green.migration.execute.record import Order
+from slurm_green.migration.execute.site import Site, mapped
+
+__all__ = ["fields_of", "order_of"]
+
+# These take the rest of their line, whatever is in it.
+_LONG = frozenset(
+    {"Command", "WorkDir", "StdErr", "StdIn", "StdOut", "Comment", "AdminComment", "JobName"}
+)
+_NONE = frozenset({"", "(null)", "N/A", "0", "NONE"})
+_WORD = re.compile(r"([A-Za-z][A-Za-z/:_]*)=(\S*)")
+# What scontrol shows -> sbatch's option.
+_PLAIN = {
+    "TimeLimit": "--time",
+    "NumNodes": "--nodes",
+    "NumTasks": "--ntasks",
+    "CPUs/Task": "--cpus-per-task",
+    "QOS": "--qos",
+    "Features": "--constraint",
+    "MinMemoryNode": "--mem",
+    "MinMemoryCPU": "--mem-per-cpu",
+    "Deadline": "--deadline",
+    "Licenses": "--licenses",
+}
+_GPUS = {
+    "TresPerJob": "--gpus",
+    "TresPerNode": "--gpus-per-node",
+    "TresPerSocket": "--gpus-per-socket",
+    "TresPerTask": "--gpus-per-task",
+}
+
+
+def fields_of(text: str) -> dict[str, str]:
+    """The fields of one `scontrol show job`."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, rest = line.strip().partition("=")
+        if key == "JobId":
+            number, _, name = rest.partition(" JobName=")
+            found |= {"JobId": number, "JobName": name}
+        elif key in _LONG:
+            found[key] = rest.strip()
+        else:
+            found |= dict(_WORD.findall(line))
+    return found
+
+
+def order_of(text: str, script: str, source: Site, destination: Site) -> Order:
+    """How to submit the job at the destination, with its paths and names there."""
+    fields = fields_of(text)
+    if "JobId" not in fields:
+        raise SlurmError(f"{source.name}: scontrol showed no job: {text[:100]!r}")
+    partition = fields.get("Partition", "")
+    options = [
+        f"--job-name={fields['JobName']}",
+        f"--partition={destination.partitions.get(partition, partition)}",
+        *("--requeue", "--open-mode=append"),
+    ]
+    for key, option in _PLAIN.items():
+        if (value := fields.get(key, "")) not in _NONE:
+            options.append(f"{option}={value}")
+    for key, option in _GPUS.items():
+        if gpus := _gpus(key, fields.get(key, ""), source):
+            options.append(f"{option}={gpus}")
+    account = destination.account or fields.get("Account", "")
+    if account not in _NONE:
+        options.append(f"--account={account}")
+    options += _paths(fields, source, destination)
+    return Order(
+        options=tuple(options),
+        comment=without_tokens(fields.get("Comment", "")),
+        script=script,
+        arguments=tuple(fields.get("Command", "").split()[1:]),
+    )
+
+
+def _paths(fields: Mapping[str, str], source: Site, destination: Site) -> list[str]:
+    found = [f"--chdir={mapped(fields['WorkDir'], source, destination)}"]
+    for key, option in (("StdOut", "--output"), ("StdErr", "--error"), ("StdIn", "--input")):
+        value = fields.get(key, "")
+        if value in _NONE or (value == fields.get("StdOut") and key == "StdErr"):
+            continue
+        path = value if value.startswith("/dev/") else mapped(value, source, destination)
+        found.append(f"{option}={path}")
+    return found
+
+
+def _gpus(key: str, value: str, source: Site) -> str:
+    """`gres:gpu:h100:2` or `gres/gpu:h100:2` as the options write it; "" where there are none.
+
+    Newer versions name `cpu=` there as well, which stands in CPUs/Task.
+    """
+    items = [item for item in value.split(",") if not item.startswith("cpu=")]
+    if not items or items[0] in _NONE:
+        return ""
+    if len(items) > 1 or not re.match(r"gres[:/]gpu\b", items[0]):
+        raise SlurmError(f"{source.name}: {key}={value}: a move knows GPUs only")
+    return items[0][len("gres:gpu") :].removeprefix(":") or "1"

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs on a node: a checkpoint to an object store, or from it. Python's own library and fsspec.
+
+    python3 store_agent.py put DIRECTORY URL | get DIRECTORY URL | remove DIRECTORY URL
+
+A file that is there in its size is not carried again, unless COMPARE is set; contents are compared
+by the manifest afterwards. It is sent as text, so nothing of ours is installed on the nodes.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["get", "main", "put", "remove"]
+
+
+def put(directory: Path, url: str, *, compare: bool) -> None:
+    """Every file that is not being written; what does not belong there goes."""
+    import fsspec
+
+    system, root = fsspec.core.url_to_fs(url)
+    system.makedirs(root, exist_ok=True)
+    there = _sizes(system, root)
+    here = {name: path for name, path in _files(directory).items() if not name.endswith(".tmp")}
+    for name, path in here.items():
+        if compare or there.get(name) != path.stat().st_size:
+            system.makedirs(f"{root}/{name}".rpartition("/")[0], exist_ok=True)
+            system.put_file(str(path), f"{root}/{name}")
+    for name in there.keys() - here.keys():
+        system.rm_file(f"{root}/{name}")
+
+
+def get(directory: Path, url: str, *, compare: bool) -> None:
+    """The same the other way; a file appears by a rename."""
+    import fsspec
+
+    system, root = fsspec.core.url_to_fs(url)
+    there = _sizes(system, root)
+    here = _files(directory)
+    for name, size in there.items():
+        path = directory / name
+        if not compare and name in here and path.stat().st_size == size:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.name}.tmp")
+        system.get_file(f"{root}/{name}", str(fresh))
+        fresh.replace(path)
+    for name in here.keys() - there.keys():
+        here[name].unlink()
+
+
+def remove(url: str) -> None:
+    """All of it; nothing where nothing is."""
+    import fsspec
+
+    system, root = fsspec.core.url_to_fs(url)
+    if system.exists(root):
+        system.rm(root, recursive=True)
+
+
+def _files(directory: Path) -> dict[str, Path]:
+    found = (path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): path for path in found}
+
+
+def _sizes(system: Any, root: str) -> dict[str, int]:
+    system.invalidate_cache()
+    found = system.find(root, detail=True)
+    base = root.rstrip("/") + "/"
+    return {path.removeprefix(base): int(one["size"]) for path, one in found.items()}
+
+
+def main() -> None:
+    """Do what the command line says."""
+    verb, directory, url = sys.argv[1:4]
+    compare = bool(os.environ.get("COMPARE"))
+    if verb == "put":
+        put(Path(directory), url, compare=compare)
+    elif verb == "get":
+        get(Path(directory), url, compare=compare)
+    else:
+        remove(url)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policy `prices`: the grams that a move saves beyond what it costs, in the feasible domain. Pure.
+
+What one more kWh costs is 0 while the supply covers it and the grid's intensity beyond, expected
+over the errors of the forecast, here and there, to the end of the job or of the outlook. Its
+windows last as long as power there is greener than here, whoever makes it.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from slurm_green.migration.board import Board, Reach
+from slurm_green.migration.rules import Rules
+from slurm_green.migration.savings import stay_and_save_g
+from slurm_green.plan.problem import JOULES_PER_KWH, Floats, Ints
+
+__all__ = ["Prices", "own_rules"]
+
+# Clean power of a grid is missed by somebody else: any kWh of it costs so much on top.
+_GRID_G_PER_KWH = 200.0
+_HEADROOM = 0.15
+
+
+def own_rules(rules: Rules) -> Rules:
+    """The rules with windows of this policy, and room for jobs submitted at the greenest site."""
+    return replace(rules, greener=True, headroom=_HEADROOM, grid_g_per_kwh=_GRID_G_PER_KWH)
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """`hysteresis` is the share of its cost here that a move must save at least.
+
+    A second of delay costs as much as `delay_weight` seconds of the job's power from the average
+    grid.
+    """
+
+    rules: Rules
+    name: str = "prices"
+    hysteresis: float = 0.05
+    delay_weight: float = 10.0
+
+    def wish(self, board: Board, jobs: Ints, site: int, reach: Reach) -> Floats:
+        """Grams saved, those of a second of a watt first."""
+        moving_s, power_w = reach.migration_s, board.power_w[jobs]
+        stays_g, saves_g = stay_and_save_g(board, jobs, site, moving_s)
+        delay_s = moving_s - np.where(board.runs[jobs], 0.0, board.wait_s[board.site[jobs]])
+        delay_g = power_w * delay_s * board.grid_g_per_kwh.mean() / JOULES_PER_KWH
+        worth_g = saves_g - self.delay_weight * delay_g
+        enough = worth_g > self.hysteresis * stays_g
+        return np.where(enough, worth_g, 0.0) / np.maximum(power_w, 1e-9)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgreen migrate plan|run|status` between two real clusters, one of them in the wind."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from slurm_green.cli.root import root
+from slurm_green.cluster.cluster import Cluster
+from tests.slurm.move_sites import TwoSites
+
+MakeCluster = Callable[..., Cluster]
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, whose jobs these are")
+
+SIGNAL = "start_s,carbon_g_per_kwh,renewable_w,base_power_w\n"
+
+
+@pytest.fixture
+def sites(make_cluster: MakeCluster, tmp_path: Path) -> Iterator[TwoSites]:
+    """a burns coal for two days, b has wind for as long."""
+    shape = {"nodes": 2, "gpus": 2}
+    two = TwoSites(
+        make_cluster(stem="miga", **shape), make_cluster(stem="migb", **shape), tmp_path / "journal"
+    )
+    lines = []
+    for name, wind_w in (("a", 0), ("b", 50_000)):
+        rows = "".join(f"{hour * 3600},400,{wind_w},1000\n" for hour in range(48))
+        (tmp_path / f"{name}.csv").write_text(SIGNAL + rows)
+        site = two.sites[name]
+        lines += ["[[site]]", f'name = "{name}"', f'slurm_conf = "{site.slurm_conf}"']
+        lines += [f'root = "{site.root}"', f'path = "{site.path}"', f'signal = "{name}.csv"']
+    link = ["[[link]]", 'from = "a"', 'to = "b"', "gbps = 10", "limit_mbps = 800"]
+    (tmp_path / "sites.toml").write_text("\n".join([*lines, *link]) + "\n")
+    yield two
+    two.close()
+
+
+def migrate(sites: TwoSites, verb: str, *more: str) -> dict[str, Any]:
+    """What the verb prints as JSON."""
+    given = [verb, "--journal", str(sites.directory), "--json", *more]
+    if verb != "status":
+        given += ["--sites", str(sites.directory.parent / "sites.toml")]
+    result = CliRunner().invoke(root, ["migrate", *given])
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_what_is_planned_is_moved_once_it_is_agreed_to(sites: TwoSites) -> None:
+    """A long job that runs moves; one that is nearly over, and one nobody marked, stay."""
+    long = sites.twin("a", steps=9000)
+    sites.await_said("begins_at")
+    sites.clusters["a"].run("scontrol", "update", f"JobId={long}", "TimeLimit=600")
+    short = sites.twin("a", steps=9000)
+    sites.await_said("begins_at")
+    other = sites.clusters["a"].run("sbatch", "--parsable", "--wrap", "sleep 60").stdout.strip()
+
+    planned = migrate(sites, "plan")
+    assert [(one["job"], one["from"], one["to"]) for one in planned["moves"]] == [(long, "a", "b")]
+    stays = {one["job"]: one["why"] for one in planned["stays"]}
+    assert stays.keys() == {f"a/{short}", f"a/{other}"}
+    assert "green:checkpoint" in stays[f"a/{other}"]
+    assert migrate(sites, "run")["dry_run"]
+    assert sites.state("a", long) == "RUNNING"
+
+    (moved,) = migrate(sites, "run", "--yes", "--poll-s", "0.2")["moves"]
+    assert (moved["job"], moved["step"], moved["transfers"]) == (long, "done", 1)
+    assert sites.state("b", moved["new_job"]) == "RUNNING"
+    assert migrate(sites, "status") == {"moves": []}
+    # It has moved for this window; b is where it wants to be anyway.
+    assert migrate(sites, "plan")["moves"] == []
+
+    back = ("--job", str(moved["new_job"]), "--from", "b", "--to", "a")
+    assert migrate(sites, "plan", *back)["moves"][0]["why"] == "you asked for it"
+    waiting = migrate(sites, "run", "--yes", "--wait-s", "0", *back)["moves"][0]
+    assert not waiting["settled"]
+    (under_way,) = migrate(sites, "status")["moves"]
+    assert under_way["move"] == waiting["move"]
+    (ended,) = migrate(sites, "run", "--yes", "--finish", "--poll-s", "0.2")["moves"]
+    assert ended["step"] == "done"
+    assert sites.state("a", ended["new_job"]) == "RUNNING"

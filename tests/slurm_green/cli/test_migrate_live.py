@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgreen migrate plan`, `run` and `status` as a person calls them; no Slurm here."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from slurm_green.cli.root import root
+from slurm_green.migration.execute.journal import Journal
+from tests.slurm_green.migration.execute.test_words import SITES
+from tests.slurm_green.migration.execute.world import World
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(root, ["migrate", *map(str, args)])
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> Path:
+    path = tmp_path / "sites.toml"
+    path.write_text(SITES)
+    return path
+
+
+def test_status_without_moves(tmp_path: Path) -> None:
+    result = run("status", "--journal", tmp_path / "none")
+    assert (result.exit_code, result.stdout) == (0, "no moves under way\n")
+    assert json.loads(run("status", "--journal", tmp_path, "--json").stdout) == {"moves": []}
+
+
+def test_status_shows_what_is_under_way(tmp_path: Path) -> None:
+    world = World()
+    Journal(tmp_path).save(world.journal.records["m1-abc"])
+    assert run("status", "--journal", tmp_path).stdout == "m1-abc  job 1  a -> b  signal\n"
+    (one,) = json.loads(run("status", "--journal", tmp_path, "--json").stdout)["moves"]
+    assert (one["step"], one["settled"], one["took_s"]) == ("signal", False, None)
+    done = world.run()
+    Journal(tmp_path).save(done)
+    assert run("status", "--journal", tmp_path).stdout == "no moves under way\n"
+    assert "done" in run("status", "--journal", tmp_path, "--all").stdout
+
+
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_halves_of_a_wish_are_refused(verb: str, sites: Path, tmp_path: Path) -> None:
+    base = (verb, "--sites", sites, "--journal", tmp_path / "j")
+    for words in (("--to", "b"), ("--from", "a"), ("--job", 3)):
+        assert run(*base, *words).exit_code == 2
+    missing = run(*base, "--job", 3, "--to", "c")
+    assert missing.exit_code == 2
+    assert "no site is called 'c'" in missing.output
+    assert run(verb, "--sites", tmp_path / "none").exit_code == 2
+
+
+def test_run_refuses_a_journal_of_other_sites(sites: Path, tmp_path: Path) -> None:
+    world = World()
+    sites.write_text(SITES.replace('name = "b"', 'name = "x"').replace('to = "b"', 'to = "x"'))
+    Journal(tmp_path).save(world.journal.records["m1-abc"])
+    result = run("run", "--sites", sites, "--journal", tmp_path, "--yes", "--finish")
+    assert result.exit_code == 2
+    assert "no site is called 'b'" in result.output
+
+
+def test_run_has_nothing_to_finish(sites: Path, tmp_path: Path) -> None:
+    result = run("run", "--sites", sites, "--journal", tmp_path, "--yes", "--finish")
+    assert (result.exit_code, result.stdout) == (0, "nothing to move\n")
+    shown = run("run", "--sites", sites, "--journal", tmp_path, "--finish", "--json")
+    assert json.loads(shown.stdout) == {"dry_run": True, "unfinished": [], "moves": [], "stays": []}

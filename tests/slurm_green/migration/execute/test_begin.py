@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is checked before a move begins, each in one line that says what to do."""
+
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import pytest
+
+from slurm_green.errors import BadInputError, SlurmError
+from slurm_green.migration.execute.begin import begin
+from slurm_green.migration.execute.commands import CommandAccess
+from slurm_green.migration.execute.record import MoveRecord, Order, Step, Way
+from slurm_green.migration.execute.site import Site
+from slurm_green.slurm.records import Job
+from tests.slurm_green.migration.execute.test_words import SHOWN, A, B
+
+JOB = Job(
+    job_id=14,
+    user="me",
+    state="RUNNING",
+    requeue=True,
+    comment="green:checkpoint=ck,signal=B:USR1",
+)
+
+
+@dataclass
+class Stub:
+    """What begin asks of a site, answered as told."""
+
+    site: Site
+    user: str = "me"
+    ids: str = "1000 1000"
+    writable: str = "yes"
+    lacks: tuple[str, ...] = ()
+    script: str = "#!/bin/sh\nexec train ck\n"
+    refuses: str = ""
+    calls: list[tuple[str, ...]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.site.name
+
+    def whoami(self) -> str:
+        return self.user
+
+    def call(self, *argv: str) -> str:
+        self.calls.append(argv)
+        return SHOWN if argv[1] == "show" else self.script
+
+    def shell(self, script: str, *arguments: str) -> str:
+        lacking = [one for one in arguments[1:] if one in self.lacks]
+        return "\n".join([self.ids, self.writable, "  1000", *lacking])
+
+    def test(self, order: Order) -> None:
+        if self.refuses:
+            raise SlurmError(f"{self.name}: {self.refuses}")
+
+
+def started(job: Job = JOB, here: Stub | None = None, there: Stub | None = None) -> MoveRecord:
+    source, destination = here or Stub(A), there or Stub(B)
+    return begin(job, cast("CommandAccess", source), cast("CommandAccess", destination), now_s=5.0)
+
+
+def test_a_move_begins_with_all_that_it_needs() -> None:
+    move = started()
+    assert (move.step, move.way, move.signal) == (Step.SIGNAL, Way.RESUBMIT, "B:USR1")
+    assert (move.directory, move.target) == ("/scratch/a/me/ck", "/scratch/b/me/ck")
+    assert move.order is not None
+    assert move.order.script.endswith("train ck\n")
+    assert started().token != move.token
+
+
+def test_a_federation_keeps_the_job() -> None:
+    one = replace(A, federation="green")
+    two = replace(B, federation="green", root=A.root)
+    move = started(replace(JOB, origin="a"), Stub(one), Stub(two))
+    assert (move.way, move.order, move.origin) == (Way.FEDERATION, None, "a")
+    with pytest.raises(BadInputError, match="`root` must be the same"):
+        started(JOB, Stub(one), Stub(replace(two, root="/scratch/b")))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"requeue": False}, "--requeue"),
+        ({"batch": False}, "interactive"),
+        ({"array_job_id": 3}, "array"),
+        ({"het_job_id": 3}, "heterogeneous"),
+        ({"state": "PENDING", "held": True}, "it is held"),
+        ({"state": "COMPLETED"}, "it is COMPLETED"),
+        ({"dependency": "afterok:3"}, "depends"),
+        ({"comment": "green:max-delay=3h"}, "no green:checkpoint=DIR"),
+        ({"comment": "green:checkpoint=x,signal=;"}, "write a name"),
+        ({"comment": "green:checkpoint=."}, "directory of its own"),
+        ({"comment": "green:checkpoint=/scratch/a"}, "directory of its own"),
+        ({"origin": "c"}, "belongs to a federation that b is not part of"),
+        ({"user": "bob"}, "is bob's, and you are me"),
+    ],
+)
+def test_jobs_that_cannot_move(change: dict[str, object], words: str) -> None:
+    with pytest.raises(BadInputError, match="job 14") as caught:
+        started(replace(JOB, **change))  # type: ignore[arg-type]
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "words"),
+    [
+        ({}, {"ids": "1001 1000"}, "your files would not be yours"),
+        ({}, {"writable": "no"}, "cannot write where /scratch/b/me/ck"),
+        ({}, {"lacks": ("rsync",)}, "site b: its nodes have no rsync"),
+        ({"lacks": ("b2sum",)}, {}, "site a: its nodes have no b2sum"),
+        ({}, {"site": replace(B, software=("apptainer",)), "lacks": ("apptainer",)}, "apptainer"),
+        ({}, {"refuses": "Invalid generic resource"}, "does not fit site b: Invalid generic"),
+        ({"script": "cd /scratch/a/me\n"}, {}, "names paths below /scratch/a"),
+        ({"site": replace(A, root="/home")}, {}, "not below /home"),
+        ({}, {"site": A}, "is at a already"),
+    ],
+)
+def test_sites_that_do_not_fit(
+    here: dict[str, object], there: dict[str, object], words: str
+) -> None:
+    source, destination = Stub(**{"site": A, **here}), Stub(**{"site": B, **there})  # type: ignore[arg-type]
+    with pytest.raises(BadInputError) as caught:
+        started(JOB, source, destination)
+    assert words in str(caught.value)
+    # Nothing but looks.
+    assert {argv[1] for argv in source.calls} <= {"show", "write"}
+    assert destination.calls == []

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever dies, fails or times out, and wherever: one job goes on, from its newest checkpoint."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slurm_green.errors import SlurmError
+from slurm_green.migration.execute.record import Step, Way
+from tests.slurm_green.migration.execute.world import CHECKPOINT, Fault, World
+
+WAYS = list(Way)
+
+
+def check(world: World) -> Step:
+    """One of it runs or waits to, nothing of it is left over, the source's files are there."""
+    move = world.run()
+    assert len(world.alive) == 1, world.jobs()
+    assert not world.alive[0].held
+    assert CHECKPOINT in world.sites["a"].files or world.newest == 0
+    assert (world.alive[0].cluster == "b") == (move.step is Step.DONE)
+    assert [name for site in world.sites.values() for name in site.files if "sgreen" in name] == []
+    transfers = [job for job in world.sites["a"].jobs.values() if job.copy is not None]
+    assert not any(job.alive for job in transfers)
+    return move.step
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_move_without_trouble_moves(way: Way) -> None:
+    world = World(way=way)
+    assert check(world) is Step.DONE
+    assert world.newest > 0
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize("way", WAYS)
+def test_one_fault_at_every_call(way: Way, fault: Fault) -> None:
+    """Calls to either site and writes to the journal: the walk over all of them."""
+    plain = World(way=way)
+    plain.run()
+    assert len(plain.calls) > 40
+    for at in range(len(plain.calls)):
+        world = World(way=way, faults={at: fault})
+        assert check(world) is Step.DONE, (at, plain.calls[at])
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize("way", WAYS)
+def test_one_fault_at_every_call_by_way_of_a_store(way: Way, fault: Fault) -> None:
+    """And nothing is left in it."""
+    plain = World(way=way, store="s3://b/x")
+    assert check(plain) is Step.DONE
+    assert "b.copy" in plain.calls
+    for at in range(len(plain.calls)):
+        world = World(way=way, store="s3://b/x", faults={at: fault})
+        assert check(world) is Step.DONE, (at, plain.calls[at])
+        assert world.store == {}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    way=st.sampled_from(WAYS),
+    faults=st.dictionaries(st.integers(0, 120), st.sampled_from(list(Fault)), max_size=12),
+    pending=st.booleans(),
+)
+def test_any_number_of_faults(way: Way, faults: dict[int, Fault], pending: bool) -> None:
+    world = World(way=way, faults=faults, pending=pending)
+    move = world.run()
+    assert move.settled
+    assert len(world.alive) == 1
+    assert not world.alive[0].held
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_job_ends_at_any_moment(way: Way) -> None:
+    """By itself, whatever the move is at; it is not started again."""
+    for total in range(1, 30):
+        world = World(way=way, total=total)
+        move = world.run()
+        for _ in range(40):
+            world.tick()
+        assert [job.state for job in world.jobs() if job.state == "COMPLETED"] == ["COMPLETED"]
+        assert world.alive == []
+        assert move.settled
+
+
+def moments(way: Way) -> range:
+    """Every call that a plain move makes: a person may act before any of them."""
+    world = World(way=way)
+    world.run()
+    return range(len(world.calls))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_its_user_cancels_all_of_it_at_any_moment(way: Way) -> None:
+    """None comes back."""
+    for at in moments(way):
+        world = World(way=way)
+
+        def cancel(world: World = world) -> None:
+            for job in world.jobs():
+                job.state, job.held = "CANCELLED", False
+
+        world.before_call[at] = cancel
+        world.run()
+        # Between the last look at the job and the release of its copy nobody can come, but one.
+        assert world.alive == []
+
+
+def test_its_user_cancels_the_job_they_know_of() -> None:
+    """The one at the source: a copy that is still held goes with it, one that runs is the job."""
+    for at in moments(Way.RESUBMIT):
+        world = World()
+        released: list[bool] = []
+
+        def cancel(world: World = world, released: list[bool] = released) -> None:
+            # Once its release is on its way, it is the job.
+            late = world.calls[-1] == "b.release"
+            free = [job for job in world.alive if not job.held and job is not world.job]
+            released.append(bool(free) or late)
+            if world.job.alive:
+                world.job.state, world.job.held = "CANCELLED", False
+
+        world.before_call[at] = cancel
+        move = world.run()
+        left = [job is not world.job for job in world.alive]
+        # A look that showed it held may be a call old.
+        assert left in ([[True]] if released[0] else [[], [True]]), at
+        assert move.step is (Step.DONE if left else Step.ENDED)
+        if left and not released[0]:
+            assert world.calls[at] in {"b.look", "journal"}, world.calls[at]
+
+
+def test_its_user_cancels_the_copy() -> None:
+    """While it is held, the job goes on at the source; once released, it was the job."""
+    plain = World()
+    plain.run()
+    # Looked at before, written down that a release is tried, released: from then on it is the job.
+    tried = plain.calls.index("b.release") - 4
+    for at in moments(Way.RESUBMIT):
+        world = World()
+        held: list[bool] = []
+
+        def cancel(world: World = world, held: list[bool] = held) -> None:
+            copies = [job for job in world.alive if job is not world.job]
+            held.extend(job.held and world.calls[-1] != "b.release" for job in copies)
+            for job in copies:
+                job.state = "CANCELLED"
+
+        world.before_call[at] = cancel
+        world.run()
+        assert len(world.alive) == (0 if held == [False] or (held and at > tried) else 1), at
+
+
+def test_its_user_releases_the_job_at_the_source() -> None:
+    """They want it here: its copy goes. After the last look before the release it is too late."""
+    plain = World()
+    plain.run()
+    before = plain.calls[: plain.calls.index("b.release")]
+    for at in range(len(before) - before[::-1].index("a.look")):
+        world = World()
+        world.before_call[at] = lambda world=world: setattr(world.job, "held", False)
+        world.run()
+        assert len(world.alive) == 1, at
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_bad_transfer_is_repeated_and_three_end_the_move(way: Way) -> None:
+    for bad, ends in ((1, Step.DONE), (2, Step.DONE), (3, Step.STAYED)):
+        for kind in ("bad_copies", "failing_copies"):
+            for store in ("", "s3://b/x"):
+                world = World(way=way, store=store)
+                setattr(world, kind, set(range(1, bad + 1)))
+                assert check(world) is ends
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_cannot_work_leaves_the_job_at_the_source(way: Way) -> None:
+    """A full destination; a link that is slower than promised; no start there."""
+    full = World(way=way)
+    full.free_bytes = 99
+    slow = World(way=way)
+    slow.copy_ticks = 200
+    stuck = World(way=way)
+    stuck.can_start["b"] = False
+    for world, words in ((full, "99 bytes free"), (slow, "too slow"), (stuck, "did not start")):
+        assert check(world) is Step.STAYED
+        assert words in world.journal.load("m1-abc").why
+    # Given up as soon as it can be known, not when the time is over.
+    assert slow.ticks < 30
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_window_that_closes_ends_a_move_that_can_be_ended(way: Way) -> None:
+    for until in range(12):
+        world = World(way=way)
+        records = world.journal.records
+        records["m1-abc"] = replace(records["m1-abc"], until_s=world.now_s + until)
+        step = check(world)
+        assert step is (Step.STAYED if until < 6 else step)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_move_that_no_longer_makes_sense_ends_where_it_can(way: Way) -> None:
+    """The window closes early: from any moment on the forecast says so."""
+    for at in range(12):
+        world = World(way=way)
+        until_s = world.now_s + at
+        world.unwanted = lambda _, world=world, until_s=until_s: (
+            "closed" if world.now_s >= until_s else ""
+        )
+        step = check(world)
+        assert step is (Step.STAYED if at < 6 else step)
+
+
+@pytest.mark.parametrize("site", ["a", "b"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_site_that_goes_and_comes_back(way: Way, site: str) -> None:
+    """From any moment, for longer than any step may take."""
+    for at in range(1, 14):
+        world = World(way=way)
+        world.events[at] = lambda world=world: world.down.add(site)
+        world.events[at + 70] = world.down.clear
+        check(world)
+
+
+def test_a_destination_that_never_comes_back_does_not_keep_the_job() -> None:
+    """Before the release: the job runs at the source though its copy cannot be cancelled yet."""
+    for at in range(1, 8):
+        world = World()
+        world.events[at] = lambda world=world: world.down.add("b")
+        with pytest.raises(AssertionError, match="not settled"):
+            world.run(150)
+        move = world.journal.load("m1-abc")
+        if not move.release_tried:
+            assert move.step is Step.SWEEP
+            assert world.job.state == "RUNNING"
+
+
+def test_a_release_that_nobody_answered_is_never_taken_for_none() -> None:
+    """The destination let it run and went silent: the job stays held here, however long."""
+    for fault in (Fault.DIES_AFTER, Fault.TIMES_OUT):
+        plain = World()
+        plain.run()
+        world = World(faults={plain.calls.index("b.release"): fault})
+        world.after["b.release"] = lambda world=world: world.down.add("b")
+        world.events[150] = world.down.clear
+        assert check(world) is Step.DONE
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_job_that_takes_too_long_to_stop_is_let_go_again(way: Way) -> None:
+    world = World(way=way)
+    world.stop_ticks = 30
+    assert check(world) is Step.STAYED
+
+
+def test_a_stop_that_comes_late_is_seen() -> None:
+    """Slurm did it after everybody had given up; the destination keeps the move open till then."""
+    world = World()
+
+    def refuse(_: int) -> None:
+        raise SlurmError("no answer")
+
+    def late() -> None:
+        world.job.state, world.job.held = "COMPLETING", True
+
+    world.sites["a"].stop = refuse  # type: ignore[method-assign]
+    world.events[10] = lambda: world.down.add("b")
+    world.events[40] = late
+    world.events[60] = world.down.clear
+    assert check(world) is Step.STAYED
+
+
+@pytest.mark.parametrize("site", ["a", "b"])
+def test_a_slurmctld_that_forgets_its_last_moments(site: str) -> None:
+    """Killed at any moment, it comes back as it was four before: it writes its state so late."""
+    for at in range(5, 45):
+        world = World()
+        world.events[at] = lambda world=world: world.forget(site)
+        move = world.run()
+        assert move.settled
+        assert len(world.alive) == 1, (at, world.jobs(), move)
+        assert not world.alive[0].held, (at, move)

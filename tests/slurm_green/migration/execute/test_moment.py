@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a window is still open, by signals as they are when it is asked."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from slurm_green.migration.execute.moment import window_closed
+from slurm_green.migration.execute.sites_file import SitesFile, read_sites
+from tests.slurm_green.migration.execute.test_words import SITES
+from tests.slurm_green.migration.execute.world import World
+
+HEAD = "start_s,carbon_g_per_kwh,renewable_w,base_power_w\n"
+NOW_S = 1.8e9
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> SitesFile:
+    path = tmp_path / "sites.toml"
+    path.write_text(
+        SITES.replace("/a.conf", '/a.conf"\nsignal = "a.csv').replace(
+            "/b.conf", '/b.conf"\nsignal = "b.csv'
+        )
+    )
+    (tmp_path / "a.csv").write_text(f"{HEAD}{NOW_S},300,0,10\n{NOW_S + 3600},300,0,10\n")
+    (tmp_path / "b.csv").write_text(f"{HEAD}{NOW_S},400,20,10\n{NOW_S + 3600},400,5,10\n")
+    return read_sites(path)
+
+
+def test_a_window_closes_when_the_signal_says_so(file: SitesFile) -> None:
+    move = replace(World().journal.records["m1-abc"], window_end_s=NOW_S + 7200)
+    assert window_closed(file, move, NOW_S + 10) == ""
+    assert "400 g/kWh there, 300 here" in window_closed(file, move, NOW_S + 3700)
+    # Nobody moved it for a window; nobody knows.
+    assert window_closed(file, replace(move, window_end_s=None), NOW_S + 3700) == ""
+    assert window_closed(file, move, NOW_S + 9e6) == ""

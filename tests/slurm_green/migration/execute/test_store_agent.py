@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints to an object store and back, as the nodes do it; the store is a directory here."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slurm_green.migration.execute import scripts, store_agent
+from tests.slurm_green.migration.execute.test_scripts import checkpoint, sh
+
+pytest.importorskip("fsspec", reason="no fsspec: pip install 'slurm-green[store]'")
+
+
+def carry(verb: str, directory: Path, url: str, *, compare: bool = False) -> None:
+    if verb == "remove":
+        store_agent.remove(url)
+    else:
+        getattr(store_agent, verb)(directory, url, compare=compare)
+
+
+def test_as_the_text_of_a_script(tmp_path: Path) -> None:
+    """Nothing of ours is installed on a node; odd names are no commands."""
+    here, url = checkpoint(tmp_path / "it's $(here)"), f"file://{tmp_path}/store"
+    for verb in ("put", "get"):
+        script = scripts.store_script(sys.executable, verb, str(here), url, compare=True)
+        subprocess.run(["sh"], input=script, text=True, check=True)
+    assert sh(scripts.MANIFEST, tmp_path / "store") == sh(scripts.MANIFEST, here)
+
+
+def test_there_and_back_again(tmp_path: Path) -> None:
+    """Twice, since a killed transfer is repeated; then with damage that has the right size."""
+    here, there = checkpoint(tmp_path / "site a" / "run"), tmp_path / "b" / "staging"
+    there.mkdir(parents=True)
+    url = f"file://{tmp_path}/store/m1"
+    (there / "left over").touch()
+    for _ in range(2):
+        carry("put", here, url)
+        carry("get", there, url)
+        assert sh(scripts.MANIFEST, there) == sh(scripts.MANIFEST, here)
+    (there / "weights.pt").write_bytes(b"\0" * 70_000)
+    carry("get", there, url)
+    assert sh(scripts.MANIFEST, there) != sh(scripts.MANIFEST, here)
+    carry("put", here, url, compare=True)
+    carry("get", there, url, compare=True)
+    assert sh(scripts.MANIFEST, there) == sh(scripts.MANIFEST, here)
+    for _ in range(2):
+        carry("remove", Path("/"), url)
+        assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_half_of_a_file_is_carried_again(tmp_path: Path) -> None:
+    here, url = checkpoint(tmp_path / "run"), f"file://{tmp_path}/store/m1"
+    carry("put", here, url)
+    os.truncate(tmp_path / "store" / "m1" / "weights.pt", 10)
+    (here / "deep er" / ".meta data").unlink()
+    carry("put", here, url)
+    there = tmp_path / "there"
+    there.mkdir()
+    carry("get", there, url)
+    assert sh(scripts.MANIFEST, there) == sh(scripts.MANIFEST, here)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is read from users and from Slurm: comments, jobs, paths, the sites file."""
+
+from pathlib import Path
+
+import pytest
+
+from slurm_green.errors import BadInputError, SlurmError
+from slurm_green.migration.execute.comment import declared, tokens_of, without_tokens
+from slurm_green.migration.execute.order import fields_of, order_of
+from slurm_green.migration.execute.site import Site, mapped
+from slurm_green.migration.execute.sites_file import read_sites
+
+A = Site(name="a", slurm_conf="a.conf", root="/scratch/a")
+B = Site(name="b", slurm_conf="b.conf", root="/scratch/b", partitions={"main": "gpu"})
+# As Slurm 22.05.8 showed it.
+SHOWN = """JobId=14 JobName=my twin
+   UserId=nobody(65534) GroupId=nogroup(65534) MCS_label=N/A
+   Priority=4294901759 Nice=0 Account=(null) QOS=normal
+   JobState=RUNNING Reason=None Dependency=(null)
+   Requeue=1 Restarts=0 BatchFlag=1 Reboot=0 ExitCode=0:0
+   RunTime=00:00:02 TimeLimit=1-00:10:00 TimeMin=N/A
+   StartTime=2026-11-28T19:10:51 EndTime=2026-11-28T19:20:51 Deadline=N/A
+   Partition=main AllocNode:Sid=localhost:9956
+   NumNodes=1-2 NumCPUs=2 NumTasks=1 CPUs/Task=2 ReqB:S:C:T=0:0:*:*
+   MinCPUsNode=2 MinMemoryNode=4G MinTmpDiskNode=0
+   Features=h100&ib DelayBoot=00:00:00
+   OverSubscribe=OK Contiguous=0 Licenses=(null) Network=(null)
+   Command=/scratch/a/me/job.sh ck 60 x=1
+   WorkDir=/scratch/a/me
+   Comment=mine green:checkpoint=ck,signal=B:USR1 green-move:m3-aa
+   StdErr=/scratch/a/me/out.txt
+   StdIn=/dev/null
+   StdOut=/scratch/a/me/out.txt
+   TresPerNode=gres:gpu:h100:1
+"""
+
+
+def test_a_comment_declares_a_checkpoint_or_nothing() -> None:
+    for comment, found in {
+        "x green:checkpoint=run,signal=SIGUSR1": ("run", "USR1"),
+        "green:checkpoint=/d/run,signal=B:TERM,max-delay=4h": ("/d/run", "B:TERM"),
+        "green:checkpoint=run": ("run", None),
+        "green:checkpoint=run,move=no": None,
+        "green:off green:checkpoint=run": None,
+        "green:checkpoint=": None,
+        "evergreen:checkpoint=run": None,
+        "": None,
+    }.items():
+        words = declared(comment)
+        assert (words and (words.checkpoint, words.signal)) == found, comment
+    with pytest.raises(BadInputError, match="write a name"):
+        declared("green:checkpoint=run,signal=10;rm")
+
+
+def test_tokens_of_moves_come_and_go() -> None:
+    assert tokens_of("a green-move:m1-x.c2 b") == ["m1-x.c2"]
+    assert without_tokens("a green-move:m1-x b") == "a b"
+
+
+def test_a_job_is_ordered_again_as_it_was() -> None:
+    order = order_of(SHOWN, "#!/bin/sh\n", A, B)
+    assert order.options == (
+        *("--job-name=my twin", "--partition=gpu", "--requeue", "--open-mode=append"),
+        *("--time=1-00:10:00", "--nodes=1-2", "--ntasks=1", "--cpus-per-task=2", "--qos=normal"),
+        *("--constraint=h100&ib", "--mem=4G", "--gpus-per-node=h100:1"),
+        *("--chdir=/scratch/b/me", "--output=/scratch/b/me/out.txt", "--input=/dev/null"),
+    )
+    assert order.comment == "mine green:checkpoint=ck,signal=B:USR1"
+    assert order.arguments == ("ck", "60", "x=1")
+
+
+def test_newer_slurm_writes_gpus_otherwise() -> None:
+    newer = SHOWN.replace("gres:gpu:h100:1", "gres/gpu:2")
+    newer += "   TresPerTask=cpu=1\n"
+    options = order_of(newer, "", A, B).options
+    assert "--gpus-per-node=2" in options
+    assert not any(option.startswith("--gpus-per-task") for option in options)
+    with pytest.raises(SlurmError, match="GPUs only"):
+        order_of(SHOWN.replace("gres:gpu:h100:1", "gres:gpu:1,gres:shard:2"), "", A, B)
+
+
+def test_a_job_that_is_gone_is_said_to_be() -> None:
+    assert fields_of("") == {}
+    with pytest.raises(SlurmError, match="showed no job"):
+        order_of("slurm_load_jobs error: Invalid job id specified", "", A, B)
+
+
+def test_paths_move_with_their_root_or_not_at_all() -> None:
+    assert mapped("/scratch/a/x/y", A, B) == "/scratch/b/x/y"
+    for outside in ("/scratch/ab/x", "/scratch/a/../b", "/home/me"):
+        with pytest.raises(BadInputError, match="not below /scratch/a"):
+            mapped(outside, A, B)
+
+
+SITES = """
+[[site]]
+name = "a"
+slurm_conf = "/a.conf"
+software = ["python3"]
+gpu_w = 700
+[[site]]
+name = "b"
+slurm_conf = "/b.conf"
+partitions = { main = "gpu" }
+[[link]]
+from = "a"
+to = "b"
+gbps = 10
+limit_mbps = 80
+"""
+
+
+def test_the_sites_file(tmp_path: Path) -> None:
+    path = tmp_path / "sites.toml"
+    path.write_text(SITES)
+    file = read_sites(path)
+    assert file.sites["a"].software == ("python3",)
+    assert file.forecasts["a"].gpu_w == 700
+    back = file.link("b", "a")
+    assert back is not None
+    assert (back.gbps, back.limit_mbps) == (10, 80)
+    with pytest.raises(BadInputError, match="no site is called 'c'; there are a, b"):
+        file.site("c")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("gpu_w", "gpuw", "gpuw: unknown; known are"),
+        ("700", '"700"', "gpu_w: '700' is no float"),
+        ("700", "true", "gpu_w: True is no float"),
+        ('["python3"]', '"python3"', "software: 'python3' is no list"),
+        ('name = "b"', 'name = "a"', "'a' stands there twice"),
+        ('name = "b"\n', "", "name is missing"),
+        ('to = "b"', 'to = "c"', "no site is called 'c'"),
+        ("gbps = 10", "gbps = 0", "gbps > 0"),
+        ("[[link]]", "[link]", "write [[link]]"),
+        ("[[link]]", "[[lank]]", "lank: unknown"),
+        ("gbps = 10", "gbps = ", "Invalid value"),
+    ],
+)
+def test_a_wrong_sites_file_is_one_clear_line(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    path = tmp_path / "sites.toml"
+    path.write_text(SITES.replace(old, new, 1))
+    with pytest.raises(BadInputError) as caught:
+        read_sites(path)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)

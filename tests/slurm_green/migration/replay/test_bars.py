@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On real wind and carbon intensity, `prices` keeps what docs/migration-replay.md says of it."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from slurm_green.migration.replay.run import replay
+
+ROOT = Path(__file__).parents[4]
+DATA = Path(os.environ.get("SLURM_GREEN_DATA") or ROOT.parent / "shared" / "data")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (DATA / "pgscen_ercot").is_dir(),
+        reason=f"the published traces are not in {DATA}; set SLURM_GREEN_DATA",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The benchmark as a module."""
+    sys.path.append(str(ROOT / "benchmarks"))
+    try:
+        path = ROOT / "benchmarks" / "migrate_replay.py"
+        spec = importlib.util.spec_from_file_location("migrate_replay", path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["migrate_replay"] = module
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+
+
+def test_prices_beat_what_came_before(bench):
+    names = ["energy-only", "feasibility", "prices", "oracle"]
+    given = bench.inputs_of(bench.Case(gbps="1", weeks=0.5))
+    found = replay(given, names).json()["policies"]
+    energy_only, feasibility, prices, oracle = (found[name] for name in names)
+    for key in ("nonrenewable_j", "mean_completion_s"):
+        assert prices[key] < energy_only[key]
+    assert prices["carbon_g"] < 0.8 * feasibility["carbon_g"]
+    assert prices["p95_completion_s"] <= 1.01 * feasibility["p95_completion_s"]
+    assert prices["carbon_g"] < 1.05 * oracle["carbon_g"]
+    assert prices["late_jobs"] == 0
