@@ -16,7 +16,8 @@ help:            ## show this list
 
 setup: $(VENV)/.done   ## the virtual environment with everything Python needs
 
-$(VENV)/.done: pyproject.toml $(wildcard slurm_green/plan/kernel/c/*.[ch])
+KERNELS = slurm_green/plan/kernel/c serving/replay/route/kernel/c
+$(VENV)/.done: pyproject.toml $(wildcard $(addsuffix /*.[ch],$(KERNELS)))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "error: slurm-green needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1);" \
 	        "try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _DEFAULT = "max,two-level,feedback,governor"
+_OBJECTIVES = ("performance-constrained", "carbon-constrained", "ppc")
 _KEYS = (
     "energy_j", "j_per_token", "ttft_p50_ms", "ttft_p99_ms", "tpot_p50_ms", "tpot_p99_ms",
-    "attainment", "clock_changes", "carbon_g", "refused", "evictions", "wall_s",
+    "attainment", "clock_changes", "carbon_g", "performance", "ppc", "refused", "evictions",
+    "wall_s",
 )  # fmt: skip
 
 
@@ -74,6 +76,31 @@ _KEYS = (
     type=_FILE,
     help="CSV: start_s,carbon_g_per_kwh, for carbon_g; its clock is that of the requests.",
 )
+@click.option(
+    "--objective",
+    type=click.Choice(_OBJECTIVES),
+    default=_OBJECTIVES[0],
+    show_default=True,
+    help="What governor does with the time that the SLOs leave.",
+)
+@click.option(
+    "--carbon-budget-g",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=finite,
+    help="Grams for the whole trace, all replicas; with carbon-constrained.",
+)
+@click.option(
+    "--ceiling-mhz",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=finite,
+    help="No policy runs above this clock.",
+)
+@click.option(
+    "--ceiling-w",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=finite,
+    help="No policy runs at a clock at which a replica may draw more.",
+)
 @as_json
 def command(
     requests_file: Path,
@@ -84,6 +111,10 @@ def command(
     slo_tpot_ms: float,
     policy: str,
     signal: Path | None,
+    objective: str,
+    carbon_budget_g: float | None,
+    ceiling_mhz: float | None,
+    ceiling_w: float | None,
     as_json: bool,
 ) -> None:
     """Say what each clock policy costs in energy, and which share of requests keeps its SLOs.
@@ -93,24 +124,38 @@ def command(
     """
     one_thread()
     from profiling.files import read_profile
+    from profiling.shipped import shipped
+    from serving.governor.ceiling import Ceiling
     from serving.governor.engine import EngineModel
     from serving.governor.protocol import Slo
-    from serving.replay.compare import compare
+    from serving.replay.compare import Aim, compare
     from serving.replay.requests import read_requests
     from slurm_green.plan.files import read_site
+    from slurm_green.plan.outcome import Objective
 
     names = [one.strip() for one in policy.split(",") if one.strip()]
     if not names:
         raise BadInputError("--policy: names no policy; try --policy max,governor")
     if len(set(names)) != len(names):
         raise BadInputError(f"--policy {policy}: names a policy twice; leave one out")
+    if objective != _OBJECTIVES[0] and signal is None:
+        raise BadInputError(f"--objective {objective}: needs carbon; give --signal S.csv")
+    if (carbon_budget_g is None) == (objective == "carbon-constrained"):
+        raise BadInputError(
+            "--carbon-budget-g and --objective carbon-constrained go together: give both or neither"
+        )
+    aim = Aim(
+        objective=Objective(objective),
+        budget_g=carbon_budget_g,
+        ceiling=Ceiling(clock_mhz=ceiling_mhz, power_w=ceiling_w),
+    )
     requests = read_requests(requests_file)
-    engine = EngineModel(read_profile(profile_dir), tp=tp)
+    engine = EngineModel(read_profile(shipped(profile_dir)), tp=tp)
     site = None if signal is None else read_site(signal)
     slo = Slo(ttft_s=slo_ttft_ms / 1e3, tpot_s=slo_tpot_ms / 1e3)
     with progress_bar() as shown:
         results = compare(
-            requests, engine, slo, names, replicas=replicas, site=site, progress=shown
+            requests, engine, slo, names, replicas=replicas, site=site, aim=aim, progress=shown
         )
     if as_json:
         emit_json({"policies": {name: _values(one) for name, one in results.items()}})
@@ -139,14 +184,16 @@ def _print(results: "dict[str, Result]", requests: int, kv_tokens: int) -> None:
                 _shown(one.tpot_p99_ms, ".1f"),
                 str(one.clock_changes),
                 _shown(one.carbon_g, ".4g"),
+                _shown(one.performance, ".3f"),
+                _shown(one.ppc, ".4g"),
             ]
         )
     header = [
         "POLICY", "KWH", "SAVED", "ATTAINED", "TTFT50MS", "TTFT99MS", "TPOT50MS", "TPOT99MS",
-        "CLOCKS", "CARBON_G",
+        "CLOCKS", "CARBON_G", "SPEED", "PPC",
     ]  # fmt: skip
     emit_rows(header, rows)
-    click.echo(f"{requests} requests, simulated; SAVED is energy against max")
+    click.echo(f"{requests} requests, simulated; SAVED is energy against max, SPEED against alone")
     refused = max(one.refused for one in results.values())
     if refused:
         click.echo(f"{refused} refused: longer than the KV cache of {kv_tokens} tokens")

@@ -10,6 +10,7 @@ The trap: this runs in front of every iteration. Tables are lists, clocks are in
 """
 
 import bisect
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 from profiling.curve import Curve
 from profiling.errors import ProfileError
 from profiling.grid import Grid
+from profiling.law import Floats
 from profiling.profile import Profile, assumed_engine, assumed_gpu
 
 __all__ = ["Batch", "EngineModel"]
@@ -61,6 +63,7 @@ class EngineModel:
         self.max_num_seqs = engine.max_num_seqs or 256
         self._decode = _Decode(decode, self.clocks_mhz)
         self._prefill = _Prefill(prefill, self.clocks_mhz)
+        self._idle_mhz = (self.clocks_mhz[0], self.clocks_mhz[-1])
         self._least_s = [self._decode.time_s(1, 0.0, k) for k in range(len(self.clocks_mhz))]
 
     def time_s(self, batch: Batch, clock: int) -> float:
@@ -90,9 +93,29 @@ class EngineModel:
 
     def idle_power_w(self, clock: int) -> float:
         """Watts without work: `parked_w` at the lowest clock, `idle_w` at the highest."""
-        low, high = self.clocks_mhz[0], self.clocks_mhz[-1]
+        low, high = self._idle_mhz
         share = (self.clocks_mhz[clock] - low) / (high - low) if high > low else 1.0
         return self.parked_w + (self.idle_w - self.parked_w) * share
+
+    def below(self, clock: int) -> "EngineModel":
+        """The same replica without the clocks above that one."""
+        made = copy.copy(self)
+        made.clocks_mhz = self.clocks_mhz[: clock + 1]
+        return made
+
+    def tables(self) -> dict[str, Floats]:
+        """The numbers behind it as arrays, a row for each clock; for what is compiled."""
+        decode, prefill = self._decode, self._prefill
+        found = {
+            "batch": decode.batches, "context": decode.contexts,
+            "log_batch": decode.log_batches, "log_context": decode.log_contexts,
+            "times": decode.times, "watts": decode.watts,
+            "tokens": prefill.tokens, "added": prefill.added, "fixed": prefill.fixed,
+            "log_tokens": prefill.log_tokens, "prompt_w": prefill.watts,
+            "least": self._least_s,
+            "idle_w": [self.idle_power_w(clock) for clock in range(len(self.clocks_mhz))],
+        }  # fmt: skip
+        return {name: np.array(value, dtype=np.float64) for name, value in found.items()}
 
     def index(self, clock_mhz: float) -> int:
         """The highest clock that is not above; the lowest if all are."""
@@ -117,21 +140,21 @@ class _Decode:
         contexts = np.append(grid.contexts, max(grid.contexts[-1], 1.0) * _FAR)
         batches = np.append(grid.batches, grid.batches[-1] * _FAR)
         shape = np.ix_(np.asarray(clocks), batches, contexts)
-        self._times: list[list[list[float]]] = grid.time_at(shape[2], shape[1], shape[0]).tolist()
-        self._watts: list[list[list[float]]] = grid.power_at(shape[2], shape[1], shape[0]).tolist()
-        self._batches, self._contexts = batches.tolist(), contexts.tolist()
-        self._log_batches = np.log(batches).tolist()
-        self._log_contexts = np.log1p(contexts).tolist()
+        self.times: list[list[list[float]]] = grid.time_at(shape[2], shape[1], shape[0]).tolist()
+        self.watts: list[list[list[float]]] = grid.power_at(shape[2], shape[1], shape[0]).tolist()
+        self.batches, self.contexts = batches.tolist(), contexts.tolist()
+        self.log_batches = np.log(batches).tolist()
+        self.log_contexts = np.log1p(contexts).tolist()
 
     def time_s(self, batch: float, context: float, clock: int) -> float:
-        i, u = _place(self._batches, batch)
-        j, v = _place(self._contexts, context)
-        return _mixed(self._times[clock], i, u, j, v)
+        i, u = _place(self.batches, batch)
+        j, v = _place(self.contexts, context)
+        return _mixed(self.times[clock], i, u, j, v)
 
     def power_w(self, batch: float, context: float, clock: int) -> float:
-        i, u = _place(self._log_batches, math.log(batch))
-        j, v = _place(self._log_contexts, math.log1p(context))
-        return _mixed(self._watts[clock], i, u, j, v)
+        i, u = _place(self.log_batches, math.log(batch))
+        j, v = _place(self.log_contexts, math.log1p(context))
+        return _mixed(self.watts[clock], i, u, j, v)
 
 
 class _Prefill:
@@ -149,21 +172,21 @@ class _Prefill:
         slope = (times[:, 1] - times[:, 0]) / (tokens[1] - tokens[0])
         fixed_s = np.maximum(times[:, 0] - slope * tokens[0], 0.0)
         added = np.maximum.accumulate(times - fixed_s[:, None], axis=1)
-        self._tokens = [0.0, *tokens.tolist()]
-        self._added: list[list[float]] = np.insert(added, 0, 0.0, axis=1).tolist()
-        self._fixed: list[float] = fixed_s.tolist()
-        self._log_tokens = np.log1p(grid.contexts * batch).tolist()
-        self._watts: list[list[float]] = watts.tolist()
+        self.tokens = [0.0, *tokens.tolist()]
+        self.added: list[list[float]] = np.insert(added, 0, 0.0, axis=1).tolist()
+        self.fixed: list[float] = fixed_s.tolist()
+        self.log_tokens = np.log1p(grid.contexts * batch).tolist()
+        self.watts: list[list[float]] = watts.tolist()
 
     def added_s(self, cached: float, new: float, clock: int) -> float:
-        row = self._added[clock]
-        return _along(self._tokens, row, cached + new) - _along(self._tokens, row, cached)
+        row = self.added[clock]
+        return _along(self.tokens, row, cached + new) - _along(self.tokens, row, cached)
 
     def time_s(self, chunks: Sequence[tuple[int, int]], clock: int) -> float:
-        return self._fixed[clock] + sum(self.added_s(*chunk, clock) for chunk in chunks)
+        return self.fixed[clock] + sum(self.added_s(*chunk, clock) for chunk in chunks)
 
     def power_w(self, tokens: float, clock: int) -> float:
-        return _along(self._log_tokens, self._watts[clock], math.log1p(tokens))
+        return _along(self.log_tokens, self.watts[clock], math.log1p(tokens))
 
 
 def _place(axis: list[float], at: float) -> tuple[int, float]:

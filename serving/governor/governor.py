@@ -7,7 +7,10 @@ iterations. Prompts are served in order, each by arrival + TTFT, with a margin f
 The more requests there are, the more of them a stall hurts: margins grow with their number.
 The model is corrected by how long iterations really take.
 
-The trap: GPUs switch slowly. Up at once, down only when it is worth a switch, and seldom.
+What is left of the slack an objective may spend on speed (`Steering`), never on less.
+
+The trap: GPUs switch slowly. Up at once where the SLO needs it, else only when it is worth a
+switch, and seldom.
 """
 
 import math
@@ -15,6 +18,7 @@ from dataclasses import dataclass
 
 from serving.governor.engine import Batch, EngineModel
 from serving.governor.floor import Floor
+from serving.governor.objective import Steering
 from serving.governor.protocol import Moment, Slo
 
 __all__ = ["Governor", "Tuning"]
@@ -40,19 +44,26 @@ class Tuning:
 
 
 class Governor:
-    """The slack-bank governor for one replica."""
+    """The slack-bank governor for one replica; `steering` tells what more speed is worth."""
 
-    def __init__(self, engine: EngineModel, slo: Slo, tuning: Tuning | None = None) -> None:
+    def __init__(
+        self,
+        engine: EngineModel,
+        slo: Slo,
+        tuning: Tuning | None = None,
+        steering: Steering | None = None,
+    ) -> None:
         self._engine = engine
         self._slo = slo
         self._tuning = tuning or Tuning()
         self._high = len(engine.clocks_mhz) - 1
         self._floor = Floor(engine)
+        self._steering = steering
         # Sooner it would wait for its clock after a pause between two requests.
-        self.park_after_s: float | None = max(
-            self._tuning.park_after_s, 2 * engine.switch_latency_s
-        )
+        self._park_s = max(self._tuning.park_after_s, 2 * engine.switch_latency_s)
+        self.park_after_s: float | None = self._park_s
         self.correction = 1.0
+        self.out_of_reach = 0  # decisions at which no clock was enough
         self._asked = self._high
         self._rations = 2.0  # changes that may be made now
         self._rationed_s = 0.0
@@ -62,7 +73,8 @@ class Governor:
 
     def choose(self, moment: Moment) -> int:
         """The clock for this iteration and the next ones."""
-        wanted = self._lowest(moment)
+        safe = self._lowest(moment)
+        wanted = max(safe, self._worth(moment))
         tuning = self._tuning
         passed_s = moment.now_s - self._rationed_s
         self._rations = min(self._rations + passed_s * tuning.changes_per_s, 3.0)
@@ -70,8 +82,8 @@ class Governor:
         if wanted == self._asked:
             return wanted
         clocks = self._engine.clocks_mhz
-        if wanted < self._asked:
-            small = clocks[self._asked] - clocks[wanted] < tuning.worth_mhz
+        if safe <= self._asked:
+            small = abs(clocks[self._asked] - clocks[wanted]) < tuning.worth_mhz
             if small or self._rations < 2 or moment.now_s < moment.settled_s:
                 return self._asked
         self._rations -= 1
@@ -86,6 +98,8 @@ class Governor:
             self.correction += self._tuning.correct * (ratio - self.correction)
         idle_s = 0.0 if self._seen_s is None else max(moment.now_s - self._seen_s, 0.0)
         self._seen_s = moment.now_s + duration_s
+        if self._steering is not None:
+            self._steering.ran(moment, duration_s, idle_s)
         requests = moment.batch.decodes + len(moment.queue)
         self._crowd *= math.exp(-idle_s / _CROWD_S)
         self._crowd += -math.expm1(-duration_s / _CROWD_S) * (requests - self._crowd)
@@ -93,6 +107,17 @@ class Governor:
     def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
         """Remember how long answers are: short ones end before much is won back."""
         self._usual_tokens += _TOKENS_SHARE * (tokens - self._usual_tokens)
+
+    def _worth(self, moment: Moment) -> int:
+        """The clock that the objective asks for, SLO or not."""
+        if self._steering is None:
+            return 0
+        worth_w = self._steering.worth_w(moment)
+        # Where energy is free, waking up is all that parking does.
+        self.park_after_s = None if math.isinf(worth_w) else self._park_s
+        if not worth_w:
+            return 0
+        return self._floor.clock(moment.batch, min(self._crowd, _MOST_CROWD), worth_w)
 
     def _lowest(self, moment: Moment) -> int:
         # Slower still would save while it never parks, but leave no room for the next stall.
@@ -104,6 +129,8 @@ class Governor:
                 high = middle
             else:
                 low = middle + 1
+        if low == self._high and not self._keeps(moment, low):
+            self.out_of_reach += 1
         return low
 
     def _keeps(self, moment: Moment, clock: int) -> bool:

@@ -46,7 +46,10 @@ class Moment:
 class Policy(Protocol):
     """One policy for one replica; it may remember what it has seen."""
 
-    park_after_s: float | None  # idle for that long, it goes to the lowest clock; None: never
+    @property
+    def park_after_s(self) -> float | None:
+        """Idle for that long it goes to the lowest clock; None: never."""
+        ...
 
     def choose(self, moment: Moment) -> int:
         """The clock that this iteration and the next ones should have."""

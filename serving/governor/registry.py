@@ -9,6 +9,7 @@ from serving.governor.engine import EngineModel
 from serving.governor.feedback import Feedback
 from serving.governor.fixed import Fixed
 from serving.governor.governor import Governor
+from serving.governor.objective import Steering
 from serving.governor.projection import Projection
 from serving.governor.protocol import Policy, Slo
 from serving.governor.two_level import TwoLevel
@@ -30,8 +31,16 @@ POLICIES = {
 }
 
 
-def policy_named(name: str, engine: EngineModel, slo: Slo) -> Callable[[], Policy]:
-    """What makes a policy for a replica; raises BadInputError for a name that is none."""
+def policy_named(
+    name: str,
+    engine: EngineModel,
+    slo: Slo,
+    steering: Callable[[], Steering] | None = None,
+) -> Callable[[], Policy]:
+    """What makes a policy for a replica; raises BadInputError for a name that is none.
+
+    Only `governor` heeds `steering`, one for each replica.
+    """
     high = len(engine.clocks_mhz) - 1
     if name.startswith("static:"):
         clock = engine.index(_static_mhz(name, engine))
@@ -43,7 +52,7 @@ def policy_named(name: str, engine: EngineModel, slo: Slo) -> Callable[[], Polic
         "feedback": lambda: Feedback(engine, slo),
         "bandit": lambda: Bandit(engine, slo),
         "projection": lambda: Projection(engine, slo),
-        "governor": lambda: Governor(engine, slo),
+        "governor": lambda: Governor(engine, slo, steering=steering and steering()),
     }
     if name == "oracle":
         raise BadInputError("oracle knows the future, so it is for replays only; take governor")

@@ -5,14 +5,14 @@ As everywhere: intensity times what the site draws beyond its renewable supply, 
 slot, base load included. Only slots in which something ran count.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from slurm_green.errors import BadInputError
 from slurm_green.plan.problem import JOULES_PER_KWH, Floats, Site
 
-__all__ = ["carbon_g", "check_covers"]
+__all__ = ["carbon_g", "check_covers", "marginal"]
 
 
 def carbon_g(spans: Iterable[tuple[float, float, float]], site: Site) -> float:
@@ -27,6 +27,19 @@ def carbon_g(spans: Iterable[tuple[float, float, float]], site: Site) -> float:
     lasted_s = np.diff(np.clip(edges_s, first_s, last_s))
     net_j = np.diff(drawn_j) + (site.base_power_w - site.renewable_w) * lasted_s
     return float((site.carbon_g_per_kwh * np.maximum(net_j, 0.0)).sum() / JOULES_PER_KWH)
+
+
+def marginal(site: Site, most_w: float) -> Callable[[float], float]:
+    """Grams that one more kWh costs at a time: none where the surplus covers so many watts."""
+    free = site.renewable_w - site.base_power_w >= most_w
+    mu = np.where(free, 0.0, site.carbon_g_per_kwh).tolist()
+    start_s, step_s, last = site.start_s, site.step_s, site.slots - 1
+
+    def at(now_s: float) -> float:
+        value: float = mu[min(max(int((now_s - start_s) // step_s), 0), last)]
+        return value
+
+    return at
 
 
 def check_covers(site: Site, first_s: float, last_s: float) -> None:

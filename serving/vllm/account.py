@@ -22,12 +22,16 @@ _POOL_S = 600.0  # over which idle joules are handed out
 
 @dataclass(slots=True)
 class Account:
-    """Joules of one request: its work, its part of idle time; `pending_j` is modelled so far."""
+    """Joules of one request: its work, its part of idle time; `pending_j` is modelled so far.
+
+    `carbon_g` is by the marginal carbon of when it drew them, None where that was not known once.
+    """
 
     work_j: float = 0.0
     idle_j: float = 0.0
     pending_j: float = 0.0
     end: str | None = None  # "finished", "aborted"; None while it runs
+    carbon_g: float | None = 0.0
 
 
 class Accounts:
@@ -71,8 +75,11 @@ class Accounts:
             self._idle_j += idle_w * (until_s - self._looked_s)
             self._looked_s = until_s
 
-    def settle(self, now_s: float, counter_j: float | None) -> None:
-        """The counter's difference since the last time; None: it is not known, the model stands."""
+    def settle(self, now_s: float, counter_j: float | None, mu: float | None = None) -> None:
+        """The counter's difference since the last time; None: it is not known, the model stands.
+
+        `mu` is the marginal carbon of that time, g/kWh, None where nobody knows it.
+        """
         modelled_j = self._work_j + self._idle_j
         if counter_j is None:
             counter_j = modelled_j
@@ -90,9 +97,10 @@ class Accounts:
             account = self._requests.get(name)
             if account is None:
                 continue
-            if self._work_j > 0:
-                account.idle_j += handed_j * account.pending_j / self._work_j
+            idle_j = handed_j * account.pending_j / self._work_j if self._work_j > 0 else 0.0
+            account.idle_j += idle_j
             account.work_j += account.pending_j * scale
+            account.carbon_g = _more(account.carbon_g, idle_j + account.pending_j * scale, mu)
             account.pending_j = 0.0
         self._touched.clear()
         if self._work_j > 0 and scale > 0:
@@ -108,13 +116,14 @@ class Accounts:
         account.end = end
         self._over[name] = None
 
-    def joules(self, name: str) -> Account | None:
+    def joules(self, name: str, mu: float | None = None) -> Account | None:
         """What a request has cost up to now, what is not settled yet as modelled; a copy."""
         found = self._requests.get(name)
         if found is None:
             return None
         pending_j = found.pending_j * self._scale
-        return Account(found.work_j + pending_j, found.idle_j, pending_j, found.end)
+        carbon_g = _more(found.carbon_g, pending_j, mu) if pending_j else found.carbon_g
+        return Account(found.work_j + pending_j, found.idle_j, pending_j, found.end, carbon_g)
 
     def named(self, name: str) -> list[str]:
         """Requests of that name, or of a client's: vLLM adds the number of the prompt, and more."""
@@ -140,3 +149,7 @@ class Accounts:
             account = self._requests.pop(name)
             self._short.pop(name.rpartition("-")[0], None)
             self.gone_j += account.work_j + account.idle_j
+
+
+def _more(carbon_g: float | None, energy_j: float, mu: float | None) -> float | None:
+    return None if carbon_g is None or mu is None else carbon_g + energy_j * mu / 3.6e6

@@ -22,14 +22,18 @@ from serving.clocks.direct import DirectClocks
 from serving.clocks.noded import NodedClocks
 from serving.clocks.protocol import NoClocks, SetsClocks
 from serving.clocks.setter import Setter
+from serving.governor.ceiling import Capped
 from serving.governor.engine import EngineModel
+from serving.governor.objective import Budget, Steering
 from serving.governor.protocol import Policy, Slo
 from serving.governor.registry import policy_named
 from serving.vllm.metrics import Metrics, serve
 from serving.vllm.pilot import Pilot
 from serving.vllm.recorder import Recorder
 from serving.vllm.settings import Settings
+from serving.vllm.site import SiteWord
 from slurm_green.errors import BadInputError
+from slurm_green.plan.outcome import Objective
 
 __all__ = ["Group", "Replica", "build"]
 
@@ -73,7 +77,7 @@ def build(settings: Settings, group: Group) -> Replica:
 def _built(
     settings: Settings, group: Group, gpus: Sequence[Gpu], blind: str | None, opened: ExitStack
 ) -> Replica:
-    engine = policy = None
+    engine = policy = site = None
     why = group.unfit
     if settings.profile is None:
         why = why or "no profile"
@@ -86,7 +90,7 @@ def _built(
     if engine is not None and why is None:
         if slo is None:
             raise BadInputError("slo_ttft_ms and slo_tpot_ms: both are wanted where a profile is")
-        policy = policy_named(settings.policy, engine, slo)()
+        policy, site = _policy(settings, engine, slo)
         clocks, by = _clocks(settings, gpus)
         _LOG.info("policy %s over %s, clocks set by %s", settings.policy, settings.profile, by)
     else:
@@ -94,7 +98,7 @@ def _built(
         _LOG.warning("nothing is governed, clocks stay at their maximum: %s", why)
     if blind is not None:
         _LOG.warning("joules are not measured: %s", blind)
-    return _replica(settings, group, gpus, engine, policy, slo, clocks, opened)
+    return _replica(settings, group, gpus, engine, policy, slo, clocks, site, opened)
 
 
 def _replica(
@@ -105,6 +109,7 @@ def _replica(
     policy: Policy | None,
     slo: Slo | None,
     clocks: SetsClocks,
+    site: SiteWord | None,
     opened: ExitStack,
 ) -> Replica:
     setter = Setter(clocks)
@@ -120,8 +125,12 @@ def _replica(
         highest_mhz=min((max(one.supported_clocks_mhz(), default=0) for one in gpus), default=None),
     )
     recorder.busy = lambda: pilot.busy
+    if site is not None:
+        recorder.before_settle, recorder.mu = site.refresh, site.mu
     if settings.metrics:
-        metrics = Metrics(recorder, pilot, setter, model=group.model, policy=settings.policy)
+        metrics = Metrics(
+            recorder, pilot, setter, model=group.model, policy=settings.policy, site=site
+        )
         try:
             recorder.on_settle = serve(metrics, settings.metrics)
         except OSError as error:
@@ -131,6 +140,21 @@ def _replica(
             raise
     recorder.start()
     return Replica(pilot, setter, recorder, opened.pop_all())
+
+
+def _policy(settings: Settings, engine: EngineModel, slo: Slo) -> tuple[Policy, SiteWord]:
+    """The policy under the site's ceiling, and who listens to the site."""
+    site = SiteWord(
+        engine,
+        prices=settings.prices,
+        ceiling=settings.ceiling,
+        max_age_s=settings.prices_max_age_s,
+    )
+    grams = settings.carbon_budget_g_per_hour
+    budget = None if grams is None else Budget(grams, 3600.0, lambda: site.mean_mu)
+    steering = Steering(engine, Objective(settings.objective), site.mu, budget)
+    made = policy_named(settings.policy, engine, slo, lambda: steering)()
+    return Capped(made, site.most) if settings.ceiling is not None else made, site
 
 
 def _given_up(error: Exception) -> None:

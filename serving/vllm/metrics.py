@@ -23,6 +23,7 @@ from profiling.whole import write_file
 from serving.clocks.setter import Setter
 from serving.vllm.pilot import Pilot
 from serving.vllm.recorder import Recorder
+from serving.vllm.site import SiteWord
 from slurm_green.errors import BadInputError
 
 __all__ = ["Metrics", "serve"]
@@ -34,11 +35,18 @@ class Metrics:
     """The registry; `setter` is None where nothing can be set."""
 
     def __init__(
-        self, recorder: Recorder, pilot: Pilot, setter: Setter, *, model: str, policy: str
+        self,
+        recorder: Recorder,
+        pilot: Pilot,
+        setter: Setter,
+        *,
+        model: str,
+        policy: str,
+        site: SiteWord | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
         self._recorder, self._pilot, self._setter = recorder, pilot, setter
-        self._model, self._policy = model, policy
+        self._model, self._policy, self._site = model, policy, site
         self._decisions = Histogram(
             "slurm_green_serving_decision_seconds",
             "Time that the governor takes of the engine's, by hook.",
@@ -58,6 +66,14 @@ class Metrics:
         for (kind, source), joules in self._recorder.joules.copy().items():
             energy.add_metric([self._model, kind, source], joules)
         yield energy
+        carbon = CounterMetricFamily(
+            "slurm_green_serving_carbon_grams",
+            "Marginal CO2e of that energy, of the time that the site's prices were known.",
+            labels=["model", "kind"],
+        )
+        for kind, grams in self._recorder.carbon_g.copy().items():
+            carbon.add_metric([self._model, kind], grams)
+        yield carbon
         ended = CounterMetricFamily(
             "slurm_green_serving_requests", "Requests that ended.", labels=["model", "end"]
         )
@@ -77,6 +93,24 @@ class Metrics:
                 "slurm_green_serving_clock_hertz",
                 "The highest clock that the replica's lease allows.",
                 value=self._setter.holds_mhz * 1e6,
+            )
+        policy = self._pilot.policy
+        yield CounterMetricFamily(
+            "slurm_green_serving_ceiling_decisions",
+            "Decisions that the site's ceiling took down.",
+            value=getattr(policy, "held_down", 0),
+        )
+        yield CounterMetricFamily(
+            "slurm_green_serving_slo_out_of_reach_decisions",
+            "Decisions at which no clock was fast enough for the SLOs.",
+            value=getattr(getattr(policy, "policy", policy), "out_of_reach", 0),
+        )
+        mu = None if self._site is None else self._site.mu()
+        if mu is not None:
+            yield GaugeMetricFamily(
+                "slurm_green_serving_marginal_carbon_grams_per_kilowatt_hour",
+                "What one more kWh costs now, by the site's prices.",
+                value=mu,
             )
         active = GaugeMetricFamily(
             "slurm_green_serving_governor_active",
@@ -112,6 +146,8 @@ class Metrics:
             "energy_j": found.work_j + found.idle_j,
             "work_j": found.work_j,
             "idle_j": found.idle_j,
+            "carbon_g": found.carbon_g,
+            "carbon_basis": "marginal",
             "end": found.end,
             "settled": found.pending_j == 0.0,
             "source": self._recorder.source,

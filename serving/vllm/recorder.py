@@ -28,7 +28,7 @@ _MOST = 50_000  # things to account that may wait
 
 
 class Recorder:
-    """Takes iterations and ends, gives joules; `on_settle` is called once a second.
+    """Takes iterations and ends, gives joules; `before_settle` and `on_settle` run once a second.
 
     `busy` tells whether something runs that was not handed over yet.
     """
@@ -43,11 +43,14 @@ class Recorder:
     ) -> None:
         self.accounts = Accounts(now_s())
         self.joules: dict[tuple[str, str], float] = {}  # (kind, source) -> J
+        self.carbon_g: dict[str, float] = {}  # kind -> g, of the time that mu was known
+        self.mu: Callable[[], float | None] = lambda: None  # g/kWh, marginal
         self.decisions: deque[tuple[str, float]] = deque(maxlen=_MOST)  # hook, seconds
         self.source = "unknown"  # of the joules: counter, emulated, modelled
         self.gpus = gpus
         self._engine = engine
         self._holds_mhz = holds_mhz
+        self.before_settle: Callable[[], None] = lambda: None
         self.on_settle: Callable[[], None] = lambda: None
         self.busy: Callable[[], bool] = lambda: False
         self._now_s = now_s
@@ -77,15 +80,18 @@ class Recorder:
         with self._lock:
             self._drain()
             names = self.accounts.named(name)
-            parts = [one for one in map(self.accounts.joules, names) if one is not None]
+            mu = self.mu()
+            parts = [one for name in names if (one := self.accounts.joules(name, mu)) is not None]
         if not parts:
             return None
         ends = {one.end for one in parts}
+        grams = [one.carbon_g for one in parts if one.carbon_g is not None]
         return Account(
             sum(one.work_j for one in parts),
             sum(one.idle_j for one in parts),
             sum(one.pending_j for one in parts),
             ends.pop() if len(ends) == 1 else None,
+            sum(grams) if len(grams) == len(parts) else None,
         )
 
     def settle(self) -> None:
@@ -105,12 +111,15 @@ class Recorder:
                 return  # it may only be slow
             self._before_j, self._settled_s = counter_j, now_s
             work_j, idle_j = accounts.work_j, accounts.idle_j
-            accounts.settle(now_s, drawn_j)
+            mu = self.mu()
+            accounts.settle(now_s, drawn_j, mu)
             source = self.source = self._source(drawn_j)
             for kind, more_j in (
                 ("work", accounts.work_j - work_j),
                 ("idle", accounts.idle_j - idle_j),
             ):
+                if source != "unknown" and mu is not None:
+                    self.carbon_g[kind] = self.carbon_g.get(kind, 0.0) + more_j * mu / 3.6e6
                 if source != "unknown":
                     self.joules[kind, source] = self.joules.get((kind, source), 0.0) + more_j
 
@@ -125,6 +134,7 @@ class Recorder:
             try:
                 if self._now_s() >= due_s:
                     due_s = self._now_s() + _SETTLE_S
+                    self.before_settle()
                     self.settle()
                     self._show()
                 else:

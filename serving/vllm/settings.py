@@ -9,14 +9,17 @@ from pathlib import Path
 
 from serving.clocks.noded import SOCKET
 from slurm_green.errors import BadInputError
+from slurm_green.plan.outcome import Objective
 
 __all__ = ["KEY", "PREFIX", "Settings"]
 
 KEY = "slurm_green"  # in --additional-config
 PREFIX = "SLURM_GREEN_SERVE_"
 _CLOCKS = ("auto", "noded", "nvml", "none")
-_NUMBERS = ("slo_ttft_ms", "slo_tpot_ms", "ttl_s")
-_PATHS = ("profile", "socket", "nvml_library", "journal")
+_OBJECTIVES = tuple(map(str, Objective))
+_NUMBERS = ("slo_ttft_ms", "slo_tpot_ms", "ttl_s", "prices_max_age_s", "carbon_budget_g_per_hour")
+_PATHS = ("profile", "socket", "nvml_library", "journal", "prices", "ceiling")
+_WORDS = {"clocks": _CLOCKS, "objective": _OBJECTIVES}
 _WHOLE = ("job", "default_clock_mhz")
 
 
@@ -36,6 +39,11 @@ class Settings:
     nvml_library: Path | None = None
     journal: Path = Path("/var/lib/slurm-green-node/journal")  # for clocks = nvml
     default_clock_mhz: int | None = None  # what the site locks its GPUs to; for clocks = nvml
+    objective: str = Objective.PERFORMANCE_CONSTRAINED
+    carbon_budget_g_per_hour: float | None = None  # with carbon-constrained
+    prices: Path | None = None  # a plan's price file; without one the carbon is not known
+    prices_max_age_s: float = 10_800.0
+    ceiling: Path | None = None  # what the site allows; see SiteWord
     metrics: str = ""  # HOST:PORT, or the path of a file; empty: none
 
     @classmethod
@@ -55,7 +63,14 @@ class Settings:
         for name, value in own.items():
             values[_known(str(name), known, f"--additional-config: {KEY}")] = value
         given = {key: _read(key, value) for key, value in values.items() if value not in (None, "")}
-        return cls(**given)  # type: ignore[arg-type]
+        settings = cls(**given)  # type: ignore[arg-type]
+        paced = settings.objective == Objective.CARBON_CONSTRAINED
+        if paced == (settings.carbon_budget_g_per_hour is None):
+            raise BadInputError(
+                "carbon_budget_g_per_hour and objective carbon-constrained go together: set both"
+                " or neither"
+            )
+        return settings
 
 
 def _known(name: str, known: Mapping[str, object], where: str) -> str:
@@ -73,8 +88,8 @@ def _read(key: str, value: object) -> object:
         raise BadInputError(f"{key}: wanted text, not {json.dumps(value, default=str)}")
     if key in _PATHS:
         return Path(value)
-    if key == "clocks" and value not in _CLOCKS:
-        raise BadInputError(f"clocks: {value!r}: allowed are {', '.join(_CLOCKS)}")
+    if value not in _WORDS.get(key, (value,)):
+        raise BadInputError(f"{key}: {value!r}: allowed are {', '.join(_WORDS[key])}")
     return value
 
 

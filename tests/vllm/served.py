@@ -21,6 +21,8 @@ MODEL = "tiny"
 class Served:
     """One server; its log is `words`."""
 
+    host = "127.0.0.1"
+
     def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         self.process, self.port, self.log = process, port, log
 
@@ -41,7 +43,7 @@ class Served:
         self, method: str, path: str, asked: Mapping[str, object] | None = None
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Any request: status, headers, body."""
-        peer = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        peer = http.client.HTTPConnection(self.host, self.port, timeout=60)
         text = None if asked is None else json.dumps(asked)
         peer.request(method, path, text, {"Content-Type": "application/json"})
         answer = peer.getresponse()
@@ -52,7 +54,7 @@ class Served:
 
     def leave(self, prompt: str, tokens: int, request_id: str) -> None:
         """Ask for a stream, and go after its first bytes."""
-        peer = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        peer = http.client.HTTPConnection(self.host, self.port, timeout=60)
         asked = {"model": MODEL, "prompt": prompt, "max_tokens": tokens, "ignore_eos": True}
         headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
         peer.request("POST", "/v1/completions", json.dumps({**asked, "stream": True}), headers)
@@ -83,16 +85,23 @@ class Served:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+        self.process.wait(10)
 
 
 @contextmanager
 def served(
-    model: Path, log: Path, *options: str, port: int, env: Mapping[str, str]
+    model: Path,
+    log: Path,
+    *options: str,
+    port: int,
+    env: Mapping[str, str],
+    host: str = Served.host,
+    within: Sequence[str] = (),
 ) -> Iterator[Served]:
-    """Up until the block ends."""
+    """Up until the block ends; `within`: what comes before the command."""
     argv = [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
-        "--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port),
+        *within, sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
+        "--served-model-name", MODEL, "--host", host, "--port", str(port),
         "--max-model-len", "1024", "--enforce-eager", "--kv-cache-memory-bytes", "67108864",
         # With bfloat16 this build takes to AMX instructions, which a server's worker may not use.
         "--dtype", "float32", "--max-num-seqs", "64",
@@ -111,6 +120,7 @@ def served(
             stdout=file, stderr=file,
         )  # fmt: skip
     one = Served(process, port, log)
+    one.host = host
     try:
         until(lambda: _healthy(one), 240, lambda: one.words[-4000:])
         one.complete("0", 2)  # what is slow the first time

@@ -112,3 +112,38 @@ def test_who_is_refused_is_told(asked: list[str], tmp_path: Path) -> None:
     with (tmp_path / "r.csv").open("a") as file:
         file.write("\n1,300000,5\n")
     assert "1 refused: longer than the KV cache of 200000 tokens" in run(*asked).stdout
+
+
+def test_objectives_spend_carbon_on_speed(asked: list[str], tmp_path: Path) -> None:
+    signal = ("--signal", str(tmp_path / "s.csv"), "--policy", "governor", "--json")
+
+    def told(*more: str) -> dict[str, float]:
+        result = run(*asked, *signal, *more)
+        assert result.exit_code == 0, result.output
+        values: dict[str, float] = json.loads(result.stdout)["policies"]["governor"]
+        return values
+
+    least = told()
+    ppc = told("--objective", "ppc")
+    rich = told("--objective", "carbon-constrained", "--carbon-budget-g", "100")
+    assert least["carbon_g"] < ppc["carbon_g"]
+    assert least["performance"] < ppc["performance"] <= rich["performance"] + 0.01
+    assert ppc["ppc"] == pytest.approx(ppc["performance"] / ppc["carbon_g"] * 1e3)
+    capped = told("--objective", "ppc", "--ceiling-mhz", "900")
+    assert capped["performance"] < ppc["performance"]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (("--objective", "ppc"), "give --signal"),
+        (("--objective", "carbon-constrained"), "give --signal"),
+        (("--carbon-budget-g", "5"), "go together"),
+    ],
+)
+def test_what_an_objective_needs_is_asked_for(
+    asked: list[str], more: tuple[str, ...], why: str
+) -> None:
+    result = run(*asked, *more)
+    assert result.exit_code == 2
+    assert why in result.stderr

@@ -129,3 +129,20 @@ def test_a_longer_prompt_and_a_longer_context_weigh_more() -> None:
     # 40 us a token at the highest clock, beside the fixed part that all bear.
     assert part["many"] > 5 * part["few"]
     assert part["few"] > part["short"]
+
+
+def test_carbon_is_of_when_it_was_drawn_and_unknown_once_is_unknown() -> None:
+    accounts = Accounts(0.0)
+    for at, mu in enumerate((360.0, 0.0, 720.0)):
+        accounts.ran(float(at), at + 1.0, 1000.0, 0.0, [("a", 1.0)])
+        accounts.settle(at + 1.0, 1000.0, mu)
+    told = accounts.joules("a", 360.0)
+    assert told is not None
+    assert told.carbon_g == pytest.approx((360 + 720) * 1000 / 3.6e6)
+    accounts.ran(3.0, 4.0, 1000.0, 0.0, [("a", 1.0)])
+    pending = accounts.joules("a", 360.0)
+    assert pending is not None and pending.carbon_g is not None
+    accounts.settle(4.0, 1000.0, None)
+    accounts.settle(5.0, 0.0, 360.0)
+    gone = accounts.joules("a", 360.0)
+    assert gone is not None and gone.carbon_g is None

@@ -10,7 +10,12 @@ import pytest
 
 from profiling.device.emulated.bench import STATE_VARIABLE, Bench
 from profiling.device.emulated.models import load_model
+from profiling.files import read_profile
+from profiling.shipped import shipped
 from serving.clocks.setter import Setter
+from serving.governor.ceiling import Capped
+from serving.governor.engine import Batch, EngineModel
+from serving.governor.protocol import Moment
 from serving.vllm.build import Group, Replica, build
 from serving.vllm.settings import Settings
 from slurm_green.errors import BadInputError
@@ -53,6 +58,19 @@ def test_through_nvml_where_that_is_asked_for_and_not_on_a_divided_gpu(
     bench.set_mig(0, on=True)
     made(bench, **options)
     assert "clocks set by nobody (it is divided" in caplog.text
+
+
+def test_a_ceiling_and_prices_are_listened_to(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "ceiling").write_text('{"clock_mhz": 900}')
+    one = made(
+        bench, profile=Path("a100-sxm-8b"), ceiling=tmp_path / "ceiling",
+        prices=tmp_path / "none", policy="max",
+    )  # fmt: skip
+    assert isinstance(one.pilot.policy, Capped)
+    assert one.recorder.mu() is None
+    clock = one.pilot.policy.choose(Moment(0.0, Batch(1, 100.0), 0, 0.0))
+    clocks = EngineModel(read_profile(shipped(Path("a100-sxm-8b")))).clocks_mhz
+    assert clocks[clock] <= 900 < clocks[clock + 1]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 """The header on plain answers: there when it is known, and never in the way."""
 
 import asyncio
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,12 +36,12 @@ def answered(
 
     asyncio.run(Energy(app)({"type": "http", "method": "POST"}, None, send))
     assert [one["type"].rpartition(".")[2] for one in sent] == ["start", "body", "body"]
-    assert sent[1]["body"] == body
     return sent
 
 
-def shown(unused_port: int) -> str:
+def shown(unused_port: int, mu: float | None = None) -> str:
     rig = Rig()
+    rig.recorder.mu = lambda: mu
     rig.run(1.0, "cmpl-x-0-12345678")
     rig.read(250.0)
     setter = SimpleNamespace(changes=0, failures=0, holds_mhz=None)
@@ -52,7 +53,8 @@ def shown(unused_port: int) -> str:
 
 def test_a_plain_answer_tells_its_joules(monkeypatch: pytest.MonkeyPatch, unused_port: int) -> None:
     where = shown(unused_port)
-    start = answered(monkeypatch, where)[0]
+    start, body, _ = answered(monkeypatch, where)
+    assert body["body"] == BODY
     assert start["headers"] == [
         *JSON, (b"x-sgreen-energy-j", b"250.000"), (b"x-sgreen-energy-source", b"counter"),
     ]  # fmt: skip
@@ -67,3 +69,46 @@ def test_streams_and_answers_without_a_port_pass(
     assert answered(monkeypatch, shown(unused_port), headers=stream)[0]["headers"] == stream
     for where in ("", "/some/file", "127.0.0.1:1"):
         assert answered(monkeypatch, where)[0]["headers"] == JSON
+
+
+STREAM = [(b"content-type", b"text/event-stream; charset=utf-8")]
+LAST = b'data: {"id":"cmpl-x","model":"m","choices":[],"usage":{"prompt_tokens":3}}\n\n'
+
+
+def test_the_last_chunk_of_a_stream_has_it_in_its_usage(
+    monkeypatch: pytest.MonkeyPatch, unused_port: int
+) -> None:
+    where = shown(unused_port, 360.0)
+    done = b"data: [DONE]\n\n"
+    _, body, _ = answered(monkeypatch, where, headers=STREAM, body=LAST + done)
+    chunk, rest = body["body"].split(b"\n\n", 1)
+    assert rest == done
+    usage = json.loads(chunk.removeprefix(b"data: "))["usage"]
+    assert usage == {
+        "x-sgreen-energy-j": 250.0,
+        "x-sgreen-carbon-mg": 25.0,
+        "x-sgreen-carbon-basis": "marginal",
+        "x-sgreen-energy-source": "counter",
+        "prompt_tokens": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'data: {"id":"cmpl-x","choices":[{"text":"a"}],"usage":{"prompt_tokens":3}}\n\n',
+        b'data: {"id":"cmpl-other","choices":[],"usage":{"prompt_tokens":3}}\n\n',
+        b'data: {"id":"cmpl-x","choices":[{"text":"\\"choices\\":[],\\"usage\\":{"}]}\n\n',
+    ],
+)
+def test_other_chunks_pass_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, unused_port: int, body: bytes
+) -> None:
+    assert answered(monkeypatch, shown(unused_port), headers=STREAM, body=body)[1]["body"] == body
+
+
+def test_carbon_is_told_only_where_it_was_known_all_along(
+    monkeypatch: pytest.MonkeyPatch, unused_port: int
+) -> None:
+    headers = dict(answered(monkeypatch, shown(unused_port, 0.0))[0]["headers"])
+    assert headers[b"x-sgreen-carbon-mg"] == b"0.000"

@@ -33,6 +33,9 @@ def test_the_command_line_goes_before_the_environment() -> None:
         ({"profile": 3}, {}, "profile: wanted text"),
         ({"clocks": "all"}, {}, "clocks: 'all': allowed are auto, noded, nvml, none"),
         ({}, {"SLURM_GREEN_SERVE_SLO_TTFT_MS": "fast"}, "slo_ttft_ms: wanted a number"),
+        ({"objective": "speed"}, {}, "objective: 'speed': allowed are performance-constrained"),
+        ({"objective": "carbon-constrained"}, {}, "go together"),
+        ({"carbon_budget_g_per_hour": 5}, {}, "go together"),
         ({}, {"SLURM_GREEN_SERVE_SLO": "1"}, "'slo': no such setting"),
     ],
 )

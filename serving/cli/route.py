@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgreen route`: one front door for replicas at many sites."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from slurm_green.cli.output import emit_json
+from slurm_green.cli.params import as_json
+from slurm_green.errors import BadInputError
+
+if TYPE_CHECKING:
+    from serving.router.settings import Settings
+
+_NEEDED = ("httptools", "orjson", "uvloop")
+
+
+@click.command(name="route", short_help="Route requests to vLLM replicas at many sites.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="TOML: where to listen, sites, replicas, models, tenants.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Processes on the port; the file's [listen] workers otherwise.",
+)
+@click.option("--check", is_flag=True, help="Only read the configuration and say what it holds.")
+@as_json
+def command(config_file: Path, workers: int | None, check: bool, as_json: bool) -> None:
+    """Answer OpenAI's requests with replicas at many sites, until SIGTERM.
+
+    SIGHUP reads the configuration again. A stream whose replica dies goes on at another one where
+    its model says `resume = true`. --json goes with --check.
+    """
+    from dataclasses import replace
+
+    from serving.router.config import load
+
+    def read() -> "Settings":
+        settings = load(config_file)
+        if workers is None:
+            return settings
+        return replace(settings, listen=replace(settings.listen, workers=workers))
+
+    settings = read()
+    if check:
+        from serving.router.policies import make_policy
+
+        make_policy(settings.policy)
+        counts = {
+            name: len(getattr(settings, name)) for name in ("site", "replica", "model", "tenant")
+        }
+        if as_json:
+            emit_json({"policy": settings.policy.name, **counts})
+        else:
+            told = ", ".join(f"{count} [[{name}]]" for name, count in counts.items())
+            click.echo(f"{config_file}: good: policy {settings.policy.name}, {told}")
+        return
+    if as_json:
+        raise click.UsageError("--json goes with --check")
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise BadInputError(
+            f"sgreen route needs {', '.join(missing)}: pip install 'slurm-green[route]'"
+        )
+    from serving.router.workers import run
+    from slurm_green.controller.logs import set_up_logging
+
+    set_up_logging("route")
+    if not settings.tenant:
+        click.echo("sgreen route: no [[tenant]]: everybody who can connect may use it", err=True)
+    run(settings, read)

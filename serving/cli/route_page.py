@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A routing replay as one HTML page that works offline: figures, delays, power, what went where.
+
+The trap: names are other people's text. Everything is escaped, and the page loads nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from profiling.law import Floats
+from profiling.whole import whole_file
+from slurm_green.cli.plan_page_style import STYLE
+from slurm_green.errors import BadInputError
+from slurm_green.words import clean
+
+if TYPE_CHECKING:
+    from serving.replay.route.compare import Scene, Told
+    from serving.replay.route.trace import Trace
+
+__all__ = ["page", "write_page"]
+
+_WIDE, _HIGH = 560, 220
+_MOST_POINTS = 400
+_COLOURS = 8
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def write_page(
+    path: Path, scene: "Scene", found: "dict[str, Told]", bound_rps: float | None
+) -> None:
+    """Write the page, whole or not at all; raises BadInputError where it cannot be written."""
+    text = page(scene, found, bound_rps)
+    try:
+        with whole_file(path) as out:
+            out.write(text)
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def page(scene: "Scene", found: "dict[str, Told]", bound_rps: float | None) -> str:
+    """The page's HTML."""
+    title = f"Routing {len(scene.trace):,} requests over {len(scene.sites)} sites"
+    bound = "" if bound_rps is None else f" No policy can have more than {bound_rps:.4g}/s."
+    parts = [
+        f"<h1>{escape(title)}</h1><p class=soft>Simulated.{bound}</p>",
+        f"<section><h2>Figures</h2>{_figures(found)}</section>",
+        "<div class=cards>",
+        _card("Good requests a second", _goodput(scene, found), found),
+        _card("Share of answers within so many seconds", _delays(scene, found), found),
+        "</div><div class=cards>",
+        *(
+            _card(f"Power at {one.name}: drawn, and there (dashed)", _power(scene, found, k), found)
+            for k, one in enumerate(scene.sites)
+        ),
+        "</div>",
+        f"<section><h2>Where requests were answered</h2>{_where(scene, found)}</section>",
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
+        f"{''.join(parts)}</body></html>\n"
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(clean(one))}</th>" for one in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(clean(one))}</td>" for one in row) + "</tr>" for row in rows
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _figures(found: "dict[str, Told]") -> str:
+    rows = []
+    for name, told in found.items():
+        one = told.figures
+        rows.append(
+            [
+                name,
+                f"{one.goodput_rps:.4g}",
+                _shown(one.attainment, ".2%"),
+                _shown(one.e2e_p50_s, ".3g"),
+                _shown(one.e2e_p99_s, ".3g"),
+                f"{one.dropped:,}",
+                f"{one.rerouted:,}",
+                f"{one.energy_j / 3.6e6:.4g}",
+                f"{one.unused_wh / 1e3:.4g}",
+            ]
+        )
+    header = (
+        "Policy", "Good/s", "Within SLO", "50 % done in, s", "99 % done in, s", "Dropped",
+        "Sent anew", "kWh drawn", "kWh unused",
+    )  # fmt: skip
+    return _table(header, rows)
+
+
+def _where(scene: "Scene", found: "dict[str, Told]") -> str:
+    rows = []
+    for name, told in found.items():
+        counts = [int((told.outcome.site == k).sum()) for k in range(len(scene.sites))]
+        rows.append([name, *(f"{one / len(scene.trace):.1%}" for one in counts)])
+    return _table(["Policy", *(one.name for one in scene.sites)], rows)
+
+
+def _card(title: str, picture: str, found: "dict[str, Told]") -> str:
+    keys = "".join(
+        f'<span><i class=line style="--k:var(--c{k % _COLOURS})"></i>{escape(clean(name))}</span>'
+        for k, name in enumerate(found)
+    )
+    return (
+        f"<section><h2>{escape(clean(title))}</h2>{picture}<div class=keys>{keys}</div></section>"
+    )
+
+
+def _goodput(scene: "Scene", found: "dict[str, Told]") -> str:
+    from serving.replay.route.figures import met
+
+    at_s = scene.trace.arrival_s - scene.trace.arrival_s[0]
+    edges_s = np.linspace(0, max(float(at_s[-1]), 1.0), 61)
+    lines = []
+    for told in found.values():
+        good = met(told.outcome, _moved(scene), scene.slo)
+        counts, _ = np.histogram(at_s[good], edges_s)
+        lines.append((edges_s[:-1], counts / np.diff(edges_s)))
+    return _plot(lines, "s")
+
+
+def _delays(scene: "Scene", found: "dict[str, Told]") -> str:
+    lines = []
+    for told in found.values():
+        took_s = told.outcome.end_s - _moved(scene).arrival_s
+        shares = np.linspace(0, 1, 101)
+        answered = took_s[~np.isnan(took_s)]
+        if len(answered):
+            lines.append((np.quantile(answered, shares), shares * len(answered) / len(took_s)))
+        else:
+            lines.append((np.zeros(1), np.zeros(1)))
+    return _plot(lines, "s")
+
+
+def _power(scene: "Scene", found: "dict[str, Told]", site: int) -> str:
+    lines = []
+    zero_s = float(scene.trace.arrival_s[0])
+    for told in found.values():
+        rows = told.outcome.drawn
+        lasted_s = np.maximum(np.diff(rows[:, 0]), 1e-9)
+        lines.append((rows[:-1, 0], np.diff(rows[:, site + 1]) / lasted_s))
+    first_s = min(float(xs[0]) for xs, _ in lines if len(xs))
+    last_s = max(float(xs[-1]) for xs, _ in lines if len(xs))
+    start_s = scene.supply.start_s - zero_s
+    there = (start_s >= first_s - 1e-6) & (start_s <= last_s)
+    most_w = 1.3 * max(float(ys.max(initial=1.0)) for _, ys in lines)
+    supply_w = np.minimum(scene.supply.watts[site], most_w)
+    return _plot(lines, "s", dashed=(start_s[there], supply_w[there]))
+
+
+def _moved(scene: "Scene") -> "Trace":
+    """The trace on the clock of the outcome, which starts with the first arrival."""
+    return replace(scene.trace, arrival_s=scene.trace.arrival_s - scene.trace.arrival_s[0])
+
+
+def _plot(
+    lines: Sequence[tuple[Floats, Floats]],
+    unit: str,
+    dashed: tuple[Floats, Floats] | None = None,
+) -> str:
+    every = [*lines, *([] if dashed is None else [dashed])]
+    filled = [(xs, ys) for xs, ys in every if len(xs)]
+    left = min((float(xs.min()) for xs, _ in filled), default=0.0)
+    right = max((float(xs.max()) for xs, _ in filled), default=1.0)
+    top = max((float(ys.max()) for _, ys in filled), default=1.0)
+    wide, high = max(right - left, 1e-9), max(top, 1e-9)
+
+    def path(xs: Floats, ys: Floats, style: str) -> str:
+        every = max(len(xs) // _MOST_POINTS, 1)
+        points = " ".join(
+            f"{(x - left) / wide * _WIDE:.1f},{_HIGH - y / high * _HIGH:.1f}"
+            for x, y in zip(xs[::every].tolist(), ys[::every].tolist(), strict=True)
+        )
+        return f'<polyline fill="none" style="{style}" points="{points}"/>'
+
+    drawn = [
+        path(xs, ys, f"stroke:var(--c{k % _COLOURS});stroke-width:1.6")
+        for k, (xs, ys) in enumerate(lines)
+    ]
+    if dashed is not None:
+        drawn.append(path(*dashed, "stroke:var(--green);stroke-width:1.6;stroke-dasharray:5 4"))
+    marks = (
+        f'<text x="0" y="12" style="fill:var(--soft);font-size:12px">{top:.3g}</text>'
+        f'<text x="0" y="{_HIGH + 16}" style="fill:var(--soft);font-size:12px">{left:.3g}</text>'
+        f'<text x="{_WIDE}" y="{_HIGH + 16}" text-anchor="end" '
+        f'style="fill:var(--soft);font-size:12px">{right:.3g} {unit}</text>'
+    )
+    return (
+        f'<svg viewBox="-4 -4 {_WIDE + 8} {_HIGH + 28}" width="100%" role="img">'
+        f"{''.join(drawn)}{marks}</svg>"
+    )
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the options of `sgreen serve` to what runs: here, and again in a job."""
+
+import os
+import shlex
+import socket
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from serving.governor.registry import POLICIES
+from serving.replica.check import gpus_here, profile_here
+from serving.replica.command import Ask, gpus_per_replica
+from serving.replica.local import Local, code_directory, packages
+from serving.replica.machine import Rules
+from serving.replica.script import container
+from serving.vllm.settings import KEY, PREFIX, Settings
+from slurm_green.errors import BadInputError
+
+__all__ = ["again", "asked", "local_of"]
+
+
+def asked(
+    model: str, options: tuple[str, ...], given: dict[str, Any]
+) -> tuple[Ask, Settings, str | None]:
+    """What replicas are asked for, checked; and where our packages are for them."""
+    names = (
+        "slo_ttft_ms", "slo_tpot_ms", "profile", "policy", "objective",
+        "carbon_budget_g_per_hour", "prices", "ceiling", "clocks",
+    )  # fmt: skip
+    values = {name: str(given[name]) for name in names if given[name] is not None}
+    settings = Settings.of({KEY: values}, os.environ)
+    named = settings.policy.startswith("static:") or settings.policy in POLICIES
+    if not named or settings.policy == "oracle":
+        raise BadInputError(f"--policy {settings.policy}: no such policy to serve with")
+    code = code_directory()
+    launcher: tuple[str, ...] = ()
+    if given["container"]:
+        binds = [*given["bind"], str(settings.socket.parent)]
+        binds += [values[name] for name in ("prices", "ceiling") if name in values]
+        launcher, code = container(
+            given["container_runtime"], given["container"], code=packages(), binds=binds
+        )
+    server = tuple(shlex.split(given["vllm"]))
+    if not server:
+        raise BadInputError("--vllm: names no command; try --vllm 'vllm serve'")
+    drain_s = given["drain_s"]
+    ask = Ask(
+        model=model, options=options, server=server, launcher=launcher, settings=values,
+        shutdown_s=min(drain_s, 30.0),
+    )  # fmt: skip
+    if f"{PREFIX}METRICS" in os.environ:
+        raise BadInputError(f"{PREFIX}METRICS: sgreen serve gives each replica its own; unset it")
+    return ask, settings, code
+
+
+def local_of(
+    model: str, options: tuple[str, ...], given: dict[str, Any], state: Path, registrations: Path
+) -> Local:
+    """Replicas of this machine."""
+    ask, settings, code = asked(model, options, given)
+    job = os.environ.get("SLURM_JOB_ID")
+    count = given["replicas"] * gpus_per_replica(options)
+    gpus = _numbers(given["gpus"])
+    if not gpus and job is None:
+        gpus = _numbers(os.environ.get("CUDA_VISIBLE_DEVICES", "")) or gpus_here(settings)
+    if gpus and len(gpus) < count:
+        raise BadInputError(
+            f"{given['replicas']} replicas want {count} GPUs, here are {len(gpus)}: fewer replicas,"
+            " or --gpus"
+        )
+    gpus = gpus[:count]
+    if why := profile_here(settings, gpus):
+        click.echo(f"sgreen: nothing is governed, clocks stay at their maximum: {why}", err=True)
+        ask = replace(
+            ask, settings={key: one for key, one in ask.settings.items() if key != "profile"}
+        )
+    return Local(
+        ask=ask,
+        settings=settings,
+        environ=dict(os.environ),
+        rules=Rules(
+            start_s=given["start_s"], drain_s=given["drain_s"], lead_s=given["lead_s"],
+            stop_s=ask.shutdown_s + 10.0,
+        ),
+        replicas=given["replicas"],
+        host=given["host"] or (socket.gethostname() if job else "127.0.0.1"),
+        site=given["site"],
+        registrations=registrations,
+        logs=state / "logs",
+        stem=f"job{job}" if job else f"local{os.getpid()}",
+        gpus=gpus,
+        code=code,
+        replace_with=given["replace_with"],
+    )  # fmt: skip
+
+
+def again(
+    model: str,
+    options: tuple[str, ...],
+    given: dict[str, Any],
+    state: Path,
+    registrations: Path,
+    script: Path,
+) -> list[str]:
+    """This very command as a job runs it: one replica, on its node."""
+    own = Path(sys.executable).with_name("sgreen")
+    argv = [str(own) if own.exists() else "sgreen", "serve", model, "--local"]
+    ours = ("state", "registrations", "replace_with", "replicas", "minutes", "sbatch_options")
+    skipped = (*ours, "local", "no_wait", "dry_run", "as_json")
+    for name, value in given.items():
+        if name in skipped or value in (None, "", ()):
+            continue
+        for one in value if isinstance(value, tuple) else (value,):
+            word = one.absolute() if isinstance(one, Path) and one.exists() else one
+            argv += [f"--{name.replace('_', '-')}", str(word)]
+    argv += ["--state", str(state.absolute()), "--registrations", str(registrations.absolute())]
+    argv += ["--replace-with", str(script)]
+    return [*argv, "--", *options] if options else argv
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    parts = [one.strip() for one in text.split(",") if one.strip()]
+    if not all(one.isdigit() for one in parts):
+        raise BadInputError(f"GPUs {text}: wanted numbers with commas, as --gpus 0,1")
+    return tuple(map(int, parts))

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgreen site`: what a site with varying power should look like."""
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from slurm_green.cli.output import check_outputs, emit_json, emit_rows
+from slurm_green.cli.params import as_json, finite
+from slurm_green.errors import BadInputError
+from slurm_green.threads import one_thread
+
+if TYPE_CHECKING:
+    from serving.replay.route.sizing import Size
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+_DEFAULT = "5,10,20,30,50,70,90"
+
+
+@click.group(name="site", short_help="Size sites whose power varies.")
+def command() -> None:
+    """Size sites whose power varies."""
+
+
+@command.command(name="size", short_help="GPUs against a percentile of the power.")
+@click.option(
+    "--power", "power_file", type=_FILE, required=True,
+    help="CSV: start_s and a column of watts for each site.",
+)  # fmt: skip
+@click.option(
+    "--profile", "profile_dir", type=click.Path(path_type=Path), required=True,
+    help="Profile of the GPUs and the model: its directory.",
+)  # fmt: skip
+@click.option(
+    "--percentiles", default=_DEFAULT, show_default=True, help="Of the power, with commas."
+)
+@click.option(
+    "--tp", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs of a replica."
+)
+@click.option(
+    "--load", type=click.FloatRange(min=0, min_open=True, max=1), callback=finite, default=0.8,
+    show_default=True, help="Demand, as a share of what all GPUs serve at full power.",
+)  # fmt: skip
+@click.option(
+    "--prompt-tokens", type=_POSITIVE, callback=finite, default=1024.0, show_default=True,
+    help="Of a mean request.",
+)  # fmt: skip
+@click.option(
+    "--output-tokens", type=_POSITIVE, callback=finite, default=200.0, show_default=True,
+    help="Of a mean answer.",
+)  # fmt: skip
+@click.option("--slo-ttft-ms", type=_POSITIVE, callback=finite, default=1000.0, show_default=True)
+@click.option("--slo-tpot-ms", type=_POSITIVE, callback=finite, default=60.0, show_default=True)
+@click.option(
+    "--price", type=click.FloatRange(min=0), callback=finite, default=0.03, show_default=True,
+    help="Of a kWh at the sites, in any currency.",
+)  # fmt: skip
+@click.option(
+    "--grid-price", type=click.FloatRange(min=0), callback=finite, default=0.08, show_default=True,
+    help="Of a kWh where there is always power.",
+)  # fmt: skip
+@click.option(
+    "--gpu-price", type=_POSITIVE, callback=finite, default=30_000.0, show_default=True,
+    help="Of a GPU with its share of everything around it.",
+)  # fmt: skip
+@click.option(
+    "--life-years", type=_POSITIVE, callback=finite, default=5.0, show_default=True,
+    help="Over which it is paid for.",
+)  # fmt: skip
+@click.option("--plot", "plot_file", type=_FILE, help="Write a picture of it, too.")
+@as_json
+def size(
+    power_file: Path,
+    profile_dir: Path,
+    percentiles: str,
+    tp: int,
+    load: float,
+    prompt_tokens: float,
+    output_tokens: float,
+    slo_ttft_ms: float,
+    slo_tpot_ms: float,
+    price: float,
+    grid_price: float,
+    gpu_price: float,
+    life_years: float,
+    plot_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Say how many GPUs sites should have, by the percentile of their power that feeds them all.
+
+    More GPUs stand still more often; fewer leave power unused. A fluid model: no single requests.
+    Prices are assumed until you give yours.
+    """
+    check_outputs({"--plot": plot_file}, {"--power": power_file})
+    one_thread()
+    from profiling.files import read_profile
+    from serving.governor.engine import EngineModel
+    from serving.governor.protocol import Slo
+    from serving.replay.route.files import read_power
+    from serving.replay.route.sizing import Costs, sizes
+    from serving.router.policy.capacity import Capacity
+
+    wanted = _percentiles(percentiles)
+    columns = _columns(power_file)
+    engine = EngineModel(read_profile(profile_dir), tp=tp)
+    capacity = Capacity(engine, Slo(ttft_s=slo_ttft_ms / 1e3, tpot_s=slo_tpot_ms / 1e3))
+    capacity.learn(prompt_tokens, output_tokens)
+    found = sizes(
+        read_power(power_file, columns), capacity, wanted, tp=tp, load=load, tokens=output_tokens,
+        costs=Costs(
+            per_kwh=price, grid_per_kwh=grid_price, per_gpu=gpu_price, life_years=life_years
+        ),
+    )  # fmt: skip
+    if plot_file is not None:
+        _plot(plot_file, found)
+    if as_json:
+        emit_json({"sites": columns, "sizes": [vars(one) for one in found]})
+        return
+    _print(found, columns)
+
+
+def _percentiles(text: str) -> list[float]:
+    try:
+        found = [float(one) for one in text.split(",") if one.strip()]
+    except ValueError:
+        found = []
+    if not found or not all(0 <= one <= 100 for one in found):
+        raise BadInputError(f"--percentiles {text}: wanted numbers from 0 to 100 with commas")
+    return found
+
+
+def _columns(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: cannot be read: {error}") from None
+    found = [one.strip() for one in header if one.strip() and one.strip() != "start_s"]
+    if not found:
+        raise BadInputError(f"{path}: line 1: no column of watts beside start_s")
+    return found
+
+
+def _print(found: "list[Size]", columns: list[str]) -> None:
+    header = [
+        "PERCENTILE", "GPUS", "UTILISATION", "WORST1%", "GOOD/S", "ALONE/S", "ROUTER", "POWERUSED",
+        "COST/MTOKEN", "PAYBACKYEARS",
+    ]  # fmt: skip
+    rows = []
+    for one in found:
+        gain = one.goodput_rps / one.goodput_alone_rps - 1 if one.goodput_alone_rps else None
+        rows.append(
+            [
+                f"p{one.percentile:g}",
+                str(sum(one.gpus)),
+                _shown(one.utilisation, ".1%"),
+                _shown(one.worst_hours, ".1%"),
+                f"{one.goodput_rps:.4g}",
+                f"{one.goodput_alone_rps:.4g}",
+                _shown(gain, "+.1%"),
+                f"{one.used_share:.1%}",
+                _shown(one.cost_per_mtoken, ".4g"),
+                _shown(one.payback_years, ".3g"),
+            ]
+        )
+    emit_rows(header, rows)
+    click.echo(f"{len(columns)} sites, modelled; ROUTER is what it adds to the sites alone")
+    click.echo("COST counts GPUs over their life and energy; PAYBACK is against a grid price")
+
+
+def _plot(path: Path, found: "list[Size]") -> None:
+    try:
+        import matplotlib
+    except ImportError:
+        raise BadInputError("--plot: needs matplotlib; pip install 'slurm-green[plot]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    from profiling.whole import whole_file
+
+    at = [one.percentile for one in found]
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
+    left.plot(at, [one.goodput_rps for one in found], label="with the router")
+    left.plot(at, [one.goodput_alone_rps for one in found], label="each site alone")
+    left.set(xlabel="percentile of power", ylabel="requests a second", ylim=(0, None))
+    left.legend()
+    right.plot(at, [100 * (one.utilisation or 0.0) for one in found], label="utilisation")
+    right.plot(at, [100 * one.used_share for one in found], label="power used")
+    right.set(xlabel="percentile of power", ylabel="%", ylim=(0, 100))
+    right.legend()
+    figure.tight_layout()
+    try:
+        with whole_file(path, binary=True) as out:
+            figure.savefig(out, format=path.suffix.lstrip(".").lower() or "png")
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path}: cannot be written: {error}") from error
+    finally:
+        pyplot.close(figure)
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests as columns, for traces of millions, and the file they come from."""
+
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiling.law import Floats
+from serving.replay.requests import read_requests
+from slurm_green.errors import BadInputError
+
+__all__ = ["Trace", "read_trace"]
+
+_COLUMNS = ("arrival_s", "prompt_tokens", "output_tokens")
+_MOST = 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """Requests by arrival: when they come, tokens they bring, tokens they will get."""
+
+    arrival_s: Floats
+    prompt_tokens: NDArray[np.int32]
+    output_tokens: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+    @staticmethod
+    def of(arrival_s: Any, prompt_tokens: Any, output_tokens: Any) -> "Trace":
+        """From any three sequences, sorted by arrival."""
+        at_s = np.asarray(arrival_s, dtype=np.float64)
+        order = np.argsort(at_s, kind="stable")
+        return Trace(
+            arrival_s=np.ascontiguousarray(at_s[order]),
+            prompt_tokens=np.ascontiguousarray(np.asarray(prompt_tokens, dtype=np.int32)[order]),
+            output_tokens=np.ascontiguousarray(np.asarray(output_tokens, dtype=np.int32)[order]),
+        )
+
+
+def read_trace(path: Path) -> Trace:
+    """Read R.csv; ProfileError or BadInputError names file, line and column."""
+    columns = _quickly(path)
+    if columns is None:
+        # Something is wrong, or unusual: the slow reader says what and where.
+        requests = read_requests(path)
+        columns = np.array(
+            [(one.arrival_s, one.prompt_tokens, one.output_tokens) for one in requests]
+        ).reshape(-1, 3)
+    if len(columns) and columns[:, 1:].max() > _MOST:
+        raise BadInputError(f"{path}: a request has more than {_MOST} tokens")
+    return Trace.of(*columns.T)
+
+
+def _quickly(path: Path) -> Floats | None:
+    """The three columns, or None where anything is not plain numbers as they should be."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = [name.strip() for name in file.readline().split(",")]
+            if any(header.count(name) != 1 for name in _COLUMNS):
+                return None
+            lines = (line for line in file if line.strip())
+            first = next(lines, None)
+            if first is None:
+                return None
+            columns = np.loadtxt(
+                chain([first], lines),
+                delimiter=",",
+                ndmin=2,
+                usecols=[header.index(name) for name in _COLUMNS],
+            )
+    except (OSError, ValueError, UnicodeDecodeError):
+        return None
+    whole = columns[:, 1:]
+    good = np.isfinite(columns).all() and (whole >= 1).all() and (whole == np.floor(whole)).all()
+    return columns if good and len(columns) else None

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Before a server starts: does its profile fit? After it: clocks given back."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from profiling.device.apply import Setting
+from profiling.device.journal import Journal
+from profiling.device.lease import restore_left
+from profiling.device.nvml import Nvml
+from profiling.errors import ProfilingError
+from profiling.files import read_profile
+from profiling.shipped import shipped
+from serving.vllm.settings import Settings
+from slurm_green.errors import BadInputError
+
+__all__ = ["give_back", "gpus_here", "profile_here"]
+
+_LOG = logging.getLogger("slurm_green.serve")
+
+
+def profile_here(settings: Settings, gpus: Sequence[int]) -> str | None:
+    """Why nothing can be governed here, None where it can.
+
+    Raises BadInputError for a profile of another GPU: with it clocks would be wrong, not only high.
+    """
+    if settings.profile is None:
+        return "no --profile"
+    path = shipped(settings.profile)
+    if not path.is_dir():
+        return f"--profile {settings.profile}: no such directory and no shipped profile"
+    profile = read_profile(path)
+    try:
+        with Nvml(settings.nvml_library) as nvml:
+            names = {one.identity.index: one.identity.name for one in nvml.gpus()}
+    except ProfilingError as error:
+        _LOG.warning("the profile cannot be compared with the GPU: %s", error)
+        return None
+    for index, name in names.items():
+        if (not gpus or index in gpus) and profile.gpu_name not in (None, name):
+            raise BadInputError(
+                f"--profile {settings.profile} is of {profile.gpu_name}, GPU {index} here is"
+                f" {name}: nothing was started; give a profile of this GPU (sgreen profile run"
+                " makes one) or none"
+            )
+    return None
+
+
+def gpus_here(settings: Settings) -> tuple[int, ...]:
+    """Numbers of this machine's GPUs; none where NVML shows none."""
+    try:
+        with Nvml(settings.nvml_library) as nvml:
+            return tuple(one.identity.index for one in nvml.gpus())
+    except ProfilingError:
+        return ()
+
+
+def give_back(settings: Settings) -> None:
+    """Clocks that a server set itself and left behind; those of sgreen-noded end with its lease."""
+    if settings.clocks != "nvml":
+        return
+    try:
+        with Nvml(settings.nvml_library) as nvml:
+            default = Setting(clock_mhz=settings.default_clock_mhz)
+            failed = restore_left(Journal(Path(settings.journal)), nvml.gpus(), default)
+    except ProfilingError as error:
+        failed = (str(error),)
+    for words in failed:
+        _LOG.error("a clock is not given back: %s; sgreen restore does it, as root", words)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The registration of one replica: a file in the directory that routers read."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import platformdirs
+
+from serving.router.registration import READY, Registration, write_registration
+
+__all__ = ["Registered", "is_ready", "state_dir", "sweep"]
+
+_LEFT_S = 86_400.0
+
+
+@dataclass
+class Registered:
+    """`path` is the replica's file; its directory is made when needed, for the user alone."""
+
+    path: Path
+    site: str
+
+    def show(self, url: str, model: str, key: str, state: str) -> None:
+        """Say it, or say it again; raises OSError or BadInputError."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        one = Registration(url=url, model=model, site=self.site, key=key, state=state)
+        write_registration(self.path, one, datetime.now(UTC))
+
+    def hide(self) -> None:
+        """Take it back; raises OSError."""
+        self.path.unlink(missing_ok=True)
+
+
+def is_ready(path: Path) -> bool:
+    """Whether that replica says so."""
+    try:
+        told = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and told.get("state") == READY
+
+
+def sweep(directory: Path, now_s: float) -> None:
+    """Remove what killed replicas left: a day without a heartbeat, which is every few seconds."""
+    for path in directory.glob("*.json"):
+        with suppress(OSError):
+            if path.stat().st_mtime < now_s - _LEFT_S:
+                path.unlink()
+
+
+def state_dir() -> Path:
+    """Where registrations, logs and scripts are unless said otherwise; shared by a user's jobs."""
+    return Path(platformdirs.user_state_dir("slurm-green")) / "serve"

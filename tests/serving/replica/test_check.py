@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Profiles against the GPU that is there, and clocks that a killed server left behind."""
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from profiling.device.emulated.bench import STATE_VARIABLE, Bench
+from profiling.device.emulated.models import load_model
+from serving.replica.check import give_back, gpus_here, profile_here
+from serving.vllm.settings import Settings
+from slurm_green.errors import BadInputError
+
+# A server that sets clocks itself and is killed at once.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from profiling.device.nvml import Nvml
+from serving.clocks.direct import DirectClocks
+with Nvml(Path(sys.argv[1])) as nvml:
+    DirectClocks(nvml.gpus(), Path(sys.argv[2])).set(900)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    with Bench.create(tmp_path / "gpus", [load_model("a100-sxm4-80gb")] * 2) as one:
+        monkeypatch.setenv(STATE_VARIABLE, str(one.path))
+        yield one
+
+
+def settings(bench: Bench | None, **values: object) -> Settings:
+    library = Path("/no/such/library.so") if bench is None else bench.library
+    return Settings(nvml_library=library, **values)  # type: ignore[arg-type]
+
+
+def test_its_own_profile_fits_and_another_gpus_is_refused(bench: Bench) -> None:
+    assert profile_here(settings(bench, profile=Path("a100-sxm-8b")), (0,)) is None
+    with pytest.raises(BadInputError, match=r"is of NVIDIA H100.*nothing was started"):
+        profile_here(settings(bench, profile=Path("h100-sxm-8b")), ())
+
+
+def test_without_a_profile_nothing_is_governed_and_it_says_why(bench: Bench) -> None:
+    assert profile_here(settings(bench), ()) == "no --profile"
+    assert "no such directory" in str(profile_here(settings(bench, profile=Path("/x")), ()))
+
+
+def test_gpus_are_those_that_nvml_shows(bench: Bench) -> None:
+    assert gpus_here(settings(bench)) == (0, 1)
+    assert gpus_here(settings(None)) == ()
+    assert profile_here(settings(None, profile=Path("h100-sxm-8b")), ()) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sets clocks")
+def test_clocks_of_a_killed_server_are_given_back(bench: Bench, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    argv = [sys.executable, "-c", KILLED, str(bench.library), str(journal)]
+    subprocess.run(argv, check=False, timeout=60)
+    for clocks, locked in (("none", 900.0), ("nvml", math.inf)):
+        give_back(settings(bench, clocks=clocks, journal=journal))
+        assert [bench.read(gpu).lock_high_mhz for gpu in (0, 1)] == [locked, locked]

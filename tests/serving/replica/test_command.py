@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is run for a replica, and what is not let through."""
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from serving.replica.command import (
+    Ask,
+    Place,
+    engine_argv,
+    engine_env,
+    gpus_per_replica,
+    served_name,
+)
+from serving.replica.script import RUNTIMES, container, sbatch_script
+from serving.vllm.settings import Settings
+from slurm_green.cli.root import root
+from slurm_green.errors import BadInputError
+
+PLACE = Place(host="n1", port=8001, metrics_port=8002, key="secret", gpus=(2, 3))
+SLOS = ("--slo-ttft-ms", "500", "--slo-tpot-ms", "30")
+
+
+def run(*args: str, env: dict[str, str] | None = None) -> Result:
+    own = {"SLURM_JOB_ID": None, **(env or {})}
+    return CliRunner().invoke(root, ["serve", "org/model", *SLOS, *args], env=own)
+
+
+def test_options_are_passed_on_and_ours_come_before_them() -> None:
+    theirs = ("--max-model-len", "4096", "--shutdown-timeout", "5")
+    argv = engine_argv(Ask(model="m", options=theirs, launcher=("nice",)), PLACE)
+    assert argv[:4] == ["nice", "vllm", "serve", "m"]
+    assert tuple(argv[-4:]) == theirs
+    assert argv.index("--scheduler-cls") < len(argv) - 4
+    assert "secret" not in argv
+
+
+def test_who_brings_a_scheduler_keeps_it() -> None:
+    argv = engine_argv(Ask(model="m", options=("--scheduler-cls=a.B",)), PLACE)
+    assert "serving.vllm.scheduler.GovernedScheduler" not in argv
+
+
+def test_the_environment_is_what_the_scheduler_reads() -> None:
+    ask = Ask(model="m", settings={"profile": "p", "slo_tpot_ms": "30"})
+    env = engine_env(ask, PLACE, {"PYTHONPATH": "/x", "HOME": "/h"}, "/ours")
+    settings = Settings.of({}, env)
+    assert (str(settings.profile), settings.slo_tpot_ms, settings.gpus) == ("p", 30.0, "2,3")
+    assert settings.metrics == "127.0.0.1:8002"
+    assert env["PYTHONPATH"] == "/ours:/x"
+    assert (env["VLLM_API_KEY"], env["CUDA_VISIBLE_DEVICES"], env["HOME"]) == (
+        "secret",
+        "2,3",
+        "/h",
+    )
+
+
+@pytest.mark.parametrize("option", ["--host", "--port=3", "--api-key"])
+def test_what_is_ours_is_refused(option: str) -> None:
+    with pytest.raises(BadInputError, match="sets it itself"):
+        Ask(model="m", options=(option, "1"))
+
+
+def test_names_and_sizes_are_read_in_both_spellings() -> None:
+    assert served_name(Ask(model="m", options=("--served-model-name=chat",))) == "chat"
+    assert served_name(Ask(model="m", options=("--served-model-name", "a", "b"))) == "a"
+    assert gpus_per_replica(("-tp", "2", "--pipeline-parallel-size=3")) == 6
+    assert gpus_per_replica(()) == 1
+    with pytest.raises(BadInputError, match="-size all"):
+        gpus_per_replica(("--tensor-parallel-size", "all"))
+
+
+def test_a_script_is_the_supervisor_itself_and_waits_for_no_clean_power() -> None:
+    text = sbatch_script(
+        ["sgreen", "serve", "a b"], gpus=2, lead_s=600.0, log="/l/%j", options=["--gres=x"]
+    )
+    assert text.startswith("#!/bin/sh\n#SBATCH ")
+    assert text.endswith("\nexec sgreen serve 'a b'\n")
+    for line in ("--signal=B:USR1@600", "--comment=green:off", "--gpus-per-node=2", "--gres=x"):
+        assert f"#SBATCH {line}\n" in text
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_container_sees_our_code_and_the_socket(runtime: str) -> None:
+    launcher, inside = container(runtime, "i.sif", code="/ours", binds=["/run/g"])
+    words = " ".join(launcher)
+    assert f"/ours:{inside}" in words
+    assert "/run/g:/run/g" in words
+    assert "i.sif" in words
+
+
+def test_dry_run_prints_what_would_run() -> None:
+    here = run("--local", "--dry-run", "--json", "--", "--enforce-eager")
+    assert here.exit_code == 0, here.output
+    assert json.loads(here.stdout)["command"][-1] == "--enforce-eager"
+    assert "nothing is governed" in here.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (("--policy", "turbo"), "no such policy"),
+        (("--objective", "speed"), "allowed are"),
+        (("--objective", "carbon-constrained"), "go together"),
+        (("--gpus", "0,1,2", "--replicas", "4"), "want 4 GPUs"),
+        (("--gpus", "first"), "numbers with commas"),
+        (("--vllm", ""), "names no command"),
+        (("--", "--port", "1"), "sets it itself"),
+        (("--slo-tpot-ms", "0"), "--slo-tpot-ms"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(more: tuple[str, ...], why: str) -> None:
+    result = run("--local", "--dry-run", *more)
+    assert result.exit_code == 2
+    assert why in result.stderr

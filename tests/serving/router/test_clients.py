@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that are slow, huge, malformed, gone or not allowed; keys, limits and queues."""
+
+import asyncio
+import json
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.serving.router.fakes import (
+    HOST,
+    MODEL,
+    Caller,
+    answer_of,
+    replicas,
+    routed,
+    run,
+    settings_for,
+    until,
+)
+
+LIMITS = "[limits]\nbody_bytes = 2000\nheader_bytes = 1000\nqueue_s = 0.3\n"
+
+
+async def raw(port: int, data: bytes) -> bytes:
+    """All that comes back for these bytes until the router closes."""
+    caller = await Caller.at(port)
+    caller.writer.write(data)
+    try:
+        return await asyncio.wait_for(caller.reader.read(), 5)
+    except ConnectionError:
+        return b"reset"
+    finally:
+        caller.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01", b"400"),
+        (b"GET /v1/models HTTP/1.1\r\nx: " + b"a" * 1500 + b"\r\n\r\n", b"431"),
+        (b"GET /v1/models HTTP/1.1\r\n" + b"x: a\r\n" * 400 + b"\r\n", b"431"),
+        (b"GET /" + b"a" * 3000, b"431"),
+        (b"POST /v1/completions HTTP/1.1\r\ncontent-length: 9999\r\n\r\n", b"413"),
+        (b"POST /v1/completions HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
+         + b"100\r\n" + b"x" * 256 + b"\r\n", b"413"),
+        (b"POST /v1/completions HTTP/1.1\r\ncontent-length: -1\r\n\r\n", b"400"),
+        (b"POST /v1/completions HTTP/1.1\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nabcdef",
+         b"400"),
+        (b"POST /v1/completions HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"
+         b"0\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nupgrade: h2c\r\nconnection: close, upgrade\r\n\r\n", b"404"),
+        (b"POST /v1/completions HTTP/1.1\r\nconnection: close\r\ncontent-length: 4\r\n\r\n{\"a\"",
+         b"400"),
+    ],
+)  # fmt: skip
+def test_what_is_no_request_gets_one_clear_error(data: bytes, status: bytes) -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one], LIMITS)) as rig:
+            if b"chunked" in data and b"100\r\n" in data:
+                answer = await raw(rig.server.port, data + b"100\r\n" + b"x" * 256 + b"\r\n" + (
+                    b"700\r\n" + b"x" * 1792))  # fmt: skip
+            else:
+                answer = await raw(rig.server.port, data)
+            assert answer.startswith(b"HTTP/1.1 " + status), answer
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == int(status)
+            assert not one.seen
+            assert (await rig.complete()).status == 200
+
+    run(main())
+
+
+def test_slow_clients_are_let_go() -> None:
+    async def main() -> None:
+        times = "[timeouts]\nhead_s = 0.3\nbody_s = 0.3\nidle_s = 0.3\n"
+        async with replicas(1) as (one,), routed(settings_for([one], times)) as rig:
+            callers = [await Caller.at(rig.server.port) for _ in range(4)]
+            callers[1].writer.write(b"POST /v1/comp")
+            callers[2].writer.write(b"POST / HTTP/1.1\r\ncontent-length: 10\r\n\r\nab")
+            callers[3].send("/v1/models", method="GET")
+            assert (await callers[3].read()).status == 200
+
+            async def drip() -> None:
+                while not callers[1].writer.is_closing():
+                    callers[1].writer.write(b"x")
+                    await asyncio.sleep(0.05)
+
+            dripping = asyncio.create_task(drip())
+            await until(lambda: not rig.server.door.clients, 5)
+            dripping.cancel()
+            for caller in callers:
+                caller.close()
+
+    run(main())
+
+
+def test_a_client_that_never_reads_holds_its_replica_back_and_is_let_go() -> None:
+    async def main() -> None:
+        times = "[timeouts]\nclient_s = 0.5\n[limits]\nbody_bytes = 10000000\n"
+        async with replicas(1) as (one,), routed(settings_for([one], times)) as rig:
+            one.pad = "a" * 10_000
+            caller = await Caller.at(rig.server.port)
+            caller.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            caller.send("/v1/completions", {"model": MODEL, "prompt": "a", "stream": True,
+                "max_tokens": 2000})  # fmt: skip
+            await until(lambda: one.running == 1)
+            (exchange,) = rig.server.relay.live
+            await until(lambda: exchange.paused_s is not None)
+            sent = exchange.bytes_out
+            await until(lambda: not rig.server.relay.live, 5)
+            # What is under way is a few buffers, not the whole answer.
+            assert exchange.bytes_out - sent < 2**20
+            assert exchange.bytes_out < 10_000_000
+            await until(lambda: one.running == 0)
+            assert b'code="499"' in rig.server.stats.text()
+            caller.close()
+
+    run(main())
+
+
+def test_a_client_that_goes_takes_its_request_with_it() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            one.gap_s = 0.02
+            for stream in (True, False):
+                one.hold.clear()
+                caller = await Caller.at(rig.server.port)
+                caller.send("/v1/completions", {"model": MODEL, "prompt": "a", "stream": stream,
+                    "max_tokens": 500})  # fmt: skip
+                await until(lambda: one.running == 1)
+                caller.close()
+                await until(rig.clean)
+                one.hold.set()
+                await until(lambda: one.running == 0)
+            assert rig.server.fleet.replicas[one.url].breaker.failures == 0
+
+    run(main())
+
+
+def test_keys_models_and_sites_are_kept_apart(tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "a").write_text("# of team a\nkey-of-team-a\nsecond-key-of-a\n")
+        (tmp_path / "b").write_text("key-of-team-b\n")
+        more = f"""
+[[tenant]]
+name = "a"
+key_file = "{tmp_path}/a"
+sites = ["s1"]
+[[tenant]]
+name = "b"
+key_file = "{tmp_path}/b"
+models = ["other"]
+"""
+        async with replicas(2) as both, routed(settings_for(both, more)) as rig:
+            asked = {"model": MODEL, "prompt": "abc"}
+
+            async def status(key: str, path: str = "/v1/completions") -> int:
+                header = f"authorization: {key}\r\n" if key else ""
+                return (await rig.ask(path, asked, headers=header)).status
+
+            assert await status("") == 401
+            assert await status("Bearer key-of-team-x") == 401
+            assert await status("Basic key-of-team-a") == 401
+            assert await status("Bearer key-of-team-b") == 404
+            for _ in range(10):
+                assert await status("Bearer second-key-of-a") == 200
+            assert len(both[1].seen) == 10
+            assert not both[0].seen
+            assert "authorization" not in both[1].seen[0].headers
+            both[1].kill()
+            assert await status("Bearer key-of-team-a") == 503
+            assert not both[0].seen
+            text = rig.server.stats.text()
+            assert b'code="200",model="m",site="s1",tenant="a"' in text
+            assert b"key-of-team" not in text
+
+    run(main())
+
+
+def test_a_tenant_has_so_many_requests_at_once_also_over_a_reload(tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "k").write_text("key-of-a-tenant\n")
+        more = f'[[tenant]]\nname = "t"\nkey_file = "{tmp_path}/k"\nrunning = 2\n'
+        async with replicas(1) as (one,), routed(settings_for([one], more)) as rig:
+            asked = {"model": MODEL, "prompt": "abc"}
+            bearer = "authorization: Bearer key-of-a-tenant\r\n"
+            for _ in range(3):
+                one.hold.clear()
+                held = [asyncio.create_task(rig.ask(asked=asked, headers=bearer)) for _ in range(2)]
+                await until(lambda: one.running == 2)
+                rig.server.reload()
+                refused = await rig.ask(asked=asked, headers=bearer)
+                assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+                one.hold.set()
+                assert [answer.status for answer in await asyncio.gather(*held)] == [200, 200]
+
+    run(main())
+
+
+def test_a_model_and_a_tenant_without_a_site_in_common(tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "k").write_text("key-of-a-tenant\n")
+        more = f"""
+[[tenant]]
+name = "t"
+key_file = "{tmp_path}/k"
+sites = ["s0"]
+[[model]]
+name = "{MODEL}"
+sites = ["s1"]
+"""
+        async with replicas(2) as both, routed(settings_for(both, more)) as rig:
+            bearer = "authorization: Bearer key-of-a-tenant\r\n"
+            answer = await rig.ask(asked={"model": MODEL, "prompt": "a"}, headers=bearer)
+            assert answer.status == 403
+            assert not both[0].seen + both[1].seen
+
+    run(main())
+
+
+def test_a_replica_gets_its_own_key(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with replicas(1, key="replica-key") as (one,):
+            (tmp_path / "key").write_text("replica-key\n")
+            settings = settings_for(
+                [], f'[[replica]]\nurl = "{one.url}"\nmodel = "m"\nkey_file = "{tmp_path}/key"\n'
+            )
+            async with routed(settings) as rig:
+                assert (await rig.complete()).status == 200
+
+    run(main())
+
+
+def test_full_replicas_make_requests_wait_then_be_turned_away() -> None:
+    async def main() -> None:
+        more = "[limits]\nrunning_per_replica = 2\nqueue = 3\nqueue_s = 0.4\n"
+        async with replicas(2) as both, routed(settings_for(both, more)) as rig:
+            for one in both:
+                one.hold.clear()
+            asked = [asyncio.create_task(rig.complete()) for _ in range(10)]
+            done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            await until(lambda: sum(one.done() for one in asked) == 3)  # no place in the queue
+            assert {one.result().status for one in done} == {429}
+            await until(lambda: sum(one.done() for one in asked) == 6)  # waited in vain
+            assert both[0].running == both[1].running == 2
+            for one in both:
+                one.hold.set()
+            answers = await asyncio.gather(*asked)
+            assert sorted(one.status for one in answers) == [200] * 4 + [429] * 6
+            assert all("retry-after" in one.headers for one in answers if one.status == 429)
+            await until(rig.clean)
+
+    run(main())
+
+
+def test_who_waits_gets_the_next_place() -> None:
+    async def main() -> None:
+        more = "[limits]\nrunning_per_replica = 1\nqueue_s = 5\n"
+        async with replicas(1) as (one,), routed(settings_for([one], more)) as rig:
+            answers = await asyncio.gather(*(rig.complete(f"p{at}") for at in range(20)))
+            assert [one.status for one in answers] == [200] * 20
+            assert [seen.body["prompt"] for seen in one.seen] == [f"p{at}" for at in range(20)]
+
+    run(main())
+
+
+def test_tls(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert,
+         "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+    async def main() -> None:
+        from dataclasses import replace
+
+        async with replicas(1) as (one,):
+            settings = settings_for([one])
+            listen = replace(settings.listen, tls_cert=cert, tls_key=key)
+            async with routed(replace(settings, listen=listen)) as rig:
+                context = ssl.create_default_context(cafile=str(cert))
+                caller = await Caller.at(rig.server.port, ssl=context, server_hostname=HOST)
+                caller.send("/v1/completions", {"model": MODEL, "prompt": "abc", "stream": True,
+                    "max_tokens": 500})  # fmt: skip
+                answer = await caller.read()
+                assert answer.done
+                assert answer.text == answer_of("abc", 500)
+                caller.close()
+                assert (await raw(rig.server.port, b"GET / HTTP/1.1\r\n\r\n"))[:4] != b"HTTP"
+
+    run(main())

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The router's TOML file: the example is right, and mistakes are named."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from serving.router.config import load, loads
+from serving.router.policies import make_policy
+from serving.router.settings import RoutePolicy
+from slurm_green.cli.root import root
+from slurm_green.errors import BadInputError, ConfigError
+
+ROOT = Path(__file__).parents[3]
+ONE = '[[replica]]\nurl = "http://h:1"\nmodel = "m"\n'
+
+
+def test_the_example_is_read_and_says_what_the_defaults_are(tmp_path: Path) -> None:
+    text = (ROOT / "etc" / "route.toml").read_text()
+    assert loads(text.replace("/etc/slurm-green/", f"{tmp_path}/"))
+    plain = loads(ONE)
+    commented = "\n".join(
+        line[1:] if line.startswith("#") and not line.startswith("# ") else line
+        for line in text.splitlines()
+    )
+    for name in ("team-a", "replica-1"):
+        (tmp_path / f"{name}.key").write_text("a-key-of-eight\n")
+    whole = loads(commented.replace("/etc/slurm-green", str(tmp_path)))
+    for part in ("limits", "timeouts", "retry", "breaker", "health"):
+        assert getattr(whole, part) == getattr(plain, part), part
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "names no replicas"),
+        ("[listen\n", "not TOML"),
+        (ONE + "[lisen]\n", "'lisen': no such table; did you mean 'listen'?"),
+        (ONE + "[listen]\nprt = 1\n", "'prt': no such key; did you mean 'port'?"),
+        (ONE + "[listen]\nport = 70000\n", "port = '70000' is out of range"),
+        (ONE + "[listen]\nport = true\n", "is not a whole number"),
+        (ONE + '[limits]\nqueue_s = "soon"\n', "queue_s = 'soon'"),
+        ("[[replica]]\nurl = 'h:1'\nmodel = 'm'\n", "http://HOST:PORT"),
+        ("[[replica]]\nurl = 'http://h:1'\n", "model is missing"),
+        (ONE + ONE, "is there twice"),
+        (ONE + "[site]\nname = 's'\n", "write [[site]]"),
+        (ONE + "[[site]]\nname = 's'\n", "site 'local' is none of [[site]]: s"),
+        (ONE + "[[model]]\nname = 'm'\nsites = ['x']\n", "site 'x' is none of"),
+        (ONE + "[listen]\ntls_cert = '/x'\n", "needs both"),
+        (ONE + "[[tenant]]\nname = 't'\nkey_file = '/nowhere'\n", "cannot be read: No such file"),
+        (ONE + "[[site]]\nname = 'local'\nsupply_file = '/x'\n", "supply_low_w is missing"),
+    ],
+)
+def test_mistakes_are_named(text: str, why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loads(text, Path("r.toml"))
+    assert why in str(caught.value)
+    assert str(caught.value).startswith("r.toml: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [("", "a key per line"), ("short\n", "8 to 512"), ("with a space in it\n", "without spaces")],
+)
+def test_keys_are_checked_and_never_shown(tmp_path: Path, keys: str, why: str) -> None:
+    (tmp_path / "k").write_text(keys)
+    with pytest.raises(ConfigError) as caught:
+        loads(f"{ONE}[[tenant]]\nname = 't'\nkey_file = '{tmp_path}/k'\n")
+    assert why in str(caught.value)
+    assert not keys.strip() or keys.strip() not in str(caught.value)
+
+
+def test_a_key_belongs_to_one_tenant(tmp_path: Path) -> None:
+    (tmp_path / "k").write_text("one-key-for-two\n")
+    rows = "".join(f"[[tenant]]\nname = '{one}'\nkey_file = '{tmp_path}/k'\n" for one in "ab")
+    with pytest.raises(ConfigError, match="tenants a and b share a key"):
+        loads(ONE + rows)
+
+
+def test_policies_are_those_of_the_replay(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"'best': there are balanced, per-site, .*prices"):
+        make_policy(RoutePolicy(name="best"))
+    with pytest.raises(BadInputError, match="profile is missing"):
+        make_policy(RoutePolicy(name="prices"))
+    made = make_policy(RoutePolicy(name="prices", profile="h100-sxm-8b"))
+    assert type(made).__name__ == "Prices"
+
+
+def test_check_says_what_a_file_holds(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(ONE)
+    done = CliRunner().invoke(root, ["route", "--config", str(path), "--check"])
+    assert "good: policy balanced, 0 [[site]], 1 [[replica]]" in done.output
+    path.write_text(ONE + "[policy]\nname = 'x'\n")
+    done = CliRunner().invoke(root, ["route", "--config", str(path), "--check"])
+    assert done.exit_code == 2
+    assert "there are balanced" in done.output
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "none")

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replicas that die, hang, drain and lie: each request ends whole, or in one clear error."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from tests.serving.router.fakes import (
+    DRAIN,
+    FakeReplica,
+    Fault,
+    answer_of,
+    replicas,
+    routed,
+    run,
+    settings_for,
+    until,
+)  # fmt: skip
+
+BEFORE = [
+    Fault("cut"),
+    Fault("garbage"),
+    Fault("hang"),
+    Fault("status", status=500),
+    Fault("status", status=503),
+    Fault("status", status=429),
+    Fault("status", status=401),
+]
+PLAIN = [Fault("error200"), Fault("short"), Fault("long"), Fault("half")]
+STREAM = [Fault(kind) for kind in ("die", "stall", "end", "half event", "error event")]
+
+
+@pytest.mark.parametrize(
+    ("stream", "fault"),
+    [
+        *((False, one) for one in (*BEFORE, *PLAIN) if one.kind != "hang"),
+        *((True, one) for one in (*BEFORE, *STREAM)),
+    ],
+    ids=lambda one: f"{one.kind}-{one.status}" if isinstance(one, Fault) else None,
+)
+def test_what_goes_wrong_before_the_first_token_nobody_notices(stream: bool, fault: Fault) -> None:
+    async def main() -> None:
+        async with replicas(2) as both, routed(settings_for(both)) as rig:
+            for one in both:
+                one.faults.append(fault)
+            answer = await rig.complete(stream=stream)
+            assert answer.status == 200
+            said = answer.text if stream else answer.json["choices"][0]["text"]
+            assert said == answer_of("abc", 8)
+            assert not stream or answer.done
+            assert len(both[0].seen) + len(both[1].seen) == 3
+            await until(rig.clean)
+
+    run(main())
+
+
+@pytest.mark.parametrize("fault", STREAM, ids=lambda one: one.kind)
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("at", [1, 2, 9])
+def test_a_stream_whose_replica_fails_goes_on_elsewhere(fault: Fault, chat: bool, at: int) -> None:
+    async def main() -> None:
+        async with (
+            replicas(2) as both,
+            routed(settings_for(both, resume=True)) as rig,
+        ):
+            for one in both:
+                one.faults.append(Fault(fault.kind, at=at))
+            ask = rig.chat if chat else rig.complete
+            answer = await ask(tokens=20, stream=True, stream_options={"include_usage": True})
+            assert answer.done
+            assert answer.text == answer_of("abc", 20)
+            assert len(both[0].seen) + len(both[1].seen) == 3
+            chunks = answer.events[:-1]
+            who = {(one["id"], one["created"], one["object"]) for one in chunks}
+            assert who == {(chunks[0]["id"], chunks[0]["created"], chunks[0]["object"])}
+            usage = chunks[-1]["usage"]
+            assert (usage["prompt_tokens"], usage["completion_tokens"]) == (3, 20)
+            assert b'token_ids":[' not in answer.body
+            await until(rig.clean)
+
+    run(main())
+
+
+def test_every_replica_may_fail_a_stream_once() -> None:
+    async def main() -> None:
+        async with replicas(3) as three, routed(settings_for(three, resume=True)) as rig:
+            for one in three:
+                one.faults.append(Fault("die", at=4))
+            answer = await rig.complete(tokens=30, stream=True)
+            assert answer.done
+            assert answer.text == answer_of("abc", 30)
+            assert b'resumes_total{end="whole",model="m"} 3.0' in rig.server.stats.text()
+            assert b'resumed_tokens_total{model="m"}' in rig.server.stats.text()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"n": 2}, "it has n"),
+        ({"logprobs": 0}, "it has logprobs"),
+        ({"stop": ["x"]}, "it has stop"),
+        ({"presence_penalty": 0.5}, "it has presence_penalty"),
+        ({"response_format": {"type": "json_object"}}, "it has response_format"),
+        ({"structured_outputs": {"regex": "a"}}, "it has structured_outputs"),
+        ({"prompt": ["a", "b"]}, "several prompts"),
+    ],
+)
+def test_what_cannot_go_on_ends_in_one_error_that_says_why(
+    more: dict[str, object], why: str
+) -> None:
+    async def main() -> None:
+        async with replicas(2) as both, routed(settings_for(both, resume=True)) as rig:
+            for one in both:
+                one.faults.append(Fault("die", at=3))
+            answer = await rig.complete(tokens=10, stream=True, **more)
+            assert answer.whole
+            assert not answer.done
+            (last,) = [one for one in answer.events if "error" in one]
+            assert last is not None
+            assert answer.events[-1] == last
+            assert why in last["error"]["message"]
+            assert "return_token_ids" not in both[0].seen[0].body if both[0].seen else True
+
+    run(main())
+
+
+def test_without_resume_a_broken_stream_ends_in_one_error_after_whole_events() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            for kind in ("die", "half event", "stall", "end"):
+                one.faults.append(Fault(kind, at=3))
+                answer = await rig.complete(stream=True)
+                assert answer.whole
+                assert answer.text == answer_of("abc", 3)
+                assert "its route does not resume" in answer.events[-1]["error"]["message"]
+                await until(lambda: all(r.view.ready for r in rig.server.fleet.replicas.values()))
+
+    run(main())
+
+
+def test_a_killed_replica_is_left_alone_and_taken_back() -> None:
+    async def main() -> None:
+        async with replicas(2) as both, routed(settings_for(both)) as rig:
+            both[0].kill()
+            for _ in range(20):
+                assert (await rig.complete()).status == 200
+            await until(lambda: not rig.server.fleet.replicas[both[0].url].healthy)
+            assert len(both[1].seen) == 20
+            await both[0].start()
+            await until(lambda: rig.server.fleet.replicas[both[0].url].view.ready)
+            while not both[0].seen:
+                assert (await rig.complete()).status == 200
+
+    run(main())
+
+
+def test_a_drain_that_health_does_not_tell_costs_one_try() -> None:
+    async def main() -> None:
+        async with replicas(2) as both, routed(settings_for(both)) as rig:
+            both[0].always = Fault("status", status=500, text=DRAIN)
+            for _ in range(30):
+                assert (await rig.complete()).status == 200
+            assert len(both[0].seen) == 1
+            assert (
+                rig.server.fleet.replicas[both[0].url].state(rig.server.loop.time()) == "draining"
+            )
+
+    run(main())
+
+
+def test_plain_requests_of_a_replica_that_hangs_with_good_health_go_elsewhere() -> None:
+    async def main() -> None:
+        more = "[health]\nperiod_s = 0.05\n[timeouts]\nprogress_s = 0.3\n"
+        async with replicas(2) as both, routed(settings_for(both, more)) as rig:
+            both[0].metrics = (
+                'vllm:num_requests_running{engine="0"} 1.0\nvllm:num_requests_waiting 0.0\n'
+                "vllm:generation_tokens_total 17\n"
+            )
+            both[0].always = Fault("hang")
+            answers = await asyncio.gather(*(rig.complete() for _ in range(8)))
+            assert {one.status for one in answers} == {200}
+            assert both[0].seen
+            assert both[0].health == 200
+            await until(rig.clean)
+
+    run(main())
+
+
+def test_hung_streams_open_the_breaker_and_the_rest_goes_elsewhere() -> None:
+    async def main() -> None:
+        async with replicas(2) as both, routed(settings_for(both)) as rig:
+            both[0].always = Fault("hang")
+            answers = await asyncio.gather(
+                *(rig.complete(stream=True) for _ in range(12)), *(rig.complete() for _ in range(4))
+            )
+            assert all(one.status == 200 for one in answers)
+            assert rig.server.fleet.replicas[both[0].url].breaker.opened
+
+    run(main())
+
+
+def test_all_down_is_said_after_a_while_and_one_that_comes_back_in_time_answers() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            one.kill()
+            answer = await rig.complete()
+            assert answer.status == 503
+            assert int(answer.headers["retry-after"]) >= 1
+            assert "no replica of this model is up" in answer.json["error"]["message"]
+            assert (await rig.ask("/health", method="GET")).status == 503
+            later = asyncio.create_task(rig.complete())
+            await asyncio.sleep(0.1)
+            await one.start()
+            assert (await later).status == 200
+            await until(rig.clean)
+
+    run(main())
+
+
+def test_answers_that_are_the_clients_fault_are_passed_on_and_not_tried_again() -> None:
+    async def main() -> None:
+        async with replicas(2) as both, routed(settings_for(both)) as rig:
+            for one in both:
+                one.always = Fault("status", status=400, text="max_tokens is too large")
+            answer = await rig.complete(stream=True)
+            assert answer.status == 400
+            assert answer.json["error"]["message"] == "max_tokens is too large"
+            assert len(both[0].seen) + len(both[1].seen) == 1
+
+    run(main())
+
+
+def test_an_error_that_all_replicas_have_is_passed_on_after_some_tries() -> None:
+    async def main() -> None:
+        async with replicas(2) as both, routed(settings_for(both)) as rig:
+            for one in both:
+                one.always = Fault("status", status=500, text="bug")
+            answer = await rig.complete()
+            assert (answer.status, answer.json["error"]["message"]) == (500, "bug")
+            assert len(both[0].seen) + len(both[1].seen) == 4
+
+    run(main())
+
+
+def test_an_idle_connection_that_the_replica_closes_is_no_failure() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            for _ in range(5):
+                assert (await rig.complete()).status == 200
+                one.faults.append(Fault("cut"))  # the next request on the idle connection
+                assert (await rig.complete()).status == 200
+            replica = rig.server.fleet.replicas[one.url]
+            assert replica.failures == 0
+
+    run(main())
+
+
+def _hung(one: FakeReplica) -> None:
+    one.hold.clear()
+
+
+@pytest.mark.parametrize("what", [FakeReplica.kill, _hung], ids=["killed", "held"])
+def test_a_replica_that_health_says_is_down_loses_what_can_go_on(
+    what: Callable[[FakeReplica], None],
+) -> None:
+    async def main() -> None:
+        more = "[timeouts]\nprogress_s = 30\nfirst_byte_s = 30\n"
+        async with (
+            replicas(2) as both,
+            routed(settings_for(both, more, resume=True)) as rig,
+        ):
+            both[0].gap_s = both[1].gap_s = 0.02
+            asked = [asyncio.create_task(rig.complete(tokens=20, stream=True)) for _ in range(6)]
+            await until(lambda: both[0].running and both[1].running)
+            what(both[0])
+            both[0].health = 503
+            for one in await asyncio.gather(*asked):
+                assert one.done
+                assert one.text == answer_of("abc", 20)
+
+    run(main())

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The replay's policies in the live router, and what it knows of load that others bring."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.serving.router.fakes import answer_of, replicas, routed, run, settings_for, until
+
+PRICES = (
+    '[policy]\nname = "{}"\nprofile = "h100-sxm-8b"\nslo_ttft_ms = 2000\nslo_tpot_ms = 100\n'
+    '[[site]]\nname = "s0"\nrtt_ms = 1\nsupply_file = "{}"\nsupply_low_w = 3000\n'
+    '[[site]]\nname = "s1"\nrtt_ms = 2\n'
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["per-site", "wrr-power", "power-cap", "greedy-latency", "heron", "reactive", "prices"]
+)
+def test_every_policy_answers_and_leaves_a_site_without_power(tmp_path: Path, name: str) -> None:
+    async def main() -> None:
+        supply = tmp_path / "supply"
+        supply.write_text('{"supply_w": 5000}')
+        async with replicas(2) as both:
+            rows = "".join(
+                f'[[replica]]\nurl = "{one.url}"\nmodel = "m"\nsite = "s{at}"\n'
+                for at, one in enumerate(both)
+            )
+            settings = settings_for([], PRICES.format(name, supply) + rows)
+            async with routed(settings) as rig:
+                for at in range(20):
+                    answer = await rig.complete(f"p{at}", 4)
+                    assert answer.json["choices"][0]["text"] == answer_of(f"p{at}", 4)
+                group = rig.server.fleet.groups["m"]
+                assert group.faults == 0
+                supply.write_text('{"supply_w": 0}')
+                await until(lambda: not rig.server.fleet.replicas[both[0].url].view.ready)
+                seen = len(both[0].seen)
+                answers = await asyncio.gather(*(rig.complete(f"p{at}", 4) for at in range(10)))
+                if name != "per-site":  # which leaves each site alone with its share
+                    assert Counter(one.status for one in answers) == {200: 10}
+                assert len(both[0].seen) == seen
+
+    run(main())
+
+
+def test_load_that_other_routers_bring_counts() -> None:
+    async def main() -> None:
+        more = "[health]\nperiod_s = 0.05\nscrape = true\n"
+        async with replicas(2) as both, routed(settings_for(both, more)) as rig:
+            both[0].metrics = (
+                'vllm:num_requests_running{engine="0",model_name="m"} 30.0\n'
+                'vllm:num_requests_waiting{engine="0",model_name="m"} 12.0\n'
+                'vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.75\n'
+            )
+            replica = rig.server.fleet.replicas[both[0].url]
+            await until(lambda: replica.foreign == 42)
+            assert (replica.view.running, replica.view.waiting) == (42, 12)
+            assert replica.view.kv_use == 0.75
+            for _ in range(20):
+                assert (await rig.complete()).status == 200
+            assert not both[0].seen
+
+    run(main())

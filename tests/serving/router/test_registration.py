@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Registrations: whole files, hearts that beat whatever their clocks say, and nonsense."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from serving.router.registration import Registration, Registry, write_registration
+from slurm_green.errors import BadInputError
+
+ONE = Registration(url="http://node1:8001", model="m", site="a", key="its-own-key")
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
+
+
+def test_what_is_written_is_read_and_secret(tmp_path: Path) -> None:
+    path = tmp_path / "one.json"
+    write_registration(path, ONE, NOW)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert set(json.loads(path.read_text())) == {
+        "url", "model", "site", "key", "state", "heartbeat_utc",
+    }  # fmt: skip
+    assert Registry(tmp_path, 10.0).read(0.0) == [ONE]
+
+
+@pytest.mark.parametrize("skew", [timedelta(hours=-5), timedelta(0), timedelta(days=400)])
+def test_a_heart_that_beats_is_alive_by_any_clock(tmp_path: Path, skew: timedelta) -> None:
+    path, registry = tmp_path / "one.json", Registry(tmp_path, 10.0)
+    for second in range(0, 40, 5):
+        write_registration(path, ONE, NOW + skew + timedelta(seconds=second))
+        assert registry.read(1000.0 + second) == [ONE]
+    assert registry.read(1045.0) == [ONE]
+    assert registry.read(1046.0) == []
+    write_registration(path, ONE, NOW + skew)
+    assert registry.read(1050.0) == [ONE]
+    path.unlink()
+    assert registry.read(1051.0) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{", '{"url": "http://h:1"}', '{"url": 3, "model": "m"}', "\xff",
+        json.dumps({"url": "http://h:1/x y", "model": "m", "site": "s", "state": "ready"}),
+        json.dumps({"url": "http://h:1", "model": "m", "site": "s", "state": "asleep"}),
+        json.dumps({"url": "http://h:1", "model": "m", "site": "s", "state": "ready", "key": " "}),
+        json.dumps({"url": "http://h:1", "model": "m", "site": "s", "state": "ready", "key": 3}),
+        " " * 70_000,
+    ],
+)  # fmt: skip
+def test_nonsense_is_named_and_hurts_nobody_else(tmp_path: Path, text: str) -> None:
+    write_registration(tmp_path / "good.json", ONE, NOW)
+    (tmp_path / "bad.json").write_text(text, encoding="latin-1")
+    (tmp_path / "note.txt").write_text("x")
+    (tmp_path / "dir.json").mkdir()
+    registry = Registry(tmp_path, 10.0)
+    assert registry.read(0.0) == [ONE]
+    assert set(registry.faults) == {"bad.json", "dir.json"}
+
+
+def test_a_mistake_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="wanted http://HOST:PORT"):
+        write_registration(tmp_path / "x.json", Registration(url="h:1", model="m", site="a"), NOW)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError):
+        Registry(tmp_path / "none", 1.0).read(0.0)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Power: what a site has, what is assumed when nobody says, and what follows."""
+
+import asyncio
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from serving.router.ceilings import Ceilings
+from serving.router.group import Group
+from serving.router.policy.protocol import Moment, Orders, RequestView, SiteOrder, SiteView
+from serving.router.replica import Replica
+from serving.router.settings import Breaking, Site
+from serving.router.steer import Steer
+from serving.router.supply import Supply
+from serving.vllm.site import read_ceiling
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_telemetry_ages_by_our_clock_and_its_own_age(tmp_path: Path) -> None:
+    path, clock, view = tmp_path / "supply", Clock(), SiteView("a", 0.0, 8)
+    supply = Supply(Site(name="a", supply_file=path, supply_low_w=70.0, supply_stale_s=60.0), clock)
+
+    def told(text: str | None, after_s: float) -> float | None:
+        if text is not None:
+            path.write_text(text)
+        clock.now_s += after_s
+        asyncio.run(supply.read())
+        supply.fill(view)
+        return view.supply_w
+
+    assert told(None, 0) == 70.0  # never said anything
+    assert supply.fault is not None
+    assert told('{"supply_w": 500, "draw_w": 300}', 1) == 500.0
+    assert view.draw_w == 300.0
+    assert told(None, 59) == 500.0
+    assert told(None, 2) == 70.0
+    assert (view.draw_w, supply.assumed) == (None, True)
+    assert told('{"supply_w": 400, "age_s": 50}', 1) == 400.0
+    assert told(None, 11) == 70.0
+    assert told('{"supply_w": 300, "low_w": 200}', 1) == 300.0
+    assert view.supply_low_w == 200.0
+    for bad in ("{}", "[]", "x", '{"supply_w": -1}', '{"supply_w": true}', '{"supply_w": null}'):
+        assert told(bad, 1) == 300.0
+        assert supply.fault is not None
+    row = {"in_s": 300, "supply_w": 250, "low_w": 100}
+    assert told(json.dumps({"supply_w": 310, "outlook": [row, {"in_s": 1}, 3]}), 1) == 310.0
+    (step,) = view.outlook
+    assert (step.start_s, step.low_w) == (clock.now_s + 300, 100.0)
+
+
+def test_a_site_that_nobody_limits_has_no_supply() -> None:
+    view = SiteView("a", 0.0, 8)
+    Supply(Site(name="a"), Clock()).fill(view)
+    assert view.supply_w is None
+
+
+class Watchful:
+    """As many replicas as there are hundreds of watts, at a clock of the watts."""
+
+    period_s, retry_after_s = 100.0, 1.0
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def control(self, moment: Moment) -> Orders:
+        self.asked += 1
+        watts = [one.supply_w if one.supply_w is not None else 1e6 for one in moment.sites]
+        return Orders([SiteOrder(awake=int(w // 100), ceiling_mhz=w) for w in watts])
+
+    def route(self, request: RequestView, moment: Moment) -> int | None:
+        return None
+
+    def finished(self, *what: object) -> None:
+        """Nothing."""
+
+
+class Held:
+    files = ("a",)
+
+    def __init__(self) -> None:
+        self.wanted: Mapping[str, float | None] = {}
+
+    def hold(self, wanted: Mapping[str, float | None]) -> None:
+        self.wanted = wanted
+
+
+@pytest.mark.parametrize(("draw", "orders"), [(None, 2), (150.0, 1), (450.0, 2)])
+def test_orders_come_at_once_when_there_is_less_power_than_is_drawn(
+    tmp_path: Path, draw: float | None, orders: int
+) -> None:
+    clock, policy, lost = Clock(), Watchful(), list[str]()
+    group = Group("m", policy, clock())
+    group.arrange(
+        [Replica(f"http://h:{at}", "m", "ab"[at // 4], None, Breaking(), 9) for at in range(1, 7)],
+        {},
+    )
+    for one in group.replicas:
+        one.healthy = True
+        one.changed(clock())
+    path = tmp_path / "supply"
+    site = Site(name="a", supply_file=path, supply_low_w=0.0)
+    supplies = {"a": Supply(site, clock)}
+    bugs: list[BaseException] = []
+    steer, held = Steer(lambda one, _: lost.append(one.url), bugs.append), Held()
+
+    def say(supply_w: float) -> None:
+        told = {"supply_w": supply_w} | ({} if draw is None else {"draw_w": draw})
+        path.write_text(json.dumps(told))
+        asyncio.run(supplies["a"].read())
+        clock.now_s += 1
+        steer.tick([group], supplies, held, clock())
+
+    say(500.0)
+    assert (policy.asked, lost) == (1, [])
+    say(200.0)
+    assert policy.asked == orders
+    if orders == 2:
+        assert lost == ["http://h:3"]  # the last of its site
+        assert [one.view.ready for one in group.replicas] == [True, True, False, True, True, True]
+        assert held.wanted == {"a": 200.0, "b": 1e6}
+        assert [one.view.clock_mhz for one in group.replicas] == [200.0] * 3 + [None] * 3
+    say(600.0)
+    assert policy.asked == orders  # a rise waits for its turn
+    clock.now_s += 100
+    say(600.0)
+    assert all(one.view.ready for one in group.replicas)
+    assert bugs == []
+
+
+def test_ceilings_are_files_that_governors_read_and_that_end(tmp_path: Path) -> None:
+    clock, path = Clock(), tmp_path / "ceiling"
+    ceilings = Ceilings({"a": path}, clock)
+    ceilings.hold({"a": 1200.0, "b": 900.0})
+    ceiling, until_s = read_ceiling(path)
+    assert ceiling.clock_mhz == 1200.0
+    assert 60 < until_s - datetime.now(UTC).timestamp() < 200
+    written = path.stat().st_mtime_ns
+    ceilings.hold({"a": 1200.0})
+    assert path.stat().st_mtime_ns == written
+    clock.now_s += 31
+    ceilings.hold({"a": 1200.0})
+    assert path.stat().st_mtime_ns > written
+    ceilings.hold({"a": None})
+    assert not path.exists()
+    ceilings.files = {"a": tmp_path / "none" / "x"}
+    ceilings.hold({"a": 1.0})
+    assert "no ceiling written" in ceilings.faults["a"]
+    assert math.isfinite(until_s)

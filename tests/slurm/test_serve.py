@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgreen serve` as real Slurm jobs, over a scripted server: submitted, drained, replaced."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurm_green.cluster.cluster import Cluster
+
+WaitFor = Callable[..., None]
+SGREEN = "from slurm_green.cli.root import main; main()"
+ROOT = Path(__file__).parents[2]
+FAKE = ROOT / "tests" / "serving" / "replica" / "fake_vllm.py"
+
+
+class Site:
+    """Replicas of one cluster."""
+
+    def __init__(self, cluster: Cluster, home: Path) -> None:
+        self.cluster, self.state, self.fake = cluster, home / "state", home / "fake"
+        self.fake.mkdir()
+
+    def serve(self, *more: str) -> dict[str, Any]:
+        """Submit, and wait until all are ready."""
+        done = self.cluster.run(
+            sys.executable, "-c", SGREEN, "serve", "tiny",
+            "--slo-ttft-ms", "500", "--slo-tpot-ms", "50", "--state", str(self.state),
+            "--host", "127.0.0.1", "--vllm", f"{sys.executable} {FAKE}", "--drain-s", "10",
+            "--json", *more,
+            env={"FAKE": str(self.fake)}, cwd=ROOT, timeout_s=120.0, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+    def shown(self) -> dict[str, str]:
+        """Registrations: the job's, and its state."""
+        found = {}
+        for path in (self.state / "replicas").glob("*.json"):
+            try:
+                found[path.stem] = json.loads(path.read_text())["state"]
+            except FileNotFoundError:
+                continue
+        return found
+
+    def job_state(self, job: int) -> str:
+        """As Slurm has it."""
+        told = self.cluster.run("scontrol", "--oneliner", "show", "job", str(job)).stdout
+        return told.partition("JobState=")[2].split()[0]
+
+
+@pytest.fixture
+def site(slurm_cluster: Cluster, tmp_path: Path) -> Site:
+    return Site(slurm_cluster, tmp_path)
+
+
+def test_one_job_a_replica_each_drained_by_a_signal(site: Site, wait_for: WaitFor) -> None:
+    told = site.serve("--replicas", "2", "--minutes", "30")
+    first, second = told["jobs"]
+    assert site.shown() == {f"job{first}-0": "ready", f"job{second}-0": "ready"}
+    site.cluster.run("scancel", "--signal=TERM", "--batch", str(first))
+    wait_for(lambda: site.job_state(first) == "COMPLETED", 30, "the first job's end")
+    assert site.shown() == {f"job{second}-0": "ready"}
+    site.cluster.run("scancel", str(second))
+    wait_for(lambda: not site.shown(), 30, "the second one's registration gone")
+
+
+def test_a_job_that_ends_before_it_is_ready_is_told_with_its_log(site: Site) -> None:
+    with pytest.raises(AssertionError, match=r"(?s)ended before its replica was ready.*vLLM"):
+        site.serve("--vllm", "/no/such/vllm")
+
+
+@pytest.mark.campaign
+def test_before_its_time_limit_it_is_replaced(site: Site, wait_for: WaitFor) -> None:
+    (job,) = site.serve("--minutes", "2", "--lead-s", "60")["jobs"]
+    wait_for(lambda: len(site.shown()) == 2, 130, "a replacement")
+    assert site.shown()[f"job{job}-0"] in ("ready", "draining")
+    wait_for(lambda: f"job{job}-0" not in site.shown(), 60, "the old one's end")
+    (new,) = site.shown()
+    assert new != f"job{job}-0"
+    wait_for(lambda: site.job_state(job) == "COMPLETED", 10, "the old job's end")
+    site.cluster.run("scancel", new.removeprefix("job").partition("-")[0])
