@@ -40,7 +40,11 @@ def asked(
     launcher: tuple[str, ...] = ()
     if given["container"]:
         binds = [*given["bind"], str(settings.socket.parent)]
-        binds += [values[name] for name in ("prices", "ceiling") if name in values]
+        # Directories: a file that is replaced whole stays the old one where it is bound itself.
+        files = (settings.prices, settings.ceiling)
+        binds += [str(one.absolute().parent) for one in files if one is not None]
+        if settings.profile is not None and settings.profile.is_dir():
+            binds.append(str(settings.profile.absolute()))
         launcher, code = container(
             given["container_runtime"], given["container"], code=packages(), binds=binds
         )

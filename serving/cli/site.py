@@ -52,8 +52,14 @@ def command() -> None:
     "--output-tokens", type=_POSITIVE, callback=finite, default=200.0, show_default=True,
     help="Of a mean answer.",
 )  # fmt: skip
-@click.option("--slo-ttft-ms", type=_POSITIVE, callback=finite, default=1000.0, show_default=True)
-@click.option("--slo-tpot-ms", type=_POSITIVE, callback=finite, default=60.0, show_default=True)
+@click.option(
+    "--slo-ttft-ms", type=_POSITIVE, callback=finite, default=1000.0, show_default=True,
+    help="Time to the first token that a request should meet.",
+)  # fmt: skip
+@click.option(
+    "--slo-tpot-ms", type=_POSITIVE, callback=finite, default=60.0, show_default=True,
+    help="Mean time per further token that it should meet.",
+)  # fmt: skip
 @click.option(
     "--price", type=click.FloatRange(min=0), callback=finite, default=0.03, show_default=True,
     help="Of a kWh at the sites, in any currency.",

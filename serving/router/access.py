@@ -29,12 +29,21 @@ class AccessLog:
         self.lost = 0
         self._lines: list[dict[str, Any]] = []
 
+    def refused(self, path: bytes, status: int, why: str) -> None:
+        """A request that was turned away at the door."""
+        if self._room():
+            told = {"path": path[:200].decode("latin-1"), "status": status, "why": why}
+            self._lines.append({"at_utc": datetime.now(UTC), **told})
+
+    def _room(self) -> bool:
+        if self.path is not None and len(self._lines) >= _MOST:
+            self.lost += 1
+            return False
+        return self.path is not None
+
     def add(self, exchange: "Exchange", now_s: float, why: str) -> None:
         """A request that ended."""
-        if self.path is None:
-            return
-        if len(self._lines) >= _MOST:
-            self.lost += 1
+        if not self._room():
             return
         replica = exchange.replica
         first_s = exchange.first_s

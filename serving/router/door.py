@@ -43,9 +43,10 @@ class Door:
         stats: "Stats",
         loop: asyncio.AbstractEventLoop,
         bug: Callable[[BaseException], None],
+        refused: Callable[[bytes, int, str], None],
     ) -> None:
         self.settings, self.fleet, self.relay, self.stats = settings, fleet, relay, stats
-        self.loop, self.bug = loop, bug
+        self.loop, self.bug, self._refused = loop, bug, refused
         self.now_s = loop.time
         self.closing = False
         self.clients: set[Client] = set()
@@ -74,16 +75,17 @@ class Door:
         """It is gone."""
         self.clients.discard(client)
 
-    def rejected(self, refusal: Refusal) -> None:
-        """What came was no request, or too large a one."""
+    def rejected(self, refusal: Refusal, target: bytes = b"") -> None:
+        """What came was no request, or one that is not taken."""
         self.stats.refusals[str(refusal.status)] += 1
+        self._refused(target, refusal.status, refusal.text)
 
     def asked(self, client: Client, request: Request) -> None:
         """A request to answer."""
         try:
             self._asked(client, request)
         except Refusal as refused:
-            self.rejected(refused)
+            self.rejected(refused, request.target.partition(b"?")[0])
             more = b""
             if refused.retry_after_s is not None:
                 more = b"retry-after: %d\r\n" % max(1, round(refused.retry_after_s))

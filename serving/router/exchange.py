@@ -75,7 +75,7 @@ class Exchange:
 
     def received(self, upstream: "Upstream", parts: list[bytes], *, ended: bool) -> None:
         """Parts of a body; `ended`: it is whole."""
-        self.progress_s = self.relay.now_s()
+        self.progress_s = upstream.replica.heard_s = self.relay.now_s()
         if self.streamed is None:
             self.streamed = upstream.status == 200 and any(
                 name == b"content-type" and value.startswith(b"text/event-stream")

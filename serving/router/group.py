@@ -160,8 +160,10 @@ class Group:
         the policy says.
         """
         parked = []
-        for at, (site, order) in enumerate(zip(self.moment.sites, self.orders.sites, strict=False)):
-            awake = 0 if site.supply_w == 0 else order.awake
+        orders = self.orders.sites
+        for at, site in enumerate(self.moment.sites):
+            awake = orders[at].awake if at < len(orders) else None
+            awake = 0 if site.supply_w == 0 else awake
             own = [one for one in self.replicas if one.view.site == at]
             for place, one in enumerate(own):
                 wanted = awake is not None and place >= awake

@@ -285,7 +285,11 @@ class Relay:
         if why == Verdict.DRAINING.value:
             replica.drain_until_s = now_s + _DRAIN_S
             replica.breaker.undecided()
-        elif why in _INNOCENT:
+        elif why in _INNOCENT or (
+            # Slow for one and quick for others: it has too much to do.
+            why.startswith("timeout")
+            and now_s - replica.heard_s < self.settings.timeouts.progress_s
+        ):
             replica.breaker.undecided()
         else:
             sure = why.startswith("connect") or why == Verdict.LOCKED.value

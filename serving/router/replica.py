@@ -39,6 +39,7 @@ class Replica:
         self.misses = 0  # health checks in a row without an answer
         self.draining = False  # said so itself, by a registration or by refusing
         self.drain_until_s = 0.0  # refused everything; looked at again then
+        self.heard_s = 0.0  # when the last part of any answer came
         self.parked = False
         self.gone = False
         self.max_model_len: int | None = None

@@ -54,7 +54,9 @@ class Server:
         self.access = AccessLog(settings.listen.access_log)
         self.fleet = Fleet(settings, self._policy)
         self.relay = Relay(settings, self.stats, self.loop, self._suspect, self._ended)
-        self.door = Door(settings, self.fleet, self.relay, self.stats, self.loop, self._bug)
+        self.door = Door(
+            settings, self.fleet, self.relay, self.stats, self.loop, self._bug, self.access.refused
+        )
         self.checks = Checks(settings, self.loop.time, self._changed, self.relay.lost, self._bug)
         self.steer = Steer(self.relay.lost, self._bug)
         self.ceilings = Ceilings({}, self.loop.time)

@@ -26,6 +26,8 @@ __all__ = [
     "least_busy",
 ]
 
+_PROMPT = 1024  # tokens of a prompt by which the time of one is told
+
 
 class Shares:
     """Weighted round robin that spreads evenly: each turn the one that is furthest behind."""
@@ -160,6 +162,10 @@ class PerSite(_Split):
 class GreedyLatency(_Split):
     """The least time to a first token, by what waits and by the profile."""
 
+    def __init__(self, engine: EngineModel, slo: Slo) -> None:
+        super().__init__(engine, slo)
+        self._token_s: dict[float, float] = {}  # of a prompt, by clock
+
     def route(self, request: RequestView, moment: Moment) -> int | None:
         """Round trip, then the prompts ahead and its own at the replica's clock, then a step."""
         best, least_s = None, 0.0
@@ -168,10 +174,12 @@ class GreedyLatency(_Split):
                 continue
             if request.sites is not None and one.site not in request.sites:
                 continue
-            clock = self._engine.index(one.clock_mhz or self._engine.clocks_mhz[-1])
-            delay_s = moment.sites[one.site].rtt_s + self._engine.prompt_s(
-                one.queued_tokens + request.prompt_tokens, clock
-            )
+            mhz = one.clock_mhz or self._engine.clocks_mhz[-1]
+            if mhz not in self._token_s:
+                clock = self._engine.index(mhz)
+                self._token_s[mhz] = self._engine.prompt_s(_PROMPT, clock) / _PROMPT
+            tokens = one.queued_tokens + request.prompt_tokens
+            delay_s = moment.sites[one.site].rtt_s + tokens * self._token_s[mhz]
             # A busy replica takes longer for each step.
             delay_s += 1e-4 * one.running
             if best is None or delay_s < least_s:

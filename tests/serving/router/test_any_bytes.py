@@ -1,15 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever bytes a replica sends, in whatever pieces: its client gets one well-formed answer."""
+"""Whatever bytes a replica or a client sends, in whatever pieces: answers are well-formed."""
 
 import asyncio
 import json
+import random
 
 import httptools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.serving.router.fakes import HOST, MODEL, Caller, FakeReplica, routed, run, settings_for
+from tests.serving.router.fakes import (
+    HOST,
+    MODEL,
+    Caller,
+    FakeReplica,
+    replicas,
+    routed,
+    run,
+    settings_for,
+    until,
+)  # fmt: skip
 
 EVENT = (
     b'data: {"id":"x","object":"text_completion","created":1,"model":"m","choices":[{"index":0,'
@@ -94,3 +105,43 @@ def test_one_well_formed_answer(pieces: list[bytes], stream: bool, resume: bool)
         server.close()
 
     run(main())
+
+
+@pytest.mark.slow
+def test_clients_that_send_anything_get_an_error_or_an_answer_and_hurt_nobody() -> None:
+    async def main() -> None:
+        draw = random.Random(11)
+        body = json.dumps({"model": MODEL, "prompt": "abc", "max_tokens": 2}).encode()
+        good = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+        more = "[timeouts]\nhead_s = 0.3\nbody_s = 0.3\nidle_s = 0.3\n"
+        async with replicas(1) as (one,), routed(settings_for([one], more)) as rig:
+            bugs: list[BaseException] = []
+            rig.server.door.bug = bugs.append
+
+            async def client() -> None:
+                data = good + body
+                for _ in range(draw.randint(1, 4)):
+                    at = draw.randint(0, len(data))
+                    put = draw.randbytes(draw.randint(0, 6)) or b"\r\n"
+                    data = draw.choice((data[:at] + put + data[at:], data[:at] + data[at + 5 :]))
+                caller = await Caller.at(rig.server.port)
+                for piece in (data[: len(data) // 2], data[len(data) // 2 :]):
+                    caller.writer.write(piece)
+                    await asyncio.sleep(0)
+                got = Asked()
+                try:
+                    answer = await caller.reader.read()
+                except ConnectionError:
+                    answer = b""
+                if answer:
+                    httptools.HttpResponseParser(got).feed_data(answer)
+                    assert got.whole >= 1
+                caller.close()
+
+            for _ in range(20):
+                await asyncio.gather(*(client() for _ in range(20)))
+            assert (await rig.complete()).status == 200
+            assert bugs == []
+            await until(rig.clean)
+
+    run(main(), 60)

@@ -202,6 +202,21 @@ def test_hung_streams_open_the_breaker_and_the_rest_goes_elsewhere() -> None:
     run(main())
 
 
+def test_who_is_slow_for_one_and_quick_for_others_is_busy_and_no_failure() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            one.gap_s = 0.02
+            busy = asyncio.create_task(rig.complete(tokens=60, stream=True))
+            await until(lambda: one.running)
+            for _ in range(3):
+                one.faults.append(Fault("hang"))
+            assert (await rig.complete(stream=True)).status == 200
+            assert (await busy).done
+            assert rig.server.fleet.replicas[one.url].breaker.failures == 0
+
+    run(main())
+
+
 def test_all_down_is_said_after_a_while_and_one_that_comes_back_in_time_answers() -> None:
     async def main() -> None:
         async with replicas(1) as (one,), routed(settings_for([one])) as rig:

@@ -265,7 +265,9 @@ def test_the_access_log_says_what_happened_and_nothing_secret(tmp_path: Path) ->
                 asked = {"model": MODEL, "prompt": "private words", "stream": True}
                 bearer = "authorization: Bearer secret-key-of-t\r\nx-request-id: r-1\r\n"
                 await rig.ask(asked=asked, headers=bearer)
-        (line,) = [json.loads(one) for one in log.read_text().splitlines()]
+                assert (await rig.ask("/v1/completions?x=1", asked)).status == 401
+        line, other = [json.loads(one) for one in log.read_text().splitlines()]
+        assert (other["path"], other["status"]) == ("/v1/completions", 401)
         assert line["id"] == "r-1"
         assert (line["tenant"], line["status"], line["site"]) == ("t", 200, "s0")
         assert line["first_ms"] <= line["total_ms"]

@@ -107,22 +107,22 @@ def test_a_wrong_option_is_status_2(sgreen):
 
 
 def test_another_package_brings_a_verb(monkeypatch):
-    """The seam for profiling and serving."""
+    """The seam for plug-ins."""
 
-    @click.command(name="serve", help="Serve a model.")
-    def serve():
-        click.echo("served")
+    @click.command(name="brew", help="Brew tea.")
+    def brew():
+        click.echo("brewed")
 
     class Point:
-        name = "serve"
+        name = "brew"
 
         def load(self):
-            return serve
+            return brew
 
-    monkeypatch.setattr(root_module, "_others", lambda: {"serve": Point()})
+    monkeypatch.setattr(root_module, "_others", lambda: {"brew": Point()})
 
-    assert CliRunner().invoke(root, ["serve"]).stdout == "served\n"
-    assert "Serve a model." in CliRunner().invoke(root, ["--help"]).stdout
+    assert CliRunner().invoke(root, ["brew"]).stdout == "brewed\n"
+    assert "Brew tea." in CliRunner().invoke(root, ["--help"]).stdout
 
 
 def test_colour_goes_only_where_it_is_wanted(sgreen):
