@@ -24,8 +24,8 @@ class PlanSection:
     interval_s: float = setting(
         kinds.duration(1, 86_400),
         600.0,
-        """Time between two plans; sooner (a tenth of it at the least) after a new forecast or when
-        many jobs came or went.""",
+        """Time between two plans; sooner (a tenth of it at the least) for a job that the last one
+        did not know, after a new forecast, or when many jobs came or went.""",
         key="interval",
     )
     time_limit_s: float = setting(

@@ -130,6 +130,9 @@ interval = "1s"          # a site: 30s
 min_interval = "0.5s"
 metrics = ""
 
+[plan]
+interval = "5s"          # a site: 10m
+
 [signal]
 read = ["csv"]
 region = "generated example"

@@ -193,7 +193,9 @@ def test_a_moldable_job_gets_the_workers_and_the_clock_of_the_plan(
 def test_shadow_tells_what_it_would_have_done_and_is_compared(site: LiveSite) -> None:
     """Jobs run at once, in a dirty hour; the plan would have let them go in the clean one."""
     clean(site, (3, 8), general={"mode": "shadow"})
-    ids = [site.sbatch("--gres=gpu:1", "--comment=green:runtime=5s") for _ in range(4)]
+    script = "#!/bin/sh\nexec sleep 3\n"
+    words = ("--gres=gpu:1", "--comment=green:runtime=5s")
+    ids = [site.sbatch(*words, script=script) for _ in range(4)]
     for job_id in ids:
         assert site.await_done(job_id).admin_comment == ""
 

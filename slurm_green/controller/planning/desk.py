@@ -5,7 +5,6 @@ A plan that is late, wrong or none leaves the cycle without advice: it then deci
 """
 
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -84,7 +83,7 @@ class PlanDesk:
     def _work(self, question: Question) -> None:
         try:
             answer = self._answer(question)
-        except (OSError, EOFError, ValueError) as error:
+        except Exception as error:  # whatever it is, it is one plan less
             answer = str(error) or "the process that plans has ended"
         if isinstance(answer, Advice):
             self._advice, self.problem = answer, ""
@@ -99,7 +98,6 @@ class PlanDesk:
     def _answer(self, question: Question) -> object:
         pipe = self._started()
         pipe.send(question)
-        # What the process needs to come up is not the plan's.
         if not pipe.poll(self._limit_s):
             raise TimeoutError(f"it took longer than {self._limit_s:g} s")
         return pipe.recv()
@@ -115,7 +113,6 @@ class PlanDesk:
             [*self._command, *words],
             pass_fds=[number],
             stdin=subprocess.DEVNULL,
-            env={**os.environ},
         )
         theirs.close()
         self._pipe = ours

@@ -22,9 +22,10 @@ class PlanPace:
     _asked_s: float | None = None
     _signal: tuple[datetime, int] | None = None
     _jobs: frozenset[int] = field(default_factory=frozenset)
+    _waiting: frozenset[int] = field(default_factory=frozenset)
 
-    def due(self, observed: Observed) -> bool:
-        """Whether to ask for a plan now."""
+    def due(self, observed: Observed, waiting: frozenset[int]) -> bool:
+        """Whether to ask for a plan now; `waiting` are jobs that it would be about."""
         if self._asked_s is None:
             return True
         since_s = observed.now_utc.timestamp() - self._asked_s
@@ -32,12 +33,16 @@ class PlanPace:
             return True
         if since_s < self.interval_s / _MOST_OFTEN:
             return False
+        # Its window may come before the interval is over.
+        if waiting - self._waiting:
+            return True
         changed = len(_jobs(observed) ^ self._jobs)
         many = changed >= max(_MANY, _SHARE * len(self._jobs))
         return many or _forecast(observed) != self._signal
 
-    def asked(self, observed: Observed) -> None:
+    def asked(self, observed: Observed, waiting: frozenset[int]) -> None:
         """A plan was asked for."""
+        self._waiting = waiting
         self._asked_s = observed.now_utc.timestamp()
         self._signal = _forecast(observed)
         self._jobs = _jobs(observed)

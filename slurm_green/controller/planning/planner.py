@@ -47,11 +47,12 @@ class Planner:
     def ask(self, observed: Observed, outcome: Outcome, rules: Rules) -> None:
         """Ask for the next plan when it is due; never raises."""
         try:
-            if self.desk.busy() or not self._pace.due(observed):
+            waiting = frozenset(one.job.job_id for one in outcome.kept)
+            if self.desk.busy() or not self._pace.due(observed, waiting):
                 return
             question = question_of(observed, outcome, rules)
             if question is not None:
-                self._pace.asked(observed)
+                self._pace.asked(observed, waiting)
                 self.desk.ask(question)
         except Exception:
             # Without a plan every job is decided on alone.

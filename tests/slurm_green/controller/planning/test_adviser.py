@@ -246,3 +246,26 @@ def test_with_nothing_to_plan_power_still_costs_what_it_emits() -> None:
     now = int((NOW_S - prices.curve.start_s) // prices.curve.step_s)
     assert abs(slots[now] - days().at(NOW)) < 1.0
     assert slots[now + 12] < 0.5 * slots[now]
+
+
+def test_a_running_job_rests_in_a_dirty_hour_if_that_pays_for_its_restart() -> None:
+    """It has two hours to go; noon is worth a restart of minutes, and not one of a day's work."""
+    going = Going(
+        job_id=7, ways=ONE, since_s=NOW_S - HOUR, end_s=NOW_S + 2 * HOUR,
+        latest_end_s=NOW_S + 14 * HOUR, may_pause=True,
+    )  # fmt: skip
+    for cost_s, may_pause, pauses in (
+        (300.0, True, {7}), (300.0, False, set()), (DAY, True, set()),
+    ):  # fmt: skip
+        question = asked(running=(replace(going, may_pause=may_pause),))
+        advice = Adviser(valid_s=HOUR).advise(replace(question, pause_cost_s=cost_s))
+        assert advice.pauses == pauses
+
+
+def test_a_job_out_of_sight_for_a_moment_does_not_arrive_twice() -> None:
+    """It would make twice as many look likely to come."""
+    adviser = Adviser(valid_s=HOUR)
+    for minutes, shown in ((0, True), (10, False), (20, True)):
+        adviser.advise(asked(*[waits(1)] * shown, at_s=NOW_S + 60 * minutes))
+    (pool,) = adviser._pools.values()
+    assert pool._policy._arrivals._count == 1

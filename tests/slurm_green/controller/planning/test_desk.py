@@ -89,6 +89,7 @@ pipe.recv_bytes()
         (f"{READ}import os; os._exit(3)", "ended"),
         (f"{READ}pipe.send('ValueError: no such thing')", "no such thing"),
         (f"{READ}pipe.send([1, 2])", "[1, 2]"),
+        (f"{READ}pipe.send_bytes(b'no pickle at all')", ""),
         ("raise SystemExit(1)", ""),
     ],
 )
@@ -106,15 +107,15 @@ def test_a_new_plan_is_due_when_something_changed() -> None:
     pace = PlanPace(interval_s=600)
     signal = fresh(days(), at(0))
 
-    def seen(seconds: float, *, jobs: int = 20, issued_h: float = 0.0) -> bool:
+    def seen(seconds: float, *, jobs: int = 20, issued_h: float = 0.0, ours: int = 0) -> bool:
         shown = observed(
             *[job(n) for n in range(jobs)],
             now=at(seconds / 3600),
             signal=replace(signal, issued_utc=at(issued_h)),
         )
-        due = pace.due(shown)
+        due = pace.due(shown, frozenset(range(ours)))
         if due:
-            pace.asked(shown)
+            pace.asked(shown, frozenset(range(ours)))
         return due
 
     assert seen(0)
@@ -126,6 +127,9 @@ def test_a_new_plan_is_due_when_something_changed() -> None:
     assert not seen(800, jobs=25, issued_h=0.05)
     assert seen(801, jobs=25, issued_h=0.05), "the interval is over"
     assert seen(1801, jobs=25, issued_h=0.05), "another slot"
+    assert not seen(1830, jobs=25, issued_h=0.05, ours=1), "too soon"
+    assert seen(1870, jobs=25, issued_h=0.05, ours=1), "one that the plan does not know"
+    assert not seen(1990, jobs=25, issued_h=0.05, ours=0), "one less is no reason"
 
 
 def test_the_planner_publishes_and_tells(tmp_path: Path, made: list[Asked]) -> None:
