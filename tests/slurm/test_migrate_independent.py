@@ -12,7 +12,7 @@ import pytest
 from slurm_green.cluster.cluster import Cluster
 from slurm_green.migration.execute.access import staging_of
 from slurm_green.migration.execute.record import MoveRecord, Step
-from tests.slurm.move_sites import TwoSites
+from tests.slurm.move_sites import TwoSites, carry_on
 
 MakeCluster = Callable[..., Cluster]
 
@@ -151,3 +151,21 @@ def test_by_way_of_an_object_store(clusters: tuple[Cluster, Cluster], tmp_path: 
     sites.goes_on("b")
     assert list(store.iterdir()) == sites.left_over() == []
     sites.close()
+
+
+def test_a_mover_that_never_comes_back(sites: TwoSites) -> None:
+    """The job starts here by itself; whoever goes on with the move later gives it up."""
+    job = sites.twin("a", steps=3000)
+    sites.await_said("begins_at")
+
+    def saved(move: MoveRecord) -> None:
+        if move.step is Step.VERIFY:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sites.go(sites.plan(job, "a", "b", lease_s=6), saved=saved)
+    sites.wait(lambda: sites.alive() == {"a": ["RUNNING"], "b": ["HELD"]}, "it to run here")
+    carry_on(sites.directory, sites.user, *(one.name for one in sites.clusters.values()))
+    (move,) = sites.journal.all()
+    assert move.step is Step.STAYED, move
+    sites.goes_on("a")

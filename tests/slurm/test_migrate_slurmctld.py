@@ -46,7 +46,7 @@ def test_slurmctld_dies_at_every_step(make_cluster: MakeCluster, tmp_path: Path,
     move = sites.plan(job, "a", "b", settle_s=10, other_s=60, stop_s=60, signal_s=60)
     done = sites.go(move, saved=saved, give_up_s=240)
     assert done.step in {Step.DONE, Step.STAYED}, done
-    assert len(steps) > 6
+    assert len(steps) > 4  # a job that is queued anew by its own slurmctld stays
     sites.goes_on("b" if done.step is Step.DONE else "a")
 
 

@@ -62,3 +62,26 @@ def test_the_weights_are_those_of_a_training_that_stayed(
     saved = sorted(line["saved_at"] for line in sites.said() if "saved_at" in line)
     assert len(begun) == 3
     assert all(0 < at < STEPS and at in saved for at in begun[1:])
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    """The one before it is taken, and the end is the same."""
+    python = python_with_torch()
+    if python is None:
+        pytest.skip(f"no torch: `make test-vllm` installs one, or {PYTHON} names a Python with it")
+
+    def train(directory: str, steps: int) -> list[str]:
+        argv = [python, EXAMPLE, "--checkpoint", tmp_path / directory, "--every", "10"]
+        done = subprocess.run(
+            [*argv, "--steps", str(steps)], capture_output=True, text=True, check=True
+        )
+        return done.stdout.splitlines()
+
+    whole = train("whole", 40)
+    train("hurt", 30)
+    newest = max((tmp_path / "hurt").glob("step-*.pt"))
+    os.truncate(newest, newest.stat().st_size // 2)
+    hurt = train("hurt", 40)
+    assert '{"damaged": "step-000000030.pt"}' in hurt
+    assert '"begins_at": 20' in hurt[1]
+    assert hurt[-1] == whole[-1]

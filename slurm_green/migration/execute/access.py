@@ -22,6 +22,13 @@ class Seen:
     job_id: int
     state: str
     held: bool = False
+    later: bool = False
+    """It waits for its begin time."""
+
+    @property
+    def parked(self) -> bool:
+        """Waiting, and not to start by itself for now."""
+        return self.pending and (self.held or self.later)
 
     @property
     def pending(self) -> bool:
@@ -95,10 +102,13 @@ class SiteAccess(Protocol):
         """Send it to the job's steps, or with `B:` to its batch script."""
 
     def stop(self, job_id: int) -> None:
-        """Back into the queue, and held there; nothing where it has ended."""
+        """Back into the queue, not to start at once; nothing where it has ended."""
 
     def release(self, job_id: int, *, at_once: bool) -> None:
         """Let it start; `at_once` for one that was stopped while it ran."""
+
+    def park(self, job_id: int, lease_s: float) -> None:
+        """A held job, or a parked one again: it starts by itself, but not before that."""
 
     def hold(self, job_id: int) -> None:
         """Keep a waiting job from starting."""

@@ -79,14 +79,18 @@ def release(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         return move.at(Step.START, now_s)
     if here is None or here.ended:
         return move.ended("the job was cancelled while it moved", now_s)
-    if not (here.pending and here.held):
-        return move.back("somebody released the job at the source", now_s)
+    if not here.parked:
+        return move.back("the job was released at the source", now_s)
     if there is None or there.ended:
         return move.back(_COPY_GONE, now_s)
-    if not there.held:
-        return move.back("somebody released its copy at the destination", now_s)
     if move.stopped_s is not None and now_s - move.stopped_s < move.limits.settle_s:
         return Wait("Slurm is given time to write down that the job was stopped")
+    if not here.held:
+        # From here on it must not start by itself any more.
+        pair.keeper.hold(move.job_id)
+        return Wait("the source's job is being held")
+    if not there.held:
+        return move.back("somebody released its copy at the destination", now_s)
     if not move.release_tried:
         return replace(move, release_tried=True)
     if move.way is Way.FEDERATION:

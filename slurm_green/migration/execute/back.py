@@ -14,7 +14,7 @@ def back(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     here = pair.here(move)
     if here is None or here.ended:
         return move.at(Step.SWEEP, now_s, outcome=Step.ENDED)
-    if here.pending and here.held and move.held:
+    if here.parked and move.held:
         if move.way is Way.FEDERATION:
             pair.keeper.route(move.job_id, pair.source.name)
         pair.keeper.release(move.job_id, at_once=move.ran)
@@ -54,7 +54,7 @@ def sweep(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
             if now_s - move.since_s <= move.limits.other_s:
                 raise
     here = pair.here(move)
-    if move.outcome is Step.STAYED and here and here.pending and here.held and move.held:
+    if move.outcome is Step.STAYED and here and here.parked and move.held:
         # A stop that nobody had answered came to pass after all.
         return move.at(Step.BACK, now_s)
     return move.at(move.outcome, now_s)

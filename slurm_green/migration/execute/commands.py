@@ -6,6 +6,7 @@ Nothing here becomes another user: what the caller may not do, Slurm refuses.
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 from slurm_green.errors import SlurmError
@@ -79,17 +80,26 @@ class CommandAccess:
         self.call("scancel", "--quiet", *where, f"--signal={name}", str(job_id))
 
     def stop(self, job_id: int) -> None:
-        """A running job by requeuehold, which leaves one alone that has ended; else by hold.
+        """A running job by requeue, which leaves one alone that has ended; else by hold.
 
-        In a federation Slurm takes a job that runs at a sibling for ended, so there it is asked to
-        requeue whatever it finds: one that ended since it was seen runs again, from its end.
+        Slurm lets a requeued job wait two minutes, time enough to park it. In a federation it is
+        held at once, and Slurm takes a job that runs at a sibling for ended: there it is asked to
+        requeue whatever it finds, so one that ended since it was seen runs again, from its end.
         """
         seen = self.look(job_id)
         if seen is not None and seen.pending:
             self.hold(job_id)
         else:
-            only = [] if self._site.federation else ["Incomplete"]
-            self.call("scontrol", "requeuehold", *only, str(job_id))
+            how = ["requeuehold"] if self._site.federation else ["requeue", "Incomplete"]
+            self.call("scontrol", *how, str(job_id))
+
+    def park(self, job_id: int, lease_s: float) -> None:
+        """Two: first the time, then the release that makes it count."""
+        when = f"StartTime=now+{math.ceil(lease_s)}"
+        self.call("scontrol", "update", f"JobId={job_id}", when)
+        self.call("scontrol", "release", str(job_id))
+        # A release gives the priority back and may make the job eligible.
+        self.call("scontrol", "update", f"JobId={job_id}", when)
 
     def hold(self, job_id: int) -> None:
         """One scontrol."""
@@ -238,4 +248,8 @@ class CommandAccess:
 
 
 def _seen(job: Job) -> Seen:
-    return Seen(job_id=job.job_id, state=job.state, held=job.held)
+    later = job.reason == "BeginTime"
+    if job.reason in {"", "None"} and job.eligible_utc is not None:
+        # The scheduler has not looked at it yet. (Only here does the clock of a site count.)
+        later = job.pending and job.eligible_utc > datetime.now(UTC)
+    return Seen(job_id=job.job_id, state=job.state, held=job.held, later=later)

@@ -8,7 +8,7 @@ from slurm_green.migration.execute.pair import Pair, Wait
 from slurm_green.migration.execute.record import MoveRecord, Step, Way
 from slurm_green.words import length
 
-__all__ = ["FAILED", "copy", "copy_token", "first_there", "listed", "signal", "stop"]
+__all__ = ["FAILED", "copy", "copy_token", "first_there", "listed", "park", "signal", "stop"]
 
 FAILED = "the transfer failed"
 _GONE = "the job had ended before it was stopped"
@@ -44,16 +44,27 @@ def signal(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
 
 
 def stop(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
-    """Back into the source's queue, held: from here on nobody but us lets it run."""
+    """Back into the source's queue, where it waits."""
     job = pair.here(move)
     if job is None or job.ended:
         return move.ended(_GONE, now_s)
-    if job.pending and job.held:
+    if job.parked:
         return move.at(Step.LIST, now_s, held=True, stopped_s=now_s)
     if not move.held:
         return replace(move, held=True)
     pair.keeper.stop(move.job_id)
     return Wait("the job is being stopped")
+
+
+def park(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
+    """Should we die now, the job goes on at the source by itself, in a while."""
+    job = pair.here(move)
+    if job is None or job.ended:
+        return move.ended("the job was cancelled while it moved", now_s)
+    if not job.parked:
+        return move.back("the job was released at the source", now_s)
+    pair.source.park(move.job_id, move.limits.lease_s)
+    return replace(move, parked_s=now_s)
 
 
 def listed(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:

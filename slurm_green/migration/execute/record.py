@@ -51,10 +51,7 @@ class Step(StrEnum):
 
 FINAL = frozenset({Step.DONE, Step.STAYED, Step.ENDED})
 # From `release` on only as long as no release was tried.
-ABORTABLE = frozenset(
-    {Step.SIGNAL, Step.STOP, Step.LIST, Step.COPY, Step.FETCH, Step.SUBMIT}
-    | {Step.VERIFY, Step.PLACE, Step.RELEASE}
-)
+ABORTABLE = frozenset(Step) - FINAL - {Step.START, Step.CANCEL, Step.CLEAN, Step.BACK, Step.SWEEP}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +66,9 @@ class Limits:
     start_s: float = 1800.0
     settle_s: float = 10.0
     """A slurmctld that is killed may forget what it did so shortly before: twice its five."""
+    lease_s: float = 7200.0
+    """Between independent clusters a stopped job starts by itself here, so long after the last
+    sign of life; longer than reading a checkpoint takes."""
     copies: int = 3
     kib_per_s: int = 0
     """0 is as fast as it goes."""
@@ -120,6 +120,7 @@ class MoveRecord:
     signals_s: tuple[float, ...] = ()
     held: bool = False
     stopped_s: float | None = None
+    parked_s: float | None = None
     manifest: str = ""
     bytes: int | None = None
     copies: int = 0

@@ -40,7 +40,6 @@ class Site:
 
     def environment(self) -> dict[str, str]:
         """What its commands need."""
-
         path = os.pathsep.join(filter(None, [self.path, os.environ.get("PATH", "")]))
         kept = {key: os.environ[key] for key in ("HOME", "USER") if os.environ.get(key)}
         return {**kept, "SLURM_CONF": self.slurm_conf, "PATH": path}

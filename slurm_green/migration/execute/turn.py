@@ -12,7 +12,7 @@ from dataclasses import replace
 from slurm_green.errors import SlurmError
 from slurm_green.migration.execute import arrive, back, leave
 from slurm_green.migration.execute.pair import Pair, Wait
-from slurm_green.migration.execute.record import MoveRecord, Step
+from slurm_green.migration.execute.record import MoveRecord, Step, Way
 from slurm_green.words import length
 
 __all__ = ["turn"]
@@ -33,6 +33,8 @@ _HANDLERS: Mapping[Step, Callable[[MoveRecord, Pair, float], "MoveRecord | Wait"
     Step.BACK: back.back,
     Step.SWEEP: back.sweep,
 }
+# The job at the source waits, and must not start as long as somebody cares for the move.
+_PARKED = frozenset({Step.LIST, Step.COPY, Step.FETCH, Step.SUBMIT, Step.VERIFY, Step.PLACE})
 
 
 def turn(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
@@ -42,19 +44,31 @@ def turn(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     if move.abortable and (why := _overdue(move, now_s)):
         return move.back(why, now_s)
     try:
+        if move.step in _PARKED and _lapses(move, now_s):
+            return leave.park(move, pair, now_s)
         return _HANDLERS[move.step](move, pair, now_s)
     except SlurmError as error:
         said = str(error)
         return Wait(said, None if said == move.trouble else replace(move, trouble=said))
 
 
+def _lapses(move: MoveRecord, now_s: float) -> bool:
+    if move.way is Way.FEDERATION or not move.ran:
+        return False  # a job that waited has a begin time of its own, and stays held
+    return move.parked_s is None or now_s - move.parked_s > move.limits.lease_s / 3
+
+
 def _overdue(move: MoveRecord, now_s: float) -> str:
     if move.until_s is not None and now_s > move.until_s:
         return f"no time is left for the move (at step {move.step})"
     limits = move.limits
-    own = {Step.SIGNAL: limits.signal_s, Step.STOP: limits.stop_s, Step.COPY: limits.copy_s}
-    own[Step.FETCH] = limits.copy_s
-    limit_s = own.get(move.step, limits.other_s)
+    own_s = {
+        Step.SIGNAL: limits.signal_s,
+        Step.STOP: limits.stop_s,
+        Step.COPY: limits.copy_s,
+        Step.FETCH: limits.copy_s,
+    }
+    limit_s = own_s.get(move.step, limits.other_s)
     if now_s - move.since_s <= limit_s:
         return ""
     if move.step is Step.SIGNAL:

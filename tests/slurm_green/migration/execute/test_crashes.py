@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from slurm_green.errors import SlurmError
 from slurm_green.migration.execute.record import Step, Way
-from tests.slurm_green.migration.execute.world import CHECKPOINT, Fault, World
+from tests.slurm_green.migration.execute.world import CHECKPOINT, Fault, Killed, World
 
 WAYS = list(Way)
 
@@ -57,6 +57,34 @@ def test_one_fault_at_every_call_by_way_of_a_store(way: Way, fault: Fault) -> No
         world = World(way=way, store="s3://b/x", faults={at: fault})
         assert check(world) is Step.DONE, (at, plain.calls[at])
         assert world.store == {}
+
+
+@pytest.mark.parametrize("fault", [Fault.DIES_BEFORE, Fault.DIES_AFTER])
+def test_a_mover_that_dies_and_is_not_followed(fault: Fault) -> None:
+    """The job computes again all the same, but for the moment around the release."""
+    plain = World()
+    plain.run()
+    held: list[str] = []
+    for at in moments(Way.RESUBMIT):
+        world = World(faults={at: fault})
+        with pytest.raises(Killed):
+            world.once()
+        for _ in range(60):
+            world.tick()
+        if not world.running:
+            held.append(plain.calls[at])
+            assert world.job.held
+    first = plain.calls.index("a.hold")
+    assert held == plain.calls[first + (fault is Fault.DIES_BEFORE) :][: len(held)]
+    assert len(held) < 12
+    # Whoever follows at last finds one of it.
+    world = World(faults={first: fault})
+    with pytest.raises(Killed):
+        world.once()
+    for _ in range(60):
+        world.tick()
+    world.run()
+    assert len(world.alive) == 1
 
 
 @settings(max_examples=150, deadline=None)

@@ -25,7 +25,15 @@ T = TypeVar("T")
 CHECKPOINT = "/data/run"
 LONG = 10_000
 LIMITS = Limits(
-    signal_s=20, again_s=5, stop_s=20, copy_s=60, other_s=20, start_s=40, copies=3, kib_per_s=100
+    signal_s=20,
+    again_s=5,
+    stop_s=20,
+    copy_s=60,
+    other_s=20,
+    start_s=40,
+    copies=3,
+    kib_per_s=100,
+    lease_s=30,
 )
 
 
@@ -53,6 +61,7 @@ class FakeJob:
     progress: int = 0
     asked: bool = False
     copy: Copy | None = None
+    begin_s: float = 0.0
     ticks: int = 0
     cluster: str = "a"
 
@@ -176,6 +185,13 @@ class World:
             self.tick()
         return move
 
+    def once(self, ticks: int = 100) -> None:
+        """The same by a process that nobody starts anew."""
+        move = self.journal.load("m1-abc")
+        for _ in range(ticks):
+            move, _ = step_once(move, self.pair, self.journal, lambda: self.now_s)
+            self.tick()
+
     def tick(self) -> None:
         self.now_s += 1.0
         self.ticks += 1
@@ -213,7 +229,12 @@ class World:
             job.ticks += 1
             if job.ticks >= self.stop_ticks:
                 job.state, job.ticks = "PENDING", 0
-        elif job.state == "PENDING" and not job.held and self.can_start[site.name]:
+        elif (
+            job.state == "PENDING"
+            and not job.held
+            and self.can_start[site.name]
+            and job.begin_s <= self.now_s
+        ):
             job.state = "RUNNING"
             loaded = site.files.get(CHECKPOINT, 0)
             assert loaded == self.newest, f"went on from {loaded} and not from {self.newest}"
@@ -286,7 +307,9 @@ class FakeSite:
 
     def _seen(self, job: FakeJob) -> Seen:
         state = job.state if job.cluster == self.name else "REVOKED"
-        return Seen(job_id=job.job_id, state=state, held=job.held and state == "PENDING")
+        waits = state == "PENDING"
+        later = waits and not job.held and job.begin_s > self.world.now_s
+        return Seen(job_id=job.job_id, state=state, held=job.held and waits, later=later)
 
     def look(self, job_id: int) -> Seen | None:
         job = self.jobs.get(job_id)
@@ -306,11 +329,22 @@ class FakeSite:
         def does() -> None:
             job = self.jobs[job_id]
             if job.state == "RUNNING":
-                job.state, job.held, job.asked = "COMPLETING", True, False
+                job.state, job.asked = "COMPLETING", False
+                job.held = self.world.way is Way.FEDERATION
+                job.begin_s = self.world.now_s + 12
             elif job.state == "PENDING":
                 job.held = True
 
         self._do("stop", does)
+
+    def park(self, job_id: int, lease_s: float) -> None:
+        def does() -> None:
+            job = self.jobs[job_id]
+            if job.state != "PENDING":
+                raise SlurmError("not pending")
+            job.begin_s, job.held = self.world.now_s + lease_s, False
+
+        self._do("park", does)
 
     def hold(self, job_id: int) -> None:
         def does() -> None:
@@ -322,6 +356,8 @@ class FakeSite:
     def release(self, job_id: int, *, at_once: bool) -> None:
         def does() -> None:
             self.jobs[job_id].held = False
+            if at_once:
+                self.jobs[job_id].begin_s = 0.0
 
         self._do("release", does)
 
