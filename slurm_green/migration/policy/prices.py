@@ -17,9 +17,9 @@ from slurm_green.plan.problem import JOULES_PER_KWH, Floats, Ints
 
 __all__ = ["Prices", "own_rules"]
 
-# Clean power of a grid is missed by somebody else: any kWh of it costs so much on top.
-_GRID_G_PER_KWH = 200.0
-_HEADROOM = 0.15
+# Clean power of a grid is missed elsewhere, where about this much is emitted for it (assumed).
+_GRID_G_PER_KWH = 400.0
+_HEADROOM = 0.05
 
 
 def own_rules(rules: Rules) -> Rules:
