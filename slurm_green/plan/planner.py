@@ -26,6 +26,7 @@ __all__ = ["solve"]
 
 _G_PER_KG = 1000.0
 _HALVINGS = 7
+_SPENT = 0.995  # of a budget: more is hardly worth looking for
 _DINKELBACH = 6
 _SETTLED = 1e-4
 _RELATIVE = 1e-9
@@ -274,6 +275,8 @@ def _within_budget(solver: _Solver, least: _Plan, budget_g: float) -> tuple[_Pla
             if plan.total > best.total:
                 best = plan
             low = weight
+            if best.carbon_g >= _SPENT * budget_g:
+                break
             if rising:
                 high = weight * 4
                 if number > 4:

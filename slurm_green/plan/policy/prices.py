@@ -101,7 +101,7 @@ class PricesPolicy:
             1 + math.floor((now - site.start_s) / site.step_s)
         )
         return Decision(
-            starts=[*starts, *choice.starts],
+            starts=self._in_order(view, [*starts, *choice.starts]),
             pauses=choice.pauses,
             wake_s=min(wake, planned, next_slot),
         )
@@ -232,6 +232,12 @@ class PricesPolicy:
             else:
                 self._stale = True
         return starts, room, wake
+
+    def _in_order(self, view: View, starts: list[Start]) -> list[Start]:
+        """Who gives GPUs back goes before who takes them."""
+        gpus = self._setup.shapes.gpus
+        held = {run.job.job_id: int(gpus[run.shape]) for run in view.running}
+        return sorted(starts, key=lambda one: int(gpus[one.shape]) >= held.get(one.job_id, 0))
 
     def _room(self, view: View) -> Room:
         """GPUs and watts for what is not yet running or may be paused."""

@@ -31,6 +31,7 @@ _TOLERANCE_S = 1e-3
 _TEMPERATURE = 0.01  # of a job's usual cost
 _MOST = 25  # steps
 _MOST_PIECES = 12  # of a job that may be split; those of longer jobs are longer than a slot
+_MORE = 1.2  # of those that may come: being crowded out costs more than having started early
 _DEAREST = 20.0  # times the usual price of a GPU-hour
 
 
@@ -270,7 +271,7 @@ def look_ahead(
         work=np.concatenate([jobs.work, likely.work]),
         earliest_s=np.concatenate([jobs.earliest_s, early]),
         deadline_s=np.concatenate([jobs.deadline_s, likely.deadline_s - start_s]),
-        weight=np.concatenate([np.ones(len(jobs)), likely.weight]),
+        weight=np.concatenate([np.ones(len(jobs)), _MORE * likely.weight]),
         split=np.concatenate([jobs.preemptible.astype(np.int64), likely.preemptible]),
     )
     starts = starts_of(items, problem.shapes, site.gpus, site.step_s, site.slots)
