@@ -111,13 +111,14 @@ def _oracle(scene: Scene, progress: Callable[[float], None]) -> Outcome:
     known = replace(scene, forecast=_truth(scene.supply))
     best: Outcome | None = None
     most = -1
-    for number, fill in enumerate([None, *FILLS]):
-        policy = Oracle(scene.engine, scene.slo, scene.trace, fill)
-        outcome = _run(known, policy, told=True)
+    runs: list[tuple[Scene, Policy]] = [(scene, policy_named("prices", scene.engine, scene.slo))]
+    runs += [(known, Oracle(scene.engine, scene.slo, scene.trace, fill)) for fill in (None, *FILLS)]
+    for number, (its, policy) in enumerate(runs):
+        outcome = _run(its, policy, told=its is known)
         good = int(met(outcome, scene.trace, scene.slo).sum())
         if good > most:
             best, most = outcome, good
-        progress((number + 1) / (len(FILLS) + 1))
+        progress((number + 1) / len(runs))
     assert best is not None
     return best
 

@@ -3,8 +3,9 @@
 
 It is told the length of each answer, and its price rests on the requests of the next seconds
 instead of the last ones. It is run several times, with several shares of the capacity filled, and
-the run with the highest goodput is taken. So it knows in hindsight what no policy can; it is no
-proven optimum. What is proven to be out of reach is `bound_met`.
+the run with the highest goodput is taken, one of `prices` itself among them. So it knows in
+hindsight what no policy can; it is no proven optimum. What is proven to be out of reach is
+`bound_met`.
 """
 
 from bisect import bisect_left

@@ -44,6 +44,7 @@ class _AtClock:
     clock: int
     prompt_token_s: float
     steps_s: float  # that pass before and after a prompt's own
+    token_s: float  # of a request alone
     more_s: float  # by which one more request delays every token
     most: int  # requests that run at once
     kwh: float  # of a mean request
@@ -66,7 +67,7 @@ class Prices:
         self._ended = self._missed = 0
         self._at: dict[float, _AtClock] = {}
         self._token_weights: tuple[float, float] | None = None
-        self._emptied: list[int] = []
+        self._parks_s: dict[int, float] = {}  # replicas that will be parked soon, and when
         self._top_mhz = engine.clocks_mhz[-1]
 
     def control(self, moment: Moment) -> Orders:
@@ -99,7 +100,7 @@ class Prices:
             self._recent.append((moment.now_s, work))
         if work > self.most_work and not request.begun:
             return None
-        best, least = None, float("inf")
+        best, least = None, (True, float("inf"))
         late, late_least = None, float("inf")
         left_s = _LATE * self._slo.ttft_s - request.waited_s
         own_s: dict[float, float] = {}
@@ -120,8 +121,14 @@ class Prices:
                 score += _GRAM_S * site.mu_g_per_kwh * work * at.kwh
             score *= 1 + _JITTER * self._random.random()
             in_time = delay_s <= left_s and one.running - one.waiting < at.most
-            if in_time and score < least and number not in self._emptied:
-                best, least = number, score
+            parks_s = self._parks_s.get(number)
+            # One that is to be parked may lose it: still better than to turn it away.
+            lost = parks_s is not None and parks_s < moment.now_s + delay_s + tokens * (
+                at.token_s + at.more_s * one.running
+            )
+            rank = (lost, score)
+            if in_time and rank < least:
+                best, least = number, rank
             elif score < late_least:
                 late, late_least = number, score
         return late if best is None and request.begun else best
@@ -159,6 +166,7 @@ class Prices:
             clock=clock,
             prompt_token_s=engine.prompt_s(round(mix.prompt_tokens), clock) / mix.prompt_tokens,
             steps_s=0.75 * (first_s + full_s),
+            token_s=first_s,
             more_s=(full_s - first_s) / most,
             most=max(2, round(_FULL * most)),
             kwh=capacity.peak_w[known] / capacity.rates[known] / JOULES_PER_KWH,
@@ -179,25 +187,21 @@ class Prices:
         self.most_work = cutoff([one for _, one in recent], self._ability * rate * span_s)
 
     def _empty(self, moment: Moment, settings: Sequence[Setting]) -> None:
-        """Replicas that a drop of power will park soon get nothing new."""
-        self._emptied = []
+        """Replicas that a drop of power will park soon are for what ends before."""
+        self._parks_s = {}
         for number, (site, setting) in enumerate(zip(moment.sites, settings, strict=True)):
-            soon_w = [
-                one.supply_w
-                for one in site.outlook
-                if moment.now_s < one.start_s <= moment.now_s + _AHEAD_S
+            here = [
+                one
+                for one, view in enumerate(moment.replicas)
+                if view.site == number and view.ready
             ]
-            if not soon_w:
-                continue
-            awake = self._capacity.best(site.gpus, min(soon_w)).awake
-            if awake < setting.awake:
-                here = [
-                    one
-                    for one, view in enumerate(moment.replicas)
-                    if view.site == number and view.ready
-                ]
-                here.sort(key=lambda one: -moment.replicas[one].running)
-                self._emptied += here[awake:]
+            here.sort(key=lambda one: -moment.replicas[one].running)
+            for step in site.outlook:
+                if moment.now_s < step.start_s <= moment.now_s + _AHEAD_S:
+                    awake = self._capacity.best(site.gpus, step.supply_w).awake
+                    if awake < setting.awake:
+                        for one in here[awake:]:
+                            self._parks_s.setdefault(one, step.start_s)
 
 
 def cutoff(works: Sequence[float], room: float) -> float:

@@ -143,9 +143,15 @@ def test_prices_send_nothing_new_where_power_is_about_to_fall() -> None:
     moment = moment_of([2000.0, 2000.0], replicas=1)
     policy.control(moment)
     assert {policy.route(RequestView(100), moment) for _ in range(50)} == {0}  # nearer
-    moment.sites[0].outlook = [Outlook(0.0, 2000.0, 2000.0), Outlook(10.0, 0.0, 0.0)]
+    moment.sites[0].outlook = [Outlook(0.0, 2000.0, 2000.0), Outlook(0.5, 0.0, 0.0)]
     policy.control(moment)
     assert {policy.route(RequestView(100), moment) for _ in range(50)} == {1}
+    moment.sites[1].outlook = moment.sites[0].outlook
+    policy.control(moment)
+    assert policy.route(RequestView(100), moment) is not None  # rather than to turn it away
+    moment.sites[0].outlook = [Outlook(0.0, 2000.0, 2000.0), Outlook(19.0, 0.0, 0.0)]
+    policy.control(moment)
+    assert policy.route(RequestView(100), moment) == 0  # it ends before
 
 
 def test_prices_weigh_carbon_against_delay() -> None:
