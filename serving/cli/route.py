@@ -40,19 +40,26 @@ def command(config_file: Path, workers: int | None, check: bool, as_json: bool) 
     """
     from dataclasses import replace
 
-    from serving.router.config import load
+    from serving.router.config import check_ports, load
 
     def read() -> "Settings":
         settings = load(config_file)
         if workers is None:
             return settings
-        return replace(settings, listen=replace(settings.listen, workers=workers))
+        settings = replace(settings, listen=replace(settings.listen, workers=workers))
+        check_ports(settings, str(config_file))
+        return settings
 
     settings = read()
     if check:
         from serving.router.policies import make_policy
+        from serving.router.tls import tls_context
 
         make_policy(settings.policy)
+        tls_context(settings)
+        log = settings.listen.access_log
+        if log is not None and not log.parent.is_dir():
+            raise BadInputError(f"{config_file}: [listen] access_log: {log.parent}: no directory")
         counts = {
             name: len(getattr(settings, name)) for name in ("site", "replica", "model", "tenant")
         }

@@ -14,6 +14,7 @@ import click
 
 from slurm_green.cli.output import emit_json
 from slurm_green.cli.params import as_json, finite
+from slurm_green.errors import BadInputError
 
 if TYPE_CHECKING:
     from serving.replica.local import Local
@@ -139,10 +140,22 @@ def command(model: str, options: tuple[str, ...], **given: Any) -> None:
     in_job = "SLURM_JOB_ID" in os.environ
     state = given["state"] or state_dir()
     registrations = given["registrations"] or state / "replicas"
+    if not given["dry_run"]:
+        _make("--state", state / "logs", 0o777)
+        _make("--registrations", registrations, 0o700)
     if given["local"] or in_job or shutil.which("sbatch") is None:
         _run(local_of(model, options, given, state, registrations), given)
     else:
         _submit(model, options, given, state, registrations)
+
+
+def _make(option: str, directory: Path, mode: int) -> None:
+    try:
+        directory.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(
+            f"{option}: {directory} cannot be made: {error.strerror}; give a directory of yours"
+        ) from error
 
 
 def _run(local: "Local", given: dict[str, Any]) -> None:
@@ -176,8 +189,9 @@ def _submit(
     asked(model, options, given)  # what is wrong is told here, not in a job
     # Slurm's signal must come before the limit, and its lead be what the job reckons with.
     given["lead_s"] = min(given["lead_s"], 30.0 * (given["minutes"] or math.inf))
-    name = "".join(one if one.isalnum() else "-" for one in Path(model).name)
-    script = (state / "scripts" / f"{given['site']}-{name}-{os.getpid()}.sh").absolute()
+    named = f"{given['site']}-{Path(model).name}"
+    name = "".join(one if one.isalnum() else "-" for one in named)
+    script = (state / "scripts" / f"{name}-{os.getpid()}.sh").absolute()
     logs = (state / "logs").absolute()
     text = sbatch_script(
         again(model, options, given, state, registrations, script),
@@ -193,7 +207,6 @@ def _submit(
         else:
             click.echo(text, nl=False)
         return
-    logs.mkdir(parents=True, exist_ok=True)
     jobs = submit(script, text, given["replicas"])
     shown = ", ".join(map(str, jobs))
     click.echo(f"submitted {shown}; registrations in {registrations}", err=True)

@@ -17,6 +17,7 @@ from serving.replica.command import Ask, gpus_per_replica
 from serving.replica.local import Local, code_directory, packages
 from serving.replica.machine import Rules
 from serving.replica.script import container
+from serving.router.registration import NAME
 from serving.vllm.settings import KEY, PREFIX, Settings
 from slurm_green.errors import BadInputError
 
@@ -35,7 +36,12 @@ def asked(
     settings = Settings.of({KEY: values}, os.environ)
     named = settings.policy.startswith("static:") or settings.policy in POLICIES
     if not named or settings.policy == "oracle":
-        raise BadInputError(f"--policy {settings.policy}: no such policy to serve with")
+        known = ", ".join(name for name in POLICIES if name != "oracle")
+        raise BadInputError(
+            f"--policy {settings.policy}: no such policy to serve with; there are {known}"
+        )
+    if not NAME.fullmatch(given["site"]):
+        raise BadInputError(f"--site {given['site']!r}: wanted letters, digits and . _ - / :")
     code = code_directory()
     launcher: tuple[str, ...] = ()
     if given["container"]:
@@ -130,4 +136,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     parts = [one.strip() for one in text.split(",") if one.strip()]
     if not all(one.isdigit() for one in parts):
         raise BadInputError(f"GPUs {text}: wanted numbers with commas, as --gpus 0,1")
-    return tuple(map(int, parts))
+    numbers = tuple(map(int, parts))
+    if len(set(numbers)) != len(numbers):
+        raise BadInputError(f"GPUs {text}: one is there twice; leave it out")
+    return numbers

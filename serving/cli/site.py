@@ -103,7 +103,7 @@ def size(
     check_outputs({"--plot": plot_file}, {"--power": power_file})
     one_thread()
     from profiling.files import read_profile
-    from serving.governor.engine import EngineModel
+    from serving.governor.engine import Batch, EngineModel
     from serving.governor.protocol import Slo
     from serving.replay.route.files import read_power
     from serving.replay.route.sizing import Costs, sizes
@@ -112,6 +112,16 @@ def size(
     wanted = _percentiles(percentiles)
     columns = _columns(power_file)
     engine = EngineModel(read_profile(profile_dir), tp=tp)
+    high = len(engine.clocks_mhz) - 1
+    for option, slo_ms, least_s in (
+        ("--slo-ttft-ms", slo_ttft_ms, engine.prompt_s(round(prompt_tokens), high)),
+        ("--slo-tpot-ms", slo_tpot_ms, engine.time_s(Batch(1, 0.0), high)),
+    ):
+        if slo_ms < 1e3 * least_s:
+            raise BadInputError(
+                f"{option} {slo_ms:g}: at its highest clock an idle GPU takes {1e3 * least_s:.3g}"
+                " ms; wanted no less"
+            )
     capacity = Capacity(engine, Slo(ttft_s=slo_ttft_ms / 1e3, tpot_s=slo_tpot_ms / 1e3))
     capacity.learn(prompt_tokens, output_tokens)
     found = sizes(
@@ -143,7 +153,8 @@ def _columns(path: Path) -> list[str]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = next(csv.reader(file), [])
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path}: cannot be read: {error}") from None
+        why = getattr(error, "strerror", None) or "is not UTF-8"
+        raise BadInputError(f"{path}: cannot be read: {why}") from None
     found = [one.strip() for one in header if one.strip() and one.strip() != "start_s"]
     if not found:
         raise BadInputError(f"{path}: line 1: no column of watts beside start_s")

@@ -26,7 +26,7 @@ from serving.router.settings import (
 )  # fmt: skip
 from slurm_green.errors import ConfigError
 
-__all__ = ["load", "loads"]
+__all__ = ["check_ports", "load", "loads"]
 
 _ONE = {
     "listen": Listen, "limits": Limits, "timeouts": Timeouts, "retry": Retry, "breaker": Breaking,
@@ -133,6 +133,9 @@ def _check(settings: Settings, where: str) -> None:
                 f"{where}: [[site]] {one.name}: supply_low_w is missing: the watts to count on "
                 "when its telemetry is old or gone"
             )
+    check_ports(settings, where)
+    if settings.breaker.open_max_s < settings.breaker.open_s:
+        raise ConfigError(f"{where}: [breaker]: open_max_s is below open_s; wanted no less")
     if (settings.listen.tls_cert is None) != (settings.listen.tls_key is None):
         raise ConfigError(f"{where}: [listen]: TLS needs both tls_cert and tls_key")
     if not settings.replica and settings.registrations.dir is None:
@@ -140,6 +143,26 @@ def _check(settings: Settings, where: str) -> None:
             f"{where}: names no replicas; write [[replica]] with url and model, or "
             "[registrations] with dir"
         )
+
+
+def check_ports(settings: Settings, where: str) -> None:
+    """Raises ConfigError where ports meet, or are none."""
+    listen = settings.listen
+    last = listen.admin_port + listen.workers - 1
+    if listen.admin_port and last > 65_535:
+        raise ConfigError(
+            f"{where}: [listen]: admin_port {listen.admin_port} and {listen.workers} workers reach "
+            f"to port {last}; the highest is 65535"
+        )
+    # Both would be bound, and clients land on either.
+    if listen.admin_port and listen.admin_port <= listen.port <= last:
+        raise ConfigError(
+            f"{where}: [listen]: port {listen.port} is one of the {listen.workers} from admin_port "
+            f"{listen.admin_port} on; give others"
+        )
+    for one in settings.replica:
+        if not 1 <= int(one.url.rstrip("/").rpartition(":")[2]) <= 65_535:
+            raise ConfigError(f"{where}: [[replica]] {one.url}: wanted a port from 1 to 65535")
 
 
 def _keys(settings: Settings, where: str) -> dict[Path, tuple[str, ...]]:

@@ -18,11 +18,11 @@ from pathlib import Path
 from profiling.whole import whole_file
 from slurm_green.errors import BadInputError
 
-__all__ = ["DRAINING", "READY", "Registration", "Registry", "write_registration"]
+__all__ = ["DRAINING", "NAME", "READY", "Registration", "Registry", "write_registration"]
 
 READY, DRAINING = "ready", "draining"
 _URL = re.compile(r"https?://[^\s/:]+:\d{1,5}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 _MAX_BYTES = 65_536
 
@@ -116,8 +116,8 @@ def _read(text: bytes, where: str) -> Registration:
 def _check(one: Registration, where: str) -> None:
     for name, value, right, wanted in (
         ("url", one.url, _URL.fullmatch(one.url), "http://HOST:PORT"),
-        ("model", one.model, _NAME.fullmatch(one.model), "the name that clients ask for"),
-        ("site", one.site, _NAME.fullmatch(one.site), "a site's name"),
+        ("model", one.model, NAME.fullmatch(one.model), "the name that clients ask for"),
+        ("site", one.site, NAME.fullmatch(one.site), "a site's name"),
         ("state", one.state, one.state in (READY, DRAINING), f"{READY} or {DRAINING}"),
         ("key", "***", one.key is None or _KEY.fullmatch(one.key), "printable characters"),
     ):

@@ -5,10 +5,8 @@ import asyncio
 import logging
 import signal
 import socket
-import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from prometheus_client.core import Metric
 
@@ -30,9 +28,10 @@ from serving.router.settings import Listen, Settings
 from serving.router.stats import Stats
 from serving.router.steer import Steer
 from serving.router.supply import Supply
+from serving.router.tls import tls_context
 from slurm_green.errors import BadInputError
 
-__all__ = ["Server", "bound", "tls_context"]
+__all__ = ["Server", "bound"]
 
 _log = logging.getLogger("sgreen.route")
 _TICK_S = 0.25
@@ -286,25 +285,6 @@ class Server:
             ("site", "assumed"),
             [((one.site.name, str(int(one.assumed))), w) for one, w in known if w is not None],
         )  # fmt: skip
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """For clients; None without TLS. Raises BadInputError."""
-    cert, key = settings.listen.tls_cert, settings.listen.tls_key
-    if cert is None or key is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    _check_pair(context, cert, key)
-    return context
-
-
-def _check_pair(context: ssl.SSLContext, cert: Path, key: Path) -> None:
-    try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        raise BadInputError(f"tls_cert {cert}, tls_key {key}: {error}") from error
 
 
 def bound(listen: Listen) -> socket.socket:

@@ -17,8 +17,9 @@ from dataclasses import replace
 import uvloop
 
 from serving.router.policies import make_policy
-from serving.router.server import Server, bound, tls_context
+from serving.router.server import Server, bound
 from serving.router.settings import Settings
+from serving.router.tls import tls_context
 from slurm_green.errors import BadInputError
 
 __all__ = ["run"]

@@ -75,7 +75,7 @@ def run_command(
                 }
             )
             return
-        for line in [*map(move_line, begun), *as_rows(moves, stays)]:
+        for line in [*map(move_line, begun), *([] if finish else as_rows(moves, stays))]:
             click.echo(line)
         click.echo("nothing was done; with --yes it is")
         return

@@ -33,10 +33,9 @@ _KINDS = 24  # of prompts, and of answers
 
 def bound_rps(scene: Scene) -> float:
     """Goodput that no policy exceeds; requests a second."""
-    at_s = scene.trace.arrival_s
     replicas = [one.gpus // one.tp for one in scene.sites]
     found = bound_met(scene.trace, replicas, scene.supply, scene.engine, scene.slo)
-    return found / max(float(at_s[-1] - at_s[0]), 1e-9)
+    return found / scene.trace.span_s
 
 
 def bound_met(
@@ -52,8 +51,9 @@ def bound_met(
     token_s = np.array([_token_s(engine, slo, up) for _, up in pairs])
     watts = np.array([peaks[low] for low, _ in pairs])
 
-    edges_s = np.append(supply.start_s, supply.end_s)
     last_s = trace.arrival_s + slo.ttft_s + slo.tpot_s * (trace.output_tokens - 1)
+    # Answers may outlast the power that is known, whose last row then goes on.
+    edges_s = np.append(supply.start_s, max(supply.end_s, float(last_s.max())))
     first = np.clip(np.searchsorted(edges_s, trace.arrival_s, "right") - 1, 0, None)
     last = np.clip(np.searchsorted(edges_s, last_s, "right") - 1, None, len(supply.start_s) - 1)
     answers = np.asarray(trace.output_tokens - 1, dtype=np.float64)

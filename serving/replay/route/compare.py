@@ -43,8 +43,8 @@ class Scene:
         first_s, last_s = float(self.trace.arrival_s[0]), float(self.trace.arrival_s[-1])
         if not begin_s <= first_s <= last_s <= end_s:
             raise BadInputError(
-                f"--power: reaches from {begin_s:g} to {end_s:g} s, the requests arrive from "
-                f"{first_s:g} to {last_s:g} s; give power that covers them, on the same clock"
+                f"--power: reaches from {begin_s:.10g} to {end_s:.10g} s, the requests arrive from "
+                f"{first_s:.10g} to {last_s:.10g} s; give power that covers them, on the same clock"
             )
 
 

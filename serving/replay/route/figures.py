@@ -47,15 +47,14 @@ def met(outcome: Outcome, trace: Trace, slo: Slo) -> NDArray[np.bool_]:
 
 
 def figures(outcome: Outcome, trace: Trace, slo: Slo, supply: Supply) -> Figures:
-    """Goodput is over the time from the first arrival to the last one."""
+    """Goodput is over the time from the first arrival to the last one (`Trace.span_s`)."""
     good = met(outcome, trace, slo)
     answered = ~np.isnan(outcome.end_s)
     e2e_s = (outcome.end_s - trace.arrival_s)[answered]
     ttft_s = outcome.ttft_s[answered]
-    span_s = max(float(trace.arrival_s[-1] - trace.arrival_s[0]), 1e-9)
     had_wh = supply.used_wh(outcome.begin_s, outcome.last_s)
     return Figures(
-        goodput_rps=float(good.sum()) / span_s,
+        goodput_rps=float(good.sum()) / trace.span_s,
         attainment=float(good.mean()) if len(trace) else None,
         e2e_p50_s=_quantile(e2e_s, 0.5),
         e2e_p99_s=_quantile(e2e_s, 0.99),

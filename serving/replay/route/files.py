@@ -2,7 +2,7 @@
 """What a routing replay reads besides requests: sites, their power, and forecasts of it."""
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,11 @@ _KEYS = ("name", "gpus", "rtt_ms", "power_column", "tp")
 
 def read_sites(path: Path) -> tuple[list[Site], list[str]]:
     """Read SITES.toml: sites, and the column of power of each; BadInputError or ProfileError."""
-    tables = TomlFile.read(path).values.get("site")
+    document = TomlFile.read(path).values
+    for key in document:
+        if key != "site":
+            raise BadInputError(f"{path}: {key}: no such table; wanted [[site]] for each site")
+    tables = document.get("site")
     if not isinstance(tables, list) or not tables or not all(isinstance(x, dict) for x in tables):
         raise BadInputError(f"{path}: names no site; wanted a table [[site]] for each")
     sites, columns = [], []
@@ -43,6 +47,8 @@ def read_sites(path: Path) -> tuple[list[Site], list[str]]:
             )
         )
         columns.append(_text(table, "power_column", where))
+        if columns[-1] == "start_s":
+            raise BadInputError(f"{where}: power_column: start_s holds times; wanted watts")
     names = [one.name for one in sites]
     for name in names:
         if names.count(name) > 1:
@@ -78,6 +84,13 @@ def read_forecast(path: Path, columns: Sequence[str], supply: Supply) -> Forecas
         (_forecast_row(row, columns) for row in read_rows(read_bytes(path), path, needed)),
         key=lambda one: one[:2],
     )
+    if not rows:
+        raise BadInputError(f"{path}: has no rows; leave --forecast out if there is none")
+    for one, other in pairwise(rows):
+        if one[:2] == other[:2]:
+            raise BadInputError(
+                f"{path}: two rows have issued_s {one[0]:g} and start_s {one[1]:g}; leave one out"
+            )
     issued, tables = [], []
     for issued_s, group in groupby(rows, key=lambda one: one[0]):
         issued.append(issued_s)
@@ -127,7 +140,9 @@ def _amount(table: dict[str, Any], key: str, where: str) -> float:
 def _whole(table: dict[str, Any], key: str, where: str, default: int | None = None) -> int:
     value = table.get(key, default)
     if type(value) is not int or not 1 <= value <= 100_000:
-        raise BadInputError(f"{where}: {key}: wanted a whole number from 1; {_shown(value)}")
+        raise BadInputError(
+            f"{where}: {key}: wanted a whole number from 1 to 100000; {_shown(value)}"
+        )
     return value
 
 

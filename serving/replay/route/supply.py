@@ -40,8 +40,8 @@ class Supply:
         return max(bisect_right(self.start_s, now_s) - 1, 0)
 
     def used_wh(self, begin_s: float, end_s: float) -> float:
-        """Watt-hours that all sites have between two times."""
-        edges_s = np.clip(np.append(self.start_s, self.end_s), begin_s, end_s)
+        """Watt-hours that all sites have between two times; the last row goes on."""
+        edges_s = np.clip(np.append(self.start_s, np.inf), begin_s, end_s)
         return float((self.watts * np.diff(edges_s)).sum() / 3600)
 
 

@@ -30,6 +30,11 @@ class Trace:
     def __len__(self) -> int:
         return len(self.arrival_s)
 
+    @property
+    def span_s(self) -> float:
+        """From the first arrival to the last; a second where they are one moment."""
+        return float(self.arrival_s[-1] - self.arrival_s[0]) or 1.0
+
     @staticmethod
     def of(arrival_s: Any, prompt_tokens: Any, output_tokens: Any) -> "Trace":
         """From any three sequences, sorted by arrival."""

@@ -13,7 +13,7 @@ from slurm_green.migration.execute.moment import scene_now
 from slurm_green.migration.execute.record import Limits, MoveRecord
 from slurm_green.migration.execute.sites_file import Connection, SitesFile
 from slurm_green.migration.orchestrator import decide
-from slurm_green.migration.policy.registry import policy_of
+from slurm_green.migration.policy.registry import ORACLE, policy_of
 from slurm_green.slurm.records import Job
 
 __all__ = ["Proposal", "Refused", "proposals", "wished"]
@@ -50,8 +50,11 @@ def proposals(
     now_s: float,
 ) -> tuple[list[Proposal], list[Refused]]:
     """What the policy would move now, checked at both sites, and why everything else stays."""
+    if policy == ORACLE:
+        raise BadInputError(f"--policy {ORACLE}: only a replay knows what comes; try prices")
+    rules = policy_of(policy)
     scene = scene_now(file, accesses, past, now_s)
-    decision = decide(scene.moment, policy_of(policy))
+    decision = decide(scene.moment, rules)
     found: list[Proposal] = []
     stays = [Refused(job=key, why=why) for key, why in scene.fixed]
     stays += [Refused(job=one.job.id, why=one.why) for one in decision.kept]

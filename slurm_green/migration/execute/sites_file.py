@@ -13,6 +13,7 @@
 Keys and their meaning are the fields of Site, Forecast and Connection; an unknown key is an error.
 """
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -26,6 +27,8 @@ __all__ = ["Connection", "Forecast", "SitesFile", "read_sites"]
 
 T = TypeVar("T")
 _BIGGEST = 1 << 20
+_KEY_OF = {"source": "from", "destination": "to"}  # what the file calls them
+_WORD_OF: dict[type, str] = {str: "text", float: "number", list: "list", dict: "table"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +116,15 @@ def _links(
     tables: list[dict[str, Any]], sites: Mapping[str, Site], path: Path
 ) -> tuple[Connection, ...]:
     found: dict[tuple[str, str], Connection] = {}
-    names = {"from": "source", "to": "destination"}
+    names = {key: name for name, key in _KEY_OF.items()}
     for number, table in enumerate(tables, 1):
         where = f"{path}: link {number}"
         link = _made(Connection, {names.get(k, k): v for k, v in table.items()}, where)
         for name in (link.source, link.destination):
             if name not in sites:
                 raise BadInputError(f"{where}: no site is called {name!r}")
+        if link.source == link.destination:
+            raise BadInputError(f"{where}: leads from {link.source} to itself; wanted two sites")
         if not link.gbps > 0 or not 0 < link.efficiency <= 1 or link.limit_mbps < 0:
             raise BadInputError(f"{where}: gbps > 0, efficiency in (0, 1], limit_mbps >= 0")
         found[link.source, link.destination] = link
@@ -142,9 +147,12 @@ def _tables(document: dict[str, Any], key: str, path: Path) -> list[dict[str, An
 def _made(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     """A dataclass of plain values; each value has the type of its field."""
     known = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
+    shown = [_KEY_OF.get(name, name) for name in known]
+    if kind is Site:
+        shown += [one.name for one in fields(Forecast)]
     for key, value in values.items():
         if key not in known:
-            raise BadInputError(f"{where}: {key}: unknown; known are {', '.join(known)}")
+            raise BadInputError(f"{where}: {key}: unknown; known are {', '.join(shown)}")
         wanted = str(known[key].type)
         kinds: tuple[type, ...] = (str,)
         if wanted.startswith("<class 'float'") or wanted == "float":
@@ -154,9 +162,12 @@ def _made(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         elif "Mapping" in wanted:
             kinds = (dict,)
         if not isinstance(value, kinds) or isinstance(value, bool):
-            raise BadInputError(f"{where}: {key}: {value!r} is no {kinds[-1].__name__}")
+            key = _KEY_OF.get(key, key)
+            raise BadInputError(f"{where}: {key}: {value!r} is no {_WORD_OF[kinds[-1]]}")
+        if isinstance(value, int | float) and not 0 <= value < math.inf:
+            raise BadInputError(f"{where}: {key}: {value!r} is not allowed; wanted a number from 0")
     for name, one in known.items():
         if one.default is MISSING and one.default_factory is MISSING and name not in values:
-            raise BadInputError(f"{where}: {name} is missing")
+            raise BadInputError(f"{where}: {_KEY_OF.get(name, name)} is missing")
     given = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     return kind(**given)

@@ -104,6 +104,27 @@ def test_a_forecast_is_read(asked: list[str], tmp_path: Path) -> None:
     assert warned["rerouted"] <= blind["rerouted"]
 
 
+def test_one_request_has_a_rate(asked: list[str], tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("arrival_s,prompt_tokens,output_tokens\n3,100,10\n")
+    result = run(*asked, "--policy", "per-site", "--json")
+    answer = json.loads(result.stdout)
+    assert answer["policies"]["per-site"]["goodput_rps"] == 1.0
+    assert answer["bound_rps"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"), [("", "has no rows"), ("0,0,1,1\n" * 2, "two rows have issued_s 0")]
+)
+def test_a_forecast_that_says_nothing_or_two_things(
+    asked: list[str], tmp_path: Path, rows: str, told: str
+) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text("issued_s,start_s,n_w,s_w\n" + rows)
+    result = run(*asked, "--policy", "per-site", "--forecast", str(path))
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
@@ -114,6 +135,8 @@ def test_a_forecast_is_read(asked: list[str], tmp_path: Path) -> None:
         ("sites.toml", SITES.replace("south", "north"), "north is there twice"),
         ("sites.toml", SITES + "tp = 1\n[[site]]\nname='x'\ngpus=2\ntp=2\nrtt_ms=1\n"
          "power_column='s_w'\n", "different tp"),
+        ("sites.toml", SITES.replace("s_w", "start_s"), "start_s holds times"),
+        ("sites.toml", SITES + "[moves]\n", "moves: no such table"),
         ("p.csv", "start_s,n_w\n0,1\n", "no column s_w"),
         ("p.csv", "start_s,n_w,s_w\n0,1,1\n0,1,1\n", "line 3: column start_s: must rise"),
         ("p.csv", "start_s,n_w,s_w\n0,-1,1\n", "line 2: column n_w"),

@@ -55,6 +55,8 @@ def test_the_picture_is_written(asked: list[str], tmp_path: Path) -> None:
         (("--percentiles", "110"), "wanted numbers from 0 to 100"),
         (("--load", "2"), "--load"),
         (("--tp", "4"), "tp 4"),
+        (("--slo-tpot-ms", "0.1"), "--slo-tpot-ms 0.1: at its highest clock"),
+        (("--slo-ttft-ms", "0.1"), "--slo-ttft-ms 0.1: at its highest clock"),
     ],
 )
 def test_what_cannot_be_is_refused(asked: list[str], more: tuple[str, ...], told: str) -> None:

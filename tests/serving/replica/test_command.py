@@ -2,6 +2,7 @@
 """What is run for a replica, and what is not let through."""
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -97,6 +98,14 @@ def test_dry_run_prints_what_would_run() -> None:
     assert "nothing is governed" in here.stderr
 
 
+def test_directories_that_cannot_be_are_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for option in ("--state", "--registrations"):
+        own = ("--state", str(tmp_path), option, str(tmp_path / "file" / "x"))
+        result = run("--local", "--vllm", "false", *own)
+        assert (result.exit_code, option in result.stderr) == (2, True), result.output
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [
@@ -105,6 +114,9 @@ def test_dry_run_prints_what_would_run() -> None:
         (("--objective", "carbon-constrained"), "go together"),
         (("--gpus", "0,1,2", "--replicas", "4"), "want 4 GPUs"),
         (("--gpus", "first"), "numbers with commas"),
+        (("--gpus", "0,0"), "there twice"),
+        (("--site", "a b"), "--site 'a b'"),
+        (("--site", ""), "--site ''"),
         (("--vllm", ""), "names no command"),
         (("--", "--port", "1"), "sets it itself"),
         (("--slo-tpot-ms", "0"), "--slo-tpot-ms"),

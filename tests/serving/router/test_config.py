@@ -48,6 +48,10 @@ def test_the_example_is_read_and_says_what_the_defaults_are(tmp_path: Path) -> N
         (ONE + "[[site]]\nname = 's'\n", "site 'local' is none of [[site]]: s"),
         (ONE + "[[model]]\nname = 'm'\nsites = ['x']\n", "site 'x' is none of"),
         (ONE + "[listen]\ntls_cert = '/x'\n", "needs both"),
+        (ONE + "[listen]\nport = 81\nadmin_port = 80\nworkers = 2\n", "from admin_port 80 on"),
+        (ONE + "[listen]\nadmin_port = 65535\nworkers = 2\n", "reach to port 65536"),
+        (ONE.replace(":1", ":70000"), "wanted a port from 1 to 65535"),
+        (ONE + "[breaker]\nopen_s = 9\nopen_max_s = 3\n", "open_max_s is below open_s"),
         (ONE + "[[tenant]]\nname = 't'\nkey_file = '/nowhere'\n", "cannot be read: No such file"),
         (ONE + "[[site]]\nname = 'local'\nsupply_file = '/x'\n", "supply_low_w is missing"),
     ],
@@ -97,5 +101,15 @@ def test_check_says_what_a_file_holds(tmp_path: Path) -> None:
     done = CliRunner().invoke(root, ["route", "--config", str(path), "--check"])
     assert done.exit_code == 2
     assert "there are balanced" in done.output
+    path.write_text(ONE + "[listen]\nport = 81\nadmin_port = 80\n")
+    done = CliRunner().invoke(root, ["route", "--config", str(path), "--check", "--workers", "2"])
+    assert (done.exit_code, "from admin_port 80 on" in done.output) == (2, True)
+    for more, why in (
+        (f"tls_cert = '{path}'\ntls_key = '{path}'", "tls_cert"),
+        (f"access_log = '{tmp_path}/none/log'", "no directory"),
+    ):
+        path.write_text(f"{ONE}[listen]\n{more}\n")
+        done = CliRunner().invoke(root, ["route", "--config", str(path), "--check"])
+        assert (done.exit_code, why in done.output) == (2, True), done.output
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path / "none")

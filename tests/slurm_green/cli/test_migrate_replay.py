@@ -127,6 +127,9 @@ def test_what_is_wrong_is_named(files, name, old, new, words):
 def test_unknown_policies_and_pages_are_refused(files):
     done = run(*args(files), "--policy", "best")
     assert (done.exit_code, "no policy is called 'best'" in done.stderr) == (2, True)
+    for names, words in ((",", "names no policy"), ("never,never", "a policy twice")):
+        done = run(*args(files), "--policy", names)
+        assert (done.exit_code, words in done.stderr) == (2, True)
     done = run(*args(files), "--report", str(files / "page.pdf"))
     assert (done.exit_code, "wanted .html" in done.stderr) == (2, True)
     assert not (files / "page.pdf").exists()

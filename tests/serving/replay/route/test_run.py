@@ -65,6 +65,15 @@ def test_no_site_draws_more_than_it_has(name: str) -> None:
     assert told.outcome.peak_over_w <= 1e-6
 
 
+def test_answers_that_outlast_the_power_file_find_its_last_row() -> None:
+    scene = scene_of(STEADY)
+    late = Trace.of(np.linspace(79.0, 80.0, 30), np.full(30, 100), np.full(30, 400))
+    told = compare(replace(scene, trace=late), ["per-site"])["per-site"]
+    assert told.outcome.last_s > 3.0  # from the first arrival; the file ends after one second
+    assert told.figures.unused_wh > 0
+    assert told.figures.goodput_rps <= bound_rps(replace(scene, trace=late)) * (1 + 1e-6)
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     st.sampled_from([one for one in NAMES if one != "oracle"]),

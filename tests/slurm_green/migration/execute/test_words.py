@@ -8,6 +8,7 @@ import pytest
 from slurm_green.errors import BadInputError, SlurmError
 from slurm_green.migration.execute.comment import declared, tokens_of, without_tokens
 from slurm_green.migration.execute.order import fields_of, order_of
+from slurm_green.migration.execute.proposals import proposals
 from slurm_green.migration.execute.site import Site, mapped
 from slurm_green.migration.execute.sites_file import read_sites
 
@@ -125,11 +126,26 @@ def test_the_sites_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("policy", "words"), [("best", "no policy is called 'best'"), ("oracle", "only a replay")]
+)
+def test_policies_are_looked_at_before_slurm_is_asked(
+    tmp_path: Path, policy: str, words: str
+) -> None:
+    path = tmp_path / "sites.toml"
+    path.write_text(SITES)
+    with pytest.raises(BadInputError, match=words):
+        proposals(read_sites(path), {}, (), policy=policy, now_s=0.0)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("gpu_w", "gpuw", "gpuw: unknown; known are"),
-        ("700", '"700"', "gpu_w: '700' is no float"),
-        ("700", "true", "gpu_w: True is no float"),
+        ("gpu_w", "gpuw", "read_s, signal, gpu_w, error_share"),
+        ("gpu_w = 700", "gpu_w = nan", "wanted a number from 0"),
+        ('to = "b"', 'to = "a"', "to itself"),
+        ('from = "a"', 'form = "a"', "form: unknown; known are from, to, gbps"),
+        ("700", '"700"', "gpu_w: '700' is no number"),
+        ("700", "true", "gpu_w: True is no number"),
         ('["python3"]', '"python3"', "software: 'python3' is no list"),
         ('name = "b"', 'name = "a"', "'a' stands there twice"),
         ('name = "b"\n', "", "name is missing"),
