@@ -8,6 +8,10 @@ from slurm_green.migration.execute.record import MoveRecord, Step, Way
 
 __all__ = ["back", "sweep"]
 
+# slurmd takes a job that starts anew in the second in which it was stopped for the old one, whose
+# credential is revoked, and Slurm then ends it for good.
+_SAME_SECOND_S = 2.0
+
 
 def back(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     """Release the job where it was; at once, whether or not the destination answers."""
@@ -15,6 +19,9 @@ def back(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     if here is None or here.ended:
         return move.at(Step.SWEEP, now_s, outcome=Step.ENDED)
     if here.parked and move.held:
+        stopped_s = move.since_s if move.stopped_s is None else move.stopped_s
+        if move.ran and 0 <= now_s - stopped_s < _SAME_SECOND_S:
+            return Wait("a moment passes between stop and start")
         if move.way is Way.FEDERATION:
             pair.keeper.route(move.job_id, pair.source.name)
         pair.keeper.release(move.job_id, at_once=move.ran)
