@@ -127,8 +127,11 @@ class Site:
         return [json.loads(path.read_text()) for path in sorted(place.glob("*.json"))]
 
     def await_clean(self) -> None:
-        """As `clean`, of a noded that has things to catch up with."""
-        self.wait_for(lambda: not any(one.owed for one in self.gpus()), 10, "the restore")
+        """As `clean`, of a noded that has things to catch up with.
+
+        Where it still saw the last slurmstepd of the job go, it waits the minute that it gives one.
+        """
+        self.wait_for(lambda: not any(one.owed for one in self.gpus()), 90, "the restore")
         self.clean()
 
     def clean(self) -> None:
