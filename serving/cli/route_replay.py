@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm_green.cli.output import check_outputs, emit_json, emit_rows
-from slurm_green.cli.params import as_json, finite
+from slurm_green.cli.params import POSITIVE, as_json, finite, names_of
 from slurm_green.cli.progress import progress_bar
-from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
 
 if TYPE_CHECKING:
     from serving.replay.route.compare import Told
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_POSITIVE = click.FloatRange(min=0, min_open=True)
 _DEFAULT = "per-site,power-cap,reactive,heron,prices"
 
 
@@ -42,11 +40,11 @@ _DEFAULT = "per-site,power-cap,reactive,heron,prices"
     help="Profile of the GPUs and the model: its directory.",
 )  # fmt: skip
 @click.option(
-    "--slo-ttft-ms", type=_POSITIVE, callback=finite, required=True,
+    "--slo-ttft-ms", type=POSITIVE, callback=finite, required=True,
     help="Time to the first token that a request should meet, round trip included.",
 )  # fmt: skip
 @click.option(
-    "--slo-tpot-ms", type=_POSITIVE, callback=finite, required=True,
+    "--slo-tpot-ms", type=POSITIVE, callback=finite, required=True,
     help="Mean time per further token that it should meet.",
 )  # fmt: skip
 @click.option(
@@ -59,7 +57,7 @@ _DEFAULT = "per-site,power-cap,reactive,heron,prices"
     help="CSV: issued_s,start_s, the columns of power, and their _p10; default: as it is now.",
 )  # fmt: skip
 @click.option(
-    "--patience-s", type=_POSITIVE, callback=finite, default=60.0, show_default=True,
+    "--patience-s", type=POSITIVE, callback=finite, default=60.0, show_default=True,
     help="A client that has no first token by then has gone.",
 )  # fmt: skip
 @click.option(
@@ -109,11 +107,7 @@ def command(
     from serving.replay.route.sites import Times
     from serving.replay.route.trace import read_trace
 
-    names = [one.strip() for one in policy.split(",") if one.strip()]
-    if not names:
-        raise BadInputError("--policy: names no policy; try --policy per-site,prices")
-    if len(set(names)) != len(names):
-        raise BadInputError(f"--policy {policy}: names a policy twice; leave one out")
+    names = names_of(policy, "per-site,prices")
     sites, columns = read_sites(sites_file)
     supply = read_power(power_file, columns)
     scene = Scene(

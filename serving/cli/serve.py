@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm_green.cli.output import emit_json
-from slurm_green.cli.params import as_json, finite
+from slurm_green.cli.params import POSITIVE, as_json, finite
 from slurm_green.errors import BadInputError
 
 if TYPE_CHECKING:
     from serving.replica.local import Local
 
 _PATH = click.Path(path_type=Path)
-_POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command(name="serve", short_help="Serve a model with vLLM, its clocks by its SLO.")
@@ -28,14 +27,14 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- VLLM OPTIONS]")
 @click.option(
     "--slo-ttft-ms",
-    type=_POSITIVE,
+    type=POSITIVE,
     callback=finite,
     required=True,
     help="Time to the first token that every request should meet.",
 )
 @click.option(
     "--slo-tpot-ms",
-    type=_POSITIVE,
+    type=POSITIVE,
     callback=finite,
     required=True,
     help="Mean time per further token that it should meet.",
@@ -62,7 +61,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 )
 @click.option(
     "--carbon-budget-g-per-hour",
-    type=_POSITIVE,
+    type=POSITIVE,
     callback=finite,
     help="Of each replica; with carbon-constrained.",
 )
@@ -97,7 +96,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--sbatch", "sbatch_options", multiple=True, help="Option for sbatch; repeatable.")
 @click.option(
     "--drain-s",
-    type=_POSITIVE,
+    type=POSITIVE,
     callback=finite,
     default=120.0,
     show_default=True,
@@ -105,7 +104,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 )
 @click.option(
     "--start-s",
-    type=_POSITIVE,
+    type=POSITIVE,
     callback=finite,
     default=1800.0,
     show_default=True,
@@ -113,7 +112,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 )
 @click.option(
     "--lead-s",
-    type=_POSITIVE,
+    type=POSITIVE,
     callback=finite,
     default=1800.0,
     show_default=True,

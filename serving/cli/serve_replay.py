@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm_green.cli.output import emit_json, emit_rows
-from slurm_green.cli.params import as_json, finite
+from slurm_green.cli.params import POSITIVE, as_json, finite, names_of
 from slurm_green.cli.progress import progress_bar
 from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
@@ -52,14 +52,14 @@ _KEYS = (
 )
 @click.option(
     "--slo-ttft-ms",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     callback=finite,
     required=True,
     help="Time to the first token that a request should meet.",
 )
 @click.option(
     "--slo-tpot-ms",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     callback=finite,
     required=True,
     help="Mean time per further token that it should meet.",
@@ -85,19 +85,19 @@ _KEYS = (
 )
 @click.option(
     "--carbon-budget-g",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     callback=finite,
     help="Grams for the whole trace, all replicas; with carbon-constrained.",
 )
 @click.option(
     "--ceiling-mhz",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     callback=finite,
     help="No policy runs above this clock.",
 )
 @click.option(
     "--ceiling-w",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     callback=finite,
     help="No policy runs at a clock at which a replica may draw more.",
 )
@@ -133,11 +133,7 @@ def command(
     from slurm_green.plan.files import read_site
     from slurm_green.plan.outcome import Objective
 
-    names = [one.strip() for one in policy.split(",") if one.strip()]
-    if not names:
-        raise BadInputError("--policy: names no policy; try --policy max,governor")
-    if len(set(names)) != len(names):
-        raise BadInputError(f"--policy {policy}: names a policy twice; leave one out")
+    names = names_of(policy, "max,governor")
     if objective != _OBJECTIVES[0] and signal is None:
         raise BadInputError(f"--objective {objective}: needs carbon; give --signal S.csv")
     if (carbon_budget_g is None) == (objective == "carbon-constrained"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm_green.cli.output import check_outputs, emit_json, emit_rows
-from slurm_green.cli.params import as_json, finite
+from slurm_green.cli.params import POSITIVE, as_json, finite
 from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from serving.replay.route.sizing import Size
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_POSITIVE = click.FloatRange(min=0, min_open=True)
 _DEFAULT = "5,10,20,30,50,70,90"
 
 
@@ -45,19 +44,19 @@ def command() -> None:
     show_default=True, help="Demand, as a share of what all GPUs serve at full power.",
 )  # fmt: skip
 @click.option(
-    "--prompt-tokens", type=_POSITIVE, callback=finite, default=1024.0, show_default=True,
+    "--prompt-tokens", type=POSITIVE, callback=finite, default=1024.0, show_default=True,
     help="Of a mean request.",
 )  # fmt: skip
 @click.option(
-    "--output-tokens", type=_POSITIVE, callback=finite, default=200.0, show_default=True,
+    "--output-tokens", type=POSITIVE, callback=finite, default=200.0, show_default=True,
     help="Of a mean answer.",
 )  # fmt: skip
 @click.option(
-    "--slo-ttft-ms", type=_POSITIVE, callback=finite, default=1000.0, show_default=True,
+    "--slo-ttft-ms", type=POSITIVE, callback=finite, default=1000.0, show_default=True,
     help="Time to the first token that a request should meet.",
 )  # fmt: skip
 @click.option(
-    "--slo-tpot-ms", type=_POSITIVE, callback=finite, default=60.0, show_default=True,
+    "--slo-tpot-ms", type=POSITIVE, callback=finite, default=60.0, show_default=True,
     help="Mean time per further token that it should meet.",
 )  # fmt: skip
 @click.option(
@@ -69,11 +68,11 @@ def command() -> None:
     help="Of a kWh where there is always power.",
 )  # fmt: skip
 @click.option(
-    "--gpu-price", type=_POSITIVE, callback=finite, default=30_000.0, show_default=True,
+    "--gpu-price", type=POSITIVE, callback=finite, default=30_000.0, show_default=True,
     help="Of a GPU with its share of everything around it.",
 )  # fmt: skip
 @click.option(
-    "--life-years", type=_POSITIVE, callback=finite, default=5.0, show_default=True,
+    "--life-years", type=POSITIVE, callback=finite, default=5.0, show_default=True,
     help="Over which it is paid for.",
 )  # fmt: skip
 @click.option("--plot", "plot_file", type=_FILE, help="Write a picture of it, too.")

@@ -7,18 +7,12 @@ counters tell.
 
 import http.client
 import json
-import re
 from dataclasses import dataclass
 
 from serving.replica.machine import Event
+from serving.vllm.gauges import gauges
 
 __all__ = ["Flight", "Probe", "flight"]
-
-_GAUGE = re.compile(
-    rb"^vllm:(num_requests_running|num_requests_waiting|prompt_tokens_total"
-    rb"|generation_tokens_total)(?:\{[^}\n]*\})? (\S+)$",
-    re.MULTILINE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +25,10 @@ class Flight:
 
 def flight(metrics: bytes) -> Flight | None:
     """From vLLM's /metrics, all engines together; None where it does not say."""
-    requests, tokens, found = 0.0, 0.0, False
-    for name, value in _GAUGE.findall(metrics):
-        if name.startswith(b"num_"):
-            requests, found = requests + float(value), True
-        else:
-            tokens += float(value)
-    return Flight(round(requests), tokens) if found else None
+    found = gauges(metrics)
+    requests = [value for name, value in found.items() if name.startswith("num_requests_")]
+    tokens = sum(value for name, value in found.items() if name.endswith("_tokens_total"))
+    return Flight(round(sum(requests)), tokens) if requests else None
 
 
 class Probe:

@@ -15,16 +15,12 @@ import orjson
 
 from serving.router.replica import Replica
 from serving.router.settings import Settings
+from serving.vllm.gauges import gauges
 
 __all__ = ["Checks"]
 
 _MOST = 4 * 2**20
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d{1,12})\r\n")
-_GAUGES = re.compile(
-    rb"^vllm:(num_requests_running|num_requests_waiting|kv_cache_usage_perc|"
-    rb"generation_tokens_total|prompt_tokens_total)(?:\{[^}]*\})? ([0-9.eE+-]+)$",
-    re.MULTILINE,
-)
 
 
 class Checks:
@@ -113,20 +109,17 @@ class Checks:
 
     async def _scrape(self, replica: Replica) -> None:
         status, body = await self._get(replica, "/metrics")
-        found: dict[bytes, float] = {}
-        for name, value in _GAUGES.findall(body) if status == 200 else ():
-            with suppress(ValueError):
-                found[name] = found.get(name, 0.0) + float(value)
-        running = found.get(b"num_requests_running")
-        waiting = found.get(b"num_requests_waiting")
+        found = gauges(body) if status == 200 else {}
+        running = found.get("num_requests_running")
+        waiting = found.get("num_requests_waiting")
         if running is None or waiting is None:
             return
         view = replica.view
         replica.foreign = max(0, round(running + waiting) - replica.own)
         view.running = replica.own + replica.foreign
         view.waiting = round(waiting)
-        view.kv_use = found.get(b"kv_cache_usage_perc")
-        tokens = found.get(b"generation_tokens_total", 0.0) + found.get(b"prompt_tokens_total", 0.0)
+        view.kv_use = found.get("kv_cache_usage_perc")
+        tokens = found.get("generation_tokens_total", 0.0) + found.get("prompt_tokens_total", 0.0)
         self._judge(replica, tokens)
 
     def _judge(self, replica: Replica, tokens: float) -> None:

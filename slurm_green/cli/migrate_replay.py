@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm_green.cli.output import check_outputs, emit_json, emit_rows
-from slurm_green.cli.params import as_json, finite
-from slurm_green.errors import BadInputError
+from slurm_green.cli.params import as_json, finite, names_of
 from slurm_green.threads import one_thread
 
 if TYPE_CHECKING:
@@ -100,11 +99,7 @@ def replay_command(
     from slurm_green.migration.replay.run import replay
     from slurm_green.migration.rules import Rules
 
-    names = [name.strip() for name in policy.split(",") if name.strip()]
-    if not names:
-        raise BadInputError("--policy: names no policy; try --policy never,prices")
-    if len(set(names)) != len(names):
-        raise BadInputError(f"--policy {policy}: names a policy twice; leave one out")
+    names = names_of(policy, "never,prices")
     inputs = read_inputs(sites, jobs, failure_share=failure_share, seed=seed)
     rules = Rules(alpha=alpha, quantile=quantile, dwell_s=dwell_s)
     found = replay(inputs, names, rules)

@@ -13,11 +13,13 @@ import click
 from slurm_green.errors import BadInputError
 
 __all__ = [
+    "POSITIVE",
     "QUANTITIES",
     "JobRef",
     "as_json",
     "finite",
     "job_argument",
+    "names_of",
     "parsable",
     "past_time",
     "quantity_option",
@@ -25,6 +27,8 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+POSITIVE = click.FloatRange(min=0, min_open=True)
 
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."
@@ -65,6 +69,16 @@ def finite(_ctx: click.Context, _param: click.Parameter, value: float | None) ->
     if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"{value} is not a finite number.")
     return value
+
+
+def names_of(policies: str, example: str) -> list[str]:
+    """The names of `--policy a,b`; BadInputError where there is none, or one stands there twice."""
+    names = [one.strip() for one in policies.split(",") if one.strip()]
+    if not names:
+        raise BadInputError(f"--policy: names no policy; try --policy {example}")
+    if len(set(names)) != len(names):
+        raise BadInputError(f"--policy {policies}: names a policy twice; leave one out")
+    return names
 
 
 def table_options(function: F) -> F:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CBoard", "CLists", "CMoves", "address", "library"]
+__all__ = ["CBoard", "CLists", "CMoves", "address", "compiled", "library"]
 
 
 class CBoard(Structure):
@@ -90,16 +90,23 @@ def address(array: NDArray[np.generic]) -> int:
     return array.ctypes.data
 
 
+def compiled(package: str) -> ctypes.CDLL | None:
+    """What was compiled for a package, whose file is given; None where this installation has none.
+
+    It lies beside its source, in no package: nobody may take the library for a module.
+    """
+    for suffix in EXTENSION_SUFFIXES:
+        path = Path(package).parent / "c" / f"_kernel{suffix}"
+        if path.exists():
+            return ctypes.CDLL(str(path))
+    return None
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernel; None where this installation has none."""
-    here = Path(__file__).parent / "c"  # no package: nobody may take the library for a module
-    for suffix in EXTENSION_SUFFIXES:
-        path = here / f"_kernel{suffix}"
-        if path.exists():
-            found = ctypes.CDLL(str(path))
-            break
-    else:
+    found = compiled(__file__)
+    if found is None:
         return None
     board, lists, moves = POINTER(CBoard), POINTER(CLists), POINTER(CMoves)
     found.sg_place_all.argtypes = [board, lists, c_int64, c_void_p, c_void_p]

@@ -7,10 +7,9 @@ Unlike there, clocks change also within an iteration, and a replica can lose wha
 import ctypes
 from ctypes import POINTER, Structure, c_double, c_int32, c_int64, c_void_p
 from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
 
 from slurm_green.errors import BadInputError
+from slurm_green.plan.kernel import compiled
 
 __all__ = ["CModel", "CRequests", "library"]
 
@@ -45,13 +44,8 @@ class CRequests(Structure):
 @cache
 def library() -> ctypes.CDLL:
     """The compiled kernel; BadInputError where this installation has none."""
-    here = Path(__file__).parent / "c"  # no package: nobody may take the library for a module
-    for suffix in EXTENSION_SUFFIXES:
-        path = here / f"_kernel{suffix}"
-        if path.exists():
-            found = ctypes.CDLL(str(path))
-            break
-    else:
+    found = compiled(__file__)
+    if found is None:
         raise BadInputError(
             "the routing replay is compiled when slurm-green is installed, and here it was not; "
             "install a C compiler and slurm-green again"
