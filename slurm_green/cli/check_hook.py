@@ -41,7 +41,7 @@ def _script(app: App) -> Iterator[Check]:
         yield fail(
             "job_submit.lua",
             f"{script} does not exist",
-            "copy etc/job_submit.lua there (on slurmctld's host; this one may be another)",
+            "copy job_submit.example.lua of `sgreend --files` there (on slurmctld's host)",
         )
         return
     except OSError as error:
@@ -51,7 +51,7 @@ def _script(app: App) -> Iterator[Check]:
         yield fail(
             "job_submit.lua",
             f"{script} does not call slurm-green",
-            "call the module from it as etc/job_submit.lua does",
+            "call the module as job_submit.example.lua of `sgreend --files` does",
         )
         return
     yield ok("job_submit.lua", str(script))

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 from slurm_green.cluster.layout import Layout
+from slurm_green.unit_files import lua_string
 
 __all__ = ["job_submit", "shim_path"]
 
@@ -59,13 +60,8 @@ def shim_path() -> Path:
 def job_submit(layout: Layout, *, shim: Path | None = None, timeout_s: float = 0.05) -> str:
     """The script's text for that cluster."""
     return _TEXT.format(
-        shim=_quoted(shim or shim_path()),
-        socket=_quoted(layout.hook_socket),
-        published=_quoted(layout.hook_published),
+        shim=lua_string(shim or shim_path()),
+        socket=lua_string(layout.hook_socket),
+        published=lua_string(layout.hook_published),
         timeout_s=timeout_s,
     )
-
-
-def _quoted(path: Path) -> str:
-    """A Lua string; decimal escapes for what could end it."""
-    return '"' + "".join(c if c not in '"\\\n' else f"\\{ord(c):03d}" for c in str(path)) + '"'

@@ -18,10 +18,11 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 
 from slurm_green import __version__
-from slurm_green.config.load import load
+from slurm_green.config.load import DEFAULT_PATH, config_path, load
 from slurm_green.config.settings import Config
 from slurm_green.controller.answer import AnswerServer
 from slurm_green.controller.build import build_rules
+from slurm_green.controller.install import install
 from slurm_green.controller.lock import DaemonLock
 from slurm_green.controller.logs import set_up_logging
 from slurm_green.controller.runner import Report
@@ -173,11 +174,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Defers Slurm jobs to cleaner hours; runs in the foreground, logs to stderr.",
     )
     parser.add_argument("--config", type=Path, help="configuration (default: $SLURM_GREEN_CONF)")
+    parser.add_argument(
+        "--files",
+        type=Path,
+        metavar="DIR",
+        help="write the systemd units and the submit hook's Lua files to DIR, and end",
+    )
     parser.add_argument("--version", action="version", version=f"sgreend {__version__}")
     options = parser.parse_args(argv)
     set_up_logging("sgreend")
     try:
         config = load(options.config)
+        if options.files is not None:
+            named = options.config or config_path()
+            read_from = None if named == DEFAULT_PATH else named
+            for path in install(options.files, config, read_from):
+                print(path)
+            return 0
         return _serve(config)
     except SlurmGreenError as error:
         print(f"sgreend: {error}", file=sys.stderr)

@@ -209,7 +209,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         node, nvml = settings_from(options.config, os.environ)
         if options.files is not None:
-            for path in install(options.files, node, options.config):
+            named = options.config or os.environ.get(VARIABLE)
+            for path in install(options.files, node, Path(named) if named else None):
                 print(path)
             return 0
         return (_restore if options.restore else _serve)(node, nvml.library)
