@@ -2,10 +2,7 @@
 """`sgreen plan`: when each job runs, in which shape, with a proof of how good the plan is."""
 
 import math
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +11,7 @@ import click
 from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import check_outputs, emit_json
 from slurm_green.cli.params import as_json, finite
+from slurm_green.cli.progress import progress_bar
 from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
 
@@ -26,7 +24,6 @@ _OBJECTIVES = ("performance-constrained", "carbon-constrained", "ppc")
 _BUDGETED = "carbon-constrained"
 # Above that many the comparison costs time that --json has no use for.
 _COMPARED_JOBS = 20_000
-_QUIET_S = 1.0  # work that takes no longer needs no bar
 
 
 def _file(name: str, *, required: bool = False, help_text: str) -> Callable[[F], F]:
@@ -153,7 +150,7 @@ def command(
     if earlier is not None:
         warm = regrid(earlier, start_s=site.start_s, step_s=site.step_s, slots=site.slots)
     previous = None if warm_plan is None else read_previous(warm_plan, problem)
-    with _progress() as progress:
+    with progress_bar() as progress:
         outcome = planner.solve(
             problem,
             objective=Objective(objective),
@@ -197,41 +194,6 @@ def _check_budget(objective: str, carbon_budget_g: float | None) -> None:
         raise BadInputError(
             f"--carbon-budget-g goes with --objective {_BUDGETED} only, not with {objective}"
         )
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, float, str], None] | None]:
-    """A bar on the terminal, once the work has taken a second; nothing where stderr is none."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[best]}", markup=False),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    task = bar.add_task("planning", total=1.0, best="")
-    began_s = time.monotonic()
-    running = False
-
-    def shown(phase: str, done: float, best: str) -> None:
-        nonlocal running
-        bar.update(task, description=phase, completed=done, best=best)
-        if not running and time.monotonic() - began_s > _QUIET_S:
-            bar.start()
-            running = True
-
-    try:
-        yield shown
-    finally:
-        if running:
-            bar.stop()
 
 
 def _json(facts: "Facts", *, compare: bool) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def test_json_has_the_contracts_keys(sgreen, words):
 
 
 def test_the_planner_gets_what_was_asked(sgreen, words, planner, tmp_path):
-    """Every option arrives; without a terminal nobody waits for progress."""
+    """Every option arrives."""
     done = sgreen(
         *words,
         *("--objective", "carbon-constrained", "--carbon-budget-g", "900"),
@@ -154,7 +154,6 @@ def test_the_planner_gets_what_was_asked(sgreen, words, planner, tmp_path):
     assert asked["carbon_budget_g"] == 900
     assert (asked["seed"], asked["time_limit_s"]) == (7, 2.5)
     assert asked["warm"] is None
-    assert asked["progress"] is None
     site = asked["problem"].site
     assert (site.gpus, site.power_cap_w, site.ramp_w_per_slot) == (2, 5000, 700)
     assert json.loads(done.stdout)["services"] == [{"name": "chat", "clock_mhz": [1980] * 6}]
@@ -310,28 +309,3 @@ def test_an_impossible_budget_is_bad_input(sgreen, words, planner, tmp_path):
     assert done.exit_code == 2
     assert done.stderr == "sgreen: a budget of 1 g is impossible, least is 323 g\n"
     assert not (tmp_path / "plan.csv").exists()
-
-
-def test_a_bar_appears_on_a_terminal_when_it_takes_long(monkeypatch, capsys):
-    """Not before a second has gone, and it is wiped at the end."""
-    now_s = iter([0.0, 0.5, 1.5, 2.0])
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(plan_verb, "time", ModuleType("time"))
-    monkeypatch.setattr(plan_verb.time, "monotonic", lambda: next(now_s), raising=False)
-
-    with plan_verb._progress() as progress:
-        progress("pricing", 0.1, "")
-        assert capsys.readouterr().err == ""
-        progress("search", 0.5, "best [b]1.2 t")
-    shown = capsys.readouterr()
-
-    assert "search" in shown.err
-    assert "best [b]1.2 t" in shown.err
-    assert shown.out == ""
-
-
-def test_without_a_terminal_there_is_no_bar():
-    """Nobody would see it."""
-    with plan_verb._progress() as progress:
-        assert progress is None

@@ -20,9 +20,10 @@ def test_a_bar_appears_after_a_second(monkeypatch, capsys, took_s, shown):
     with progress.progress_bar() as heard:
         heard("fifo [b]", 0.1)
         now_s[0] = took_s
-        heard("fifo [b]", 0.5)
+        heard("fifo [b]", 0.5, "best [b]1.2 t")
 
-    assert ("fifo [b]" in capsys.readouterr().err) == shown
+    said = capsys.readouterr().err
+    assert ("fifo [b]" in said) == ("best [b]1.2 t" in said) == shown
 
 
 def test_nothing_is_printed_where_there_is_no_terminal(monkeypatch, capsys):
