@@ -11,6 +11,7 @@ from collections.abc import Sequence
 __all__ = ["RUNTIMES", "container", "sbatch_script"]
 
 RUNTIMES = ("apptainer", "pyxis")
+_PACKAGES = ("profiling", "serving", "slurm_green")
 
 
 def sbatch_script(
@@ -46,11 +47,13 @@ def container(
 ) -> tuple[tuple[str, ...], str]:
     """What goes before the server's command, and where our packages are inside.
 
-    `code` is where they are outside; `binds` are further paths, the same on both sides (the
-    socket of sgreen-noded, profiles, models).
+    `code` is the directory they are in outside; `binds` are further paths, the same on both sides
+    (the socket of sgreen-noded, profiles, models).
     """
     inside = "/opt/slurm-green"
-    mounts = [f"{code}:{inside}", *(f"{one}:{one}" for one in binds)]
+    # Each by itself: beside them may be libraries for another Python, found before the image's.
+    mounts = [f"{code}/{one}:{inside}/{one}" for one in _PACKAGES]
+    mounts += [f"{one}:{one}" for one in binds]
     if runtime == "pyxis":
         line = ["srun", "--overlap", f"--container-image={image}"]
         return (*line, f"--container-mounts={','.join(mounts)}"), inside

@@ -86,7 +86,10 @@ def test_a_script_is_the_supervisor_itself_and_waits_for_no_clean_power() -> Non
 def test_a_container_sees_our_code_and_the_socket(runtime: str) -> None:
     launcher, inside = container(runtime, "i.sif", code="/ours", binds=["/run/g"])
     words = " ".join(launcher)
-    assert f"/ours:{inside}" in words
+    for package in ("profiling", "serving", "slurm_green"):
+        assert f"/ours/{package}:{inside}/{package}" in words
+    # A site-packages as a whole would put its libraries before the image's.
+    assert "/ours:" not in words
     assert "/run/g:/run/g" in words
     assert "i.sif" in words
 
