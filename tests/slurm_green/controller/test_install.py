@@ -57,6 +57,16 @@ def test_systemd_finds_nothing_wrong_with_them(place: Path) -> None:
         assert (found.returncode, ours) == (0, []), found.stderr
 
 
+def test_systemd_would_make_the_fetching_user(place: Path) -> None:
+    if shutil.which("systemd-sysusers") is None:
+        pytest.skip("no systemd-sysusers here")
+    command = ["systemd-sysusers", "--dry-run", place / "slurm-green-fetch.sysusers"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0
+    # It tells there what it would do, too.
+    assert "not a valid" not in found.stderr
+
+
 def test_the_hook_loads_its_modules_from_there(tmp_path: Path, place: Path) -> None:
     lua = shutil.which("lua5.1")
     if lua is None:
