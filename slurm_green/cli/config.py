@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen config`: what is in force and where it comes from, an example, the reference."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import emit_json
 from slurm_green.cli.params import as_json
+
+if TYPE_CHECKING:
+    from slurm_green.config.settings import Config
 
 
 @click.group(name="config", short_help="Show, check or explain the configuration.")
@@ -33,8 +38,12 @@ def show(app: App, origin: bool, as_json: bool) -> None:
 @as_json
 @pass_app
 def check(app: App, as_json: bool) -> None:
-    """Read the configuration and say whether it is valid."""
+    """Read the configuration and say whether it is valid; nobody is asked anything.
+
+    Key files that this user cannot read are named: the fetching process may well.
+    """
     config = app.config
+    unread = _providers(config)
     enforced = sorted(
         f"{kind}.{name}"
         for kind, found in (("partition", config.partition), ("qos", config.qos))
@@ -49,6 +58,7 @@ def check(app: App, as_json: bool) -> None:
                 "settings_given": len(config.given),
                 "mode": config.general.mode,
                 "enforced": enforced,
+                "unread_keys": unread,
             }
         )
         return
@@ -64,6 +74,8 @@ def check(app: App, as_json: bool) -> None:
         if config.general.mode == "enforce"
         else "nothing is enforced: jobs are looked at, none is deferred"
     )
+    for problem in unread:
+        click.echo(f"note: {problem}")
 
 
 @command.command()
@@ -80,3 +92,14 @@ def reference() -> None:
     from slurm_green.config.render import reference
 
     click.echo(reference(), nl=False)
+
+
+def _providers(config: "Config") -> list[str]:
+    """Which keys cannot be read; raises ConfigError where a provider lacks what it needs."""
+    from slurm_green.config.chains import CHAINS
+    from slurm_green.fetch.build import build_sources
+    from slurm_green.fetch.run import new_client
+
+    with new_client() as client:
+        sources = [one for quantity in CHAINS for one in build_sources(config, quantity, client)]
+    return sorted({one.problem for one in sources if one.problem})
