@@ -69,6 +69,8 @@ class Case:
     wind: float = 0.5
     gpus: int = 64
     network_j_per_gb: float = 7_200.0  # 0.002 kWh, assumed
+    slow_share: float = 0.0
+    closing_share: float = 0.0
     seed: int = 0
 
 
@@ -106,6 +108,8 @@ def inputs_of(case: Case) -> Inputs:
         links=tuple(_links(case.gbps)),
         jobs=tuple(_jobs(case, random)),
         costs=Costs(network_j_per_gb=case.network_j_per_gb),
+        slow_share=case.slow_share,
+        closing_share=case.closing_share,
     )
 
 
@@ -264,6 +268,8 @@ def _case(asked: argparse.Namespace, gbps: str, seed: int) -> Case:
         wind=asked.wind,
         first_day=asked.first_day,
         network_j_per_gb=asked.network_j_per_gb,
+        slow_share=asked.slow_share,
+        closing_share=asked.closing_share,
         seed=seed,
     )
 
@@ -325,6 +331,8 @@ def main() -> None:
     parser.add_argument("--first-day", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--network-j-per-gb", type=float, default=Case.network_j_per_gb)
+    parser.add_argument("--slow-share", type=float, default=0.0, help="of the transfers")
+    parser.add_argument("--closing-share", type=float, default=0.0, help="of the windows")
     parser.add_argument("--policies", default="never,energy-only,feasibility,prices,oracle")
     parser.add_argument("--write", type=Path, metavar="DIR", help="write files, replay nothing")
     parser.add_argument("--cycle", action="store_true", help="time one decision, replay nothing")

@@ -68,6 +68,23 @@ _POLICIES = "never,energy-only,feasibility,prices,oracle"
     help="Share of the transfers that come to nothing, drawn.",
 )
 @click.option(
+    "--slow-share",
+    type=click.FloatRange(min=0, max=1),
+    callback=finite,
+    default=0.0,
+    show_default=True,
+    help="Share of the transfers that get a tenth of what their link promises, drawn; they are"
+    " given up when they should have arrived.",
+)
+@click.option(
+    "--closing-share",
+    type=click.FloatRange(min=0, max=1),
+    callback=finite,
+    default=0.0,
+    show_default=True,
+    help="Share of the moves whose window closes while data is on its way, drawn; they turn back.",
+)
+@click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
@@ -84,6 +101,8 @@ def replay_command(
     quantile: float,
     dwell_s: float,
     failure_share: float,
+    slow_share: float,
+    closing_share: float,
     seed: int,
     report: Path | None,
     as_json: bool,
@@ -100,7 +119,14 @@ def replay_command(
     from slurm_green.migration.rules import Rules
 
     names = names_of(policy, "never,prices")
-    inputs = read_inputs(sites, jobs, failure_share=failure_share, seed=seed)
+    inputs = read_inputs(
+        sites,
+        jobs,
+        failure_share=failure_share,
+        slow_share=slow_share,
+        closing_share=closing_share,
+        seed=seed,
+    )
     rules = Rules(alpha=alpha, quantile=quantile, dwell_s=dwell_s)
     found = replay(inputs, names, rules)
     if report is not None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen migrate run`: carry moves out, those first that an earlier run left unfinished."""
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,13 @@ from slurm_green.cli.migrate_plan import (
 from slurm_green.cli.migrate_status import move_json, move_line
 from slurm_green.cli.output import emit_json
 from slurm_green.cli.params import as_json
+from slurm_green.errors import SlurmGreenError
 from slurm_green.threads import one_thread
 
 if TYPE_CHECKING:
+    from slurm_green.migration.execute.journal import Journal
     from slurm_green.migration.execute.pair import Pair
+    from slurm_green.migration.execute.proposals import Proposal
     from slurm_green.migration.execute.record import MoveRecord
 
 __all__ = ["run_command"]
@@ -51,14 +55,16 @@ def run_command(
 ) -> None:
     """Move your jobs: checkpoint, stop, transfer, verify, start there, then cancel here.
 
-    Killed at any moment, another run goes on where this one was. A job is never lost and never
-    runs twice; what cannot be moved in time goes on where it was.
+    Killed or interrupted at any moment, a process that stands by goes on where this one was, or
+    the next run. A job is never lost and never runs twice; what cannot be moved in time goes on
+    where it was.
     """
     one_thread()
     from slurm_green.migration.execute.drive import drive
     from slurm_green.migration.execute.moment import window_closed
     from slurm_green.migration.execute.pair import Pair
     from slurm_green.migration.execute.sites_file import read_sites
+    from slurm_green.migration.execute.standby import standing_by
 
     file = read_sites(sites_path)
     books = journal_of(journal)
@@ -82,11 +88,18 @@ def run_command(
     with books.locked() as lock:
         accesses = accesses_of(file, lock)
         begun = [one for one in books.all() if not one.settled]
-        moves = [] if finish else choose(file, accesses, books, **wish)[0]
-        for one in (*begun, *(one.record for one in moves)):
+        wanted: list[Proposal] = []
+        trouble: SlurmGreenError | None = None
+        try:
+            wanted = [] if finish else choose(file, accesses, books, **wish)[0]
+        except SlurmGreenError as error:
+            if not begun:
+                raise
+            trouble = error  # no reason to leave what was begun
+        for one in (*begun, *(one.record for one in wanted)):
             for name in (one.source, one.destination, one.origin or one.source):
                 file.site(name)
-        for proposal in moves:
+        for proposal in wanted:
             books.save(proposal.record)
 
         def pair(move: "MoveRecord") -> "Pair":
@@ -100,16 +113,26 @@ def run_command(
             if not as_json:
                 click.echo(move_line(move) + (f": {why}" if why else ""))
 
-        done = drive(
-            [*begun, *(one.record for one in moves)],
-            pair,
-            books,
-            poll_s=poll_s,
-            give_up_s=wait_s,
-            tell=tell,
-            unwanted=lambda move: window_closed(file, move, time.time()),
-        )
+        with standing_by(_finishing(sites_path, books), books.directory / "standby.log"):
+            done = drive(
+                [*begun, *(one.record for one in wanted)],
+                pair,
+                books,
+                poll_s=poll_s,
+                give_up_s=wait_s,
+                tell=tell,
+                unwanted=lambda move: window_closed(file, move, time.time()),
+            )
     if as_json:
         emit_json({"dry_run": False, "moves": [move_json(one) for one in done]})
     elif not done:
         click.echo("nothing to move")
+    if trouble is not None:
+        raise trouble
+
+
+def _finishing(sites: Path, books: "Journal") -> list[str]:
+    """What ends these moves, should we not."""
+    call = [sys.executable, "-c", "from slurm_green.cli.root import main; main()"]
+    asked = ["--sites", str(sites.resolve()), "--journal", str(books.directory.resolve())]
+    return [*call, "migrate", "run", "--yes", "--finish", *asked]

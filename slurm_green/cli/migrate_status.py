@@ -27,14 +27,18 @@ def status_command(journal: Path | None, everything: bool, as_json: bool) -> Non
     """Show the moves that are under way; `sgreen migrate run --yes --finish` ends them."""
     from slurm_green.cli.migrate_plan import journal_of
 
-    moves = [one for one in journal_of(journal).all() if everything or not one.settled]
+    books = journal_of(journal)
+    moves = [one for one in books.all() if everything or not one.settled]
+    left = any(not one.settled for one in moves) and books.idle()
     if as_json:
-        emit_json({"moves": [move_json(one) for one in moves]})
+        emit_json({"moves": [move_json(one) for one in moves], "abandoned": left})
         return
     for one in moves:
         click.echo(move_line(one))
     if not moves:
         click.echo("no moves" if everything else "no moves under way")
+    if left:
+        click.echo("nobody works on them: `sgreen migrate run --yes --finish` goes on")
 
 
 def move_json(move: "MoveRecord") -> dict[str, Any]:

@@ -64,6 +64,11 @@ class Board:
         ).reshape(len(self.jobs), len(self.sites))
         self._moved_s = self._floats(lambda job: -np.inf if job.last_move_s is None
                                      else job.last_move_s)  # fmt: skip
+        self._stays_s = self._floats(lambda job: -np.inf if job.stays_until_s is None
+                                     else job.stays_until_s)  # fmt: skip
+        completion_s = self.remaining_s + self._floats(lambda job: _age_s(job, moment))
+        everybody_s = np.array(moment.everybody_s or completion_s)
+        self.long = completion_s > np.quantile(everybody_s, rules.tail) if self.jobs else self.runs
         self._until_s = self._floats(lambda job: -np.inf if job.window_end_s is None
                                      else job.window_end_s)  # fmt: skip
         self.load_w = np.array([site.load_w for site in self.sites], dtype=np.float64)
@@ -168,9 +173,11 @@ class Board:
         return np.where(gain > 0, most_s, -np.inf)
 
     def _still_open(self, jobs: Ints) -> Bools:
-        """Whether the window for which a job moved last is open where the job is."""
+        """Whether the window for which a job moved last, or was to move, is open."""
         covered = np.array([float(low[0]) for low in self._lowest]) >= self.load_w
-        return np.asarray((self.moment.now_s < self._until_s[jobs]) & covered[self.site[jobs]])
+        now_s = self.moment.now_s
+        moved = (now_s < self._until_s[jobs]) & covered[self.site[jobs]]
+        return np.asarray(moved | (now_s < self._stays_s[jobs]))
 
     def _too_many_nodes(self, jobs: Ints, site: int) -> Bools:
         nodes = self.sites[site].nodes
@@ -190,6 +197,10 @@ def _deadline_s(job: MovableJob) -> float:
 def _lost_s(job: MovableJob, moment: Moment) -> float:
     written_s = job.last_checkpoint_s
     return 0.0 if written_s is None else max(moment.now_s - written_s, 0.0)
+
+
+def _age_s(job: MovableJob, moment: Moment) -> float:
+    return 0.0 if job.submit_s is None else max(moment.now_s - job.submit_s, 0.0)
 
 
 def _allowed(job: MovableJob, site: Site) -> Obstacle:

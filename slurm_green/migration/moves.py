@@ -61,8 +61,9 @@ class MovableJob:
     `checkpoint_bytes` is what must be carried: 0 for a job that never ran. `remaining_s` is what
     it still needs, by its time limit where nothing better is known. `last_checkpoint_s` is when
     what would be carried was written; None: it is written when the job is told to stop.
-    `window_end_s` is the end of the window for which it moved last. `sites` are those where its
-    data may be; None is any.
+    `window_end_s` is the end of the window for which it moved last, `stays_until_s` that of one for
+    which it was to move, and the move was given up. `submit_s` is None where it
+    counts from now. `sites` are those where its data may be; None is any.
     """
 
     id: str
@@ -79,12 +80,18 @@ class MovableJob:
     last_checkpoint_s: float | None = None
     last_move_s: float | None = None
     window_end_s: float | None = None
+    stays_until_s: float | None = None
+    submit_s: float | None = None
     sites: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """What is known when moves are decided; `snapshot_s` and `restart_s` hold for running jobs."""
+    """What is known when moves are decided; `snapshot_s` and `restart_s` hold for running jobs.
+
+    `everybody_s` are the times from submission to end, as expected, of all jobs at the sites, those
+    that nobody may move too; () is those of `jobs`.
+    """
 
     now_s: float
     sites: tuple[Site, ...]
@@ -93,6 +100,7 @@ class Moment:
     snapshot_s: float = 30.0
     restart_s: float = 120.0
     network_j_per_gb: float = 0.0
+    everybody_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

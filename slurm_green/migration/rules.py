@@ -15,7 +15,8 @@ class Rules:
     a window must hold for, `dwell_s` the least time between two moves of a job. A window is the
     time for which the supply there covers the job or, `greener`, for which its power there emits
     less than here. `headroom` is the share of a site's GPUs that moves leave to jobs submitted
-    there, `grid_g_per_kwh` what a kWh of any grid costs on top of its intensity.
+    there, `grid_g_per_kwh` what a kWh of any grid costs on top of its intensity. A long job is one
+    whose time from submission to end is beyond the quantile `tail` of all the jobs there are.
     """
 
     alpha: float = 0.1
@@ -25,6 +26,7 @@ class Rules:
     greener: bool = False
     headroom: float = 0.0
     grid_g_per_kwh: float = 0.0
+    tail: float = 1.0
 
 
 class Obstacle(IntEnum):
@@ -60,7 +62,7 @@ _WORDS = {
     Obstacle.LINK: "no link leads to {site}",
     Obstacle.SIZE: "{site} has not enough GPUs or nodes for the whole job, and a part never moves",
     Obstacle.DWELL: "it moved a short while ago",
-    Obstacle.ONCE: "it moved for a window that is still open",
+    Obstacle.ONCE: "it moved, or was to move, for a window that is still open",
     Obstacle.ROOM: "the GPUs of {site} are taken",
     Obstacle.WINDOW: "its power at {site} is not sure to be greener than here",
     Obstacle.BUDGET: "the link to {site} is full",

@@ -3,6 +3,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,7 +75,7 @@ def test_what_is_planned_is_moved_once_it_is_agreed_to(sites: TwoSites) -> None:
     (moved,) = migrate(sites, "run", "--yes", "--poll-s", "0.2")["moves"]
     assert (moved["job"], moved["step"], moved["transfers"]) == (long, "done", 1)
     assert sites.state("b", moved["new_job"]) == "RUNNING"
-    assert migrate(sites, "status") == {"moves": []}
+    assert migrate(sites, "status") == {"moves": [], "abandoned": False}
     # It has moved for this window; b is where it wants to be anyway.
     assert migrate(sites, "plan")["moves"] == []
 
@@ -80,8 +83,29 @@ def test_what_is_planned_is_moved_once_it_is_agreed_to(sites: TwoSites) -> None:
     assert migrate(sites, "plan", *back)["moves"][0]["why"] == "you asked for it"
     waiting = migrate(sites, "run", "--yes", "--wait-s", "0", *back)["moves"][0]
     assert not waiting["settled"]
-    (under_way,) = migrate(sites, "status")["moves"]
-    assert under_way["move"] == waiting["move"]
+    left = migrate(sites, "status")
+    assert [one["move"] for one in left["moves"]] == [waiting["move"]]
+    assert left["abandoned"]
     (ended,) = migrate(sites, "run", "--yes", "--finish", "--poll-s", "0.2")["moves"]
     assert ended["step"] == "done"
     assert sites.state("a", ended["new_job"]) == "RUNNING"
+
+
+def test_a_mover_killed_at_the_release_is_followed_by_the_one_beside_it(sites: TwoSites) -> None:
+    """Nobody has to call `run` again: the job there starts, the one here goes."""
+    job = sites.twin("a", steps=9000)
+    sites.await_said("begins_at")
+    asked = ["--sites", str(sites.directory.parent / "sites.toml"), "--yes", "--poll-s", "0.1"]
+    asked += ["--journal", str(sites.directory), "--job", str(job), "--from", "a", "--to", "b"]
+    code = "from slurm_green.cli.root import main; main()"
+    mover = subprocess.Popen([sys.executable, "-c", code, "migrate", "run", *asked])
+
+    def step() -> str:
+        return "".join(one.step for one in sites.journal.all())
+
+    sites.wait(lambda: step() == "release" and sites.alive()["a"] == ["HELD"], "the hold", 90)
+    mover.kill()
+    assert mover.wait() == -signal.SIGKILL
+    assert step() != "done"
+    sites.wait(lambda: step() == "done", "the end of the move", 90)
+    sites.goes_on("b")

@@ -26,27 +26,38 @@ class Journal:
     """The moves in a directory; raises BadInputError where it cannot be used."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
 
     @contextmanager
     def locked(self) -> Iterator[int]:
         """Alone with it; the lock's file descriptor, to be passed on to commands."""
         try:
-            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise BadInputError(f"journal {self._directory}: {error.strerror or error}") from error
+            raise BadInputError(f"journal {self.directory}: {error.strerror or error}") from error
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise BadInputError(
-                    f"journal {self._directory}: another `sgreen migrate run` is at work (or a"
+                    f"journal {self.directory}: another `sgreen migrate run` is at work (or a"
                     " command that it started); wait for it"
                 ) from error
             yield handle
         finally:
             os.close(handle)
+
+    def idle(self) -> bool:
+        """Whether nobody works with it now."""
+        if not (self.directory / "lock").exists():
+            return True
+        with (self.directory / "lock").open("rb") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
 
     def save(self, record: MoveRecord) -> None:
         """On disk, also after a power cut, when this returns."""
@@ -54,7 +65,7 @@ class Journal:
         try:
             with whole_file(path, sync=True) as file:
                 json.dump(record.to_json(), file, indent=1)
-            handle = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+            handle = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(handle)
             finally:
@@ -74,10 +85,10 @@ class Journal:
 
     def all(self) -> list[MoveRecord]:
         """Every move, the oldest first."""
-        found = [self.load(path.stem) for path in self._directory.glob("*.json")]
+        found = [self.load(path.stem) for path in self.directory.glob("*.json")]
         return sorted(found, key=lambda one: (one.began_s, one.token))
 
     def _path(self, token: str) -> Path:
         if not _TOKEN.fullmatch(token):
             raise BadInputError(f"{token[:64]!r} names no move")
-        return self._directory / f"{token}.json"
+        return self.directory / f"{token}.json"

@@ -6,7 +6,7 @@ and what it still needs is the rest of its time limit: both assumed, until a pro
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -45,16 +45,24 @@ def scene_now(
     past: Sequence[MoveRecord],
     now_s: float,
 ) -> Scene:
-    """Ask every site; raises SlurmError where one does not answer."""
+    """Ask every site; raises SlurmError where one does not answer.
+
+    Files come first: what is wrong with one needs no Slurm to be said.
+    """
+    outlooks = {
+        name: _outlook(file.path.parent, name, file.forecasts[name], now_s) for name in accesses
+    }
     moves = {(m.destination, m.new_job or m.job_id): m for m in past if m.step is Step.DONE}
+    stayed = {(m.source, m.job_id): m for m in past if m.step is Step.STAYED}
     busy = {(m.source, m.job_id) for m in past if not m.settled}
     busy |= {(m.destination, m.new_job or m.job_id) for m in past if not m.settled}
-    sites, movable, jobs, fixed = [], [], {}, []
+    sites, movable, jobs, fixed, everybody_s = [], [], {}, [], []
     for name, access in accesses.items():
         me = access.whoami()
         listed = access.jobs()
         forecast = file.forecasts[name]
-        sites.append(_site(file, name, access, listed, now_s))
+        sites.append(_site(name, access, listed, forecast, outlooks[name]))
+        everybody_s += [_completion_s(job, now_s) for job in listed if job.pending or job.active]
         for job in listed:
             if job.user != me or not (job.pending or job.active) or job.name == "sgreen-migrate":
                 continue
@@ -67,9 +75,12 @@ def scene_now(
             if why:
                 fixed.append((key, why))
                 continue
-            movable.append(
-                _movable(key, name, job, access, forecast, now_s, moves.get((name, job.job_id)))
-            )
+            one = _movable(key, name, job, access, forecast, now_s)
+            if moved := moves.get((name, job.job_id)):
+                one = replace(one, last_move_s=moved.since_s, window_end_s=moved.window_end_s)
+            if tried := stayed.get((name, job.job_id)):
+                one = replace(one, stays_until_s=tried.window_end_s)
+            movable.append(one)
             jobs[key] = (name, job)
     links = tuple(
         Link(
@@ -86,7 +97,13 @@ def scene_now(
         )
         for one in file.links
     )
-    moment = Moment(now_s=now_s, sites=tuple(sites), links=links, jobs=tuple(movable))
+    moment = Moment(
+        now_s=now_s,
+        sites=tuple(sites),
+        links=links,
+        jobs=tuple(movable),
+        everybody_s=tuple(everybody_s),
+    )
     return Scene(moment=moment, jobs=jobs, fixed=tuple(fixed))
 
 
@@ -122,7 +139,6 @@ def _movable(
     access: CommandAccess,
     forecast: Forecast,
     now_s: float,
-    moved: MoveRecord | None,
 ) -> MovableJob:
     words = declared(job.comment)
     assert words is not None
@@ -132,8 +148,6 @@ def _movable(
         size = int(access.shell(scripts.ARRIVED, directory))
     except (SlurmError, ValueError):
         raise SlurmError(f"{site}: the size of {directory} cannot be read") from None
-    limit_s = job.time_limit_s or _NO_LIMIT_S
-    ran_s = now_s - job.start_utc.timestamp() if job.active and job.start_utc else 0.0
     gpus = job.gpus * job.tasks
     return MovableJob(
         id=key,
@@ -142,30 +156,39 @@ def _movable(
         project=job.account,
         checkpoint_bytes=float(size),
         power_w=max(gpus, 1) * forecast.gpu_w,
-        remaining_s=max(limit_s - ran_s, 0.0),
+        remaining_s=_remaining_s(job, now_s),
         deadline_s=None if job.deadline_utc is None else job.deadline_utc.timestamp(),
         gpus=gpus,
         nodes=job.nodes,
         state=State.PENDING if job.pending else State.RUNNING,
-        last_move_s=None if moved is None else moved.since_s,
-        window_end_s=None if moved is None else moved.window_end_s,
+        submit_s=None if job.submit_utc is None else job.submit_utc.timestamp(),
     )
 
 
+def _remaining_s(job: Job, now_s: float) -> float:
+    ran_s = now_s - job.start_utc.timestamp() if job.active and job.start_utc else 0.0
+    return max((job.time_limit_s or _NO_LIMIT_S) - ran_s, 0.0)
+
+
+def _completion_s(job: Job, now_s: float) -> float:
+    """From submission to end, by the time limit; one that waits as if it started now."""
+    age_s = 0.0 if job.submit_utc is None else max(now_s - job.submit_utc.timestamp(), 0.0)
+    return age_s + _remaining_s(job, now_s)
+
+
 def _site(
-    file: SitesFile, name: str, access: CommandAccess, jobs: Iterable[Job], now_s: float
+    name: str, access: CommandAccess, jobs: Iterable[Job], forecast: Forecast, outlook: Outlook
 ) -> Site:
     nodes = [node for node in access.client.nodes() if node.available]
     gpus = sum(node.gpus for node in nodes)
     busy = sum(job.gpus for job in jobs if job.active)
     waiting = sum(job.gpus * job.tasks for job in jobs if job.pending and not job.held)
-    forecast = file.forecasts[name]
     return Site(
         name=name,
         gpus=gpus,
         free_gpus=max(gpus - busy - waiting, 0),
         load_w=busy * forecast.gpu_w,
-        outlook=_outlook(file.path.parent, name, forecast, now_s),
+        outlook=outlook,
         nodes=len(nodes),
         queue_wait_s=forecast.queue_wait_s,
     )

@@ -75,8 +75,9 @@ class Costs:
 class Inputs:
     """Everything of a replay. Moves are decided every `cycle_s`, a multiple of the slot.
 
-    `start_s` is the caller's time of the first slot, `failure_share` that of the transfers that
-    come to nothing, drawn with `seed`.
+    `start_s` is the caller's time of the first slot. Drawn with `seed`: `failure_share` of the
+    transfers come to nothing, `slow_share` get a tenth of what their link promises, and
+    `closing_share` of the moves for a window see it close while their data is on its way.
     """
 
     step_s: float
@@ -88,6 +89,8 @@ class Inputs:
     horizon_s: float = 86_400.0
     costs: Costs = field(default_factory=Costs)
     failure_share: float = 0.0
+    slow_share: float = 0.0
+    closing_share: float = 0.0
     seed: int = 0
 
     @property

@@ -15,7 +15,15 @@ _JOBS = ("job_id", "submit_s", "site", "gpus", "duration_s", "power_w", "checkpo
 _MOST_COUNT = 1e9
 
 
-def read_inputs(sites: Path, jobs: Path, *, failure_share: float = 0.0, seed: int = 0) -> Inputs:
+def read_inputs(
+    sites: Path,
+    jobs: Path,
+    *,
+    failure_share: float = 0.0,
+    slow_share: float = 0.0,
+    closing_share: float = 0.0,
+    seed: int = 0,
+) -> Inputs:
     """Sites and jobs; BadInputError names file, line and column."""
     read = read_sites(sites)
     return Inputs(
@@ -28,6 +36,8 @@ def read_inputs(sites: Path, jobs: Path, *, failure_share: float = 0.0, seed: in
         horizon_s=read.horizon_s,
         costs=read.costs,
         failure_share=failure_share,
+        slow_share=slow_share,
+        closing_share=closing_share,
         seed=seed,
     )
 

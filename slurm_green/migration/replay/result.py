@@ -52,6 +52,7 @@ class PolicyResult:
             "late_jobs": self.late_jobs,
             "wall_s": round(self.wall_s, 3),
             "overdue_moves": self.overdue_moves,
+            "given_up_moves": sum(ride.given_up for ride in rides),
             "unfinished_jobs": int(np.isnan(self.trace.done_s).sum()),
             "cycles": self.trace.cycles,
         }
@@ -104,6 +105,7 @@ def result_of(name: str, inputs: Inputs, trace: Trace, wall_s: float) -> PolicyR
         overdue_moves=sum(
             ride.arrived_s is not None and ride.arrived_s > ride.due_s + _TOLERANCE_S
             for ride in trace.rides
+            if not ride.broken
         ),
         wall_s=wall_s,
     )

@@ -3,7 +3,8 @@
 
 A site starts waiting jobs in the order of their submission; one that does not fit lets later ones
 pass. A running job that moves draws power while its checkpoint is written and while it starts
-again, and holds no GPU in between; what arrives waits like any other job.
+again, and holds no GPU in between; what arrives waits like any other job. One that is not there
+when it must be, or whose window closes, is given up, and the job goes on where it was.
 """
 
 import heapq
@@ -19,6 +20,10 @@ from slurm_green.migration.replay.view import moment_of
 from slurm_green.migration.windows import Outlook
 
 __all__ = ["simulate"]
+
+_SLOW = 0.1  # what a slow transfer gets of what its link promises
+
+_MOMENT_S = 1e-3  # what arrives just in time is in time
 
 Decide = Callable[[Moment], Decision]
 
@@ -38,6 +43,7 @@ class _Engine:
         self._site_number = {site.name: at for at, site in enumerate(inputs.sites)}
         self._events: list[tuple[float, int, int]] = []  # time, job, turn
         self._random = np.random.default_rng(inputs.seed)
+        self._trouble = np.random.default_rng((inputs.seed, 1))
         self._trace = Trace(done_s=np.full(len(inputs.jobs), np.nan))
 
     def run(self, outlooks: Sequence[Sequence[Outlook]]) -> Trace:
@@ -90,6 +96,8 @@ class _Engine:
         elif job.phase is Phase.STOPS:
             self._leave(job, Phase.TRAVELS)
             self._travel(job)
+        elif job.phase is Phase.TRAVELS:
+            self._give_up(job)
 
     def _enter(self, job: JobState, phase: Phase, for_s: float | None = None) -> None:
         self._draw(job)
@@ -173,9 +181,27 @@ class _Engine:
         _, wire = self._world.links[ride.source, ride.destination]
         wire.advance(self._world.now_s)
         starts_s = 0.0 if job.started_s is None else self._inputs.costs.restart_s
-        wire.active.append(
-            Transfer(job=job.number, left_bytes=ride.data_bytes, due_s=ride.due_s - starts_s)
-        )
+        due_s = ride.due_s - starts_s
+        slow, closes, when = self._trouble.random(3)
+        left_bytes = ride.data_bytes / (_SLOW if slow < self._inputs.slow_share else 1.0)
+        wire.active.append(Transfer(job=job.number, left_bytes=left_bytes, due_s=due_s))
+        if not np.isfinite(due_s):
+            return  # no window, no limit
+        until_s = due_s + _MOMENT_S
+        if closes < self._inputs.closing_share:
+            until_s = self._world.now_s + when * wire.left_bytes() / wire.bytes_per_s
+        heapq.heappush(self._events, (until_s, job.number, job.turn))
+
+    def _give_up(self, job: JobState) -> None:
+        """Leave a move whose data is on its way."""
+        ride = job.ride
+        assert ride is not None
+        _, wire = self._world.links[ride.source, ride.destination]
+        wire.advance(self._world.now_s)
+        wire.drop(job.number)
+        ride.broken = ride.given_up = True
+        job.stays_until_s, job.window_end_s = job.window_end_s, None
+        self._wait(job)
 
     def _arrive(self, job: JobState) -> None:
         ride = job.ride

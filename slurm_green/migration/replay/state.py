@@ -24,7 +24,10 @@ class Draw:
 
 @dataclass(slots=True, kw_only=True)
 class Ride:
-    """A move that was made, and how it went; `arrived_s` is when it computed again."""
+    """A move that was made, and how it went; `arrived_s` is when it computed again.
+
+    `broken` is one whose transfer came to nothing, or that was `given_up`.
+    """
 
     job: int
     source: int
@@ -34,6 +37,7 @@ class Ride:
     data_bytes: float
     arrived_s: float | None = None
     broken: bool = False
+    given_up: bool = False
 
 
 @dataclass(kw_only=True)
@@ -73,6 +77,7 @@ class JobState:
     ride: Ride | None = None
     last_move_s: float | None = None
     window_end_s: float | None = None
+    stays_until_s: float | None = None
 
 
 class World:

@@ -46,6 +46,10 @@ class Wire:
         self.active = [one for one in self.active if one.left_bytes > _TOLERANCE_BYTES]
         return there
 
+    def drop(self, job: int) -> None:
+        """Leave the rest of a job's data where it is."""
+        self.active = [one for one in self.active if one.job != job]
+
     def left_bytes(self) -> float:
         """What is still to be carried."""
         return sum(one.left_bytes for one in self.active)

@@ -91,6 +91,8 @@ def _movable(world: World, job: JobState) -> MovableJob:
         last_checkpoint_s=written_s,
         last_move_s=job.last_move_s,
         window_end_s=job.window_end_s,
+        stays_until_s=job.stays_until_s,
+        submit_s=given.submit_s,
         sites=given.sites,
     )
 

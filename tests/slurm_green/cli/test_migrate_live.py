@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from slurm_green.cli.root import root
 from slurm_green.migration.execute.journal import Journal
+from slurm_green.migration.execute.record import MoveRecord
 from tests.slurm_green.migration.execute.test_words import SITES
 from tests.slurm_green.migration.execute.world import World
 
@@ -27,13 +28,18 @@ def sites(tmp_path: Path) -> Path:
 def test_status_without_moves(tmp_path: Path) -> None:
     result = run("status", "--journal", tmp_path / "none")
     assert (result.exit_code, result.stdout) == (0, "no moves under way\n")
-    assert json.loads(run("status", "--journal", tmp_path, "--json").stdout) == {"moves": []}
+    shown = json.loads(run("status", "--journal", tmp_path, "--json").stdout)
+    assert shown == {"moves": [], "abandoned": False}
 
 
 def test_status_shows_what_is_under_way(tmp_path: Path) -> None:
     world = World()
     Journal(tmp_path).save(world.journal.records["m1-abc"])
-    assert run("status", "--journal", tmp_path).stdout == "m1-abc  job 1  a -> b  signal\n"
+    line, hint = run("status", "--journal", tmp_path).stdout.splitlines()
+    assert line == "m1-abc  job 1  a -> b  signal"
+    assert "run --yes --finish" in hint
+    with Journal(tmp_path).locked():
+        assert run("status", "--journal", tmp_path).stdout == line + "\n"
     (one,) = json.loads(run("status", "--journal", tmp_path, "--json").stdout)["moves"]
     assert (one["step"], one["settled"], one["took_s"]) == ("signal", False, None)
     done = world.run()
@@ -60,6 +66,35 @@ def test_run_refuses_a_journal_of_other_sites(sites: Path, tmp_path: Path) -> No
     result = run("run", "--sites", sites, "--journal", tmp_path, "--yes", "--finish")
     assert result.exit_code == 2
     assert "no site is called 'b'" in result.output
+
+
+def test_plan_looks_at_files_before_it_asks_slurm(sites: Path, tmp_path: Path) -> None:
+    asked = ("plan", "--sites", sites, "--journal", tmp_path / "j")
+    result = run(*asked)
+    assert result.exit_code == 2
+    assert "site a has no `signal`" in result.output
+    sites.write_text(SITES.replace("/a.conf", '/a.conf"\nsignal = "a.csv'))
+    result = run(*asked)
+    assert result.exit_code == 2
+    assert str(tmp_path / "a.csv") in result.output
+
+
+def test_what_was_begun_is_ended_although_nothing_new_can_be_chosen(
+    sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    Journal(tmp_path).save(world.journal.records["m1-abc"])
+    driven: list[str] = []
+
+    def drive(moves: list[MoveRecord], *_: object, **__: object) -> list[MoveRecord]:
+        driven.extend(one.token for one in moves)
+        return []
+
+    monkeypatch.setattr("slurm_green.migration.execute.drive.drive", drive)
+    result = run("run", "--sites", sites, "--journal", tmp_path, "--yes")
+    assert driven == ["m1-abc"]
+    assert result.exit_code == 2
+    assert "has no `signal`" in result.output
 
 
 def test_run_has_nothing_to_finish(sites: Path, tmp_path: Path) -> None:

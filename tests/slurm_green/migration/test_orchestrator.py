@@ -154,6 +154,25 @@ def test_prices_know_what_feasibility_does_not():
     assert move.destination == "hydro"
 
 
+def test_who_has_been_there_for_long_is_not_delayed_for_little():
+    sites = (site("dark", 0.0, load_w=2000.0, carbon=400), site("wind", 0.0, carbon=300))
+    old = job("old", submit_s=NOW_S - 108_000)
+    (move,) = decide(moment(job("new"), old, sites=sites), policy_of("prices")).moves
+    assert move.job.id == "new"
+    # Who is long is a matter of everybody there, not of those that may move.
+    alone = moment(old, sites=sites, everybody_s=(3600.0,) * 9)
+    assert "as well off here" in why(alone)
+    # For much, it is.
+    bright = (site("dark", 0.0, load_w=2000.0, carbon=400), site("wind", 1e6))
+    assert len(decide(moment(job("new"), old, sites=bright), policy_of("prices")).moves) == 2
+
+
+def test_a_given_up_move_is_not_tried_again_for_the_same_window():
+    tried = job(stays_until_s=NOW_S + 60)
+    assert "was to move, for a window that is still open" in why(moment(tried))
+    assert decide(moment(job(stays_until_s=NOW_S - 60)), policy_of("prices")).moves
+
+
 def test_jobs_at_unknown_sites_are_refused():
     with pytest.raises(BadInputError, match="job a: no site is called 'mars'"):
         decide(moment(job(site="mars")), policy_of("prices"))

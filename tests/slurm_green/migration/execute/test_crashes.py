@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slurm_green.errors import SlurmError
-from slurm_green.migration.execute.record import Step, Way
+from slurm_green.migration.execute.record import Limits, Step, Way
 from tests.slurm_green.migration.execute.world import CHECKPOINT, Fault, Killed, World
 
 WAYS = list(Way)
@@ -300,6 +300,22 @@ def test_a_stop_that_comes_late_is_seen() -> None:
     world.events[40] = late
     world.events[60] = world.down.clear
     assert check(world) is Step.STAYED
+
+
+@pytest.mark.parametrize("here_s", [-300.0, 0.0, 300.0])
+@pytest.mark.parametrize("there_s", [-300.0, 0.0, 300.0])
+@pytest.mark.parametrize("way", WAYS)
+def test_clocks_that_are_apart(way: Way, here_s: float, there_s: float) -> None:
+    """By as much as munge lets them, from ours and from each other: forwards, and back."""
+    for bad in ((), (1, 2, 3)):
+        world = World(way=way)
+        world.clocks_s = {"a": here_s, "b": there_s}
+        world.bad_copies = set(bad)
+        record = world.journal.records["m1-abc"]
+        limits = replace(record.limits, lease_s=Limits().lease_s)
+        world.journal.records["m1-abc"] = replace(record, limits=limits)
+        assert world.run().step is (Step.STAYED if bad else Step.DONE)
+        assert [job.cluster for job in world.running] == ["a" if bad else "b"]
 
 
 @pytest.mark.parametrize("site", ["a", "b"])

@@ -64,6 +64,7 @@ class FakeJob:
     begin_s: float = 0.0
     ticks: int = 0
     cluster: str = "a"
+    fresh: bool = False  # its begin time is so new that no scheduler has looked at it
 
     @property
     def alive(self) -> bool:
@@ -122,6 +123,7 @@ class World:
         self.unwanted: Callable[[MoveRecord], str] = lambda _: ""
         self.past: dict[str, list[dict[int, tuple[str, bool]]]] = {"a": [{}], "b": [{}]}
         self.ticks = 0
+        self.clocks_s: dict[str, float] = {}  # how far those of the sites are ahead
         record = MoveRecord(
             token="m1-abc",
             way=way,
@@ -199,6 +201,7 @@ class World:
             event()
         for site in self.sites.values():
             for job in list(site.own()):
+                job.fresh = False
                 (self.train if job.copy is None else self.carry)(site, job)
         for name, site in self.sites.items():
             now = {job.job_id: (job.state, job.held) for job in site.jobs.values()}
@@ -308,7 +311,11 @@ class FakeSite:
     def _seen(self, job: FakeJob) -> Seen:
         state = job.state if job.cluster == self.name else "REVOKED"
         waits = state == "PENDING"
-        later = waits and not job.held and job.begin_s > self.world.now_s
+        # As CommandAccess reads it: Slurm's word where there is one, else its clock against ours.
+        begin_s = job.begin_s
+        if job.fresh:
+            begin_s = max(begin_s, self.world.now_s) + self.world.clocks_s.get(self.name, 0.0)
+        later = waits and not job.held and begin_s > self.world.now_s
         return Seen(job_id=job.job_id, state=state, held=job.held and waits, later=later)
 
     def look(self, job_id: int) -> Seen | None:
@@ -342,7 +349,7 @@ class FakeSite:
             job = self.jobs[job_id]
             if job.state != "PENDING":
                 raise SlurmError("not pending")
-            job.begin_s, job.held = self.world.now_s + lease_s, False
+            job.begin_s, job.held, job.fresh = self.world.now_s + lease_s, False, True
 
         self._do("park", does)
 
@@ -357,7 +364,7 @@ class FakeSite:
         def does() -> None:
             self.jobs[job_id].held = False
             if at_once:
-                self.jobs[job_id].begin_s = 0.0
+                self.jobs[job_id].begin_s, self.jobs[job_id].fresh = 0.0, True
 
         self._do("release", does)
 

@@ -36,14 +36,15 @@ def bench():
         sys.path.remove(str(ROOT / "benchmarks"))
 
 
-def test_prices_beat_what_came_before(bench):
+@pytest.mark.parametrize("gbps", ["1", "10"])
+def test_prices_beat_what_came_before(bench, gbps):
     names = ["energy-only", "feasibility", "prices", "oracle"]
-    given = bench.inputs_of(bench.Case(gbps="1", weeks=0.5))
+    given = bench.inputs_of(bench.Case(gbps=gbps, weeks=0.5))
     found = replay(given, names).json()["policies"]
     energy_only, feasibility, prices, oracle = (found[name] for name in names)
     assert prices["mean_completion_s"] < energy_only["mean_completion_s"]
     assert prices["nonrenewable_j"] < 1.02 * energy_only["nonrenewable_j"]  # of half a week
     assert prices["carbon_g"] < 0.8 * feasibility["carbon_g"]
-    assert prices["p95_completion_s"] <= 1.01 * feasibility["p95_completion_s"]
+    assert prices["p95_completion_s"] <= feasibility["p95_completion_s"]
     assert prices["carbon_g"] < 1.05 * oracle["carbon_g"]
     assert prices["late_jobs"] == 0

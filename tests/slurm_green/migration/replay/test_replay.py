@@ -97,6 +97,36 @@ def test_a_broken_transfer_brings_the_job_back():
     assert figures["nonrenewable_j"] >= 36_000 * 1000
 
 
+def test_a_link_slower_than_promised_is_given_up_in_time():
+    """The job goes on where it was, when the move should have ended, and no later."""
+    big = job("a", checkpoint_bytes=1e12, submit_s=1.0)
+    given = inputs([site("dark", 0.0), site("wind", 1e6)], [big], slow_share=1.0)
+    found = one(given, "prices")
+    (ride,) = found.trace.rides  # and no other one for the same window
+    assert ride.given_up
+    assert ride.arrived_s == pytest.approx(ride.due_s, abs=0.01)
+    assert found.failed_moves == 1
+    assert {draw.site for draw in found.trace.draws} == {0}
+    assert found.json()["unfinished_jobs"] == 0
+    # One that is small enough gets there all the same, ten times as late.
+    small = inputs([site("dark", 0.0), site("wind", 1e6)], [job("a", submit_s=1.0)], slow_share=1.0)
+    (ride,) = one(small, "prices").trace.rides
+    assert not ride.given_up
+    assert ride.arrived_s - ride.decided_s == pytest.approx(30 + 100 + 120)
+
+
+def test_a_window_that_closes_early_brings_the_job_back():
+    big = job("a", checkpoint_bytes=1e12, submit_s=1.0)
+    given = inputs([site("dark", 0.0), site("wind", 1e6)], [big], closing_share=1.0)
+    found = one(given, "prices")
+    figures = found.json()
+    assert figures["given_up_moves"] == figures["failed_moves"] == figures["moves"] > 0
+    assert figures["unfinished_jobs"] == 0
+    assert {draw.site for draw in found.trace.draws} == {0}
+    # What goes whatever the way takes has no window to lose.
+    assert one(given, "energy-only").json()["given_up_moves"] == 0
+
+
 def test_who_does_not_fit_waits():
     given = inputs([site("dark", 0.0, gpus=1), site("other", 0.0)], [job("a"), job("b")])
     assert one(given, "never").completion_s.tolist() == [36_000, 72_000]
@@ -184,7 +214,9 @@ def test_the_oracle_sees_it():
 @given(st.integers(0, 2**16))
 @settings(deadline=None, max_examples=2)
 def test_energy_is_that_of_the_work_and_of_the_moves(seed):
-    given = weather(seed)
+    given = dataclasses.replace(
+        weather(seed), failure_share=0.1, slow_share=0.2, closing_share=0.2, seed=seed
+    )
     for name, found in replay(given, ["never", "energy-only", "prices"]).results.items():
         figures = found.json()
         assert figures["unfinished_jobs"] == 0
