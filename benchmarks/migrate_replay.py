@@ -2,9 +2,10 @@
 """Policies of `sgreen migrate replay` on real wind, carbon intensity and WAN: the bars of moves.
 
 `python benchmarks/migrate_replay.py` prints a table per bandwidth; `--gbps 1,10,100,measured`,
-`--checkpoint-gb 1` (all the same; default: 1 GB to 1 TB, log-uniform), `--weeks`, `--seeds`,
-`--policies`, `--write DIR` (the files of one instance, for `sgreen migrate replay`), `--cycle` (the
-time of one decision on 10,000 jobs at 8 sites).
+`--checkpoint-gb 1` (all the same; default: 1 GB to 1 TB, log-uniform), `--weeks`, `--seed`,
+`--seeds`, `--policies`, `--slow-share`, `--closing-share`, `--write DIR` (the files of one
+instance, for `sgreen migrate replay`), `--cycle` (the time of one decision on 10,000 jobs at 8
+sites).
 
 Six sites, each beside a wind farm: four of pgscen_ercot (hourly, 2018, with its day-ahead
 forecasts), two of rts_gmlc (5 minutes, with its day-ahead forecasts), scaled so that the mean wind
@@ -329,7 +330,8 @@ def main() -> None:
     parser.add_argument("--load", type=float, default=0.6)
     parser.add_argument("--wind", type=float, default=0.5, help="mean wind, of the full load")
     parser.add_argument("--first-day", type=int, default=60)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0, help="of the first draw of jobs")
+    parser.add_argument("--seeds", type=int, default=1, help="draws that are averaged")
     parser.add_argument("--network-j-per-gb", type=float, default=Case.network_j_per_gb)
     parser.add_argument("--slow-share", type=float, default=0.0, help="of the transfers")
     parser.add_argument("--closing-share", type=float, default=0.0, help="of the windows")
@@ -344,12 +346,12 @@ def main() -> None:
             print(f"{name}: 10,000 jobs, 8 sites, {moves} moves, {took_s:.2f} s of processor")
         return
     if asked.write is not None:
-        write(_case(asked, asked.gbps.split(",")[0], 0), asked.write)
+        write(_case(asked, asked.gbps.split(",")[0], asked.seed), asked.write)
         return
     names = asked.policies.split(",")
     for gbps in asked.gbps.split(","):
         found = []
-        for seed in range(asked.seeds):
+        for seed in range(asked.seed, asked.seed + asked.seeds):
             case = _case(asked, gbps, seed)
             found.append(replay(inputs_of(case), names).json()["policies"])
         print(f"\n{gbps} Gbit/s" if gbps != "measured" else "\nmeasured WAN")

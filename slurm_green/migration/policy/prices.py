@@ -20,8 +20,8 @@ __all__ = ["Prices", "own_rules"]
 # Clean power of a grid is missed elsewhere, where about this much is emitted for it (assumed).
 _GRID_G_PER_KWH = 400.0
 _HEADROOM = 0.05
-# Jobs are seen the more often the longer they run: far fewer than 40 % of those that end are so
-# long, and more than the 5 % by which a site's slowest are counted.
+# A job is seen the more often the longer it runs: of all that end, about a tenth is beyond this
+# quantile of those that are there, and the twentieth that p95 is about with it.
 _TAIL = 0.6
 
 

@@ -39,11 +39,11 @@ def bench():
 @pytest.mark.parametrize("gbps", ["1", "10"])
 def test_prices_beat_what_came_before(bench, gbps):
     names = ["energy-only", "feasibility", "prices", "oracle"]
-    given = bench.inputs_of(bench.Case(gbps=gbps, weeks=0.5))
+    given = bench.inputs_of(bench.Case(gbps=gbps, weeks=1))
     found = replay(given, names).json()["policies"]
     energy_only, feasibility, prices, oracle = (found[name] for name in names)
     assert prices["mean_completion_s"] < energy_only["mean_completion_s"]
-    assert prices["nonrenewable_j"] < 1.02 * energy_only["nonrenewable_j"]  # of half a week
+    assert prices["nonrenewable_j"] < energy_only["nonrenewable_j"]
     assert prices["carbon_g"] < 0.8 * feasibility["carbon_g"]
     assert prices["p95_completion_s"] <= feasibility["p95_completion_s"]
     assert prices["carbon_g"] < 1.05 * oracle["carbon_g"]
