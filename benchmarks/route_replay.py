@@ -4,16 +4,18 @@
     python benchmarks/route_replay.py [--quick] [--out rows.json]
 
 Four sites of two simulated H100 each. Wind: `rts_gmlc` (5 min; two plants, and the same two a
-quarter of a year later as third and fourth site) and `pgscen_ercot` (hourly, straight lines
-between). A site is sized so that a quantile of its wind (p10, p20, p50) is what its GPUs draw at
-most. Requests: copies of a trace, each moved by a random time, at a share (load) of what all sites
-can serve with the power they have, on average over the year. Two windows stand for the year: the
-middles of the worse and of the better half of its hours, by what can be served; power changes in
-the middle of a window. The first of its two minutes does not count. Without a forecast: all
-policies but the oracle know the power's past only.
+quarter of a year later as third and fourth site), `pgscen_ercot` (hourly, straight lines between)
+and `pgscen_dayahead` (the same in 2018, where policies have its day-ahead forecast too; at the
+highest load only). A site is sized so that a quantile of its wind (p10, p20, p50) is what its GPUs
+draw at most. Requests: copies of a trace, each moved by a random time, at a share (load) of what
+all sites can serve with the power they have, on average over the year. Two windows stand for the
+year: the middles of the worse and of the better half of its hours, by what can be served; power
+changes in the middle of a window. The first of its two minutes does not count. Without a forecast
+all policies but the oracle know the power's past only; the low quantile of a forecast is by its
+errors of the week before.
 
-Data: $SLURM_GREEN_DATA, else ../shared/data beside the checkout. Six minutes on an idle core;
---quick takes one and a half.
+Data: $SLURM_GREEN_DATA, else ../shared/data beside the checkout. Eight minutes on an idle core;
+--quick takes two.
 """
 
 import argparse
@@ -23,7 +25,7 @@ import lzma
 import os
 import sys
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -44,21 +46,31 @@ from serving.replay.route.bound import bound_met  # noqa: E402
 from serving.replay.route.compare import Scene, compare  # noqa: E402
 from serving.replay.route.figures import met  # noqa: E402
 from serving.replay.route.run import Site  # noqa: E402
-from serving.replay.route.supply import Supply  # noqa: E402
+from serving.replay.route.supply import Forecast, Supply  # noqa: E402
 from serving.replay.route.trace import Trace  # noqa: E402
 from serving.router.policy.capacity import Capacity  # noqa: E402
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("SLURM_GREEN_DATA") or HERE.parents[1] / "shared" / "data")
 PROFILE = HERE.parent / "profiling" / "shipped" / "h100-sxm-8b"
-NAMES = ("per-site", "wrr-power", "power-cap", "greedy-latency", "heron", "reactive", "prices")
+SOURCES = ("rts_gmlc", "pgscen_ercot", "pgscen_dayahead")
+NAMES = (
+    "per-site",
+    "per-site-admit",
+    "wrr-power",
+    "power-cap",
+    "greedy-latency",
+    "heron",
+    "reactive",
+    "prices",
+)
 SLOS = {"conv": Slo(ttft_s=1.0, tpot_s=0.06), "code": Slo(ttft_s=2.0, tpot_s=0.1)}
 FILES = {
     "conv": "AzureLLMInferenceTrace_conv_part1.csv.xz",
     "code": "AzureLLMInferenceTrace_code.csv.xz",
 }
 GPUS, RTTS_S = 2, (0.010, 0.020, 0.030, 0.050)
-STEP_S, PAST = 300.0, 2016
+STEP_S, PAST, AHEAD = 300.0, 2016, 12  # steps known before a window, and forecast after
 COPIES_LEAST = 4
 WARM_S = 60.0  # of a window in which policies learn; counts for none
 
@@ -82,11 +94,38 @@ def wind(kind: str) -> Floats:
             rows = list(csv.reader(file))
         plants = np.array([[float(cell) for cell in row[4:]] for row in rows[1:]]).T
         return np.vstack([plants, np.roll(plants, -91 * 288, axis=1)])[:4]
-    with lzma.open(DATA / kind / "wind_actual.csv.xz", "rt") as file:
+    return _hourly("wind_actual.csv.xz", 1)
+
+
+@cache
+def dayahead() -> tuple[Floats, int]:
+    """The forecasts for the wind of pgscen, like it, and the column of it that they begin at."""
+    with lzma.open(DATA / "pgscen_ercot" / "wind_dayahead.csv.xz", "rt") as file:
         rows = list(csv.reader(file))
-    hourly = np.array([[float(cell or 0) for cell in row[1:]] for row in rows[1:]]).T[:4]
+    begin = datetime.fromisoformat(rows[1][1]) - datetime(2017, 1, 1, tzinfo=UTC)
+    return _hourly("wind_dayahead.csv.xz", 2), round(begin.total_seconds() / STEP_S)
+
+
+def _hourly(name: str, skip: int) -> Floats:
+    with lzma.open(DATA / "pgscen_ercot" / name, "rt") as file:
+        rows = list(csv.reader(file))
+    hourly = np.array([[float(cell or 0) for cell in row[skip:]] for row in rows[1:]]).T[:4]
     hours = np.arange(hourly.shape[1])
     return np.array([np.interp(np.arange(0, hours[-1], 1 / 12), hours, one) for one in hourly])
+
+
+def forecast(watts: Floats, scale: Floats, here: int, supply: Supply) -> Forecast:
+    """What was known the day before of the steps after this column, in a window's own time."""
+    ahead, begin = dayahead()
+    ahead = ahead * scale[:, None]
+    errors = watts[:, here - PAST : here] - ahead[:, here - PAST - begin : here - begin]
+    low = np.minimum(np.quantile(errors, 0.1, axis=1), 0.0)
+    rows = []
+    for step in range(AHEAD):
+        expected = ahead[:, here - begin + step]
+        at_s = float(supply.start_s[PAST + step])
+        rows.append((at_s, expected.tolist(), np.maximum(expected + low, 0.0).tolist()))
+    return Forecast(supply=supply, issued_s=[float("-inf")], rows=[rows])
 
 
 def window(
@@ -104,8 +143,11 @@ def window(
     capacity = Capacity(engine, slo)
     capacity.learn(prompts.mean(), answers.mean())
     watts = wind(source)
-    watts = watts / np.quantile(watts, size, axis=1)[:, None] * GPUS * capacity.peak_w[-1]
-    hours = np.arange(PAST, watts.shape[1] - 12, 12)
+    scale = GPUS * capacity.peak_w[-1] / np.quantile(watts, size, axis=1)
+    watts = watts * scale[:, None]
+    known = dayahead()[1] if source == "pgscen_dayahead" else 0
+    last = known + dayahead()[0].shape[1] if known else watts.shape[1]
+    hours = np.arange(known + PAST, last - AHEAD, AHEAD)
     able = np.array(
         [sum(capacity.best(GPUS, float(one)).rate for one in watts[:, k]) for k in hours]
     )
@@ -122,15 +164,17 @@ def window(
     arrivals, inputs, outputs = np.concatenate(taken, axis=1)
     # Power changes in the middle of the window.
     zero_s = (PAST + 1) * STEP_S - WARM_S - (span_s - WARM_S) / 2
-    columns = watts[:, here - PAST : here + 12]
+    columns = watts[:, here - PAST : here + AHEAD]
+    supply = Supply(
+        start_s=STEP_S * np.arange(columns.shape[1]), watts=np.ascontiguousarray(columns)
+    )
     scene = Scene(
         trace=Trace.of(arrivals + zero_s, inputs, outputs),
         sites=[Site(name=f"site {k}", gpus=GPUS, rtt_s=rtt_s) for k, rtt_s in enumerate(RTTS_S)],
-        supply=Supply(
-            start_s=STEP_S * np.arange(columns.shape[1]), watts=np.ascontiguousarray(columns)
-        ),
+        supply=supply,
         engine=engine,
         slo=slo,
+        forecast=forecast(watts, scale, here, supply) if known else None,
     )
     now = sum(capacity.best(GPUS, float(one)).rate for one in watts[:, here])
     return scene, now
@@ -141,6 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--load", type=float, action="append", help="0.5, 0.7 and 0.9 if none")
+    parser.add_argument("--source", choices=SOURCES, action="append", help="all if none")
     parser.add_argument("--out", type=Path, help="rows as JSON; scenarios there are not run again")
     options = parser.parse_args()
     if not DATA.exists():
@@ -150,11 +195,11 @@ def main() -> None:
     loads = (0.9,) if options.quick else tuple(options.load or (0.5, 0.7, 0.9))
     parts = (0.1, 0.5) if options.quick else (0.25, 0.75)
     span_s = WARM_S + 60.0
-    comparing.FILLS = (0.65, 0.8, 0.95)
+    comparing.FILLS = (0.65, 0.8, 0.95, 1.1)
     rows = json.loads(options.out.read_text()) if options.out and options.out.exists() else []
     done = {(row["kind"], row["source"], row["size"], row["load"]) for row in rows}
-    for kind, source, size, load in product(SLOS, ("rts_gmlc", "pgscen_ercot"), sizes, loads):
-        if (kind, source, size, load) in done:
+    for kind, source, size, load in product(SLOS, options.source or SOURCES, sizes, loads):
+        if (kind, source, size, load) in done or (source == SOURCES[2] and load != loads[-1]):
             continue
         began_s = time.process_time()
         for part in parts:

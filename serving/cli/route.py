@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen route`: one front door for replicas at many sites."""
 
+import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,10 +54,11 @@ def command(config_file: Path, workers: int | None, check: bool, as_json: bool) 
 
     settings = read()
     if check:
-        from serving.router.policies import make_policy
+        from serving.router.policies import make_policy, prefill_cost
         from serving.router.tls import tls_context
 
         make_policy(settings.policy)
+        prefill_cost(settings.policy)
         tls_context(settings)
         log = settings.listen.access_log
         if log is not None and not log.parent.is_dir():
@@ -80,6 +83,9 @@ def command(config_file: Path, workers: int | None, check: bool, as_json: bool) 
     from slurm_green.controller.logs import set_up_logging
 
     set_up_logging("route")
+    # HiGHS says things on the process's own stdout, where nothing of ours belongs from here on.
+    sys.stdout.flush()
+    os.dup2(2, 1)
     if not settings.tenant:
         click.echo("sgreen route: no [[tenant]]: everybody who can connect may use it", err=True)
     run(settings, read)

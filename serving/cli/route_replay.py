@@ -49,8 +49,8 @@ _DEFAULT = "per-site,power-cap,reactive,heron,prices"
 )  # fmt: skip
 @click.option(
     "--policy", default=_DEFAULT, show_default=True,
-    help="Names with commas: per-site, wrr-power, power-cap, greedy-latency, heron, reactive, "
-    "prices, oracle.",
+    help="Names with commas: per-site, per-site-admit, wrr-power, power-cap, greedy-latency, "
+    "heron, reactive, prices, oracle.",
 )  # fmt: skip
 @click.option(
     "--forecast", "forecast_file", type=_FILE,

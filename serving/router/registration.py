@@ -16,12 +16,13 @@ from datetime import datetime
 from pathlib import Path
 
 from profiling.whole import whole_file
+from serving.router.settings import URL
 from slurm_green.errors import BadInputError
 
 __all__ = ["DRAINING", "NAME", "READY", "Registration", "Registry", "write_registration"]
 
 READY, DRAINING = "ready", "draining"
-_URL = re.compile(r"https?://[^\s/:]+:\d{1,5}")
+_URL = re.compile(URL)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 _MAX_BYTES = 65_536

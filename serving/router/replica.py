@@ -28,7 +28,8 @@ class Replica:
         self.url, self.model, self.site = url, model, site
         scheme, _, address = url.partition("://")
         host, _, port = address.rpartition(":")
-        self.host, self.port = host, int(port)
+        self.host, self.port = host.strip("[]"), int(port)
+        self._address = address
         self.tls = ssl.create_default_context() if scheme == "https" else None
         self.most = most
         self.breaker = Breaker(rules, (hash(url) % 1000) / 1000)
@@ -52,7 +53,7 @@ class Replica:
         """What it wants as a bearer token from now on."""
         self.key = key
         bearer = f"authorization: Bearer {key}\r\n" if key else ""
-        self.head = (f"host: {self.host}:{self.port}\r\n{bearer}").encode()
+        self.head = f"host: {self._address}\r\n{bearer}".encode()
 
     def changed(self, now_s: float) -> bool:
         """Works out anew whether it takes requests; True where it does and did not before."""

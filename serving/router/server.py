@@ -19,7 +19,7 @@ from serving.router.client import Client
 from serving.router.door import Door
 from serving.router.exchange import Exchange
 from serving.router.fleet import Fleet
-from serving.router.policies import make_policy
+from serving.router.policies import make_policy, prefill_cost
 from serving.router.policy.protocol import Policy
 from serving.router.registration import Registry
 from serving.router.relay import Relay
@@ -65,6 +65,7 @@ class Server:
         self._tls = tls_context(settings)
         self._faults: dict[str, str] = {}
         self._supplied = False
+        self._states: dict[Replica, str] = {}  # as last logged
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -83,7 +84,9 @@ class Server:
             if settings.policy != self.settings.policy
             else {}
         )
+        cost = prefill_cost(settings.policy)
         # From here on nothing can be wrong any more.
+        self.stats.prefill_cost = cost
         self.settings = self.relay.settings = self.checks.settings = settings
         for model, policy in policies.items():
             self.fleet.groups[model].policy = policy
@@ -245,6 +248,8 @@ class Server:
 
     def _left(self, gone: Iterable[Replica]) -> None:
         for replica in gone:
+            self._states.pop(replica, None)
+            _log.info("replica %s at %s is gone", replica.url, replica.site)
             replica.close_idle(self.loop.time(), 0.0)
             self.relay.lost(replica, "")
 
@@ -257,8 +262,19 @@ class Server:
     def _changed(self, replica: Replica) -> None:
         group = self.fleet.groups.get(replica.model)
         ready = replica.changed(self.loop.time())
+        self._log_state(replica)
         if group is not None and group.waiting and (ready or replica.view.ready):
             self.relay.pump(group)
+
+    def _log_state(self, replica: Replica) -> None:
+        state = replica.state(self.loop.time())
+        state = "ready" if state == "full" else state
+        before = self._states.get(replica, "down")
+        if state == before:
+            return
+        self._states[replica] = state
+        level = logging.INFO if state in ("ready", "parked", "draining") else logging.WARNING
+        _log.log(level, "replica %s at %s is %s, was %s", replica.url, replica.site, state, before)
 
     def _ended(self, exchange: Exchange, why: str) -> None:
         self.access.add(exchange, self.loop.time(), why)

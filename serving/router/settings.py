@@ -13,6 +13,7 @@ from slurm_green.config import kinds
 from slurm_green.config.kinds import Kind
 
 __all__ = [
+    "URL",
     "Breaking",
     "Checks",
     "Limits",
@@ -31,7 +32,9 @@ __all__ = [
 T = TypeVar("T")
 _MIB = 2**20
 _NAME = kinds.text("letters, digits and . _ - / :", r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
-_URL = kinds.text("http://HOST:PORT or https://HOST:PORT", r"https?://[^\s/:]+:\d{1,5}/?")
+# The host is a name, an IPv4 address, or an IPv6 address in brackets.
+URL = r"https?://([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+(%[\w.]+)?\]):\d{1,5}"
+_URL = kinds.text("http://HOST:PORT or https://HOST:PORT", rf"{URL}/?")
 _LINK = kinds.text("an http:// or https:// address", r"https?://\S+")
 _WORD = kinds.text("one line of text", r"[^\n\x00]+")
 
@@ -44,6 +47,18 @@ def _set(kind: Kind[T], default: Any = ...) -> Any:
 
 def _time(default_s: float) -> Any:
     return _set(kinds.duration(0.001, 86_400.0), default_s)
+
+
+def _some() -> Any:
+    listed = kinds.names(once=True)
+
+    def read(value: object) -> tuple[str, ...]:
+        if value == []:
+            raise ValueError("is empty, so that nothing would be allowed")
+        return listed.read(value)
+
+    wanted = "a list of at least one text; leave it out to allow all"
+    return _set(Kind(wanted, read, listed.write), None)
 
 
 def _count(default: int, least: int = 1, most: int = 2**40) -> Any:
@@ -172,7 +187,7 @@ class Route:
     """A model's own rules; `resume`: a stream whose replica dies goes on at another one."""
 
     name: str = _set(_NAME)
-    sites: tuple[str, ...] | None = _set(kinds.names(once=True), None)
+    sites: tuple[str, ...] | None = _some()
     resume: bool = _set(kinds.flag(), False)
 
 
@@ -182,8 +197,8 @@ class Tenant:
 
     name: str = _set(_NAME)
     key_file: Path = _set(kinds.path())
-    models: tuple[str, ...] | None = _set(kinds.names(once=True), None)
-    sites: tuple[str, ...] | None = _set(kinds.names(once=True), None)
+    models: tuple[str, ...] | None = _some()
+    sites: tuple[str, ...] | None = _some()
     running: int | None = _set(kinds.whole(1), None)
 
 

@@ -56,6 +56,10 @@ class Stats:
         self.refusals: Counter[str] = Counter()
         self.resumes: Counter[tuple[str, str]] = Counter()  # model, how it ended
         self.recomputed: Counter[str] = Counter()  # model -> tokens
+        # Seconds and joules of a prompt of so many tokens; None: nobody knows.
+        self.prefill_cost: Callable[[int], tuple[float, float]] | None = None
+        self.recomputed_s: Counter[str] = Counter()
+        self.recomputed_j: Counter[str] = Counter()
         self.joules: Counter[tuple[str, str]] = Counter()
         self.milligrams: Counter[tuple[str, str]] = Counter()
         self.bytes_out = 0
@@ -80,7 +84,13 @@ class Stats:
             self.first[model].add(exchange.first_s - exchange.started_s)
         if exchange.resumed and exchange.continuation is not None:
             self.resumes[model, "whole" if exchange.status == 200 else "broken"] += exchange.resumed
-            self.recomputed[model] += exchange.continuation.recomputed
+            tokens = exchange.continuation.recomputed
+            self.recomputed[model] += tokens
+            if self.prefill_cost is not None:
+                # Each break computes its own prompt: as long as all of them on average.
+                seconds, joules = self.prefill_cost(round(tokens / exchange.resumed))
+                self.recomputed_s[model] += exchange.resumed * seconds  # type: ignore[assignment]
+                self.recomputed_j[model] += exchange.resumed * joules  # type: ignore[assignment]
 
     def retried(self, model: str, site: str, why: str) -> None:
         """An attempt came to nothing; only the first words say which kind."""
@@ -113,6 +123,8 @@ class Stats:
             ("refusals", "What never became a request.", ("reason",), self.refusals),
             ("resumes", "Streams that went on at another replica.", ("model", "end"), self.resumes),
             ("resumed_tokens", "Tokens computed again for that.", ("model",), self.recomputed),
+            ("resumed_seconds", "Of GPUs for that, by the profile.", ("model",), self.recomputed_s),
+            ("resumed_joules", "For that, by the profile.", ("model",), self.recomputed_j),
             ("energy_joules", "Of plain answers, as replicas say.", where, self.joules),
             ("carbon_milligrams", "Of plain answers, as replicas say.", where, self.milligrams),
             ("reloads", "Configurations read again.", ("result",), self.reloads),

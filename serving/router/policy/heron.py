@@ -11,6 +11,7 @@ profile's replicas, since the replay's replicas keep theirs.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,12 +29,13 @@ from serving.router.policy.simple import Shares, least_busy
 __all__ = ["Heron", "Plan", "plan"]
 
 _PLAN_S = 900.0
+_YOUNG_PLAN_S = 60.0  # between plans while requests have been seen for less than _PLAN_S
 _LOST = 1000.0  # what a request costs that nobody serves
 _FILLED = ((0.6, 5.0), (0.8, 20.0))  # GPU time of a site beyond such a share of it costs so much
 _ROOM_WORTH = 1e-3  # what a request a second of room earns
 _LIMIT_S = 2.0
 _CLOCKS = 3  # every so many of the clocks that a capacity knows
-_OTHER = 0.3  # another plan at once when so much more, or less, arrives than planned for
+_OTHER = 0.15  # another plan at once when so much more, or less, arrives than planned for
 _ROOM = 1.15  # for more than what is expected, as requests never come evenly
 
 
@@ -47,12 +49,12 @@ class Plan:
 
 
 class Heron:
-    """Planner-L, planner-S and a scheduler."""
+    """Planner-L, planner-S and a scheduler; `background`: planner-L has a thread of its own."""
 
     period_s = 5.0
     retry_after_s = 5.0
 
-    def __init__(self, engine: EngineModel, slo: Slo) -> None:
+    def __init__(self, engine: EngineModel, slo: Slo, *, background: bool = False) -> None:
         self._engine, self._slo = engine, slo
         self._capacity = Capacity(engine, slo)
         self._by_class = [Capacity(engine, slo) for _ in CLASSES]
@@ -63,7 +65,11 @@ class Heron:
         self._credit = [0.0] * len(CLASSES)
         self._planned_s = float("-inf")
         self._planned_rate = 0.0
+        self._first_s: float | None = None
+        self._most: list[float] = []  # requests that a replica of each site runs within their SLO
         self._plan: Plan | None = None
+        self._thread = ThreadPoolExecutor(1, "planner-l") if background else None
+        self._coming: Future[Plan] | None = None
 
     def control(self, moment: Moment) -> Orders:
         """A plan when it is due, else clocks and shares by the power of now."""
@@ -71,10 +77,17 @@ class Heron:
         for one in self._mixes:
             one.tick(moment.now_s)
         other = abs(self._mix.rate - self._planned_rate) > _OTHER * self._planned_rate
-        due = moment.now_s >= self._planned_s + _PLAN_S
-        if self._plan is None or due or other or self._broken(moment):
+        if self._first_s is None and self._mix.rate:
+            self._first_s = moment.now_s
+        young = self._first_s is None or moment.now_s < self._first_s + _PLAN_S
+        due = moment.now_s >= self._planned_s + (_YOUNG_PLAN_S if young else _PLAN_S)
+        if self._coming is not None and self._coming.done():
+            coming, self._coming = self._coming, None
+            self._plan = coming.result()
+        again = self._plan is None or due or other or self._broken(moment)
+        if again and self._coming is None:
             self._planned_s, self._planned_rate = moment.now_s, self._mix.rate
-            self._plan = self._planned(moment)
+            self._begin(moment)
         return self._adjusted(moment)
 
     def route(self, request: RequestView, moment: Moment) -> int | None:
@@ -91,50 +104,55 @@ class Heron:
         if request.sites is not None:
             allowed &= request.sites
         shares = self._shares[kind]
+        full: int | None = None
         while allowed:
             site = shares.next(sorted(allowed))
             if site is None:
                 site = max(allowed, key=lambda one: moment.sites[one].supply_w or 0.0)
             found = least_busy(moment, request, site)
-            if found is not None:
+            if found is not None and moment.replicas[found].running < self._most[site]:
                 return found
+            if full is None:
+                full = found  # whose turn it was, if no site of this class has room
             allowed.discard(site)
-        return None
+        return full
 
     def finished(
         self, request: RequestView, replica: int, ttft_s: float, tpot_s: float | None, tokens: int
     ) -> None:
-        """Lengths, by class too."""
+        """Lengths, by class too: the one that it was taken for, as its like will be again."""
+        kind = class_of(request.prompt_tokens, self._mix.answer(request))
         self._mix.ended(request.prompt_tokens, tokens)
-        self._mixes[class_of(request.prompt_tokens, tokens)].ended(request.prompt_tokens, tokens)
+        self._mixes[kind].ended(request.prompt_tokens, tokens)
 
-    def _planned(self, moment: Moment) -> Plan:
+    def _begin(self, moment: Moment) -> None:
+        """A new plan, or with a thread: some time later; until then the last one holds."""
         for capacity, mix in zip(self._by_class, self._mixes, strict=True):
             capacity.learn(mix.prompt_tokens, mix.output_tokens)
-        power_w = []
+        low_w = []
         for site in moment.sites:
             within = [
                 one.low_w for one in site.outlook if one.start_s < moment.now_s + _PLAN_S
             ] or [site.supply_low_w if site.supply_low_w is not None else np.inf]
-            power_w.append(min(within))
-        if not self._mix.rate:  # nothing came yet: be ready for anything
-            self._capacity.learn(self._mix.prompt_tokens, self._mix.output_tokens)
-            best = [
-                self._capacity.best(site.gpus, watts)
-                for site, watts in zip(moment.sites, power_w, strict=True)
-            ]
-            nothing = [0.0] * len(CLASSES)
-            return Plan(
-                awake=[one.awake for one in best], rate=[nothing for _ in best], lost=nothing
-            )
+            low_w.append(min(within))
         gpus = [one.gpus for one in moment.sites]
         rates = [_ROOM * one.rate for one in self._mixes]
-        found = plan(self._by_class, gpus, power_w, rates)
-        if sum(found.lost) > 1e-6 * sum(rates):
-            # What is sure is not enough: plan with what is expected.
-            expected = [np.inf if one.supply_w is None else one.supply_w for one in moment.sites]
-            found = plan(self._by_class, gpus, expected, rates)
-        return found
+        if self._plan is None or not self._mix.rate:  # be ready for anything
+            self._plan = self._spread(gpus, low_w)
+        if not self._mix.rate:
+            return
+        now_w = [np.inf if one.supply_w is None else one.supply_w for one in moment.sites]
+        if self._thread is None:
+            self._plan = _surest(self._by_class, gpus, low_w, now_w, rates)
+        else:
+            self._coming = self._thread.submit(_surest, self._by_class, gpus, low_w, now_w, rates)
+
+    def _spread(self, gpus: Sequence[int], power_w: Sequence[float]) -> Plan:
+        """All sites at their best, each class by what they can do."""
+        self._capacity.learn(self._mix.prompt_tokens, self._mix.output_tokens)
+        best = [self._capacity.best(*one) for one in zip(gpus, power_w, strict=True)]
+        nothing = [0.0] * len(CLASSES)
+        return Plan(awake=[one.awake for one in best], rate=[nothing for _ in best], lost=nothing)
 
     def _broken(self, moment: Moment) -> bool:
         """A site has not even the power for the replicas that the plan wakes there."""
@@ -151,6 +169,7 @@ class Heron:
         assert self._plan is not None
         self._capacity.learn(self._mix.prompt_tokens, self._mix.output_tokens)
         orders, now = [], []
+        self._most = []
         for site, awake in zip(moment.sites, self._plan.awake, strict=True):
             supply_w = np.inf if site.supply_w is None else site.supply_w
             fitting = [
@@ -161,6 +180,7 @@ class Heron:
             clock = fitting[-1] if fitting else 0
             rate = awake * self._capacity.rates[clock] if fitting else 0.0
             now.append(rate)
+            self._most.append(self._capacity.batches[clock])
             orders.append(
                 SiteOrder(weight=rate, ceiling_mhz=self._engine.clocks_mhz[clock], awake=awake)
             )
@@ -183,6 +203,20 @@ class Heron:
             else:
                 shares.weights = weights
         return Orders(orders)
+
+
+def _surest(
+    classes: Sequence[Capacity],
+    gpus: Sequence[int],
+    low_w: Sequence[float],
+    now_w: Sequence[float],
+    rate: Sequence[float],
+) -> Plan:
+    """By the power that is sure; where that is not enough, by the power of now."""
+    found = plan(classes, gpus, low_w, rate)
+    if sum(found.lost) > 1e-6 * sum(rate):
+        found = plan(classes, gpus, now_w, rate)
+    return found
 
 
 def plan(

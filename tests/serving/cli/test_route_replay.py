@@ -22,7 +22,7 @@ KEYS = {
     "goodput_rps", "attainment", "e2e_p50_s", "e2e_p99_s", "dropped", "rerouted", "energy_j",
     "unused_wh", "wall_s",
 }  # fmt: skip
-ALL = "per-site,wrr-power,power-cap,greedy-latency,heron,reactive,prices,oracle"
+ALL = "per-site,per-site-admit,wrr-power,power-cap,greedy-latency,heron,reactive,prices,oracle"
 SITES = """[[site]]
 name = "north"
 gpus = 2

@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from serving.router.config import load, loads
-from serving.router.policies import make_policy
-from serving.router.settings import RoutePolicy
+from serving.router.policies import make_policy, prefill_cost
+from serving.router.replica import Replica
+from serving.router.settings import Breaking, RoutePolicy
 from slurm_green.cli.root import root
 from slurm_green.errors import BadInputError, ConfigError
 
@@ -51,6 +52,7 @@ def test_the_example_is_read_and_says_what_the_defaults_are(tmp_path: Path) -> N
         (ONE + "[listen]\nport = 81\nadmin_port = 80\nworkers = 2\n", "from admin_port 80 on"),
         (ONE + "[listen]\nadmin_port = 65535\nworkers = 2\n", "reach to port 65536"),
         (ONE.replace(":1", ":70000"), "wanted a port from 1 to 65535"),
+        (ONE + "[[model]]\nname = 'm'\nsites = []\n", "leave it out to allow all"),
         (ONE + "[breaker]\nopen_s = 9\nopen_max_s = 3\n", "open_max_s is below open_s"),
         (ONE + "[[tenant]]\nname = 't'\nkey_file = '/nowhere'\n", "cannot be read: No such file"),
         (ONE + "[[site]]\nname = 'local'\nsupply_file = '/x'\n", "supply_low_w is missing"),
@@ -62,6 +64,24 @@ def test_mistakes_are_named(text: str, why: str) -> None:
     assert why in str(caught.value)
     assert str(caught.value).startswith("r.toml: ")
     assert "\n" not in str(caught.value)
+
+
+def test_replicas_may_have_ipv6_addresses() -> None:
+    one = Replica("http://[::1]:8000", "m", "s", None, Breaking(), 8)
+    assert (one.host, one.port) == ("::1", 8000)
+    assert one.head == b"host: [::1]:8000\r\n"
+    assert loads(ONE.replace("http://h:1", "http://[fe80::1%eth0]:1"))
+    with pytest.raises(ConfigError, match="http://HOST:PORT"):
+        loads(ONE.replace("http://h:1", "http://::1:1"))
+
+
+def test_a_prefill_costs_what_the_profile_says() -> None:
+    assert prefill_cost(RoutePolicy()) is None
+    cost = prefill_cost(RoutePolicy(profile="h100-sxm-8b"))
+    assert cost is not None
+    (short_s, short_j), (long_s, long_j) = cost(100), cost(4000)
+    assert 0 < short_s < long_s < 1
+    assert 0 < short_j < long_j < 700 * long_s
 
 
 @pytest.mark.parametrize(

@@ -85,13 +85,18 @@ def test_a_stream_whose_replica_fails_goes_on_elsewhere(fault: Fault, chat: bool
 def test_every_replica_may_fail_a_stream_once() -> None:
     async def main() -> None:
         async with replicas(3) as three, routed(settings_for(three, resume=True)) as rig:
+            rig.server.stats.prefill_cost = lambda tokens: (0.5 * tokens, 2.0 * tokens)
             for one in three:
                 one.faults.append(Fault("die", at=4))
             answer = await rig.complete(tokens=30, stream=True)
             assert answer.done
             assert answer.text == answer_of("abc", 30)
             assert b'resumes_total{end="whole",model="m"} 3.0' in rig.server.stats.text()
-            assert b'resumed_tokens_total{model="m"}' in rig.server.stats.text()
+            stats = rig.server.stats
+            assert stats.recomputed["m"] > 9  # three times the prompt, and more and more of it
+            assert stats.recomputed_s["m"] == pytest.approx(0.5 * stats.recomputed["m"], abs=1)
+            for what in ("tokens", "seconds", "joules"):
+                assert b'resumed_%b_total{model="m"}' % what.encode() in stats.text()
 
     run(main())
 
@@ -141,7 +146,11 @@ def test_without_resume_a_broken_stream_ends_in_one_error_after_whole_events() -
     run(main())
 
 
-def test_a_killed_replica_is_left_alone_and_taken_back() -> None:
+def test_a_killed_replica_is_left_alone_and_taken_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "sgreen.route")
+
     async def main() -> None:
         async with replicas(2) as both, routed(settings_for(both)) as rig:
             both[0].kill()
@@ -153,6 +162,9 @@ def test_a_killed_replica_is_left_alone_and_taken_back() -> None:
             await until(lambda: rig.server.fleet.replicas[both[0].url].view.ready)
             while not both[0].seen:
                 assert (await rig.complete()).status == 200
+            said = [one.getMessage() for one in caplog.records if both[0].url in one.getMessage()]
+            assert "is down, was ready" in "\n".join(said)
+            assert "is ready, was" in said[-1]
 
     run(main())
 

@@ -2,6 +2,8 @@
 """What every routing policy must do, and what each is for."""
 
 import time
+from threading import Event
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from serving.governor.engine import EngineModel
 from serving.governor.protocol import Slo
 from serving.router.policy.capacity import Capacity
-from serving.router.policy.heron import plan
+from serving.router.policy.heron import Heron, plan
 from serving.router.policy.prices import Prices, cutoff
 from serving.router.policy.protocol import Moment, Outlook, ReplicaView, RequestView, SiteView
 from serving.router.policy.registry import POLICIES, policy_named
@@ -133,9 +135,14 @@ def test_prices_turn_the_largest_away_when_there_is_too_much_work() -> None:
         policy.route(RequestView(100 if number % 2 else 3000, 20), moment)
     policy.control(moment)
     assert policy.most_work < float("inf")
+    moment.now_s += 60.0
+    moment.replicas[0].running = 30
+    moment.replicas[0].queued_tokens = 14000
     assert policy.route(RequestView(3000, 20), moment) is None
     assert policy.route(RequestView(100, 20), moment) == 0
     assert policy.route(RequestView(3000, 20, begun=True), moment) == 0
+    moment.replicas[0].running = moment.replicas[0].queued_tokens = 0
+    assert policy.route(RequestView(3000, 20), moment) == 0  # it would stand idle otherwise
 
 
 def test_prices_send_nothing_new_where_power_is_about_to_fall() -> None:
@@ -152,6 +159,18 @@ def test_prices_send_nothing_new_where_power_is_about_to_fall() -> None:
     moment.sites[0].outlook = [Outlook(0.0, 2000.0, 2000.0), Outlook(19.0, 0.0, 0.0)]
     policy.control(moment)
     assert policy.route(RequestView(100), moment) == 0  # it ends before
+
+
+def test_prices_find_the_only_one_with_room_among_many_and_spread_over_all() -> None:
+    policy = Prices(ENGINE, SLO)
+    moment = moment_of([None] * 4, replicas=16)
+    policy.control(moment)
+    for one in moment.sites:
+        one.rtt_s = 0.01
+    assert len({policy.route(RequestView(100), moment) for _ in range(600)}) > 48
+    for number, one in enumerate(moment.replicas):
+        one.running = one.waiting = 0 if number == 37 else 5000
+    assert {policy.route(RequestView(100), moment) for _ in range(20)} == {37}
 
 
 def test_prices_weigh_carbon_against_delay() -> None:
@@ -206,6 +225,45 @@ def test_the_planner_serves_what_can_be_served_within_power_and_gpus() -> None:
     assert sum(found.rate[0]) == pytest.approx(3.5)
     none = plan(capacities, [2, 2], [0.0, 0.0], [1.0, 2.0, 0.5])
     assert none.lost == pytest.approx([1.0, 2.0, 0.5])
+
+
+def test_the_planner_may_have_a_thread_and_its_last_plan_holds_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    may_end, begun = Event(), Event()
+
+    def slow(*given: Any) -> Any:
+        begun.set()
+        assert may_end.wait(10)
+        return plan(*given)
+
+    monkeypatch.setattr("serving.router.policy.heron.plan", slow)
+    policy = Heron(ENGINE, SLO, background=True)
+    moment = moment_of([2000.0, 2000.0])
+    policy.control(moment)
+    for step in range(20):
+        moment.now_s = 0.5 * step
+        assert policy.route(RequestView(500), moment) is not None
+    moment.now_s = 10.0
+    first = policy.control(moment)  # does not wait for it
+    assert begun.wait(10)
+    assert [one.awake for one in first.sites] == [2, 2]
+    may_end.set()
+    assert policy._coming is not None
+    policy._coming.result(10)
+    moment.now_s = 15.0
+    assert all(one.awake for one in policy.control(moment).sites)
+
+
+def test_a_site_alone_turns_away_what_only_another_has_room_for() -> None:
+    policy = policy_named("per-site-admit", ENGINE, SLO)
+    moment = moment_of([2000.0, 2000.0])
+    policy.control(moment)
+    for one in moment.replicas[2:]:
+        one.running = one.waiting = 5000
+    chosen = [policy.route(RequestView(200), moment) for _ in range(10)]
+    assert chosen.count(None) == 5
+    assert set(chosen) - {None} <= {0, 1}
 
 
 def test_the_planner_is_quick_for_eight_sites_and_nine_classes() -> None:
