@@ -14,11 +14,12 @@ from scipy import sparse
 from slurm_green.plan.board import Board
 from slurm_green.plan.overlap import overlap
 from slurm_green.plan.pool import Expected
-from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Ints
+from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
 from slurm_green.plan.profile import GRID
 from slurm_green.plan.schedule import Schedule
+from slurm_green.plan.split import Splits
 
-__all__ = ["Places", "expected_of", "places_of", "stay_of"]
+__all__ = ["Places", "expected_of", "expected_splits", "places_of", "stay_of"]
 
 
 class Places(NamedTuple):
@@ -57,6 +58,27 @@ def expected_of(board: Board, option: Ints, start_s: Floats) -> Expected:
         energy_j=sparse.csr_matrix((energy_j, cells), shape=shape),
         gpu_h=sparse.csr_matrix((gpu_h, cells), shape=shape),
     )
+
+
+def expected_splits(problem: Problem, previous: Schedule, found: Splits, splits: Ints) -> Expected:
+    """What split jobs used in an earlier plan; those that were not in it as in `found`."""
+    site, shapes = problem.site, problem.shapes
+    met = overlap(previous.start_s, previous.end_s, step_s=site.step_s, slots=site.slots)
+    shape = len(problem.jobs), site.slots
+    cells = previous.job[met.stretch], met.slot
+    used = previous.shape[met.stretch]
+    gpu_h = shapes.gpus[used] * met.seconds / SECONDS_PER_HOUR
+    energy_j = shapes.power_w[used] * met.seconds
+    new = np.flatnonzero(~np.isin(splits, previous.job))
+    rows = (np.ones(len(new)), (splits[new], new))
+    spread = sparse.csr_matrix(rows, shape=(len(problem.jobs), len(splits)))
+    return Expected(
+        energy_j=(
+            sparse.csr_matrix((energy_j, cells), shape=shape)
+            + spread @ found.energy_kwh * JOULES_PER_KWH
+        ).tocsr(),
+        gpu_h=(sparse.csr_matrix((gpu_h, cells), shape=shape) + spread @ found.gpu_h).tocsr(),
+    ).only(splits)
 
 
 def stay_of(board: Board, places: Places) -> tuple[Ints, Floats]:

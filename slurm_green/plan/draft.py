@@ -22,7 +22,7 @@ from slurm_green.plan.prices import PriceSearch, inside
 from slurm_green.plan.problem import Floats, Ints, Problem
 from slurm_green.plan.runs import Effort, improve_again, place_again, place_runs
 from slurm_green.plan.schedule import Schedule
-from slurm_green.plan.split_lists import place_splits
+from slurm_green.plan.split_lists import place_splits, place_splits_again
 from slurm_green.plan.squeaky import PriceTags
 
 __all__ = ["Draft", "draft", "prices_for"]
@@ -78,13 +78,28 @@ def draft(
     board = Board(problem, options, weights)
     per_job = len(options) / max(len(kinds.runs), 1)
     fast = lendable(board)
+    pieces = Pieces(board)
     absent: list[int] | None = None
+    late_splits: list[int] | None = None
     # Earlier prices for other weights say little, and pieces are placed after runs.
-    again = fast and not weights.performance_g and not len(kinds.splits)
-    again = again and warm is not None and previous is not None
+    again = warm is not None and previous is not None and not weights.performance_g
+    again = again and not len(kinds.splits if fast and len(kinds.runs) else kinds.runs)
     if again:
         assert warm is not None and previous is not None
         prices = inside(problem, warm)
+    if again and len(kinds.splits):
+        assert previous is not None
+        late_splits = place_splits_again(
+            pieces,
+            kinds.splits,
+            prices,
+            previous,
+            expired=expired,
+            progress=lambda done: progress("splits", done),
+        )
+        absent = None if late_splits is None else []
+    elif again:
+        assert previous is not None
         tags = PriceTags(board, prices)
         effort = Effort.little(len(kinds.runs), per_job, fast=True)
         absent = place_again(
@@ -121,12 +136,13 @@ def draft(
             expired=expired,
             progress=progress,
         )
-    # From here on without loads that were only expected.
-    board.restore(board.option, board.start_s)
+    if not pieces.of:
+        # From here on without loads that were only expected.
+        board.restore(board.option, board.start_s)
     board.guide(np.zeros(problem.site.slots))
-    pieces = Pieces(board)
-    late_splits = []
-    if len(kinds.splits):
+    if late_splits is None:
+        late_splits = []
+    if len(kinds.splits) and not pieces.of:
         late_splits = place_splits(
             pieces,
             kinds.splits,

@@ -5,6 +5,7 @@ A move takes a job to one of the places that were best for it at some prices, ej
 its way, and lets the ejected find new places. What makes the whole dearer is undone.
 """
 
+import math
 import random
 from collections.abc import Callable
 
@@ -100,6 +101,11 @@ class Improver:
         """All patience is new again."""
         self._penalty[:] = self._first_penalty
 
+    def begin_anew(self, absent: list[int]) -> None:
+        """The board holds another schedule now, these jobs without a place."""
+        self.absent = list(absent)
+        self._regret[:] = self._tags.regrets_g()
+
     def settle(self, share_of_lam: float, enough: Callable[[], bool]) -> None:
         """Every job in turn goes where it is cheapest now, at a share of the price of GPU-hours.
 
@@ -134,16 +140,30 @@ class Improver:
             self._regret[job] = tags.regret_g(job)
 
     def eject(
-        self, moves: int, enough: Callable[[], bool], *, free: bool = True, heat: float = 0.0
+        self,
+        moves: int,
+        enough: Callable[[], bool],
+        *,
+        free: bool = True,
+        heat: float = 0.0,
+        rise: float = math.inf,
     ) -> None:
         """Tries so many moves.
 
         Free ones may take a place from one job for another at any cost that patience allows.
-        `heat` is by how much of a usual job's cost a move may at first make the whole dearer.
+        `heat` is by how much of a usual job's cost a move may at first make the whole dearer;
+        `rise` by how much ever, beside the least costs of the jobs that it finds a place.
         """
         if self._fast is not None:
-            heat_g = heat * self._usual / _WORTH
-            self.absent = self._fast.eject(self.absent, moves, enough, free=free, heat_g=heat_g)
+            usual_g = self._usual / _WORTH
+            self.absent = self._fast.eject(
+                self.absent,
+                moves,
+                enough,
+                free=free,
+                heat_g=heat * usual_g,
+                rise_g=rise * usual_g if math.isfinite(rise) else rise,
+            )
             return
         for number in range(moves):
             self._move()

@@ -124,7 +124,8 @@ def buy(offers: Offers, work: float, rate: Floats, *, capped: bool) -> list[Piec
     quick = min(max(float(rounding(share * most[high] * GRID)), 1.0) / GRID, float(most[high]))
     slow = min(float(rounding((1 - share) * most[low] * GRID)) / GRID, float(most.max()) - quick)
     chosen[row] = [(int(offers.shape[high]), quick), (int(offers.shape[low]), slow)]
-    return _cut(offers.rooms, chosen)
+    pieces = _cut(offers.rooms, chosen)
+    return pieces if capped else _ended(pieces, work, rate)
 
 
 def joined(pieces: list[Piece]) -> list[Piece]:
@@ -136,6 +137,19 @@ def joined(pieces: list[Piece]) -> list[Piece]:
         else:
             found.append(piece)
     return found
+
+
+def _ended(pieces: list[Piece], work: float, rate: Floats) -> list[Piece]:
+    """The pieces, the last one only until the work is done: a crumb's worth may be too much.
+
+    Under a cap or a ramp that is not asked: less power in one slot is more of a rise to the next.
+    """
+    last = pieces[-1]
+    done = sum((piece.end_s - piece.start_s) * float(rate[piece.shape]) for piece in pieces)
+    spare_s = float(np.floor((done - work) / float(rate[last.shape]) * GRID)) / GRID
+    if not 0 < spare_s < last.end_s - last.start_s:
+        return pieces
+    return [*pieces[:-1], last._replace(end_s=last.end_s - spare_s)]
 
 
 def _cut(rooms: Rooms, chosen: dict[int, list[tuple[int, float]]]) -> list[Piece]:

@@ -8,7 +8,7 @@ Dinkelbach's iteration (weight = carbon / performance of the plan before; Dinkel
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from slurm_green.plan import certificate, services
 from slurm_green.plan.draft import Draft, draft, prices_for
 from slurm_green.plan.limits import Limits
 from slurm_green.plan.outcome import Objective, Outcome, Prices, Weights
+from slurm_green.plan.polish import polish
 from slurm_green.plan.problem import Ints, Problem, Site
 from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.start_now import start_now
@@ -25,9 +26,12 @@ from slurm_green.plan.start_now import start_now
 __all__ = ["solve"]
 
 _G_PER_KG = 1000.0
-_HALVINGS = 7
+_HALVINGS = 12
+_RICH, _LESS = 4, 8.0  # plans for a budget that buys all, and the steps of their weights
+_MUCH, _LITTLE = 64.0, 1e-5  # times what performance costs: from all to hardly anything
 _SPENT = 0.995  # of a budget: more is hardly worth looking for
-_DINKELBACH = 6
+_DINKELBACH = 8
+_ASIDE = (2.0, 0.5)
 _SETTLED = 1e-4
 _RELATIVE = 1e-9
 
@@ -125,6 +129,26 @@ class _Solver:
             service_performance=services.performance(problem, clocks),
         )
 
+    def polished(
+        self, plan: _Plan, weights_g: Sequence[float], gain: Callable[[float, float], float]
+    ) -> _Plan:
+        """The plan, its jobs moved one by one as long as `gain` of carbon and performance rises."""
+        found = polish(
+            self._loaded(plan.clocks),
+            plan.schedule,
+            carbon_g=plan.carbon_g,
+            performance=plan.performance,
+            weights=[Weights(performance_g=one) for one in weights_g],
+            score=gain,
+            expired=self.expired,
+        )
+        if found is None or certificate.check(self.problem, found, plan.clocks) is not None:
+            return plan
+        other = self.figures(found, plan.clocks, plan.prices, plan.weights)
+        better = other.misses <= plan.misses
+        better &= gain(other.carbon_g, other.performance) > gain(plan.carbon_g, plan.performance)
+        return other if better else plan
+
     def bound_g(self, plan: _Plan, prices: Prices) -> float:
         """The least carbon that any plan with the same jobs late and not placed has."""
         late = plan.schedule.late(self.problem)
@@ -204,7 +228,7 @@ def solve(
     if objective is Objective.CARBON_CONSTRAINED:
         if carbon_budget_g is None or math.isnan(carbon_budget_g):
             raise PlanError(f"carbon-constrained needs a carbon budget in g, not {carbon_budget_g}")
-        chosen, performance_at_most = _within_budget(solver, least, carbon_budget_g)
+        chosen, performance_at_most = _within_budget(solver, least, at_once, carbon_budget_g)
     elif objective is Objective.PPC:
         chosen, ppc_at_most = _most_per_carbon(solver, least)
     wrong = certificate.check(problem, chosen.schedule, chosen.clocks)
@@ -250,7 +274,9 @@ def _or_start_now(solver: _Solver, plan: _Plan, at_once: Schedule) -> _Plan:
     return min(plan, other, key=lambda p: (p.misses, p.carbon_g))
 
 
-def _within_budget(solver: _Solver, least: _Plan, budget_g: float) -> tuple[_Plan, float]:
+def _within_budget(
+    solver: _Solver, least: _Plan, at_once: Schedule, budget_g: float
+) -> tuple[_Plan, float]:
     """Most performance within a budget, and what no plan within it exceeds."""
     slack = _RELATIVE * abs(budget_g)
     if least.carbon_g > budget_g + slack:
@@ -262,28 +288,37 @@ def _within_budget(solver: _Solver, least: _Plan, budget_g: float) -> tuple[_Pla
             f" (no plan has less than {bound:.6g} g); allow that much"
         )
     best, proofs = least, [least]
-    low, high = 0.0, _equal_weight_g(least)
-    rising = True
-    for number in range(_HALVINGS + 5):
-        if solver.expired():
+    high = _MUCH * max(least.carbon_g, budget_g, 1e-6) / max(least.total, 1e-9)
+    low, rich = high * _LITTLE, False
+    for number in range(_HALVINGS):
+        if solver.expired() or (number > 3 and best.carbon_g >= _SPENT * budget_g):
             break
-        solver.progress("budget", number / (_HALVINGS + 5), f"{best.total:.6g}")
-        weight = high if rising else (low + high) / 2
+        solver.progress("budget", number / _HALVINGS, f"{best.total:.6g}")
+        # First as if carbon were free; whoever can afford that needs little else.
+        weight = math.sqrt(low * high) if number else high
+        if rich:
+            if number == _RICH:
+                break
+            weight = high / _LESS**number
         plan = solver.plan(Weights(performance_g=weight), warm=best.prices, previous=best.schedule)
         proofs.append(plan)
         if plan.carbon_g <= budget_g + slack and plan.misses <= best.misses:
             if plan.total > best.total:
                 best = plan
+            rich = rich or not number
             low = weight
-            if best.carbon_g >= _SPENT * budget_g:
-                break
-            if rising:
-                high = weight * 4
-                if number > 4:
-                    break
-        else:
-            rising = False
+        elif number:
             high = weight
+
+    if certificate.check(solver.problem, at_once, least.clocks) is None:
+        other = solver.figures(at_once, least.clocks, best.prices, best.weights)
+        affordable = other.carbon_g <= budget_g and other.misses <= best.misses
+        best = other if affordable and other.total > best.total else best
+
+    def gain(carbon_g: float, performance: float) -> float:
+        return performance if carbon_g <= budget_g else -math.inf
+
+    best = solver.polished(best, [low, high, 8 * high, 64 * high], gain)
     # Proofs hold for the same jobs late and not placed: those of the plan that is returned.
     return best, min(_at_most(solver, best, proof, budget_g) for proof in proofs)
 
@@ -291,28 +326,33 @@ def _within_budget(solver: _Solver, least: _Plan, budget_g: float) -> tuple[_Pla
 def _most_per_carbon(solver: _Solver, least: _Plan) -> tuple[_Plan, float | None]:
     """Most performance per carbon, and what no plan exceeds."""
     best, proofs = least, []
+    times = [1.0, *_ASIDE]
     for number in range(_DINKELBACH):
-        if solver.expired() or best.total <= 0:
+        if solver.expired() or best.total <= 0 or not times:
             break
         solver.progress("ppc", number / _DINKELBACH, f"{best.total:.6g}")
-        weight = max(best.carbon_g, 1e-6) / best.total
+        weight = times[0] * max(best.carbon_g, 1e-6) / best.total
         plan = solver.plan(Weights(performance_g=weight), warm=best.prices, previous=best.schedule)
         proofs.append(plan)
         better = plan.misses <= best.misses and _ratio(plan) > _ratio(best) * (1 + _SETTLED)
-        if not better:
-            break
-        best = plan
+        if better:
+            best = plan
+        else:
+            # What is planned is not quite the best at its weight: others may lead further.
+            times.pop(0)
+
+    def gain(carbon_g: float, performance: float) -> float:
+        total = performance + (best.service_performance or 0.0)
+        return total / max(carbon_g, 1e-6)
+
+    weight = max(best.carbon_g, 1e-6) / max(best.total, 1e-9)
+    best = solver.polished(best, [weight / 4, weight, 4 * weight], gain)
     at_most = [_ppc_at_most(solver, best, proof, least) for proof in proofs]
     return best, min(at_most, default=None)
 
 
 def _ratio(plan: _Plan) -> float:
     return plan.total / max(plan.carbon_g, 1e-6)
-
-
-def _equal_weight_g(plan: _Plan) -> float:
-    """Grams a unit of performance is worth on average in a plan."""
-    return max(plan.carbon_g, 1e-6) / max(plan.total, 1e-9)
 
 
 def _lagrangian_g(solver: _Solver, plan: _Plan, proof: _Plan) -> float:

@@ -66,11 +66,19 @@ class Pool:
             self._ways.append(ways)
 
     def balance(
-        self, prices: Prices, temperature_g: float, *, scale: float, limit: float, most: int = 150
+        self,
+        prices: Prices,
+        temperature_g: float,
+        *,
+        scale: float,
+        limit: float,
+        radius: float = np.inf,
+        most: int = 150,
     ) -> Prices:
         """The best prices at this temperature, starting from the given ones; those without ways.
 
-        `scale` is a usual price of a GPU-hour, `limit` the greatest allowed.
+        `scale` is a usual price of a GPU-hour, `limit` the greatest allowed. No price moves by
+        more than `radius` times its usual value.
         """
         from scipy import optimize  # half a second that a quick plan after a plan does without
 
@@ -121,16 +129,18 @@ class Pool:
 
         start = [np.minimum(prices.lam, limit) / scale]
         start.append(prices.mu[green] / np.maximum(carbon[green], 1e-12))
-        bounds = [(0.0, limit / scale)] * slots + [(0.0, 1.0)] * len(green)
+        most_of = [np.full(slots, limit / scale), np.ones(len(green))]
         if capped:
             start.append(prices.nu / usual)
-            bounds += [(0.0, limit / scale)] * slots
+            most_of.append(np.full(slots, limit / scale))
+        begin, top = np.concatenate(start), np.concatenate(most_of)
+        low = np.clip(begin - radius, 0.0, top)
         found = optimize.minimize(
             negative,
-            np.concatenate(start),
+            begin,
             jac=True,
             method="L-BFGS-B",
-            bounds=bounds,
+            bounds=optimize.Bounds(low, np.minimum(begin + radius, top)),
             options={"maxiter": most, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-7},
         ).x
         mu = carbon.copy()

@@ -27,6 +27,11 @@ _WALK_WARM = 2
 _TEMPERATURES = (0.01, 0.003, 0.001, 0.0005, 0.0003)  # of a job's usual cost
 _TEMPERATURES_WARM = (0.0005,)
 _RISEN_ENOUGH = 2e-5
+# Where jobs have much freedom prices need longer: the walk goes on while the last steps rose so
+# much, and pools are balanced again, nearer to the best prices each time that led astray.
+_STRIDE, _UPHILL, _WALK_MOST = 6, 0.02, 30
+_RADIUS, _ASTRAY = 1.0, 0.01
+_RISEN_LITTLE, _MORE, _MORE_JOBS = 3e-4, 20, 200_000
 _FAR = 1e-3  # of the value: earlier prices that rise by more were those of another problem
 _DEAREST = 20.0  # times the usual price of a GPU-hour: more says that there is no room
 
@@ -122,27 +127,41 @@ class PriceSearch:
         count = max(1, len(np.unique(self._runs.job)) + len(self._splits))
         walk = _Walk(self._problem, scale, green, gentle=warm is not None)
         values: list[float] = []
-        for step in range(steps):
+        for step in range(max(steps, _WALK_MOST if warm is None else 0)):
             answer = self.answer(prices)
             pool.add(answer.ways)
-            values.append(answer.value_g)
+            values.append(max(answer.value_g, best))
             if answer.value_g > best:
                 best, best_prices, jobs_g = answer.value_g, prices, answer.jobs_g
             if enough():
                 return self._found(best_prices, best, pool, 1.0)
-            progress(0.5 * (step + 1) / steps, best)
+            if step + 1 >= steps and best - values[-min(_STRIDE, len(values))] < _UPHILL * abs(
+                best
+            ):
+                break
+            progress(0.5 * min(1.0, (step + 1) / steps), best)
             prices = walk.step(prices, answer)
         usual = max(jobs_g / count, 1e-9)
         prices = best_prices
         temperatures = _TEMPERATURES if warm is None else _TEMPERATURES_WARM
-        for number, temperature in enumerate(temperatures):
-            prices = pool.balance(prices, temperature * usual, scale=scale, limit=_DEAREST * scale)
+        radius = _RADIUS
+        more = min(_MORE, max(1, _MORE_JOBS // count)) if warm is None else 0
+        for number in range(len(temperatures) + more):
+            temperature = temperatures[min(number, len(temperatures) - 1)]
+            prices = pool.balance(
+                prices, temperature * usual, scale=scale, limit=_DEAREST * scale, radius=radius
+            )
             answer = self.answer(prices)
             risen = answer.value_g - best
             if risen > 0:
                 best, best_prices = answer.value_g, prices
-            progress(0.5 + 0.5 * (number + 1) / len(temperatures), best)
+            elif risen < -_ASTRAY * abs(best):
+                radius /= 2
+                prices = best_prices
+            progress(0.5 + 0.5 * min(1.0, (number + 1) / len(temperatures)), best)
             if enough() or (0 <= risen < _RISEN_ENOUGH * abs(best) and number >= 2):
+                break
+            if number + 1 >= len(temperatures) and abs(risen) < _RISEN_LITTLE * abs(best):
                 break
             pool.add(answer.ways)
         if warm is not None and best - values[0] > _FAR * abs(best):

@@ -16,6 +16,7 @@ from slurm_green.plan.prices import Found, standing_g
 from slurm_green.plan.problem import Floats, Ints
 from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.squeaky import PriceTags, build
+from slurm_green.plan.urgent import most_urgent_first
 
 __all__ = ["Effort", "improve_again", "place_again", "place_runs"]
 
@@ -27,6 +28,8 @@ _MOVES_PER_JOB = 120
 _HEAT = 0.02
 _ROUNDS = 20
 _CAREFUL_ROUNDS = 2
+_CROWDED = 1 / 300  # of the jobs without a place: moves alone will hardly find them one
+_RISE, _STEEPER = 1.0, 1.2  # of a job's usual cost: what a place may cost others, later more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +124,7 @@ def place_runs(
         effort,
         guides=_GUIDES[-1:] if kept else _GUIDES,
         patience=max(200, effort.moves // 4),
+        urgent=lendable(board),
         good_g=found.value_g + _NEAR_ENOUGH * abs(found.value_g) - board.bare_g,
         expired=expired,
         progress=progress,
@@ -213,28 +217,51 @@ def _improve(
     guides: tuple[float, ...],
     good_g: float,
     patience: int,
+    urgent: bool = False,
     expired: Callable[[], bool],
     progress: Callable[[str, float], None],
 ) -> list[int]:
     """Moves until the cost is good or all is tried; rows of those without a place."""
-    for number, share in enumerate(guides):
-        improver.settle(share, expired)
-        progress("settling", (number + 1) / len(guides))
+
+    def settle() -> None:
+        for number, share in enumerate(guides):
+            improver.settle(share, expired)
+            progress("settling", (number + 1) / len(guides))
 
     def near() -> bool:
         return expired() or (not improver.absent and board.cost_g < good_g)
 
+    settle()
     # Somebody without a place is worth more patience than a little carbon.
     for number in range(_ROUNDS):
         if not improver.absent or expired():
             break
         if number == _CAREFUL_ROUNDS:
+            if urgent and len(improver.absent) >= max(3, _CROWDED * len(board.option)):
+                _fewer_absent(board, improver, settle)
             improver.calm()
         improver.eject(
-            patience, lambda: expired() or not improver.absent, free=number >= _CAREFUL_ROUNDS
+            patience,
+            lambda: expired() or not improver.absent,
+            free=number >= _CAREFUL_ROUNDS,
+            rise=_RISE * _STEEPER**number,
         )
         progress("moves", 0.5 * (number + 1) / _ROUNDS)
+    if urgent and improver.absent and not expired():
+        _fewer_absent(board, improver, settle)
     improver.eject(effort.moves, near, heat=effort.heat)
     progress("moves", 1.0)
     improver.settle(0.0, expired)
     return improver.absent
+
+
+def _fewer_absent(board: Board, improver: Improver, settle: Callable[[], None]) -> None:
+    """Begins anew from a list of who must start first, where that leaves fewer without a place.
+
+    Carbon is far above the bound then, so this is for who finds no other way.
+    """
+    best = min(most_urgent_first(board), key=lambda one: len(one.absent))
+    if len(best.absent) < len(improver.absent):
+        board.restore(best.option, best.start_s)
+        improver.begin_anew(best.absent)
+        settle()

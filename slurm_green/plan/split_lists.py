@@ -7,24 +7,31 @@ from more GPUs takes them first. The trap: on the way down carbon is far above w
 the best plan so far is kept.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
+from slurm_green.plan.as_before import expected_splits
 from slurm_green.plan.make_room import make_room
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.pieces import Piece, Pieces
 from slurm_green.plan.pool import Expected
+from slurm_green.plan.prices import standing_g
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints
+from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.split import split_response
 from slurm_green.plan.squeaky import bumped, places
 from slurm_green.plan.steering import STEER_EVERY, Steering
 
-__all__ = ["place_splits"]
+__all__ = ["place_splits", "place_splits_again"]
 
 # Times the price of the relaxation: in small steps where many jobs want to change.
 _FALLING = (1.3, 1.2, 1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.0, 0.0)
 _FALLING_FAST = (1.2, 1.0, 0.8, 0.5, 0.0)
+_FALLING_AGAIN = (1.2, 1.05, 0.9, 0.7)
+_SHARE_AGAIN = 0.4  # of the jobs, those that pay most beyond their least: the others stay
+_FAR_AGAIN = 0.01  # from the bound: what has to be planned anew
 _MANY = 3_000  # jobs: their time is better spent in fewer passes
 _AFTER = (0.3, 0.0)
 _BUMP = 0.25  # of the list: who waits for nobody's seconds can come early without harm
@@ -54,7 +61,10 @@ def place_splits(
     order = splits[np.argsort(slack[splits], kind="stable")].tolist()
     state = _State(pieces, 1 / np.maximum(slack - 1, 0.01))
     _best_list(pieces, state, order, prices, expected, lists=lists, expired=expired)
-    guides = _FALLING if thorough and len(order) <= _MANY else _FALLING_FAST
+    guides: tuple[float, ...] = _FALLING if len(order) <= _MANY else _FALLING_FAST
+    look_at = len(order)
+    if not thorough:
+        guides, look_at = _FALLING_AGAIN, math.ceil(_SHARE_AGAIN * len(order))
     make_room(pieces, order, lam, runs=False, expired=expired)
     state.remember(order)
     least = _least_g(pieces, prices, order)
@@ -66,7 +76,8 @@ def place_splits(
         pieces.put_all(order, jobs.deadline_s)
         # Who pays too much is first to take what got cheaper.
         regret = {job: _paid_g(pieces, prices, job) - least[job] for job in pieces.of}
-        pieces.settle(sorted(regret, key=regret.__getitem__, reverse=True), jobs.deadline_s)
+        blamed = sorted(regret, key=regret.__getitem__, reverse=True)
+        pieces.settle(blamed[:look_at], jobs.deadline_s)
         state.remember(order)
     state.recall()
     missing = len(order) - len(pieces.of)
@@ -77,6 +88,42 @@ def place_splits(
             pieces.settle(order, jobs.deadline_s)
     board.guide(0.0 * lam)
     return [job for job in order if job not in pieces.of]
+
+
+def place_splits_again(
+    pieces: Pieces,
+    splits: Ints,
+    prices: Prices,
+    previous: Schedule,
+    *,
+    expired: Callable[[], bool],
+    progress: Callable[[float], None],
+) -> list[int] | None:
+    """Places jobs of a problem without others, much as in an earlier plan, at its prices.
+
+    None where somebody has no room then, or the whole is far from the bound at these prices, and
+    all is taken off again.
+    """
+    board, problem = pieces.board, pieces.board.problem
+    found = split_response(problem, prices, splits, problem.jobs.deadline_s[splits])
+    bound_g = standing_g(problem, prices) + float(found.cost_g[np.isfinite(found.cost_g)].sum())
+    missing = place_splits(
+        pieces,
+        splits,
+        prices,
+        expected_splits(problem, previous, found, splits),
+        lists=1,
+        thorough=False,
+        expired=expired,
+        progress=progress,
+    )
+    near = board.cost_g + board.bare_g - bound_g <= _FAR_AGAIN * abs(bound_g)
+    if expired() or (near and not missing):
+        return missing
+    for job in list(pieces.of):
+        pieces.take(job)
+    board.clear()
+    return None
 
 
 def _least_g(pieces: Pieces, prices: Prices, order: list[int]) -> dict[int, float]:

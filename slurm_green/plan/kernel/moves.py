@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moves by the kernel: what improve.py's Improver does."""
 
+import math
 from collections.abc import Callable
 from ctypes import byref, pointer
 
@@ -64,6 +65,7 @@ class KernelMoves:
         *,
         free: bool,
         heat_g: float,
+        rise_g: float,
     ) -> list[int]:
         """Tries so many moves, the heat falling; those without a place afterwards."""
         for done in range(0, moves, _AT_ONCE):
@@ -73,14 +75,20 @@ class KernelMoves:
             with lent(self._board) as (kernel, it):
                 it.head, it.after, it.before = (address(array) for array in self._chains)
                 it.longest = self._longest
-                state = self._moves(pointer(it), absent, free=free, heat_g=cooled_g)
+                state = self._moves(pointer(it), absent, free=free, heat_g=cooled_g, rise_g=rise_g)
                 kernel.sg_moves(byref(state), min(moves - done, _AT_ONCE))
             self._seed = int(state.seed)
             absent = [int(job) for job in self._arrays["absent"][: state.n_absent]]
         return absent
 
     def _moves(
-        self, board: object, absent: list[int], *, free: bool = False, heat_g: float = 0.0
+        self,
+        board: object,
+        absent: list[int],
+        *,
+        free: bool = False,
+        heat_g: float = 0.0,
+        rise_g: float = math.inf,
     ) -> CMoves:
         self._arrays["absent"][: len(absent)] = absent
         return CMoves(
@@ -92,5 +100,6 @@ class KernelMoves:
             impatience=self._impatience,
             heat_g=heat_g,
             free=free,
+            rise_g=rise_g,
             **{name: address(array) for name, array in self._arrays.items()},
         )

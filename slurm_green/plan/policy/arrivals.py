@@ -80,6 +80,8 @@ class Arrivals:
             return _likely([], self._table)
         recent = int(self._table[0, : self._count].searchsorted(now_s - _DAYS * _DAY_S))
         table = self._table[:, recent : self._count]
+        if not table.shape[1]:
+            return _likely([], table)  # nothing for a whole week
         seen_h = max(_LEAST_H, min(seen_h, _DAYS * 24.0))
         submit, rows = table[0], np.arange(table.shape[1])
         number = table.shape[1] / seen_h

@@ -33,6 +33,9 @@ _MARGIN = 0.025  # of the time a job can wait: so much earlier it is planned to 
 _LEAST_MARGIN_S = 300.0
 _SOON_S = 1.0
 _TRIES = 3
+# What is planned for later turns out dearer than it looked: who comes meanwhile wants the same
+# hours, and the hour that looks best is often one that was forecast too low.
+_DEARER_PER_H, _DEARER_UNTIL_H = 0.005, 24.0
 
 
 class PricesPolicy:
@@ -107,7 +110,7 @@ class PricesPolicy:
         )
 
     def _corrected(self, view: View) -> Site:
-        """The next days, with the forecast corrected."""
+        """The next days, with the forecast corrected; later slots count for a little more."""
         site, issued = view.outlook.site, view.outlook.issued_s
         rates = self._setup.shapes.fastest_rate
         longest_h = max(
@@ -117,6 +120,8 @@ class PricesPolicy:
         hours = max(_AHEAD_H, longest_h + _AFTER_LONGEST_H)
         slots = min(site.slots, _MOST_SLOTS, round(hours * SECONDS_PER_HOUR / site.step_s))
         carbon = self._carbon.corrected(site.start_s, issued, site.carbon_g_per_kwh)
+        ahead_h = np.arange(len(carbon)) * (site.step_s / SECONDS_PER_HOUR)
+        carbon = carbon * (1.0 + _DEARER_PER_H * np.minimum(ahead_h, _DEARER_UNTIL_H))
         supply = site.renewable_w
         if supply.any():
             supply = self._supply.corrected(site.start_s, issued, supply)
@@ -198,7 +203,10 @@ class PricesPolicy:
 
     def _aim_s(self, job: Job, view: View) -> float:
         """By when the job is planned to be done: some time before its deadline, while it can."""
-        rate = float(self._setup.shapes.fastest_rate[job.class_index])
+        shapes, number = self._setup.shapes, job.class_index
+        rate = float(shapes.fastest_rate[number])
+        if min(shapes.rate[k] for k in shapes.of(number)) < rate:
+            return job.deadline_s  # its margin is that it may still run faster
         shortest = view.work_left[job.job_id] / rate
         slack = job.deadline_s - max(job.earliest_s, job.submit_s) - job.work / rate
         aim = job.deadline_s - max(_LEAST_MARGIN_S, _MARGIN * slack)

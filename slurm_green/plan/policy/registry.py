@@ -6,14 +6,14 @@ Another package names a function `make(setup)` in the entry-point group `slurm_g
 
 import difflib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from slurm_green.errors import BadInputError
 from slurm_green.plan.policy.protocol import Policy, Setup, Truth
 
-__all__ = ["GROUP", "OWN", "Entry", "entries", "entry"]
+__all__ = ["GROUP", "OWN", "Entry", "check_options", "entries", "entry"]
 
 GROUP = "slurm_green.policies"
 _HERE = "slurm_green.plan.policy"
@@ -21,13 +21,17 @@ _HERE = "slurm_green.plan.policy"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One policy: a line about it, where it comes from, and whether it is told the truth."""
+    """One policy: a line about it, where it comes from, and whether it is told the truth.
+
+    `options` are the settings that it reads; None where nobody knows them (other packages').
+    """
 
     name: str
     about: str
     source: str
     load: Callable[[], Any]
     knows: bool = False
+    options: tuple[str, ...] | None = ()
 
     def made(self, setup: Setup, truth: Truth | None = None) -> Policy:
         """The policy for one run; `truth` only reaches one that knows."""
@@ -36,7 +40,7 @@ class Entry:
         return policy
 
 
-def _own(name: str, about: str, source: str, *, knows: bool = False) -> Entry:
+def _own(name: str, about: str, source: str, *options: str, knows: bool = False) -> Entry:
     module = f"{_HERE}.{name.replace('-', '_')}"
     return Entry(
         name=name,
@@ -44,6 +48,7 @@ def _own(name: str, about: str, source: str, *, knows: bool = False) -> Entry:
         source=source,
         load=lambda: importlib.import_module(module).make,
         knows=knows,
+        options=options,
     )
 
 
@@ -55,13 +60,29 @@ OWN = {
         _own("max", "At once, with all workers at the highest clock.", "CA-RM 2026, our reading"),
         _own("min", "At once, as slow and narrow as is in time.", "CA-RM 2026, our reading"),
         _own("energy-cost", "Where electricity costs least.", "CA-RM 2026, our reading"),
-        _own("power-cap", "At once below a fixed power cap.", "CA-RM 2026, our reading"),
+        _own(
+            "power-cap",
+            "At once below a fixed power cap.",
+            "CA-RM 2026, our reading",
+            "power-cap-w",
+        ),
         _own("wait-awhile", "In the slots of least carbon.", "Let's Wait Awhile 2021, GAIA 2024"),
         _own("lowest-window", "In the window of least carbon.", "GAIA 2024"),
         _own("carbon-saving-per-time", "Most saving per second of wait and run.", "GAIA 2024"),
         _own("carbon-scaler", "More workers where a gram buys more work.", "CarbonScaler 2024"),
-        _own("threshold", "While carbon is low for the day ahead.", "Ecovisor 2023, GAIA 2024"),
-        _own("coast", "Best response to carbon, delay and congestion.", "COAST 2026, its idea"),
+        _own(
+            "threshold",
+            "While carbon is low for the day ahead.",
+            "Ecovisor 2023, GAIA 2024",
+            "percentile",
+        ),
+        _own(
+            "coast",
+            "Best response to carbon, delay and congestion.",
+            "COAST 2026, its idea",
+            "congestion",
+            "delay",
+        ),
         _own(
             "prices",
             "Plans again and again by prices, with room for jobs still to come.",
@@ -87,6 +108,7 @@ def entries() -> dict[str, Entry]:
             about=f"Of another package: {point.value}.",
             source=point.dist.name if point.dist is not None else "another package",
             load=point.load,
+            options=None,
         )
         for point in entry_points(group=GROUP)
         if point.name not in OWN
@@ -104,3 +126,17 @@ def entry(name: str) -> Entry:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise BadInputError(f"no policy {name!r}: {hint}there are {', '.join(known)}")
+
+
+def check_options(asked: Iterable[Entry], options: Iterable[str]) -> None:
+    """Raises BadInputError for a setting that none of these policies reads."""
+    known = [one.options for one in asked]
+    if None in known:
+        return
+    for name in options:
+        if not any(name in (mine or ()) for mine in known):
+            takes = [f"{one.name}: {', '.join(one.options)}" for one in OWN.values() if one.options]
+            raise BadInputError(
+                f"--option {name}: no policy of this replay has such a setting; "
+                f"there are {'; '.join(takes)}"
+            )

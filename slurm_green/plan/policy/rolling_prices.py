@@ -29,9 +29,8 @@ __all__ = ["Ahead", "Items", "Starts", "expected_of", "find_prices", "look_ahead
 
 _TOLERANCE_S = 1e-3
 _TEMPERATURE = 0.01  # of a job's usual cost
-_MOST = 25  # steps
+_MOST, _MOST_GREEN = 25, 100  # steps; prices of own supply are slower to settle
 _MOST_PIECES = 12  # of a job that may be split; those of longer jobs are longer than a slot
-_MORE = 1.2  # of those that may come: being crowded out costs more than having started early
 _DEAREST = 20.0  # times the usual price of a GPU-hour
 
 
@@ -164,13 +163,14 @@ def find_prices(
     usual_ci = max(float(np.mean(carbon)), 1e-9)
     energy = starts.power_w * length * kwh
     some = starts.first
+    wanted = bool(starts.weight.any())  # with no weight at all no price is worth looking for
     per_item = np.maximum(np.minimum.reduceat(energy, some), 1e-12) if len(some) else np.zeros(0)
     heat = temperature * usual_ci * per_item
     heat_of = np.repeat(heat, count)
     weight_of = np.repeat(starts.weight, count)
     scale = usual_ci * float(np.sum(starts.weight * per_item)) / max(
         float(np.sum(starts.weight * np.minimum.reduceat(starts.gpus * length * hours, some))), 1e-9
-    ) if len(some) else 1.0  # fmt: skip
+    ) if wanted else 1.0  # fmt: skip
     size = max(float(np.sum(starts.weight * per_item)) * usual_ci, 1e-9)
     base = (site.base_power_w - site.renewable_w) * kwh
     fixed = carbon.copy()
@@ -200,7 +200,7 @@ def find_prices(
             slope.append((used + base)[green] * carbon[green])
         return -value / size, -np.concatenate(slope) / size
 
-    if not len(some):
+    if not wanted:
         mu = np.where(site.green, 0.0, carbon)
         return Prices(mu=mu, lam=np.zeros(slots), nu=np.zeros(slots)), odds
     begin = [np.minimum(warm.lam / scale, _DEAREST), np.clip(
@@ -271,7 +271,7 @@ def look_ahead(
         work=np.concatenate([jobs.work, likely.work]),
         earliest_s=np.concatenate([jobs.earliest_s, early]),
         deadline_s=np.concatenate([jobs.deadline_s, likely.deadline_s - start_s]),
-        weight=np.concatenate([np.ones(len(jobs)), _MORE * likely.weight]),
+        weight=np.concatenate([np.ones(len(jobs)), likely.weight]),
         split=np.concatenate([jobs.preemptible.astype(np.int64), likely.preemptible]),
     )
     starts = starts_of(items, problem.shapes, site.gpus, site.step_s, site.slots)
@@ -281,7 +281,7 @@ def look_ahead(
         starts,
         _shifted(before, site, start_s),
         temperature=_TEMPERATURE,
-        most=_MOST,
+        most=_MOST_GREEN if site.green.any() else _MOST,
     )
     gpus, watts = expected_of(starts, odds, len(items.work), site.slots)
     count = len(jobs)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from slurm_green.plan import certificate, draft, planner
 from slurm_green.plan.board import Board
+from slurm_green.plan.improve import Improver
 from slurm_green.plan.kernel import library
 from slurm_green.plan.kernel.lists import place_all
 from slurm_green.plan.options import options_of
@@ -17,7 +18,7 @@ from slurm_green.plan.outcome import Weights
 from slurm_green.plan.pool import Pool
 from slurm_green.plan.problem import Problem
 from slurm_green.plan.squeaky import PriceTags
-from tests.slurm_green.plan.problems import make, prices
+from tests.slurm_green.plan.problems import HOUR, make, prices
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no compiled kernel: no C compiler?")
 FEW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
@@ -109,3 +110,24 @@ def test_in_a_list_each_job_costs_the_least_that_it_can_then(seed: int, green: b
         assert (place is None) == (absent == [job])
         if place is not None:
             assert board.cost_g - before_g == pytest.approx(place.cost_g, rel=1e-9, abs=1e-9)
+
+
+def test_a_job_as_wide_as_the_site_takes_the_place_of_many() -> None:
+    """Thirty jobs that could run at any time hold the only hours that the wide one has."""
+    small = [(0, 9.0, 0.0, 24.0, False)] * 30
+    crowded = make(
+        [[(1, 1.0, 300.0)], [(30, 1.0, 9000.0)]],
+        [*small, (1, 3.0, 10.0, 13.5, False)],
+        [400.0] * 8 + [50.0] * 8 + [400.0] * 8,
+        gpus=30,
+    )
+    options = options_of(crowded, np.arange(31), crowded.jobs.deadline_s)
+    board = Board(crowded, options, Weights())
+    board.restore([*range(30), -1], np.array([8 * HOUR] * 30 + [np.nan]))
+    tags = PriceTags(board, prices(24, mu=crowded.site.carbon_g_per_kwh))
+    improver = Improver(
+        board, tags, [30], option=tags.option, start_s=tags.start_s, lam=np.zeros(24), seed=0
+    )
+    improver.eject(3000, lambda: not improver.absent, free=False)
+    assert improver.absent == []
+    assert board.profile.used.max() <= 30

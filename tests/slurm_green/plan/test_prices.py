@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from problems import all_plans, make, prices, relaxation_g, tiny
 
 from slurm_green.plan import certificate
+from slurm_green.plan.draft import draft
 from slurm_green.plan.options import options_of
 from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.prices import PriceSearch
@@ -155,3 +156,22 @@ def test_no_runs_or_no_splits(jobs):
     problem = make([[(1, 1.0, 1000.0)]], jobs, [100, 200, 300, 50], base_w=100.0)
     found = search_of(problem).search()
     assert proven_g(problem, found.prices) == pytest.approx(65.0 + 50 * len(jobs), rel=1e-3)
+
+
+def test_jobs_that_may_run_at_any_time_do_not_spoil_the_bound():
+    """Each has hundreds of ways, so that the first few of them say little about the prices."""
+    rng = np.random.default_rng(0)
+    hours = np.arange(120)
+    problem = make(
+        [[(1, 1.0, 300.0)], [(4, 1.0, 1600.0)]],
+        [
+            (int(rng.integers(2)), float(min(rng.lognormal(0.7, 1.0), 20)), 0.0, 120.0, False)
+            for _ in range(150)
+        ],
+        (350 + 180 * np.sin(2 * np.pi * hours / 24)).tolist(),
+        gpus=14,
+    )
+    found = draft(problem, Weights())
+    assert found.schedule.placed(problem).all()
+    carbon_g = certificate.carbon_g(problem, found.schedule, ())
+    assert proven_g(problem, found.prices) >= 0.96 * carbon_g

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_EJECTED = 12, CROWD = 16 };
+// Whoever has no place may be wide: sometimes more leave for it than a move for carbon is worth.
+enum { MOST_EJECTED = 12, MOST_EJECTED_ABSENT = 60, CROWD = 16 };
+static const double SHARE_MANY = 0.2; // of its moves
 
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -136,7 +138,8 @@ static int64_t in_the_way(Moves *m, int64_t job, const Place *to, int64_t *found
         ease = ease < 0.05 ? 0.05 : ease > 20 ? 20 : ease;
         m->weight[n] = weigh ? chance(m) / ease : chance(m);
     }
-    int64_t ejected = 0;
+    int many = b->option[job] < 0 && chance(m) < SHARE_MANY;
+    int64_t ejected = 0, at_most = many ? MOST_EJECTED_ABSENT : MOST_EJECTED;
     for (int64_t n = others / 2; n--;)
         sink(m, n, others);
     for (int64_t left = others; left; left--) {
@@ -149,7 +152,7 @@ static int64_t in_the_way(Moves *m, int64_t job, const Place *to, int64_t *found
         found[ejected++] = other;
         if (!short_of(m->lack, fine))
             return ejected;
-        if (ejected >= MOST_EJECTED)
+        if (ejected >= at_most)
             return -1;
     }
     return -1;

@@ -3,7 +3,7 @@
 
 #include "board.h"
 
-enum { TOURNAMENT = 8, SHAPES = 3, HOPEFUL = 3, MOST_LEAVING = 16 };
+enum { TOURNAMENT = 8, SHAPES = 3, HOPEFUL = 3, MOST_LEAVING = 64 };
 static const double EPSILON = 1e-9;
 
 // Every job of `order` in turn goes where it is cheapest at the board's guide. Only shapes that
@@ -136,6 +136,8 @@ static int attempt(Moves *m, const int64_t *leaving, int64_t count, int64_t fixe
     else if (lose == arrive)
         gain += least_g;
     else
+        lost = INFINITY;
+    if (b->cost_g - before - least_g > m->rise_g)
         lost = INFINITY;
     // Metropolis: a little dearer may be a way to much cheaper.
     double least = m->heat_g > 0 ? m->heat_g * log(chance(m) + 1e-12) : EPSILON * fabs(before);

@@ -24,6 +24,7 @@ typedef struct {
     int64_t *lack;         // likewise
     double impatience, heat_g;
     int64_t free;
+    double rise_g; // a move makes the whole at most so much dearer, beside the jobs' least costs
 } Moves;
 
 // splitmix64 (Steele, Lea and Flood 2014).

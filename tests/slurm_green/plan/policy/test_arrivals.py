@@ -40,6 +40,16 @@ def test_nothing_is_expected_before_anything_came():
     assert len(arrivals.likely(5 * HOUR, 48)) == 0
 
 
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_expected_after_a_week_without_arrivals():
+    """What came before it says nothing of today."""
+    arrivals = Arrivals(SHAPES)
+    arrivals.add([job(0, 0.0)], 0.0)
+
+    assert len(arrivals.likely(6 * DAY, 24)) > 0
+    assert len(arrivals.likely(8 * DAY, 24)) == 0
+
+
 @given(st.lists(st.tuples(st.floats(60, 40 * HOUR), st.integers(0, 1)), min_size=1, max_size=60))
 def test_gpu_hours_are_kept(jobs):
     """Two days of arrivals: the next 24 h bring half of their GPU-hours, whatever was drawn."""

@@ -73,6 +73,15 @@ def test_a_job_waits_for_the_clean_hours():
     assert starts_h(trace) == [(0, 6.0)]
 
 
+@pytest.mark.parametrize(("fall", "start_h"), [(0.002, 0.0), (0.02, 12.0)])
+def test_a_job_does_not_wait_for_next_to_nothing(fall, start_h):
+    """Plans for later turn out dearer than they look: 0.2 % an hour is not enough."""
+    carbon = [500.0 * (1 - fall * hour) for hour in range(24)]
+    trace = replayed(make([ONE], [(0, 3.0, 0, 15.5, False)], carbon))
+
+    assert starts_h(trace)[0][1] == pytest.approx(start_h, abs=0.5)
+
+
 def test_a_job_that_cannot_wait_starts_at_once():
     """Its deadline comes before the clean hours."""
     trace = replayed(make([ONE], [(0, 3.0, 0, 3.2, False)], DIRTY_THEN_CLEAN))

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Job by job, what a plan still gains under an objective that is no sum over the jobs. Pure.
+
+Weights find plans on the border of what carbon buys, and between two of them a budget is not
+spent. So each job in turn goes where it is best at one of some weights, if the whole gains by it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from slurm_green.plan.as_before import places_of
+from slurm_green.plan.board import Board
+from slurm_green.plan.options import options_of
+from slurm_green.plan.outcome import Weights
+from slurm_green.plan.problem import Problem
+from slurm_green.plan.schedule import Schedule
+
+__all__ = ["polish"]
+
+_MOST_JOBS = 2_000  # of more jobs one does not count
+_SWEEPS = 4
+_GAIN = 1e-9
+
+Score = Callable[[float, float], float]
+
+
+def polish(
+    problem: Problem,
+    schedule: Schedule,
+    *,
+    carbon_g: float,
+    performance: float,
+    weights: Sequence[Weights],
+    score: Score,
+    expired: Callable[[], bool],
+) -> Schedule | None:
+    """The schedule, some jobs elsewhere, so that `score` of carbon (g) and performance is more.
+
+    None where nothing is gained, or where a job is split, late or not placed.
+    """
+    count = len(problem.jobs)
+    if not 0 < count <= _MOST_JOBS or len(schedule) != count:
+        return None
+    options = options_of(problem, np.arange(count), problem.jobs.deadline_s)
+    board = Board(problem, options, Weights())
+    places = places_of(board, schedule)
+    if len(places.row) != count:
+        return None
+    board.restore(places.option.tolist(), places.start_s)
+    now = score(carbon_g, performance)
+    gained = False
+    for _ in range(_SWEEPS):
+        moved = False
+        for job in range(count):
+            if expired():
+                break
+            old = board.take(job)
+            rest_g, rest = (
+                carbon_g - old.cost_g,
+                performance - _worth(board, old.option, old.start_s),
+            )
+            best = now + _GAIN * abs(now), old.option, old.start_s, carbon_g, performance
+            for one in weights:
+                board.weights = one
+                place = board.best(job)
+                board.weights = Weights()
+                if place is None:
+                    continue
+                worth = _worth(board, place.option, place.start_s)
+                # What a place costs at other weights says what it emits.
+                grams = (place.cost_g + one.performance_g * worth) / one.carbon
+                found = score(rest_g + grams, rest + worth)
+                if found > best[0]:
+                    best = found, place.option, place.start_s, rest_g + grams, rest + worth
+            board.put(job, best[1], best[2])
+            if best[1:3] != (old.option, old.start_s):
+                if board.holds():
+                    now, carbon_g, performance = best[0], best[3], best[4]
+                    moved = True
+                else:
+                    board.take(job)
+                    board.put(job, old.option, old.start_s)
+        gained |= moved
+        if not moved:
+            break
+    if not gained:
+        return None
+    chosen = np.array(board.option, dtype=np.int64)
+    return Schedule(
+        job=np.arange(count), shape=options.shape[chosen], start_s=board.start_s, end_s=board.end_s
+    )
+
+
+def _worth(board: Board, option: int, start_s: float) -> float:
+    """The performance of a job that runs there."""
+    return float(board.options.performance(np.array([option]), np.array([start_s]))[0])
