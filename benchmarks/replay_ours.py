@@ -53,6 +53,7 @@ class Case:
     jobs: int = 3000
     load: float = 0.7
     first_hour: int = 720
+    first_job: int = 0
     wind_and_sun: float = 0.0
     forecast: str = "provider"
     correlation: float = 0.9
@@ -64,7 +65,7 @@ def _trace(case: Case) -> tuple[Floats, Floats, NDArray[np.int64]]:
     """Arrival and length in seconds, and GPUs."""
     if case.trace == "gaia":
         _, table = rows("gaia_jobs/pai-100k_first40pct.csv.xz")
-        some = np.array(table[: case.jobs], dtype=np.float64)
+        some = np.array(table[case.first_job :][: case.jobs], dtype=np.float64)
         submit: Floats = some[:, 0] * _HOUR_S
         length: Floats = some[:, 1] * _HOUR_S
         gpus: Floats = np.clip(some[:, 2], 1.0, 8.0).astype(np.float64)
@@ -240,6 +241,9 @@ def main() -> None:
     parser.add_argument("--trace", default="gaia", choices=("gaia", "gavel"))
     parser.add_argument("--zones", default=",".join(header[1:]))
     parser.add_argument("--jobs", type=int, default=3000)
+    parser.add_argument("--first-job", type=int, default=0, help="of GAIA's trace")
+    parser.add_argument("--first-hour", type=int, default=720, help="of the year")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--load", type=float, default=0.7)
     parser.add_argument("--wind-and-sun", type=float, default=0.0, help="share of the demand")
     parser.add_argument(
@@ -255,6 +259,9 @@ def main() -> None:
             kind=asked.kind,
             trace=asked.trace,
             jobs=asked.jobs,
+            first_job=asked.first_job,
+            first_hour=asked.first_hour,
+            seed=asked.seed,
             load=asked.load,
             wind_and_sun=asked.wind_and_sun,
             forecast=asked.forecast,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from slurm_green.config.chains import CHAINS, signal_path
 from slurm_green.config.settings import Config
 from slurm_green.controller.books import Books
 from slurm_green.controller.nodes.desk import Desk
@@ -21,6 +22,7 @@ from slurm_green.ledger.guard import Ledger
 from slurm_green.signals.chain import Chain
 from slurm_green.signals.csv_trace import CsvTrace
 from slurm_green.signals.provider import Provider
+from slurm_green.signals.quantity import BASE_POWER, RENEWABLE
 from slurm_green.signals.signal_file import SignalFile
 from slurm_green.slurm.select import client_from
 
@@ -51,6 +53,7 @@ def build_runner(
         source=Source(
             client=client,
             provider=build_provider(config),
+            own=_own(config) if config.plan.enabled else {},
             off_marker=config.paths.off,
             nodes=None if desk is None else NodeFiles(config.nodes).read,
             now=lambda: datetime.now(UTC),
@@ -61,6 +64,20 @@ def build_runner(
         notes=Notes(client, books.energies_of) if noting else None,
         planner=_planner(config, woken),
     )
+
+
+def _own(config: Config) -> dict[str, Provider]:
+    """Who reads the site's own supply and base power, where the site has providers of them."""
+    return {
+        quantity: SignalFile(
+            path=signal_path(config, quantity),
+            max_age_s=config.controller.stale_signal_s,
+            horizon_s=config.signal.horizon_s,
+            region=config.signal.region,
+        )
+        for quantity in (RENEWABLE.name, BASE_POWER.name)
+        if getattr(config.signal, CHAINS[quantity])
+    }
 
 
 def _planner(config: Config, woken: Callable[[], None]) -> Planner | None:

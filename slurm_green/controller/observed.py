@@ -32,6 +32,9 @@ class Observed:
     signal_problem: str = ""
     # What the fetching process said of each link of its chain.
     signal_links: tuple[Link, ...] = ()
+    # The site's own supply and its draw besides jobs, as far as they are known.
+    own: tuple[Series, ...] = ()
+    own_problem: str = ""
     # Jobs accounting knows from before the first cycle: what usually arrives is learned from them.
     past: tuple[Job, ...] = ()
     off: bool = False

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One batch of Slurm queries a cycle: jobs and nodes fresh, what hardly changes from a cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,8 @@ class Source:
     client: SlurmClient
     provider: Provider
     off_marker: Path
+    # Quantity -> who reads it: the site's own supply and its draw besides jobs.
+    own: Mapping[str, Provider] = field(default_factory=dict)
     # What the node API plans with; None where it is off.
     nodes: Callable[[], NodeSite] | None = None
     now: Callable[[], datetime]
@@ -39,6 +41,7 @@ class Source:
         # Taken after the queries: begin times must be judged by a clock that is not behind them.
         now = self.now()
         signal, problem = self._signal(now)
+        own, own_problem = self._own(now)
         return Observed(
             now_utc=now,
             jobs=tuple(jobs),
@@ -49,6 +52,8 @@ class Source:
             signal=signal,
             signal_problem=problem,
             signal_links=getattr(self.provider, "links", ()),
+            own=own,
+            own_problem=own_problem,
             off=self.off_marker.exists(),
             nodes_site=None if self.nodes is None else self.nodes(),
         )
@@ -70,3 +75,16 @@ class Source:
             return self.provider.fetch(now), ""
         except SignalError as error:
             return None, str(error)
+
+    def _own(self, now: datetime) -> tuple[tuple[Series, ...], str]:
+        """All of it or nothing: half of a balance would be a wrong one."""
+        found = []
+        for quantity, provider in self.own.items():
+            try:
+                series = provider.fetch(now)
+            except SignalError as error:
+                return (), str(error)
+            if series.quantity != quantity:
+                return (), f"{series.provider} has {series.quantity}, wanted {quantity}"
+            found.append(series)
+        return tuple(found), ""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from slurm_green.plan import planner
 from slurm_green.plan.outcome import Outcome
 from slurm_green.plan.policy.protocol import Setup, Truth
-from slurm_green.plan.policy.registry import Entry, entry
+from slurm_green.plan.policy.registry import Entry, check_options, entry
 from slurm_green.replay.builtin import EVERY_S, built_in
 from slurm_green.replay.forecasts import Forecasts
 from slurm_green.replay.inputs import Inputs
@@ -36,9 +36,11 @@ def replay(
 ) -> Replay:
     """Replay each policy; the planner solves the truth where the bound or a policy asks for it.
 
-    `options` go to all policies. Raises BadInputError for a policy that is not there.
+    `options` go to all policies. Raises BadInputError for a policy that is not there, and for an
+    option that none of them has.
     """
     entries = [entry(name) for name in dict.fromkeys(policies)]
+    check_options(entries, options or {})
     outcome: Outcome | None = None
     if bound or any(one.knows for one in entries):
         outcome = planner.solve(

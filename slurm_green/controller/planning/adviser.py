@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slurm_green.controller.planning.advice import Advice, Place
 from slurm_green.controller.planning.catalogue import Catalogue
@@ -20,6 +21,7 @@ from slurm_green.plan.policy.prices import PricesPolicy, make
 from slurm_green.plan.policy.protocol import Done, Job, Outlook, Run, Setup, View
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Site
 from slurm_green.plan.response import PriceCurve
+from slurm_green.signals.quantity import BASE_POWER, RENEWABLE
 from slurm_green.signals.series import Series
 
 __all__ = ["Adviser"]
@@ -79,7 +81,6 @@ class _Pool:
         self._counted: dict[int, None] = {}
         self._runs: dict[int, Run] = {}
         self._outlook: Outlook | None = None
-        self._series: Series | None = None
         past = sorted(pool.past, key=lambda one: one.submit_s)
         # The policy wants some class to begin with.
         self._catalogue.class_of((Way(units=1, power_w=1.0),))
@@ -126,7 +127,7 @@ class _Pool:
         decision = self._policy.decide(
             View(
                 now_s=now_s,
-                outlook=self._look(question),
+                outlook=self._look(question, question.own if pool.name == question.largest else ()),
                 waiting=waiting,
                 work_left={job.job_id: job.work for job in waiting},
                 running=running,
@@ -218,37 +219,25 @@ class _Pool:
             self._runs.pop(job_id, None)
         return [Done(job=one, work=one.work, end_s=now_s) for one in map(self._known.pop, gone)]
 
-    def _look(self, question: Question) -> Outlook:
-        """The same object as long as the slot and the forecast are the same."""
+    def _look(self, question: Question, own: tuple[Series, ...]) -> Outlook:
+        """The same object as long as the slot and what is expected are the same."""
         signal = question.signal
-        edges_s = signal.edges_s
-        slot = int(np.searchsorted(edges_s, question.at_s, "right")) - 1
+        slot = int(np.searchsorted(signal.edges_s, question.at_s, "right")) - 1
         slot = min(max(slot, 0), len(signal.values) - 1)
-        start_s = self._time(float(edges_s[slot]))
-        issued_s = self._time(signal.issued_utc.timestamp())
-        old, before = self._outlook, self._series
-        same = (
-            before is not None
-            and len(before.values) == len(signal.values)
-            and before.start_utc == signal.start_utc
-            and np.array_equal(before.values, signal.values)
+        edges_s = signal.edges_s[slot:]
+        watts = {one.quantity: _per_slot(one, edges_s) for one in own}
+        nothing = np.zeros(len(edges_s) - 1)
+        site = Site(
+            gpus=self._units,
+            start_s=self._time(float(edges_s[0])),
+            step_s=self._step_s * self._scale,
+            carbon_g_per_kwh=signal.values[slot:].copy(),
+            renewable_w=watts.get(RENEWABLE.name, nothing),
+            base_power_w=watts.get(BASE_POWER.name, nothing),
         )
-        if old is not None and same and old.site.start_s == start_s:
-            return old
-        carbon = signal.values[slot:].copy()
-        nothing = np.zeros(len(carbon))
-        self._series = signal
-        self._outlook = Outlook(
-            site=Site(
-                gpus=self._units,
-                start_s=start_s,
-                step_s=self._step_s * self._scale,
-                carbon_g_per_kwh=carbon,
-                renewable_w=nothing,
-                base_power_w=nothing,
-            ),
-            issued_s=issued_s,
-        )
+        if self._outlook is None or not _alike(self._outlook.site, site):
+            issued_s = self._time(signal.issued_utc.timestamp())
+            self._outlook = Outlook(site=site, issued_s=issued_s)
         return self._outlook
 
     def _place(self, start_s: float, shape: int) -> Place:
@@ -274,3 +263,16 @@ class _Pool:
             weights=Weights(),
             price=price,
         )
+
+
+def _alike(one: Site, other: Site) -> bool:
+    """Whether the same is expected from the same slot on."""
+    return one.start_s == other.start_s and all(
+        np.array_equal(getattr(one, name), getattr(other, name))
+        for name in ("carbon_g_per_kwh", "renewable_w", "base_power_w")
+    )
+
+
+def _per_slot(series: Series, edges_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of each slot; nothing where nothing is known."""
+    return np.asarray(np.diff(series.integral_to(edges_s)) / np.diff(edges_s))

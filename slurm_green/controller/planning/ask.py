@@ -48,6 +48,7 @@ def question_of(observed: Observed, outcome: Outcome, rules: Rules) -> Question 
         signal=signal,
         pools=pools,
         pause_cost_s=rules.pause_cost_s,
+        own=observed.own,
     )
 
 

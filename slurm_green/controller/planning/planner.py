@@ -31,6 +31,7 @@ class Planner:
     prices_out: Path | None = None
     _pace: PlanPace = field(init=False)
     _told: Advice | None = None
+    _own_problem: str = ""
 
     def __post_init__(self) -> None:
         self._pace = PlanPace(interval_s=self.interval_s)
@@ -51,6 +52,10 @@ class Planner:
             if self.desk.busy() or not self._pace.due(observed, waiting):
                 return
             question = question_of(observed, outcome, rules)
+            if observed.own_problem != self._own_problem:
+                self._own_problem = observed.own_problem
+                if self._own_problem:
+                    _LOG.warning("plans count on the grid alone: %s", self._own_problem)
             if question is not None:
                 self._pace.asked(observed, waiting)
                 self.desk.ask(question)

@@ -81,9 +81,18 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """All pools at one moment; `pause_cost_s` is what a restart costs, in real seconds."""
+    """All pools at one moment; `pause_cost_s` is what a restart costs, in real seconds.
+
+    `own` are series of the site's renewable supply and base power, where it has them.
+    """
 
     at_s: float
     signal: Series
     pools: Mapping[str, Pool] = field(default_factory=dict)
     pause_cost_s: float = 300.0
+    own: tuple[Series, ...] = ()
+
+    @property
+    def largest(self) -> str:
+        """The pool that the site's own supply counts in: the largest, GPUs before CPUs."""
+        return max(self.pools.values(), key=lambda one: (-one.resource, one.units)).name

@@ -101,6 +101,8 @@ def test_an_option_reaches_the_policies(sgreen, words):
         (["--policy", " , "], "--policy: names no policy"),
         (["--option", "percentile"], "--option percentile: wanted NAME=NUMBER"),
         (["--option", "x=nan"], "--option x=nan: wanted NAME=NUMBER"),
+        (["--option", "percentil=5"], "--option percentil: no policy of this replay has"),
+        (["--policy", "fifo", "--option", "percentile=5"], "threshold: percentile"),
         (["--failure-share", "1.5"], "1.5 is not in the range"),
         (["--pause-cost-s", "nan"], "nan is not a finite number"),
         (["--forecast", "nowhere.csv"], "nowhere.csv: no such file"),

@@ -115,6 +115,23 @@ def test_a_runner_is_made_without_asking_slurm(monkeypatch: pytest.MonkeyPatch) 
     assert runner.step() is None
 
 
+def test_own_supply_is_read_where_the_site_has_providers_of_it(tmp_path: Path) -> None:
+    text = f"""
+[paths]
+signal = "{tmp_path}/signal.json"
+[provider.roof]
+type = "file"
+path = "{tmp_path}/roof.csv"
+[signal]
+renewable = ["roof"]
+"""
+    text += '[general]\nslurm_backend = "commands"\n'
+    own = build_runner(loads(text)).source.own
+    assert list(own) == ["renewable_w"]
+    assert getattr(own["renewable_w"], "path") == tmp_path / "signal-renewable.json"  # noqa: B009
+    assert build_runner(loads(f"{text}[plan]\nenabled = false")).source.own == {}
+
+
 def test_the_published_file_says_whose_changes_pass(tmp_path: Path) -> None:
     config = loads(
         """

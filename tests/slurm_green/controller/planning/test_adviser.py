@@ -239,6 +239,28 @@ def test_the_way_of_a_cpu_partition_is_in_cpus() -> None:
     assert (going.ways[0].units, question.pools["gpu"].resource) == (8, 1)
 
 
+def test_jobs_run_on_the_sites_own_supply() -> None:
+    """Three hours of sun before the grid's clean noon; base power takes all of the first one."""
+    series = fresh(days(), NOW)
+    sun, base = np.zeros(len(series.values)), np.zeros(len(series.values))
+    at = int((NOW_S - float(series.edges_s[0])) // series.step_s)
+    per_hour = round(HOUR / series.step_s)
+    sun[at + per_hour : at + 4 * per_hour] = 5000.0
+    base[: at + 2 * per_hour] = 5000.0
+    own = (
+        replace(series, values=sun, quantity="renewable_w"),
+        replace(series, values=base, quantity="base_power_w"),
+    )
+    question = asked(waits(1))
+    small = replace(question.pools["gpu"], name="old", units=1, waiting=(waits(2),))
+    question = replace(question, pools=question.pools | {"old": small}, own=own)
+    advice = Adviser(valid_s=HOUR).advise(question)
+    assert abs(advice.places[1].start_s - NOW_S - 2 * HOUR) < 60
+    assert advice.places[2].start_s > NOW_S + 4 * HOUR, "it counts in the largest pool alone"
+    alone = Adviser(valid_s=HOUR).advise(replace(question, own=()))
+    assert alone.places[1].start_s > NOW_S + 4 * HOUR
+
+
 def test_with_nothing_to_plan_power_still_costs_what_it_emits() -> None:
     """The next job to come is the first one, and should wait for noon."""
     prices = Adviser(valid_s=HOUR).advise(asked()).prices["gpu"]

@@ -22,7 +22,9 @@ from slurm_green.ledger.entries import Query
 from slurm_green.ledger.guard import Ledger
 from slurm_green.ledger.store import Store
 from slurm_green.plan.power import PowerModel
+from slurm_green.signals.file import write_series
 from slurm_green.signals.series import Series
+from slurm_green.signals.signal_file import SignalFile
 from slurm_green.slurm.fake import FakeSlurm
 from slurm_green.slurm.records import Job, Partition
 
@@ -119,6 +121,22 @@ def test_the_plan_is_followed_and_the_next_one_asked_for(site: Site) -> None:
     assert record is not None
     assert record.start_utc == at(3)
     assert len(site.desk.asked) == 1, "no other plan is due yet"
+
+
+def test_the_sites_own_supply_reaches_the_plan(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cannot be read, or is something else, is left out and said once."""
+    path = site.place / "signal-renewable.json"
+    site.runner.source.own = {"renewable_w": SignalFile(path=path)}
+    for quantity, known in (("price_per_kwh", 0), ("renewable_w", 1)):
+        write_series(path, replace(fresh(days(), site.now), quantity=quantity))
+        site.runner.step()
+        assert [len(one.own) for one in site.desk.asked][-1:] == [known]
+        site.now += timedelta(hours=1)
+    assert [one.quantity for one in site.desk.asked[-1].own] == ["renewable_w"]
+    said = [one.message for one in caplog.records if "grid alone" in one.message]
+    assert said == ["plans count on the grid alone: test has price_per_kwh, wanted renewable_w"]
 
 
 def test_a_width_that_slurm_refuses_costs_one_cycle(site: Site) -> None:

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every policy over all zones: rigid, elastic and preemptible jobs, with and without own supply.
+
+`python benchmarks/replay_table.py --out table.jsonl` appends a line per case and goes on where it
+stopped; `--show` prints the means of what is there. Each zone gets its own stretch of GAIA's trace
+and its own weeks of 2022, so that nothing rests on one burst. `--jobs`, `--kinds`, `--supplies`,
+`--forecasts`, `--zones`.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from plan_traces import rows  # type: ignore[import-not-found, unused-ignore]
+from replay_ours import Case, problem_of, provider_forecasts
+
+from slurm_green.plan.policy.registry import OWN
+from slurm_green.replay.inputs import prepared
+from slurm_green.replay.run import replay
+from slurm_green.threads import one_thread
+
+__all__ = ["figures", "means"]
+
+_JOBS_APART, _HOURS_APART = 2400, 500
+
+
+def figures(case: Case) -> dict[str, Any]:
+    """Carbon in g and late jobs of every policy, the bound, and the CPU time of all."""
+    began_s = time.process_time()
+    truth = problem_of(case)
+    forecasts = None if case.forecast == "built-in" else provider_forecasts(case, truth.site)
+    found = replay(prepared(truth, forecasts=forecasts), list(OWN))
+    return {
+        "case": asdict(case),
+        "bound_g": found.lower_bound_g,
+        "carbon_g": {name: one.carbon_g for name, one in found.results.items()},
+        "late": {name: int(one.late.sum()) for name, one in found.results.items()},
+        "cpu_s": round(time.process_time() - began_s, 1),
+    }
+
+
+def means(lines: list[dict[str, Any]]) -> dict[str, tuple[float, float, float]]:
+    """Of each policy: percent of the possible saving, percent beyond oracle, late above fifo."""
+    found = {}
+    for name in lines[0]["carbon_g"]:
+        each = []
+        for line in lines:
+            grams, late, jobs = line["carbon_g"], line["late"], line["case"]["jobs"]
+            left_g = max(grams["fifo"] - (line["bound_g"] or 0.0), 1e-9)
+            each.append(
+                (
+                    100 * (grams["fifo"] - grams[name]) / left_g,
+                    100 * (grams[name] / max(grams["oracle"], 1e-9) - 1),
+                    100 * (late[name] - late["fifo"]) / jobs,
+                )
+            )
+        share, beyond, late_percent = np.mean(each, axis=0).tolist()
+        found[name] = (share, beyond, late_percent)
+    return found
+
+
+def show(lines: list[dict[str, Any]]) -> None:
+    """A table per kind of jobs, supply and forecast."""
+    groups: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
+    for line in lines:
+        case = line["case"]
+        key = (case["kind"], case["wind_and_sun"], case["forecast"])
+        groups.setdefault(key, []).append(line)
+    for (kind, supply, forecast), mine in groups.items():
+        print(f"\n{kind}, own supply {supply:g}, forecast {forecast}: {len(mine)} zones, "
+              f"{sum(line['cpu_s'] for line in mine) / 60:.0f} min of CPU\n")  # fmt: skip
+        print("| policy | % of possible saving | % beyond `oracle` | late above `fifo` % |")
+        print("|---|---:|---:|---:|")
+        for name, (share, beyond, late) in means(mine).items():
+            print(f"| `{name}` | {share:.1f} | {beyond:.1f} | {late:+.2f} |")
+
+
+def main() -> None:
+    """Run what is missing, or print what is there."""
+    header, _ = rows("eurosys24_ci/ci_lca_2022_dev16.csv.xz")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--show", action="store_true")
+    parser.add_argument("--jobs", type=int, default=400)
+    parser.add_argument("--zones", default=",".join(header[1:]))
+    parser.add_argument("--kinds", default="rigid,moldable,preemptible")
+    parser.add_argument("--supplies", default="0,0.5")
+    parser.add_argument("--forecasts", default="provider,built-in")
+    asked = parser.parse_args()
+    text = asked.out.read_text(encoding="utf-8") if asked.out.exists() else ""
+    lines = [json.loads(line) for line in text.splitlines()]
+    if asked.show:
+        show(lines)
+        return
+    one_thread()
+    done = [line["case"] for line in lines]
+    for forecast, supply, zone, kind in product(
+        asked.forecasts.split(","),
+        asked.supplies.split(","),
+        asked.zones.split(","),
+        asked.kinds.split(","),
+    ):
+        at = header[1:].index(zone)
+        case = Case(
+            zone=zone,
+            kind=kind,
+            jobs=asked.jobs,
+            first_job=_JOBS_APART * at,
+            first_hour=720 + _HOURS_APART * at,
+            wind_and_sun=float(supply),
+            forecast=forecast,
+            seed=at,
+        )
+        if asdict(case) in done:
+            continue
+        line = figures(case)
+        with asked.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()
