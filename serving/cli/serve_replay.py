@@ -101,6 +101,7 @@ _KEYS = (
     callback=finite,
     help="No policy runs at a clock at which a replica may draw more.",
 )
+@click.option("--report", "report_file", type=_FILE, help="Write an HTML page of it, too.")
 @as_json
 def command(
     requests_file: Path,
@@ -115,6 +116,7 @@ def command(
     carbon_budget_g: float | None,
     ceiling_mhz: float | None,
     ceiling_w: float | None,
+    report_file: Path | None,
     as_json: bool,
 ) -> None:
     """Say what each clock policy costs in energy, and which share of requests keeps its SLOs.
@@ -153,6 +155,10 @@ def command(
         results = compare(
             requests, engine, slo, names, replicas=replicas, site=site, aim=aim, progress=shown
         )
+    if report_file is not None:
+        from serving.cli.serve_page import write_page
+
+        write_page(report_file, results, slo, len(requests))
     if as_json:
         emit_json({"policies": {name: _values(one) for name, one in results.items()}})
         return

@@ -2,10 +2,10 @@
 """`governor`: the lowest clock that keeps the SLOs, and no lower than saves energy. Pure.
 
 Every decoding request has a bank: how much later than now its last token could have come. An
-iteration may spend what the bank holds; what a long prompt has overdrawn is won back within a few
-iterations. Prompts are served in order, each by arrival + TTFT, with a margin for those to come.
-The more requests there are, the more of them a stall hurts: margins grow with their number.
-The model is corrected by how long iterations really take.
+iteration may spend what the bank holds. Prompts are served in order, each by arrival + TTFT, with
+a margin for those to come. From the lowest clock that does both on, energy is weighed against the
+requests that a slower iteration is likely to make late (`Risk`): prompts stall decodes, and come
+in bursts. The model is corrected by how long iterations really take.
 
 What is left of the slack an objective may spend on speed (`Steering`), never on less.
 
@@ -16,28 +16,29 @@ switch, and seldom.
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from serving.governor.engine import Batch, EngineModel
 from serving.governor.floor import Floor
 from serving.governor.objective import Steering
 from serving.governor.protocol import Moment, Slo
+from serving.governor.risk import Risk
 
 __all__ = ["Governor", "Tuning"]
 
 _CROWD_S = 30.0  # over which the number of requests is averaged
-_TOKENS, _TOKENS_SHARE = 64.0, 0.02  # of an answer before any ended, and what one more counts
-_MOST_CROWD = 1.0  # for the most frugal clock
+_STEPS = 6  # clocks that are weighed against each other
+_LEAST_CROWD, _MOST_CROWD = 0.25, 1.0  # for the most frugal clock
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
     """What may be set; the defaults are what the replays were run with."""
 
-    recover_iterations: float = 3.0  # an overdrawn bank is won back within these, at most
-    recover_by_crowd: float = 24.0  # and within these over the number of requests
-    recover_by_tokens: float = 0.016  # and within these for each token of a usual answer
+    miss_requests: float = 200.0  # a late request costs the energy of so many usual ones
     margin: float = 0.3  # on the time to a first token
-    margin_by_crowd: float = 0.25  # and for each request
-    changes_per_s: float = 8.0  # half of them down; three a second are made
+    margin_by_crowd: float = 0.2  # and for each request
+    changes_per_s: float = 5.0  # half of them down
     worth_mhz: float = 45.0  # a smaller step down is not made
     park_after_s: float = 0.05
     correct: float = 0.05  # how fast the correction of the model follows
@@ -69,7 +70,8 @@ class Governor:
         self._rationed_s = 0.0
         self._crowd = 1.0  # requests in the replica, on average over time
         self._seen_s: float | None = None
-        self._usual_tokens = _TOKENS
+        self._risk = Risk(engine, slo)
+        self._miss_j = self._tuning.miss_requests * _request_j(engine)
 
     def choose(self, moment: Moment) -> int:
         """The clock for this iteration and the next ones."""
@@ -106,7 +108,7 @@ class Governor:
 
     def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
         """Remember how long answers are: short ones end before much is won back."""
-        self._usual_tokens += _TOKENS_SHARE * (tokens - self._usual_tokens)
+        self._risk.ended(tokens)
 
     def _worth(self, moment: Moment) -> int:
         """The clock that the objective asks for, SLO or not."""
@@ -131,7 +133,26 @@ class Governor:
                 low = middle + 1
         if low == self._high and not self._keeps(moment, low):
             self.out_of_reach += 1
-        return low
+        return self._cheapest(moment, low)
+
+    def _cheapest(self, moment: Moment, low: int) -> int:
+        """From that clock on the one at which energy and what is likely late cost least."""
+        batch, engine, high = moment.batch, self._engine, self._high
+        self._risk.look(moment)
+        if low == high:
+            return high
+        steps = min(high - low, _STEPS)
+        clocks = [low + round(k * (high - low) / steps) for k in range(steps + 1)]
+        durations_s = np.array([engine.time_s(batch, clock) for clock in clocks])
+        late = self._risk.late(moment, durations_s * self.correction, self.correction)
+        if late is None:
+            return low
+        crowd = min(max(self._crowd, _LEAST_CROWD), _MOST_CROWD)
+        fastest_s = float(durations_s[-1])
+        busy_s = fastest_s / crowd * -np.expm1(-crowd / fastest_s * durations_s)
+        watts = np.array([engine.time_and_power(batch, clock)[1] for clock in clocks])
+        cost_j = busy_s * (watts - engine.parked_w) + self._miss_j * late
+        return clocks[int(np.argmin(cost_j))]
 
     def _keeps(self, moment: Moment, clock: int) -> bool:
         return self._tokens_in_time(moment, clock) and self._prompts_in_time(moment, clock)
@@ -140,20 +161,9 @@ class Governor:
         batch, engine, tpot_s = moment.batch, self._engine, self._slo.tpot_s
         if not batch.decodes:
             return True
-        recover = min(
-            self._tuning.recover_iterations,
-            self._tuning.recover_by_crowd / max(self._crowd, 1.0),
-            self._tuning.recover_by_tokens * self._usual_tokens,
-        )
         lowest_s = moment.banks_s[0] if moment.banks_s else 0.0
-        bank_s = lowest_s if lowest_s > 0 else lowest_s / recover
-        duration_s = plain_s = engine.time_s(batch, clock) * self.correction
-        if batch.chunks:
-            # The stall is there at any clock; the iterations that follow must win it back.
-            plain_s = engine.time_s(Batch(batch.decodes, batch.context), clock) * self.correction
-            over_s = duration_s - tpot_s - max(lowest_s, 0.0)
-            bank_s = min(bank_s, -max(over_s, 0.0) / recover)
-        return plain_s <= tpot_s + bank_s
+        plain_s = engine.time_s(Batch(batch.decodes, batch.context), clock) * self.correction
+        return plain_s <= tpot_s + max(lowest_s, 0.0)
 
     def _prompts_in_time(self, moment: Moment, clock: int) -> bool:
         if not moment.queue:
@@ -172,3 +182,11 @@ class Governor:
             if moment.now_s + done_s > arrival_s + self._slo.ttft_s:
                 return False
         return True
+
+
+def _request_j(engine: EngineModel) -> float:
+    """Joules beyond parking of 1,000 tokens of prompt and 100 of answer at the highest clock."""
+    high = len(engine.clocks_mhz) - 1
+    first_s, first_w = engine.time_and_power(Batch(chunks=[(0, 1000)]), high)
+    next_s, next_w = engine.time_and_power(Batch(8, 1000.0), high)
+    return first_s * (first_w - engine.parked_w) + 100 / 8 * next_s * (next_w - engine.parked_w)

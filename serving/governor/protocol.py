@@ -30,8 +30,8 @@ class Moment:
     no token yet, those of this batch included, at most the first few; `waiting` counts those not
     in the batch. `banks_s` are the lowest banks of decoding requests, rising, at most the first
     few: how much later than now a request could have had its last token and be in time; below 0
-    it would miss its SLO if it ended now. `clock` is in effect now, `settled_s` when the last
-    change is or was complete.
+    it would miss its SLO if it ended now; `made` are the tokens that those have. `clock` is in
+    effect now, `settled_s` when the last change is or was complete.
     """
 
     now_s: float
@@ -41,6 +41,7 @@ class Moment:
     queue: Sequence[tuple[float, int]] = ()
     waiting: int = 0
     banks_s: Sequence[float] = ()
+    made: Sequence[int] = ()
 
 
 class Policy(Protocol):

@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """`oracle`: the governor with all knowledge of the trace. Pure.
 
-It knows how many tokens every running request will still get and which prompts arrive while it
-does, so that a bank may be overdrawn for as long as it can be won back in time. It still decides
-iteration by iteration: a strong reference, no proven optimum.
+Where the governor weighs chances, it knows: how many tokens every request will still get, and
+which prompts arrive meanwhile. It still decides iteration by iteration, and takes what is to come
+as if it ran at the highest clock: a strong reference, no proven optimum.
 """
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
 
+from profiling.law import Floats
 from serving.governor.engine import Batch, EngineModel
 from serving.governor.governor import Governor
 from serving.governor.protocol import Moment, Slo
+from serving.governor.risk import Risk
 from serving.replay.replica import Replica
 from serving.replay.requests import Request
 
 __all__ = ["Oracle"]
 
-# Chosen so that it meets about what `max` meets: of what can be won back at the highest clock it
-# trusts 0.3, and takes stalls by prompts to come for twice as long as at the highest clock.
-_CERTAIN = 0.3
-_STALL = 2.0
+_SAFE, _LOST = 0.4, 2.0  # of what a request can win back: never late, always late
+_SLOWER = 2.0  # than at the highest clock, while prompts arrive
 
 
 class Oracle(Governor):
@@ -31,42 +31,65 @@ class Oracle(Governor):
 
     def __init__(self, engine: EngineModel, slo: Slo, requests: Sequence[Request]) -> None:
         super().__init__(engine, slo)
-        self._arrivals = [one.arrival_s for one in requests]
-        works_s = (engine.prompt_s(one.prompt_tokens, self._high) for one in requests)
-        self._work_s = [0.0, *accumulate(works_s)]
-        self._replicas = 1
-        self._replica: Replica | None = None
-        self._spare_s = np.zeros(0)
+        self._foreseen = _Foreseen(engine, slo, requests)
+        self._risk = self._foreseen
 
     def attach(self, replica: Replica, replicas: int) -> None:
         """Look into this replica, one of so many that share the requests."""
-        self._replica, self._replicas = replica, replicas
+        self._foreseen.replica, self._foreseen.replicas = replica, replicas
 
-    def choose(self, moment: Moment) -> int:
-        """As the governor, after a look at what is to come."""
-        assert self._replica is not None
-        banks, left = self._replica.outlook()
-        if banks:
-            plain_s = self._engine.time_s(
-                Batch(moment.batch.decodes, moment.batch.context), self._high
-            )
-            stalls_s = [self._stall_s(moment.now_s, one * plain_s) for one in left]
-            most_s = np.maximum(np.array(left) - 1.0, 0) * (self._slo.tpot_s - plain_s)
-            spare_s = np.array(banks) + self._slo.tpot_s
-            # What is lost at the highest clock too binds nobody.
-            fastest_s = self._engine.time_s(moment.batch, self._high)
-            open_to = spare_s + most_s >= fastest_s
-            self._spare_s = (spare_s + _CERTAIN * most_s - np.array(stalls_s))[open_to]
-        return super().choose(moment)
 
-    def _stall_s(self, now_s: float, within_s: float) -> float:
-        first = bisect_left(self._arrivals, now_s)
-        last = bisect_left(self._arrivals, now_s + within_s)
-        return _STALL * (self._work_s[last] - self._work_s[first]) / self._replicas
+class _Foreseen(Risk):
+    """Certain knowledge in the place of chances."""
 
-    def _keeps(self, moment: Moment, clock: int) -> bool:
-        if moment.batch.decodes and len(self._spare_s):
-            duration_s = self._engine.time_s(moment.batch, clock)
-            if duration_s > self._spare_s.min():
-                return False
-        return self._prompts_in_time(moment, clock)
+    replica: Replica | None = None
+    replicas = 1
+
+    def __init__(self, engine: EngineModel, slo: Slo, requests: Sequence[Request]) -> None:
+        super().__init__(engine, slo)
+        self._arrivals_s = np.array([one.arrival_s for one in requests])
+        works_s = (engine.prompt_s(one.prompt_tokens, self._high) for one in requests)
+        self._work_s = np.array([0.0, *accumulate(works_s)])
+
+    def look(self, moment: Moment) -> None:
+        """Nothing is news."""
+
+    def late(self, moment: Moment, durations_s: Floats, correction: float) -> Floats | None:
+        """How many will be late if the iteration lasts so long, for each duration."""
+        assert self.replica is not None
+        batch, tpot_s = moment.batch, self._tpot_s
+        plain = Batch(max(batch.decodes, 1), batch.context)
+        plain_s = self._engine.time_s(plain, self._high)
+        won_s = max(tpot_s - plain_s, 1e-6)
+        wait = sum(left for _, left in moment.queue) - sum(new for _, new in batch.chunks)
+        wait_s = self._engine.prompt_s(wait, self._high) if wait > 0 else 0.0
+        # The highest clock is not there at once.
+        slow_s = durations_s[:, None] + self._engine.switch_latency_s
+        banks_s, left = self.replica.outlook()
+        found = np.zeros(len(durations_s))
+        if banks_s:
+            spare_s, further = np.array(banks_s) + tpot_s, np.array(left) - 1.0
+            lasts_s = slow_s + wait_s
+            within_s = lasts_s + further * plain_s * _SLOWER
+            over_s = lasts_s + self._between(moment.now_s, within_s) - spare_s
+            found += _chance(over_s, further * won_s)
+        starting = np.array(self.replica.starting(), dtype=np.float64) - 1.0
+        if len(starting):
+            # Who arrives until it ends waits for its end, and then stalls those that begin.
+            lasts_s = slow_s + wait_s
+            within_s = lasts_s + starting * plain_s * _SLOWER
+            found += _chance(self._between(moment.now_s, within_s), starting * won_s)
+        return found
+
+    def _between(self, now_s: float, within_s: Floats) -> Floats:
+        first = bisect_right(self._arrivals_s, now_s)
+        last = np.searchsorted(self._arrivals_s, now_s + within_s, side="right")
+        found: Floats = (self._work_s[last] - self._work_s[first]) / self.replicas
+        return found
+
+
+def _chance(over_s: Floats, most_s: Floats) -> Floats:
+    """How many of the columns cannot win that back; a ramp, since the rest may go otherwise."""
+    share = np.maximum(over_s, 0.0) / np.maximum(most_s, 1e-9)
+    found: Floats = np.clip((share - _SAFE) / (_LOST - _SAFE), 0.0, 1.0).sum(axis=1)
+    return found

@@ -64,7 +64,7 @@ class Replica:
         self.meter = Meter(self.engine, self.start_s)
         self.cache = Cache(self.engine.kv_tokens)
         self._ends: list[tuple[int, int]] = []
-        self._banks: list[float] = []  # of decoding sequences, less what all of them share
+        self._banks: list[tuple[float, int]] = []  # of decoding sequences: their part of it, `born`
         self._context = 0  # tokens that decoding sequences hold
         self._decodes = 0
 
@@ -97,6 +97,12 @@ class Replica:
             [self._ends_at(one) - self.step for one in decoding],
         )
 
+    def starting(self) -> list[int]:
+        """Tokens that admitted requests without one will get."""
+        return [
+            one.request.output_tokens for one in self.prefilling.values() if one.first_s is None
+        ]
+
     def finish(self, end_s: float) -> None:
         """Stay idle until the end of the trace."""
         self._idle(end_s)
@@ -114,6 +120,7 @@ class Replica:
             context=self._context / decodes if decodes else 0.0,
             chunks=[(one.computed, new) for one, new in chunks],
         )
+        lowest, shared_s = self._banks[:_SEEN], self.step * self.slo.tpot_s - self.now_s
         moment = Moment(
             now_s=self.now_s,
             batch=batch,
@@ -121,7 +128,8 @@ class Replica:
             settled_s=self.meter.settled_s,
             queue=self._queue(),
             waiting=len(self.waiting),
-            banks_s=self._lowest_banks_s(),
+            banks_s=[key + shared_s for key, _ in lowest],
+            made=[self.step - born + 1 for _, born in lowest],
         )
         self.meter.ask(self.policy.choose(moment), self.now_s)
         end_s = self.meter.run(batch, self.now_s)
@@ -146,10 +154,6 @@ class Replica:
                 if one.first_s is None
             ]
         return first
-
-    def _lowest_banks_s(self) -> list[float]:
-        shared_s = self.step * self.slo.tpot_s - self.now_s
-        return [key + shared_s for key in self._banks[:_SEEN]]
 
     def _bank_key(self, one: Served) -> float:
         assert one.first_s is not None
@@ -226,7 +230,7 @@ class Replica:
         self._context -= one.computed + done
         self.cache.leave(one.computed + done, self.step)
         one.produced += done
-        del self._banks[bisect_left(self._banks, self._bank_key(one))]
+        del self._banks[bisect_left(self._banks, (self._bank_key(one), one.born))]
 
     def _prefill(self, one: Served, new: int) -> None:
         one.computed += new
@@ -247,7 +251,7 @@ class Replica:
         self._context += one.computed
         self.cache.join(one.computed, self.step)
         heapq.heappush(self._ends, (self._ends_at(one), one.number))
-        insort(self._banks, self._bank_key(one))
+        insort(self._banks, (self._bank_key(one), one.born))
 
     def _end(self, one: Served) -> None:
         one.end_s = self.now_s

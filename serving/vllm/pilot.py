@@ -9,6 +9,7 @@ higher of both wishes. The trap: all this runs in front of every iteration. Pure
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from heapq import nsmallest
 from itertools import islice
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from serving.vllm.share import Iteration
 
 __all__ = ["Clocks", "Pilot", "Tracked"]
 
-_SEEN = 16  # requests without a token that a policy sees
+_SEEN = 16  # requests without a token, and banks, that a policy sees
 
 
 class Tracked(Protocol):
@@ -120,7 +121,7 @@ class Pilot:
         """A batch is about to run: new tokens by request; `key` is given again when it ends."""
         begin_s = max(now_s, self._flying[-1].free_s) if self._flying else now_s
         clock = self._clock()
-        iteration, first = self._iteration(begin_s, clock, counts)
+        iteration, urgent = self._iteration(begin_s, clock, counts)
         if not iteration.decodes and not iteration.chunks:
             return
         flight = _Flight(key, now_s, begin_s, iteration, None, self._high)
@@ -128,7 +129,7 @@ class Pilot:
             flight.free_s = begin_s + self._engine.time_s(iteration.batch, clock)
         if self.policy is not None:
             try:
-                flight.moment = self._moment(iteration, counts, waiting, first)
+                flight.moment = self._moment(iteration, counts, waiting, urgent)
                 flight.choice = self.policy.choose(flight.moment)
                 before = self._flying[-1].choice if self._flying else 0
                 self._clocks.ask(self._mhz[max(flight.choice, before)])
@@ -208,10 +209,10 @@ class Pilot:
 
     def _iteration(
         self, begin_s: float, clock: int, counts: Mapping[str, int]
-    ) -> tuple[Iteration, float | None]:
-        """What the batch is, and the latest time at which its most urgent decode may end."""
+    ) -> tuple[Iteration, list[tuple[float, int]]]:
+        """What the batch is, and of each decode until when it may end, and the tokens it has."""
         decodes, chunks, context = [], [], 0
-        urgent_s = float("inf")
+        urgent = []
         live, tpot_s = self._live, self._slo.tpot_s
         for name, new in counts.items():
             one = live.get(name)
@@ -226,18 +227,20 @@ class Pilot:
             decodes.append((name, held))
             context += held
             if one.first_s is not None:
-                last_s = one.first_s + further * tpot_s
-                if last_s < urgent_s:
-                    urgent_s = last_s
+                urgent.append((one.first_s + further * tpot_s, further + 1))
         count = len(decodes)
         batch = Batch(
             count, context / count if count else 0.0, [(held, new) for _, held, new in chunks]
         )
         iteration = Iteration(begin_s, begin_s, clock, batch, decodes, chunks)
-        return iteration, None if urgent_s == float("inf") else urgent_s
+        return iteration, urgent
 
     def _moment(
-        self, one: Iteration, counts: Mapping[str, int], waiting: int, urgent_s: float | None
+        self,
+        one: Iteration,
+        counts: Mapping[str, int],
+        waiting: int,
+        urgent: list[tuple[float, int]],
     ) -> Moment:
         queue = []
         for name, live in islice(self._tokenless.items(), _SEEN):
@@ -245,6 +248,7 @@ class Pilot:
             left = request.num_prompt_tokens - request.num_computed_tokens + counts.get(name, 0)
             if left > 0:
                 queue.append((live.arrival_s, left))
+        urgent = nsmallest(_SEEN, urgent)
         return Moment(
             now_s=one.begin_s,
             batch=one.batch,
@@ -252,5 +256,6 @@ class Pilot:
             settled_s=self._settled_s(one.begin_s),
             queue=queue,
             waiting=waiting,
-            banks_s=() if urgent_s is None else (urgent_s - one.begin_s,),
+            banks_s=[last_s - one.begin_s for last_s, _ in urgent],
+            made=[made for _, made in urgent],
         )

@@ -3,11 +3,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from profiling.files import write_profile
+from serving.cli.serve_page import front
 from slurm_green.cli.root import root
 from tests.serving.made import profile
 
@@ -44,6 +47,26 @@ def test_json_has_what_the_contract_names(asked: list[str], tmp_path: Path) -> N
         assert values["carbon_g"] == pytest.approx(values["energy_j"] / 3.6e6 * 300)
     assert policies["min"]["energy_j"] < policies["max"]["energy_j"]
     assert policies["governor"]["attainment"] == 1.0
+
+
+def test_the_page_has_the_front_and_loads_nothing(asked: list[str], tmp_path: Path) -> None:
+    result = run(*asked, "--policy", "max,min,governor", "--report", str(tmp_path / "out.html"))
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "out.html").read_text()
+    assert "30 requests under 3 clock policies" in text
+    assert text.count("<circle") == 3
+    assert "<script" not in text and "http:" not in text and "src=" not in text
+    bad = run(*asked, "--policy", "max", "--report", str(tmp_path / "no" / "out.html"))
+    assert (bad.exit_code, "cannot be written" in bad.stderr) == (2, True)
+
+
+def test_the_front_is_what_nobody_beats_in_both() -> None:
+    def one(energy_j: float, attainment: float | None) -> Any:
+        return SimpleNamespace(energy_j=energy_j, attainment=attainment)
+
+    found = {"a": one(5, 1.0), "b": one(4, 0.9), "c": one(4.5, 0.8), "d": one(4, 0.95)}
+    assert front(found) == ["d", "a"]
+    assert front({"none": one(1.0, None)}) == ["none"]
 
 
 def test_without_a_signal_carbon_is_not_known(asked: list[str]) -> None:

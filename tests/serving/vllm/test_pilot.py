@@ -125,12 +125,14 @@ def test_a_request_from_its_prompt_to_its_end() -> None:
     assert (third.batch.decodes, third.batch.context) == (2, 75.0)
     assert list(third.queue) == []
     # Its first token came 10 ms ago, and no further one is due yet.
-    assert list(third.banks_s) == [pytest.approx(-0.01)]
+    assert list(third.banks_s) == pytest.approx([-0.01, -0.01])
+    assert list(third.made) == [1, 1]
     assert rig.clocks.asked[-1] == CLOCKS[1]
 
     rig.done(1.25, 3, "b", tokens=("a", "b"))
     rig.schedule(1.25, 4, a=1)
     assert list(rig.policy.moments[3].banks_s) == [pytest.approx(0.03 - 0.05)]
+    assert list(rig.policy.moments[3].made) == [2]
     rig.done(1.3, 4, "a", tokens=("a",))
     assert rig.policy.ends == [(0.95, 1.2, 1.25, 2), (0.9, 1.2, 1.3, 3)]
     assert rig.policy.seen == pytest.approx([0.1, 0.1, 0.04, 0.05])

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many requests a slower iteration is likely to make late. Pure.
+
+A decoding request that prompts have stalled beyond its bank is late if it ends before it has won
+that back; how long answers are is known from those that ended. What stalls it is this iteration,
+the prompts that wait, and those that are still to come: prompts come in bursts, so what came
+lately after an arrival tells what may come after the last one.
+
+The trap: this runs in front of iterations. Tables are made when something ends or arrives.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from profiling.law import Floats
+from serving.governor.engine import Batch, EngineModel
+from serving.governor.protocol import Moment, Slo
+
+__all__ = ["Answers", "Bursts", "Risk"]
+
+_AHEAD = 1.0  # times the TTFT: so far bursts are looked at
+_LEAST_S = 1e-6  # that an iteration wins back
+_MOST_TOKENS = 4096  # longer answers count as that long
+_ANSWERS = 1000.0  # beyond that the past counts half
+_USUAL = 64.0  # tokens of an answer before any ended
+_PRIOR = 4.0  # answers that this counts for
+_ARRIVALS = 128  # remembered
+_AGES_S = (0.0, 0.2, 1.0, 4.0)  # since the last arrival, from which on there are other samples
+_SAMPLES = 8  # of the work of a burst, each as likely
+_SHARES = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
+_FEWEST = 4  # arrivals that samples are taken from
+
+
+class Answers:
+    """Lengths of the answers that ended, in tokens."""
+
+    def __init__(self) -> None:
+        tokens = np.arange(_MOST_TOKENS + 1)
+        self._ended: Floats = _PRIOR * -np.expm1(-tokens / _USUAL)  # how many had at most so many
+        self._all = _PRIOR
+
+    def add(self, tokens: int) -> None:
+        """One more."""
+        self._ended[min(tokens, _MOST_TOKENS) :] += 1.0
+        self._all += 1.0
+        if self._all > _ANSWERS:
+            self._ended *= 0.5
+            self._all *= 0.5
+
+    def end_within(self, made: Floats, further: Floats) -> Floats:
+        """Chance that an answer with more than `made` tokens has at most so many more."""
+        top = np.minimum(made + further, _MOST_TOKENS - 1.0)
+        whole = top.astype(np.intp)
+        upper = self._ended[whole]
+        upper = upper + (top - whole) * (self._ended[whole + 1] - upper)
+        lower = self._ended[np.minimum(made, _MOST_TOKENS - 1).astype(np.intp)]
+        chance: Floats = (upper - lower) / np.maximum(self._all - lower, 1e-9)
+        return chance
+
+
+class Bursts:
+    """How much more prefill than usual comes within a while after an arrival.
+
+    In seconds at the highest clock.
+    """
+
+    def __init__(self, engine: EngineModel, within_s: float) -> None:
+        self._engine = engine
+        self._high = len(engine.clocks_mhz) - 1
+        self._within_s = within_s
+        self._at_s: deque[float] = deque(maxlen=_ARRIVALS)
+        self._work_s: deque[float] = deque(maxlen=_ARRIVALS)
+        self._last_s = float("-inf")
+        self._samples = [np.zeros(_SAMPLES) for _ in _AGES_S]
+        self._per_s = [0.0 for _ in _AGES_S]
+
+    def see(self, queue: Sequence[tuple[float, int]]) -> None:
+        """Note what arrived since the last look."""
+        if not queue or queue[-1][0] <= self._last_s:
+            return
+        for at_s, tokens in queue:
+            if at_s > self._last_s:
+                self._at_s.append(at_s)
+                self._work_s.append(self._engine.prompt_s(tokens, self._high))
+        self._last_s = queue[-1][0]
+        self._sample()
+
+    def to_come(self, now_s: float) -> tuple[Floats, float]:
+        """Samples, rising, each as likely; and arrivals a second."""
+        age_s = now_s - self._last_s
+        kind = sum(age_s >= one for one in _AGES_S[1:])
+        return self._samples[kind], self._per_s[kind]
+
+    def _sample(self) -> None:
+        at_s = np.array(self._at_s)
+        summed_s = np.concatenate([[0.0], np.cumsum(self._work_s)])
+        gaps_s = np.diff(at_s)
+        # What comes all the time is won back meanwhile.
+        usual_s = summed_s[-1] * self._within_s / max(self._last_s - at_s[0], self._within_s)
+        for kind, age_s in enumerate(_AGES_S):
+            begin_s = at_s[:-1][gaps_s > age_s] + age_s
+            begin_s = begin_s[begin_s + self._within_s <= self._last_s]
+            if len(begin_s) < _FEWEST:
+                continue
+            first = np.searchsorted(at_s, begin_s, side="right")
+            last = np.searchsorted(at_s, begin_s + self._within_s, side="right")
+            work_s = np.sort(np.maximum(summed_s[last] - summed_s[first] - usual_s, 0.0))
+            self._samples[kind] = work_s[(_SHARES * len(work_s)).astype(np.intp)]
+            self._per_s[kind] = float((last - first).mean()) / self._within_s
+
+
+class Risk:
+    """What the governor knows of answers and bursts, and what follows for a slower iteration."""
+
+    def __init__(self, engine: EngineModel, slo: Slo) -> None:
+        self._engine = engine
+        self._tpot_s = slo.tpot_s
+        self._high = len(engine.clocks_mhz) - 1
+        self._answers = Answers()
+        self._bursts = Bursts(engine, _AHEAD * slo.ttft_s)
+
+    def look(self, moment: Moment) -> None:
+        """Note what arrived."""
+        self._bursts.see(moment.queue)
+
+    def ended(self, tokens: int) -> None:
+        """Note how long an answer was."""
+        self._answers.add(tokens)
+
+    def late(self, moment: Moment, durations_s: Floats, correction: float) -> Floats | None:
+        """Requests that are likely late if the iteration lasts so long, for each duration.
+
+        None where none is. Prompts that wait or come later run at the highest clock.
+        """
+        batch, tpot_s = moment.batch, self._tpot_s
+        samples_s, per_s = self._bursts.to_come(moment.now_s)
+        wait = sum(left for _, left in moment.queue) - sum(new for _, new in batch.chunks)
+        wait_s = self._engine.prompt_s(wait, self._high) if wait > 0 else 0.0
+        stalls_s = (wait_s + samples_s) * correction
+        banks_s = np.array(moment.banks_s) + tpot_s
+        if not moment.queue and banks_s.min(initial=np.inf) >= stalls_s[-1] + durations_s.max():
+            return None
+        won_s = tpot_s
+        if batch.decodes:
+            plain = Batch(batch.decodes, batch.context)
+            won_s -= self._engine.time_s(plain, self._high) * correction
+        won_s = max(won_s, _LEAST_S)
+        made = np.array(moment.made, dtype=np.float64)[:, None]
+        over_s = durations_s[:, None, None] + stalls_s - banks_s[:, None]
+        chance = self._answers.end_within(made, 1 + over_s / won_s)
+        found: Floats = np.where(over_s > 0, chance, 0.0).mean(axis=2).sum(axis=1)
+        if moment.queue and per_s:
+            # Who arrives meanwhile stalls those that get their first token now.
+            over_s = stalls_s[samples_s > 0] - tpot_s
+            chance = self._answers.end_within(np.ones(1), 1 + over_s / won_s)
+            each = float(np.where(over_s > 0, chance, 0.0).mean()) if len(over_s) else 0.0
+            found = found + durations_s * per_s * len(moment.queue) * each
+        return found
