@@ -91,6 +91,7 @@ def profiles(draw):
     )
 
 
+@pytest.mark.slow
 @given(profiles())
 def test_what_is_written_is_read(tmp_path_factory, made):
     path = tmp_path_factory.mktemp("one") / "profile"

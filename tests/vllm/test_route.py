@@ -183,7 +183,7 @@ def two(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Two]:
         )
         (home / "route.toml").write_text(
             f"[listen]\nport = {made.port}\nadmin_port = {made.admin}\n"
-            "[timeouts]\nprogress_s = 3\nfirst_byte_s = 10\n[health]\nperiod_s = 0.5\n"
+            "[timeouts]\nprogress_s = 8\nfirst_byte_s = 20\n[health]\nperiod_s = 0.5\n"
             f'[[model]]\nname = "{MODEL}"\nresume = true\n{rows}'
         )
         with (home / "route.log").open("wb") as log:

@@ -3,6 +3,7 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,6 +61,7 @@ def test_in_place_of_a_clock_that_does_not_hold_comes_what_was_reached():
     assert found == {name: [1785]}
 
 
+@pytest.mark.slow
 def test_a_clock_that_failed_below_good_ones_is_no_ceiling():
     name = LOAD.name
     good = [

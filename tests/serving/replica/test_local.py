@@ -162,6 +162,7 @@ def test_killed_it_comes_back_and_sick_it_is_taken_down(serve: Serve) -> None:
     assert serve.end() == 0
 
 
+@pytest.mark.slow
 def test_killed_itself_its_server_ends_too(serve: Serve) -> None:
     serve.start().ready()
     serve.signal(signal.SIGKILL)

@@ -146,6 +146,7 @@ def test_a_drain_that_takes_too_long_ends_in_one_clear_error() -> None:
     run(main())
 
 
+@pytest.mark.slow
 def test_a_site_without_power_gets_no_more_and_gives_up_what_has_not_begun(tmp_path: Path) -> None:
     supply = tmp_path / "supply"
 

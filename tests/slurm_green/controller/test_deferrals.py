@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from builders import HOUR, NOW, days, nodes, policy, rules, series
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -201,6 +202,7 @@ def new_site(*, deferred: int = 0) -> Watched:
     return site
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(operations, max_size=12))
 def test_no_day_breaks_a_promise(script: list[tuple]) -> None:
@@ -240,6 +242,7 @@ FIELDS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(FIELDS, st.none() | st.floats(2.5, 20)), min_size=1, max_size=8),

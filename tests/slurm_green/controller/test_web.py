@@ -216,6 +216,7 @@ def test_over_http() -> None:
         ask(port, "GET", "/")
 
 
+@pytest.mark.slow
 def test_a_silent_visitor_delays_the_next_one_and_no_more() -> None:
     with served(board()) as port, socket.create_connection(("127.0.0.1", port)) as silent:
         silent.sendall(b"GET / HT")

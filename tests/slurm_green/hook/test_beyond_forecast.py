@@ -273,6 +273,7 @@ def test_a_start_moved_into_the_forecast_names_the_forecast(tmp_path: Path) -> N
 GRAMS = st.floats(20.0, 900.0).map(lambda grams: round(grams, 1))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     provider=st.lists(GRAMS, min_size=PROVIDERS_H, max_size=PROVIDERS_H),

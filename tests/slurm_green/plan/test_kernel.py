@@ -46,6 +46,7 @@ def problem(seed: int, *, green: bool, jobs: int = 30, slots: int = 24) -> Probl
     )
 
 
+@pytest.mark.slow
 @FEW
 @given(seed=st.integers(0, 10_000), green=st.booleans(), worth=st.sampled_from([0.0, 50.0]))
 def test_its_costs_and_its_gpus_are_those_of_the_board(
