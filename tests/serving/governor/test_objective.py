@@ -96,7 +96,8 @@ def test_a_greater_budget_never_makes_speed_worth_less(
     for grams in spent:
         for budget in (low, high):
             budget.passed(1.0, mu, grams)
-        assert low.worth_g(mu, 100.0) <= high.worth_g(mu, 100.0)
+        # Rounding of the last digit aside: both may be worth the same.
+        assert low.worth_g(mu, 100.0) <= high.worth_g(mu, 100.0) * (1 + 1e-12)
 
 
 def test_an_overspent_budget_buys_nothing_and_recovers() -> None:
