@@ -67,11 +67,24 @@ def test_registered_replicas_come_drain_and_go(tmp_path: Path) -> None:
     run(main())
 
 
+# A reload that reads a profile holds the loop, and the fake replicas with it, for some 0.1 s.
+_PATIENT = """
+[timeouts]
+first_byte_s = 5
+progress_s = 5
+connect_s = 5
+[health]
+period_s = 0.05
+timeout_s = 5
+scrape = false
+"""
+
+
 def test_a_reload_under_load_loses_nothing_and_a_mistake_changes_nothing() -> None:
     async def main() -> None:
-        async with replicas(3) as three, routed(settings_for(three[:2])) as rig:
+        async with replicas(3) as three, routed(settings_for(three[:2], _PATIENT)) as rig:
             server, stop = rig.server, asyncio.Event()
-            wanted = [settings_for(three[:2])]
+            wanted = [settings_for(three[:2], _PATIENT)]
             server._reload = lambda: wanted[0]
             bad: list[int] = []
 
@@ -83,14 +96,14 @@ def test_a_reload_under_load_loses_nothing_and_a_mistake_changes_nothing() -> No
 
             load_tasks = [asyncio.create_task(load()) for _ in range(8)]
             for chosen in (three[1:], three[:1], three, three[:2], three[2:]):
-                wanted[0] = settings_for(chosen)
+                wanted[0] = settings_for(chosen, _PATIENT)
                 os.kill(os.getpid(), signal.SIGHUP)
                 await until(lambda: set(server.fleet.replicas) == {one.url for one in chosen})  # noqa: B023
                 await asyncio.sleep(0.1)
 
             policy = server.fleet.groups[MODEL].policy
             named = RoutePolicy(name="reactive", profile="h100-sxm-8b")
-            wanted[0] = replace(settings_for(three[2:]), policy=named)
+            wanted[0] = replace(settings_for(three[2:], _PATIENT), policy=named)
             server.reload()
             assert server.fleet.groups[MODEL].policy is not policy
             wanted[0] = replace(wanted[0], policy=RoutePolicy(name="prices", profile="nowhere"))
