@@ -66,6 +66,7 @@ class Server:
         self._faults: dict[str, str] = {}
         self._supplied = False
         self._states: dict[Replica, str] = {}  # as last logged
+        self.stats.prefill_cost = prefill_cost(settings.policy)
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -79,12 +80,10 @@ class Server:
         settings = replace(settings, listen=listen)
         if self._tls is not None and listen.tls_cert is not None:
             self._tls.load_cert_chain(listen.tls_cert, listen.tls_key)
-        policies = (
-            {model: make_policy(settings.policy) for model in self.fleet.groups}
-            if settings.policy != self.settings.policy
-            else {}
-        )
-        cost = prefill_cost(settings.policy)
+        policies, cost = {}, self.stats.prefill_cost
+        if settings.policy != self.settings.policy:
+            policies = {model: make_policy(settings.policy) for model in self.fleet.groups}
+            cost = prefill_cost(settings.policy)
         # From here on nothing can be wrong any more.
         self.stats.prefill_cost = cost
         self.settings = self.relay.settings = self.checks.settings = settings
