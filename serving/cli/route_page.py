@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from profiling.law import Floats
-from profiling.whole import whole_file
+from slurm_green.cli.output import write_text
 from slurm_green.cli.plan_page_style import STYLE
-from slurm_green.errors import BadInputError
 from slurm_green.words import clean
 
 if TYPE_CHECKING:
@@ -34,12 +33,7 @@ def write_page(
     path: Path, scene: "Scene", found: "dict[str, Told]", bound_rps: float | None
 ) -> None:
     """Write the page, whole or not at all; raises BadInputError where it cannot be written."""
-    text = page(scene, found, bound_rps)
-    try:
-        with whole_file(path) as out:
-            out.write(text)
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_text(path, page(scene, found, bound_rps))
 
 
 def page(scene: "Scene", found: "dict[str, Told]", bound_rps: float | None) -> str:

@@ -8,9 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from profiling.whole import whole_file
+from slurm_green.cli.output import write_text
 from slurm_green.cli.plan_page_style import STYLE
-from slurm_green.errors import BadInputError
 from slurm_green.words import clean
 
 if TYPE_CHECKING:
@@ -30,12 +29,7 @@ _HEADER = (
 
 def write_page(path: Path, results: "dict[str, Result]", slo: "Slo", requests: int) -> None:
     """Write the page, whole or not at all; raises BadInputError where it cannot be written."""
-    text = page(results, slo, requests)
-    try:
-        with whole_file(path) as out:
-            out.write(text)
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_text(path, page(results, slo, requests))
 
 
 def front(results: "dict[str, Result]") -> list[str]:

@@ -14,10 +14,11 @@ from typing import Any
 
 import click
 
+from profiling.whole import whole_file
 from slurm_green.errors import BadInputError
 from slurm_green.words import clean
 
-__all__ = ["check_outputs", "emit_json", "emit_rows"]
+__all__ = ["check_outputs", "emit_json", "emit_rows", "write_text"]
 
 
 def emit_json(value: dict[str, Any]) -> None:
@@ -72,3 +73,12 @@ def check_outputs(outputs: dict[str, Path | None], inputs: dict[str, Path | None
         except OSError as error:
             why = error.strerror or error
             raise BadInputError(f"{option} {path}: cannot be written: {why}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a page, whole or not at all; raises BadInputError where it cannot be written."""
+    try:
+        with whole_file(path) as out:
+            out.write(text)
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be written: {error.strerror or error}") from error

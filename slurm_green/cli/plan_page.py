@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from profiling.whole import whole_file
+from slurm_green.cli.output import write_text
 from slurm_green.cli.plan_facts import Facts, amount, watts
 from slurm_green.cli.plan_page_data import page_data
 from slurm_green.cli.plan_page_script import SCRIPT
@@ -26,7 +26,6 @@ from slurm_green.cli.plan_words import (
     tightness,
     trouble_rows,
 )
-from slurm_green.errors import BadInputError
 from slurm_green.words import clean
 
 __all__ = ["page", "write_page"]
@@ -37,12 +36,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 
 def write_page(path: Path, facts: Facts) -> None:
     """Write the page, whole or not at all; raises BadInputError where it cannot be written."""
-    text = page(facts)
-    try:
-        with whole_file(path) as out:
-            out.write(text)
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_text(path, page(facts))
 
 
 def page(facts: Facts) -> str:

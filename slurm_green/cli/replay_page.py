@@ -11,12 +11,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from profiling.whole import whole_file
+from slurm_green.cli.output import write_text
 from slurm_green.cli.plan_facts import amount, kwh, watts
 from slurm_green.cli.plan_page_style import STYLE
 from slurm_green.cli.replay_page_data import ReplayFacts
 from slurm_green.cli.replay_page_script import SCRIPT
-from slurm_green.errors import BadInputError
 from slurm_green.replay.example import NOTES
 from slurm_green.replay.weeks import LEAST_WEEKS, Saving
 from slurm_green.words import clean, grams, length
@@ -48,12 +47,7 @@ _FIGURES = (
 
 def write_page(path: Path, replay: "Replay") -> None:
     """Write the page, whole or not at all; raises BadInputError where it cannot be written."""
-    text = page(replay)
-    try:
-        with whole_file(path) as out:
-            out.write(text)
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_text(path, page(replay))
 
 
 def page(replay: "Replay") -> str:
