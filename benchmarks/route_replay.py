@@ -49,21 +49,14 @@ from serving.replay.route.run import Site  # noqa: E402
 from serving.replay.route.supply import Forecast, Supply  # noqa: E402
 from serving.replay.route.trace import Trace  # noqa: E402
 from serving.router.policy.capacity import Capacity  # noqa: E402
+from serving.router.policy.registry import POLICIES  # noqa: E402
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("SLURM_GREEN_DATA") or HERE.parents[1] / "shared" / "data")
 PROFILE = HERE.parent / "profiling" / "shipped" / "h100-sxm-8b"
 SOURCES = ("rts_gmlc", "pgscen_ercot", "pgscen_dayahead")
-NAMES = (
-    "per-site",
-    "per-site-admit",
-    "wrr-power",
-    "power-cap",
-    "greedy-latency",
-    "heron",
-    "reactive",
-    "prices",
-)
+NAMES = list(POLICIES)
+OTHERS = [one for one in NAMES if one not in ("prices", "oracle")]
 SLOS = {"conv": Slo(ttft_s=1.0, tpot_s=0.06), "code": Slo(ttft_s=2.0, tpot_s=0.1)}
 FILES = {
     "conv": "AzureLLMInferenceTrace_conv_part1.csv.xz",
@@ -236,7 +229,7 @@ def figures_of(
         prompt_tokens=scene.trace.prompt_tokens,
         output_tokens=scene.trace.output_tokens,
     )
-    for name, told in compare(scene, [*NAMES, "oracle"]).items():
+    for name, told in compare(scene, NAMES).items():
         took_s = (told.outcome.end_s - at_s)[counted]
         rows.append(
             {
@@ -260,23 +253,22 @@ def figures_of(
 
 def tables(rows: list[dict[str, Any]]) -> str:
     """All tables as markdown."""
-    names = [*NAMES, "oracle"]
     scenarios: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         key = tuple(row[one] for one in ("kind", "source", "size", "load"))
         scenarios.setdefault(key, []).append(row)
-    head = ["trace", "wind", "size", "load", "requests", *names, "bound", "prices/oracle"]
+    head = ["trace", "wind", "size", "load", "requests", *NAMES, "bound", "prices/oracle"]
     out = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     of_oracle, of_others = [], []
     for key, here in scenarios.items():
-        total = {name: sum(r["met"] for r in here if r["policy"] == name) for name in names}
-        first = [r for r in here if r["policy"] == names[0]]
+        total = {name: sum(r["met"] for r in here if r["policy"] == name) for name in NAMES}
+        first = [r for r in here if r["policy"] == NAMES[0]]
         count = sum(r["requests"] for r in first)
         share = total["prices"] / max(total["oracle"], 1)
         of_oracle.append((share, key))
-        of_others += [(total["prices"] / max(total[one], 1), one, key) for one in NAMES[:-1]]
+        of_others += [(total["prices"] / max(total[one], 1), one, key) for one in OTHERS]
         cells = [key[0], key[1], f"p{100 * key[2]:.0f}", str(key[3]), f"{count:,}"]
-        cells += [f"{total[name] / count:.1%}" for name in names]
+        cells += [f"{total[name] / count:.1%}" for name in NAMES]
         cells += [f"{sum(r['bound'] for r in first) / count:.1%}", f"{share:.3f}"]
         out.append(f"| {' | '.join(cells)} |")
     return "\n".join([*out, "", *_ratios(rows, of_oracle, of_others)])

@@ -136,8 +136,7 @@ class Risk:
         """
         batch, tpot_s = moment.batch, self._tpot_s
         samples_s, per_s = self._bursts.to_come(moment.now_s)
-        wait = sum(left for _, left in moment.queue) - sum(new for _, new in batch.chunks)
-        wait_s = self._engine.prompt_s(wait, self._high) if wait > 0 else 0.0
+        wait_s = self._waiting_s(moment)
         stalls_s = (wait_s + samples_s) * correction
         banks_s = np.array(moment.banks_s) + tpot_s
         if not moment.queue and banks_s.min(initial=np.inf) >= stalls_s[-1] + durations_s.max():
@@ -158,3 +157,8 @@ class Risk:
             each = float(np.where(over_s > 0, chance, 0.0).mean()) if len(over_s) else 0.0
             found = found + durations_s * per_s * len(moment.queue) * each
         return found
+
+    def _waiting_s(self, moment: Moment) -> float:
+        """What is left of the prompts after this iteration takes at the highest clock."""
+        left = sum(left for _, left in moment.queue) - sum(new for _, new in moment.batch.chunks)
+        return self._engine.prompt_s(left, self._high) if left > 0 else 0.0

@@ -61,8 +61,7 @@ class _Foreseen(Risk):
         plain = Batch(max(batch.decodes, 1), batch.context)
         plain_s = self._engine.time_s(plain, self._high)
         won_s = max(tpot_s - plain_s, 1e-6)
-        wait = sum(left for _, left in moment.queue) - sum(new for _, new in batch.chunks)
-        wait_s = self._engine.prompt_s(wait, self._high) if wait > 0 else 0.0
+        wait_s = self._waiting_s(moment)
         # The highest clock is not there at once.
         slow_s = durations_s[:, None] + self._engine.switch_latency_s
         banks_s, left = self.replica.outlook()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen migrate replay`: what each policy of moves would have done with the same jobs."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,8 +16,22 @@ if TYPE_CHECKING:
 
 __all__ = ["replay_command"]
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _POLICIES = "never,energy-only,feasibility,prices,oracle"
+
+
+def _share(name: str, help_text: str) -> Callable[[F], F]:
+    """What trouble is drawn."""
+    return click.option(
+        name,
+        type=click.FloatRange(min=0, max=1),
+        callback=finite,
+        default=0.0,
+        show_default=True,
+        help=help_text,
+    )
 
 
 @click.command(name="replay", short_help="Replay policies of moves on past weather and jobs.")
@@ -59,30 +74,15 @@ _POLICIES = "never,energy-only,feasibility,prices,oracle"
     show_default=True,
     help="Least time between two moves of a job.",
 )
-@click.option(
-    "--failure-share",
-    type=click.FloatRange(min=0, max=1),
-    callback=finite,
-    default=0.0,
-    show_default=True,
-    help="Share of the transfers that come to nothing, drawn.",
-)
-@click.option(
+@_share("--failure-share", "Share of the transfers that come to nothing, drawn.")
+@_share(
     "--slow-share",
-    type=click.FloatRange(min=0, max=1),
-    callback=finite,
-    default=0.0,
-    show_default=True,
-    help="Share of the transfers that get a tenth of what their link promises, drawn; they are"
+    "Share of the transfers that get a tenth of what their link promises, drawn; they are"
     " given up when they should have arrived.",
 )
-@click.option(
+@_share(
     "--closing-share",
-    type=click.FloatRange(min=0, max=1),
-    callback=finite,
-    default=0.0,
-    show_default=True,
-    help="Share of the moves whose window closes while data is on its way, drawn; they turn back.",
+    "Share of the moves whose window closes while data is on its way, drawn; they turn back.",
 )
 @click.option(
     "--seed",

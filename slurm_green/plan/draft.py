@@ -87,31 +87,29 @@ def draft(
     if again:
         assert warm is not None and previous is not None
         prices = inside(problem, warm)
-    if again and len(kinds.splits):
-        assert previous is not None
-        late_splits = place_splits_again(
-            pieces,
-            kinds.splits,
-            prices,
-            previous,
-            expired=expired,
-            progress=lambda done: progress("splits", done),
-        )
-        absent = None if late_splits is None else []
-    elif again:
-        assert previous is not None
-        tags = PriceTags(board, prices)
-        effort = Effort.little(len(kinds.runs), per_job, fast=True)
-        absent = place_again(
-            board,
-            tags,
-            prices,
-            previous,
-            effort,
-            seed=seed,
-            expired=expired,
-            progress=progress,
-        )
+        if len(kinds.splits):
+            late_splits = place_splits_again(
+                pieces,
+                kinds.splits,
+                prices,
+                previous,
+                expired=expired,
+                progress=lambda done: progress("splits", done),
+            )
+            absent = None if late_splits is None else []
+        else:
+            tags = PriceTags(board, prices)
+            effort = Effort.little(len(kinds.runs), per_job, fast=True)
+            absent = place_again(
+                board,
+                tags,
+                prices,
+                previous,
+                effort,
+                seed=seed,
+                expired=expired,
+                progress=progress,
+            )
     if absent is None:
         found = search.search(
             warm, enough=expired, progress=lambda done, best: progress("prices", done)

@@ -16,6 +16,13 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 MODEL = "tiny"
+# No internet, and one core for each engine.
+QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",
+}
 
 
 class Served:
@@ -109,10 +116,7 @@ def served(
     ]  # fmt: skip
     own = {
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(Path(__file__).parent))),
-        "HF_HUB_OFFLINE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": "1",
+        **QUIET,
     }
     with log.open("wb") as file:
         process = subprocess.Popen(

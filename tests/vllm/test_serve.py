@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from served import ROOT, until
+from served import QUIET, ROOT, until
 
 from profiling.device.emulated.bench import STATE_VARIABLE, Bench
 from profiling.device.emulated.models import load_model
@@ -119,10 +119,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Se
         ]  # fmt: skip
         env = {
             STATE_VARIABLE: str(bench.path),
-            "HF_HUB_OFFLINE": "1",
-            "VLLM_NO_USAGE_STATS": "1",
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            "OMP_NUM_THREADS": "1",
+            **QUIET,
             "SLURM_JOB_ID": str(JOB),
             f"{PREFIX}SOCKET": str(node.user_socket),
             f"{PREFIX}GPUS": "0",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import ROOT, until
+from served import QUIET, ROOT, until
 
 SGREEN = "from slurm_green.cli.root import main; main()"
 UP_S = 420.0  # two servers at once on two cores
@@ -99,15 +99,9 @@ def service(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Se
         "--kv-cache-memory-bytes", "67108864", "--dtype", "float32", "--max-num-seqs", "64",
         "--disable-uvicorn-access-log",
     ]  # fmt: skip
-    own = {
-        "HF_HUB_OFFLINE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": "1",
-    }
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
-            argv, env={**os.environ, **own}, cwd=ROOT, stdout=log, stderr=log
+            argv, env={**os.environ, **QUIET}, cwd=ROOT, stdout=log, stderr=log
         )
     try:
         yield Service(process, home)
