@@ -12,7 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATIENCE 400
+// A writer at work may lose its core (or a virtual machine its own) for some milliseconds: what is
+// read meanwhile would be overtaken by what it writes. One that was stopped holds nobody for long.
+#define SPINS 64
+#define PATIENCE_NS 250000000
+#define NAP_NS 50000
 
 static int map_file(int file, bool writable, struct sg_map *map) {
     int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
@@ -119,16 +123,26 @@ static void heal(struct sg_cell *cell) {
     sg_cell_unlock(cell);
 }
 
+static int64_t monotonic_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 void sg_look(struct sg_map *map, uint32_t index, struct sg_live *live) {
     struct sg_device *device = &map->state->devices[index];
-    int64_t now_ns = 0;
-    for (unsigned tries = 1; tries <= 2 * PATIENCE; tries++) {
+    const struct timespec nap = {.tv_nsec = NAP_NS};
+    int64_t now_ns, until_ns = 0;
+    for (unsigned tries = 1;; tries++) {
         unsigned long long seen = sg_cell_read(&device->cell, device->slots, sizeof *live, live);
         now_ns = sg_now_ns(map->state);
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load(&device->cell.begun) == seen) break;
-        if (tries == PATIENCE && map->writable) heal(&device->cell);
-        if (tries % 8 == 0) sched_yield();
+        if (tries < SPINS) continue;
+        if (tries == SPINS) until_ns = monotonic_ns() + PATIENCE_NS;
+        if (map->writable) heal(&device->cell);
+        if (monotonic_ns() >= until_ns) break;
+        nanosleep(&nap, NULL);
     }
     sg_advance(&device->model, live, now_ns);
 }

@@ -216,3 +216,35 @@ def test_a_hundred_killed_clients_leave_nothing_stuck(
             before = after
         nvml.nvmlDeviceResetGpuLockedClocks(handle)
         assert (bench.read(0).lock_low_mhz, bench.read(0).sm_activity) == (0, 1)
+
+
+@needs_cap
+def test_a_writer_that_loses_its_core_is_waited_for(
+    emulate: Emulate, prompt_h100: GpuModel
+) -> None:
+    """What is read while a writer stands still half way is never above what comes after it."""
+
+    def hammer(bench: Bench, handle: object) -> None:
+        limit = ctypes.CDLL(str(bench.library)).nvmlDeviceSetPowerManagementLimit
+        for number in range(10_000_000):  # should nobody kill it
+            limit(handle, 200_000 if number % 2 else 700_000)
+
+    def pause(writer: int) -> None:
+        for _ in range(100):
+            os.kill(writer, signal.SIGSTOP)
+            time.sleep(0.005)
+            os.kill(writer, signal.SIGCONT)
+            time.sleep(0.001)
+
+    with emulate(prompt_h100, virtual=False) as bench:
+        handle = nvml.nvmlDeviceGetHandleByIndex(0)
+        bench.load(0, 1, 1)
+        writer = forked(lambda: hammer(bench, handle))
+        pauser = forked(lambda: pause(writer))
+        before_j = bench.read(0).energy_j
+        while os.waitpid(pauser, os.WNOHANG) == (0, 0):
+            energy_j = bench.read(0).energy_j
+            assert energy_j >= before_j
+            before_j = energy_j
+        os.kill(writer, signal.SIGKILL)
+        assert done(writer) == -signal.SIGKILL
