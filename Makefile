@@ -6,8 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 INSTALL := PYTHON=$(PYTHON) .ci/install-debian
-# Two at a time: the tests mostly wait for Slurm. One file's tests share a cluster.
-SLURM_PYTEST := SLURM_GREEN_REQUIRE_SLURM=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+# Three at a time on two cores: the tests mostly wait for Slurm. One file's tests share a cluster.
+SLURM_PYTEST := SLURM_GREEN_REQUIRE_SLURM=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile
+# Hundreds of processes of ours are started: to compile them each time takes most of their time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup slurm slurm-tests vllm demo test test-fast test-slow test-slurm test-vllm test-matrix check bench clean help
 
@@ -16,7 +18,8 @@ help:            ## show this list
 
 setup: $(VENV)/.done   ## the virtual environment with everything Python needs
 
-KERNELS = slurm_green/plan/kernel/c serving/replay/route/kernel/c
+KERNELS = slurm_green/plan/kernel/c slurm_green/plan/policy/kernel/c \
+    serving/replay/route/kernel/c
 $(VENV)/.done: pyproject.toml $(wildcard $(addsuffix /*.[ch],$(KERNELS)))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "error: slurm-green needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1);" \

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from slurm_green.cluster.cluster import Cluster
-from slurm_green.cluster.daemons import wait_until
 from slurm_green.cluster.down import reap_orphans
 from slurm_green.cluster.layout import clusters_directory
 from slurm_green.cluster.packages import missing
 from slurm_green.cluster.record import Owner
 from slurm_green.cluster.spec import ClusterSpec
+from tests.slurm.patience import wait_until
 
 REQUIRE = "SLURM_GREEN_REQUIRE_SLURM"
 ROOT = "SLURM_GREEN_TEST_SLURM_ROOT"

@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 
 from slurm_green.cluster.cluster import Cluster
-from slurm_green.cluster.daemons import wait_until
 from slurm_green.migration.execute.begin import begin
 from slurm_green.migration.execute.commands import CommandAccess
 from slurm_green.migration.execute.drive import drive
@@ -27,6 +26,7 @@ from slurm_green.migration.execute.journal import Journal
 from slurm_green.migration.execute.pair import Pair
 from slurm_green.migration.execute.record import Limits, MoveRecord
 from slurm_green.migration.execute.site import Site
+from tests.slurm.patience import wait_until
 
 __all__ = ["IGNORE", "LIMITS", "TwoSites", "carry_on"]
 
@@ -101,6 +101,11 @@ class TwoSites:
     def twin(self, at: str, *, steps: int = 60, pause_s: float = 0.1, ballast: int = 0) -> int:
         """The small training."""
         return self.submit(at, f"{IGNORE}exec python3 move_twin.py run {steps} {pause_s} {ballast}")
+
+    def hurry(self) -> None:
+        """Let the last small training come to its end without pauses, wherever it runs."""
+        for site in self.sites:
+            (self.work(site) / f"job{self.numbers}" / "hurry").touch()
 
     def said(self, number: int | None = None) -> list[dict[str, Any]]:
         """What the training printed, at either site, in the order of its steps."""

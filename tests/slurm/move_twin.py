@@ -2,6 +2,7 @@
 """A training in small, standard library only: a chain of hashes is its weights.
 
 python3 move_twin.py DIRECTORY STEPS PAUSE_S [BYTES of ballast in the checkpoint]
+Where a file `hurry` lies beside it, it pauses no more.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ ballast = "x" * int(sys.argv[4]) if len(sys.argv) > 4 else ""
 asked: list[int] = []
 signal.signal(signal.SIGUSR1, lambda *_: asked.append(1))
 directory.mkdir(exist_ok=True)
-state = directory / "state.json"
+state, hurry = directory / "state.json", Path("hurry")
 step, weights = 0, "seed"
 if state.exists():
     step, weights, _ = json.loads(state.read_text())
@@ -43,7 +44,7 @@ say(begins_at=step, site=os.environ.get("SLURM_CLUSTER_NAME"))
 while step < steps:
     weights = hashlib.sha256(weights.encode()).hexdigest()
     step += 1
-    time.sleep(pause_s)
+    time.sleep(0 if hurry.exists() else pause_s)
     if asked:
         asked.clear()
         save()

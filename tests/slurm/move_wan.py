@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm_green.cluster.daemons import wait_until
+from tests.slurm.patience import wait_until
 
 __all__ = ["Wan", "wan"]
 

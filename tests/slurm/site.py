@@ -15,12 +15,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from slurm_green.cluster.cluster import Cluster
-from slurm_green.cluster.daemons import log_tail, wait_until
+from slurm_green.cluster.daemons import log_tail
 from slurm_green.cluster.green import cycles_of, start_sgreend
 from slurm_green.hook.record import Record, parse
 from slurm_green.slurm.commands import CommandClient
 from slurm_green.slurm.process import command_environment, run_command
 from slurm_green.slurm.records import Job, JobChange
+from tests.slurm.patience import wait_until
 from tests.slurm.site_files import HOLD_S, SiteFiles
 
 __all__ = ["HOLD_S", "LATE_S", "SCRIPT", "SHAPE", "USER", "LiveSite", "ago", "now_utc"]
@@ -30,8 +31,8 @@ SCRIPT = "#!/bin/sh\ntrue\n"
 # Room for what sgreend thinks will usually arrive, after a minute full of test jobs.
 SHAPE = {"hook": True, "cpus": 256}
 _SGREEN = Path(sys.executable).with_name("sgreen")
-# Seen on two busy cores: a scheduler round, and a squeue that came late.
-LATE_S = 6
+# A scheduler round, a squeue that came late, and a core that is away for a while.
+LATE_S = 20
 # Another user may not be able to read our Python: all is imported before root becomes that user.
 _AS_USER = """
 import _strptime, importlib, os, pkgutil, pwd, sys
@@ -117,6 +118,11 @@ class LiveSite(SiteFiles):
     def running(self) -> bool:
         """Whether a daemon of ours lives."""
         return self._daemon is not None and self._daemon.poll() is None
+
+    @property
+    def daemon(self) -> "subprocess.Popen[bytes] | None":
+        """The process that `close` ends."""
+        return self._daemon
 
     @property
     def worker_pid(self) -> int:
@@ -341,7 +347,7 @@ class LiveSite(SiteFiles):
         script = self.layout.job_submit
         text = script.read_text()
         assert "timeout_s = 0.05" in text
-        script.write_text(text.replace("timeout_s = 0.05", "timeout_s = 0.5"))
+        script.write_text(text.replace("timeout_s = 0.05", "timeout_s = 2"))
         self.reload_hook()
 
     def reload_hook(self) -> None:

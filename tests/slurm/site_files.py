@@ -11,7 +11,7 @@ from slurm_green.cluster.layout import Layout
 
 __all__ = ["HOLD_S", "SiteFiles"]
 
-HOLD_S = 4
+HOLD_S = 6
 
 _DEFAULTS: dict[str, dict[str, object]] = {
     "general": {"mode": "enforce", "slurm_backend": "commands"},

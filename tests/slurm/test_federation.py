@@ -10,10 +10,10 @@ from datetime import timedelta
 import pytest
 
 from slurm_green.cluster.cluster import Cluster
-from slurm_green.cluster.daemons import wait_until
 from slurm_green.cluster.packages import missing
 from slurm_green.hook.record import LOOK
 from slurm_green.slurm.records import Job
+from tests.slurm.patience import wait_until
 from tests.slurm.site import LATE_S, SHAPE, LiveSite
 
 MakeCluster = Callable[..., Cluster]

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from slurm_green.cluster.cluster import Cluster
-from slurm_green.cluster.daemons import wait_until
 from slurm_green.slurm.records import Job
+from tests.slurm.patience import wait_until
 from tests.slurm.site import HOLD_S, LATE_S, SHAPE, LiveSite, now_utc
 
 SLEEP = "#!/bin/sh\nexec sleep 300\n"

@@ -44,7 +44,7 @@ def weights(steps: int) -> str:
 
 def test_there_and_back_while_it_runs(sites: TwoSites) -> None:
     """It ends with the weights of one that never moved; only what came after a signal is lost."""
-    job = sites.twin("a", steps=80)
+    job = sites.twin("a", steps=3000)
     sites.await_said("begins_at")
     there = sites.move(job, "a", "b")
     assert (there.step, sites.alive()) == (Step.DONE, {"a": [], "b": ["RUNNING"]})
@@ -53,8 +53,9 @@ def test_there_and_back_while_it_runs(sites: TwoSites) -> None:
     back = sites.move(there.new_job, "b", "a")
     assert (back.step, sites.alive()) == (Step.DONE, {"a": ["RUNNING"], "b": []})
 
+    sites.hurry()
     end = sites.await_said("ends_at")
-    assert end == {"ends_at": 80, "weights": weights(80)}
+    assert end == {"ends_at": 3000, "weights": weights(3000)}
     said = sites.said()
     begun = sorted(line["begins_at"] for line in said if "begins_at" in line)
     saved = sorted(line["saved_at"] for line in said if "saved_at" in line)

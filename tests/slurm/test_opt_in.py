@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from slurm_green.cluster.cluster import Cluster
-from slurm_green.cluster.daemons import wait_until
 from slurm_green.slurm.records import Job
+from tests.slurm.patience import wait_until
 from tests.slurm.site import HOLD_S, LATE_S, SHAPE, USER, LiveSite, now_utc
 
 
@@ -66,8 +66,8 @@ def _decisions(site: LiveSite, job_id: int) -> list[tuple[str, str, str]]:
 
 
 def _waits(job: Job, delay: timedelta) -> bool:
-    """Whether it was given that delay; hook and Slurm each have a whole second of their own."""
-    return timedelta(0) <= job.submit_utc + delay - job.eligible_utc <= timedelta(seconds=1)
+    """Whether it was given that delay; Slurm's whole second comes after the hook's."""
+    return timedelta(0) <= job.submit_utc + delay - job.eligible_utc <= timedelta(seconds=LATE_S)
 
 
 def test_shadow_is_the_default_and_changes_nothing(shared: LiveSite) -> None:

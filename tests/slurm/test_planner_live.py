@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from slurm_green.cluster.cluster import Cluster
-from slurm_green.cluster.daemons import wait_until
 from slurm_green.hook.record import PAUSE, parse
 from slurm_green.ledger.entries import Query
 from slurm_green.ledger.fifo import Capacity
 from slurm_green.ledger.report import build_report
 from slurm_green.ledger.store import Store
 from slurm_green.plan.power import PowerModel
+from tests.slurm.patience import wait_until
 from tests.slurm.site import SHAPE, LiveSite, now_utc
 
 SCALE = 360.0

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 
 from slurm_green.cluster.cluster import Cluster
-from slurm_green.cluster.daemons import wait_until
+from tests.slurm.patience import wait_until
 from tests.slurm.site import HOLD_S, SHAPE, USER, LiveSite, ago
 
 SLEEP = "#!/bin/sh\nexec sleep 300\n"

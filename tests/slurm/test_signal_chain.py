@@ -16,7 +16,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from slurm_green.cluster.cluster import Cluster
-from slurm_green.cluster.daemons import wait_until
 from slurm_green.hook.record import Record
 from slurm_green.slurm.records import Job
 from tests.slurm.fetching import (
@@ -29,6 +28,7 @@ from tests.slurm.fetching import (
     own_table,
     usually,
 )
+from tests.slurm.patience import wait_until
 from tests.slurm.site import LATE_S, SHAPE, LiveSite, now_utc
 
 KEY = "s3cr3t-Zh7kQ2vX0987654321"

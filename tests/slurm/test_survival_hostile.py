@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from slurm_green.cluster.cluster import Cluster
-from slurm_green.cluster.daemons import wait_until
 from slurm_green.hook.record import parse
+from tests.slurm.patience import wait_until
 from tests.slurm.site import SCRIPT, SHAPE, USER, LiveSite, now_utc
 
 FORGED = (

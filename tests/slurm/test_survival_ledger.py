@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from slurm_green.cluster.cluster import Cluster
-from slurm_green.cluster.daemons import wait_until
+from tests.slurm.patience import wait_until
 from tests.slurm.site import SHAPE, LiveSite
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")

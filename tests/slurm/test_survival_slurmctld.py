@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from slurm_green.cluster.cluster import Cluster
-from slurm_green.cluster.daemons import wait_until
+from tests.slurm.patience import wait_until
 from tests.slurm.site import HOLD_S, SHAPE, LiveSite
 
 

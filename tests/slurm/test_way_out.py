@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from slurm_green.cluster.cluster import Cluster
-from slurm_green.cluster.daemons import wait_until
+from tests.slurm.patience import wait_until
 from tests.slurm.site import LATE_S, SHAPE, USER, LiveSite, now_utc
 
 

@@ -16,8 +16,9 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 MODEL = "tiny"
-# No internet, and one core for each engine.
+# No internet, one core for each engine, and what tests bring along.
 QUIET = {
+    "PYTHONPATH": os.pathsep.join((str(ROOT), str(Path(__file__).parent))),
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -107,20 +108,16 @@ def served(
 ) -> Iterator[Served]:
     """Up until the block ends; `within`: what comes before the command."""
     argv = [
-        *within, sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
+        *within, sys.executable, "-m", "forked", "--model", str(model),
         "--served-model-name", MODEL, "--host", host, "--port", str(port),
         "--max-model-len", "1024", "--enforce-eager", "--kv-cache-memory-bytes", "67108864",
         # With bfloat16 this build takes to AMX instructions, which a server's worker may not use.
         "--dtype", "float32", "--max-num-seqs", "64",
         "--disable-uvicorn-access-log", "--enable-request-id-headers", *options,
     ]  # fmt: skip
-    own = {
-        "PYTHONPATH": os.pathsep.join((str(ROOT), str(Path(__file__).parent))),
-        **QUIET,
-    }
     with log.open("wb") as file:
         process = subprocess.Popen(
-            argv, env={**os.environ, **own, **env}, cwd=log.parent, start_new_session=True,
+            argv, env={**os.environ, **QUIET, **env}, cwd=log.parent, start_new_session=True,
             stdout=file, stderr=file,
         )  # fmt: skip
     one = Served(process, port, log)

@@ -70,7 +70,7 @@ class Serve:
         self.until(lambda: [one["state"] for one in self.shown] == ["ready"] * count)
         return self.shown
 
-    def until(self, met: Callable[[], bool], seconds: float = 40.0) -> None:
+    def until(self, met: Callable[[], bool], seconds: float = 120.0) -> None:
         deadline_s = time.monotonic() + seconds
         while not met():
             assert time.monotonic() < deadline_s, self.words
@@ -80,7 +80,7 @@ class Serve:
         assert self.process is not None
         self.process.send_signal(number)
 
-    def end(self, seconds: float = 40.0) -> int:
+    def end(self, seconds: float = 120.0) -> int:
         assert self.process is not None
         return self.process.wait(seconds)
 
@@ -114,7 +114,7 @@ def asked(shown: dict[str, Any], count: int) -> tuple[int, bytes]:
 
 
 def in_flight(shown: dict[str, Any]) -> int:
-    peer = http.client.HTTPConnection(shown["url"].removeprefix("http://"), timeout=5)
+    peer = http.client.HTTPConnection(shown["url"].removeprefix("http://"), timeout=60)
     with closing(peer):
         peer.request("GET", "/metrics")
         with peer.getresponse() as answer:
@@ -234,4 +234,4 @@ def test_a_router_finds_it_and_sends_nobody_there_while_it_drains(serve: Serve) 
         assert whole.result() == (200, b"".join(b"%d " % number for number in range(40)))
     finally:
         router.terminate()
-        router.wait(20)
+        router.wait(60)

@@ -104,7 +104,7 @@ def test_one_well_formed_answer(pieces: list[bytes], stream: bool, resume: bool)
             assert rig.clean()
         server.close()
 
-    run(main())
+    run(main)
 
 
 @pytest.mark.slow
@@ -144,4 +144,4 @@ def test_clients_that_send_anything_get_an_error_or_an_answer_and_hurt_nobody() 
             assert bugs == []
             await until(rig.clean)
 
-    run(main(), 60)
+    run(main, 60)

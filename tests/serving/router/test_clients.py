@@ -29,7 +29,7 @@ async def raw(port: int, data: bytes) -> bytes:
     caller = await Caller.at(port)
     caller.writer.write(data)
     try:
-        return await asyncio.wait_for(caller.reader.read(), 5)
+        return await asyncio.wait_for(caller.reader.read(), 60)
     except ConnectionError:
         return b"reset"
     finally:
@@ -70,7 +70,7 @@ def test_what_is_no_request_gets_one_clear_error(data: bytes, status: bytes) -> 
             assert not one.seen
             assert (await rig.complete()).status == 200
 
-    run(main())
+    run(main)
 
 
 def test_slow_clients_are_let_go() -> None:
@@ -94,7 +94,7 @@ def test_slow_clients_are_let_go() -> None:
             for caller in callers:
                 caller.close()
 
-    run(main())
+    run(main)
 
 
 def test_a_client_that_never_reads_holds_its_replica_back_and_is_let_go() -> None:
@@ -118,7 +118,7 @@ def test_a_client_that_never_reads_holds_its_replica_back_and_is_let_go() -> Non
             assert b'code="499"' in rig.server.stats.text()
             caller.close()
 
-    run(main())
+    run(main)
 
 
 def test_a_client_that_goes_takes_its_request_with_it() -> None:
@@ -137,7 +137,7 @@ def test_a_client_that_goes_takes_its_request_with_it() -> None:
                 await until(lambda: one.running == 0)
             assert rig.server.fleet.replicas[one.url].breaker.failures == 0
 
-    run(main())
+    run(main)
 
 
 def test_keys_models_and_sites_are_kept_apart(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ models = ["other"]
             assert b'code="200",model="m",site="s1",tenant="a"' in text
             assert b"key-of-team" not in text
 
-    run(main())
+    run(main)
 
 
 def test_a_tenant_has_so_many_requests_at_once_also_over_a_reload(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_tenant_has_so_many_requests_at_once_also_over_a_reload(tmp_path: Path
                 one.hold.set()
                 assert [answer.status for answer in await asyncio.gather(*held)] == [200, 200]
 
-    run(main())
+    run(main)
 
 
 def test_a_model_and_a_tenant_without_a_site_in_common(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ sites = ["s1"]
             assert answer.status == 403
             assert not both[0].seen + both[1].seen
 
-    run(main())
+    run(main)
 
 
 def test_a_replica_gets_its_own_key(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_replica_gets_its_own_key(tmp_path: Path) -> None:
             async with routed(settings) as rig:
                 assert (await rig.complete()).status == 200
 
-    run(main())
+    run(main)
 
 
 def test_full_replicas_make_requests_wait_then_be_turned_away() -> None:
@@ -253,7 +253,7 @@ def test_full_replicas_make_requests_wait_then_be_turned_away() -> None:
             assert all("retry-after" in one.headers for one in answers if one.status == 429)
             await until(rig.clean)
 
-    run(main())
+    run(main)
 
 
 def test_who_waits_gets_the_next_place() -> None:
@@ -264,7 +264,7 @@ def test_who_waits_gets_the_next_place() -> None:
             assert [one.status for one in answers] == [200] * 20
             assert [seen.body["prompt"] for seen in one.seen] == [f"p{at}" for at in range(20)]
 
-    run(main())
+    run(main)
 
 
 def test_tls(tmp_path: Path) -> None:
@@ -292,4 +292,4 @@ def test_tls(tmp_path: Path) -> None:
                 caller.close()
                 assert (await raw(rig.server.port, b"GET / HTTP/1.1\r\n\r\n"))[:4] != b"HTTP"
 
-    run(main())
+    run(main)

@@ -52,7 +52,7 @@ def test_what_goes_wrong_before_the_first_token_nobody_notices(stream: bool, fau
             assert len(both[0].seen) + len(both[1].seen) == 3
             await until(rig.clean)
 
-    run(main())
+    run(main)
 
 
 @pytest.mark.parametrize("fault", STREAM, ids=lambda one: one.kind)
@@ -79,7 +79,7 @@ def test_a_stream_whose_replica_fails_goes_on_elsewhere(fault: Fault, chat: bool
             assert b'token_ids":[' not in answer.body
             await until(rig.clean)
 
-    run(main())
+    run(main)
 
 
 def test_every_replica_may_fail_a_stream_once() -> None:
@@ -98,7 +98,7 @@ def test_every_replica_may_fail_a_stream_once() -> None:
             for what in ("tokens", "seconds", "joules"):
                 assert b'resumed_%b_total{model="m"}' % what.encode() in stats.text()
 
-    run(main())
+    run(main)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_what_cannot_go_on_ends_in_one_error_that_says_why(
             assert why in last["error"]["message"]
             assert "return_token_ids" not in both[0].seen[0].body if both[0].seen else True
 
-    run(main())
+    run(main)
 
 
 def test_without_resume_a_broken_stream_ends_in_one_error_after_whole_events() -> None:
@@ -143,7 +143,7 @@ def test_without_resume_a_broken_stream_ends_in_one_error_after_whole_events() -
                 assert "its route does not resume" in answer.events[-1]["error"]["message"]
                 await until(lambda: all(r.view.ready for r in rig.server.fleet.replicas.values()))
 
-    run(main())
+    run(main)
 
 
 def test_a_killed_replica_is_left_alone_and_taken_back(
@@ -166,7 +166,7 @@ def test_a_killed_replica_is_left_alone_and_taken_back(
             down = next(at for at, one in enumerate(said) if "is down, was ready" in one)
             assert any("is ready, was" in one for one in said[down:])
 
-    run(main())
+    run(main)
 
 
 def test_a_drain_that_health_does_not_tell_costs_one_try() -> None:
@@ -180,7 +180,7 @@ def test_a_drain_that_health_does_not_tell_costs_one_try() -> None:
                 rig.server.fleet.replicas[both[0].url].state(rig.server.loop.time()) == "draining"
             )
 
-    run(main())
+    run(main)
 
 
 def test_plain_requests_of_a_replica_that_hangs_with_good_health_go_elsewhere() -> None:
@@ -198,7 +198,7 @@ def test_plain_requests_of_a_replica_that_hangs_with_good_health_go_elsewhere() 
             assert both[0].health == 200
             await until(rig.clean)
 
-    run(main())
+    run(main)
 
 
 def test_hung_streams_open_the_breaker_and_the_rest_goes_elsewhere() -> None:
@@ -211,7 +211,7 @@ def test_hung_streams_open_the_breaker_and_the_rest_goes_elsewhere() -> None:
             assert all(one.status == 200 for one in answers)
             assert rig.server.fleet.replicas[both[0].url].breaker.opened
 
-    run(main())
+    run(main)
 
 
 def test_who_is_slow_for_one_and_quick_for_others_is_busy_and_no_failure() -> None:
@@ -226,7 +226,7 @@ def test_who_is_slow_for_one_and_quick_for_others_is_busy_and_no_failure() -> No
             assert (await busy).done
             assert rig.server.fleet.replicas[one.url].breaker.failures == 0
 
-    run(main())
+    run(main)
 
 
 def test_all_down_is_said_after_a_while_and_one_that_comes_back_in_time_answers() -> None:
@@ -244,7 +244,7 @@ def test_all_down_is_said_after_a_while_and_one_that_comes_back_in_time_answers(
             assert (await later).status == 200
             await until(rig.clean)
 
-    run(main())
+    run(main)
 
 
 def test_answers_that_are_the_clients_fault_are_passed_on_and_not_tried_again() -> None:
@@ -257,7 +257,7 @@ def test_answers_that_are_the_clients_fault_are_passed_on_and_not_tried_again() 
             assert answer.json["error"]["message"] == "max_tokens is too large"
             assert len(both[0].seen) + len(both[1].seen) == 1
 
-    run(main())
+    run(main)
 
 
 def test_an_error_that_all_replicas_have_is_passed_on_after_some_tries() -> None:
@@ -269,7 +269,7 @@ def test_an_error_that_all_replicas_have_is_passed_on_after_some_tries() -> None
             assert (answer.status, answer.json["error"]["message"]) == (500, "bug")
             assert len(both[0].seen) + len(both[1].seen) == 4
 
-    run(main())
+    run(main)
 
 
 def test_an_idle_connection_that_the_replica_closes_is_no_failure() -> None:
@@ -282,7 +282,7 @@ def test_an_idle_connection_that_the_replica_closes_is_no_failure() -> None:
             replica = rig.server.fleet.replicas[one.url]
             assert replica.failures == 0
 
-    run(main())
+    run(main)
 
 
 def _hung(one: FakeReplica) -> None:
@@ -308,4 +308,4 @@ def test_a_replica_that_health_says_is_down_loses_what_can_go_on(
                 assert one.done
                 assert one.text == answer_of("abc", 20)
 
-    run(main())
+    run(main)

@@ -86,7 +86,7 @@ def test_a_site_that_flaps_under_load() -> None:
             await until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 3 * 13)
             print(f"{len(done)} requests, {flaps} flaps, 0 wrong")
 
-    run(main(), SECONDS + 60)
+    run(main, SECONDS + 60)
 
 
 async def _down(one, kind: str) -> None:  # type: ignore[no-untyped-def]

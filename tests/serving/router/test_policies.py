@@ -53,7 +53,7 @@ def test_every_policy_answers_and_leaves_a_site_without_power(tmp_path: Path, na
                     assert Counter(one.status for one in answers) == {200: 10}
                 assert len(both[0].seen) == seen
 
-    run(main())
+    run(main)
 
 
 def test_load_that_other_routers_bring_counts() -> None:
@@ -73,4 +73,4 @@ def test_load_that_other_routers_bring_counts() -> None:
                 assert (await rig.complete()).status == 200
             assert not both[0].seen
 
-    run(main())
+    run(main)

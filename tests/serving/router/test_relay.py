@@ -28,7 +28,7 @@ def test_a_plain_answer_comes_as_the_replica_sent_it() -> None:
             assert b'energy_joules_total{model="m",site="s0"} 12.5' in rig.server.stats.text()
             assert rig.clean()
 
-    run(main())
+    run(main)
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -47,7 +47,7 @@ def test_a_stream_comes_byte_for_byte(path: str, resume: bool) -> None:
             assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
             assert rig.clean()
 
-    run(main())
+    run(main)
 
 
 def test_other_ends_of_lines_and_large_events_are_events_too() -> None:
@@ -58,7 +58,7 @@ def test_other_ends_of_lines_and_large_events_are_events_too() -> None:
             assert answer.done
             assert answer.text == answer_of("abc", 8)
 
-    run(main())
+    run(main)
 
 
 def test_ids_and_traces_go_through() -> None:
@@ -83,7 +83,7 @@ def test_ids_and_traces_go_through() -> None:
             assert other.headers["x-request-id"] == sent["x-request-id"] != "no good"
             assert sent["traceparent"].endswith("-00")
 
-    run(main())
+    run(main)
 
 
 def test_models_health_and_what_is_not_there() -> None:
@@ -105,7 +105,7 @@ def test_models_health_and_what_is_not_there() -> None:
             assert (await rig.ask("/v1/embeddings", {"model": MODEL, "input": "x"})).status == 200
             assert (await rig.complete()).status == 200
 
-    run(main())
+    run(main)
 
 
 def test_one_connection_many_requests_also_sent_ahead() -> None:
@@ -123,7 +123,7 @@ def test_one_connection_many_requests_also_sent_ahead() -> None:
             assert both[0].open + both[1].open <= 3
             caller.close()
 
-    run(main())
+    run(main)
 
 
 def test_http_1_0_gets_a_stream_that_ends_with_its_connection() -> None:
@@ -140,4 +140,4 @@ def test_http_1_0_gets_a_stream_that_ends_with_its_connection() -> None:
             assert events.endswith(b"data: [DONE]\n\n")
             caller.close()
 
-    run(main())
+    run(main)

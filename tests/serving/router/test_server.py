@@ -64,7 +64,7 @@ def test_registered_replicas_come_drain_and_go(tmp_path: Path) -> None:
                 assert len(both[0].seen) == seen
                 await until(rig.clean)
 
-    run(main())
+    run(main)
 
 
 # A reload that reads a profile holds the loop, and the fake replicas with it, for some 0.1 s.
@@ -122,7 +122,7 @@ def test_a_reload_under_load_loses_nothing_and_a_mistake_changes_nothing() -> No
             assert b'reloads_total{result="refused"} 2.0' in server.stats.text()
             await until(rig.clean)
 
-    run(main())
+    run(main)
 
 
 def test_sigterm_ends_what_runs_and_takes_nothing_new() -> None:
@@ -143,7 +143,7 @@ def test_sigterm_ends_what_runs_and_takes_nothing_new() -> None:
             await rig.task
             idle.close()
 
-    run(main())
+    run(main)
 
 
 def test_a_drain_that_takes_too_long_ends_in_one_clear_error() -> None:
@@ -156,7 +156,7 @@ def test_a_drain_that_takes_too_long_ends_in_one_clear_error() -> None:
             rig.server.stop()
             assert (await plain).status == 503
 
-    run(main())
+    run(main)
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ name = "s1"
             await until(lambda: rig.server.supplies["s0"].fault)
             assert group.moment.sites[0].supply_w == 0
 
-    run(main())
+    run(main)
 
 
 def _of(rig: Rig, one: FakeReplica):  # type: ignore[no-untyped-def]
@@ -228,7 +228,7 @@ def test_a_policy_with_a_bug_costs_nothing_but_its_wisdom() -> None:
             assert group.faults >= 5
             await until(rig.clean)
 
-    run(main())
+    run(main)
 
 
 def test_its_own_port_tells_metrics_and_replicas() -> None:
@@ -256,7 +256,7 @@ def test_its_own_port_tells_metrics_and_replicas() -> None:
                 assert (await get("/health"))[0] == 200
                 assert (await get("/x"))[0] == 404
 
-    run(main())
+    run(main)
 
 
 async def _free_ports(count: int) -> list[int]:
@@ -288,7 +288,7 @@ def test_the_access_log_says_what_happened_and_nothing_secret(tmp_path: Path) ->
         assert "private" not in log.read_text()
         assert "secret" not in log.read_text()
 
-    run(main())
+    run(main)
 
 
 @pytest.mark.slow
@@ -323,7 +323,7 @@ def test_several_processes_share_a_port_and_survive_one_that_dies(tmp_path: Path
                 process.kill()
                 process.wait()
 
-    run(main(), 60)
+    run(main, 60)
 
 
 async def _answers(port: int) -> None:

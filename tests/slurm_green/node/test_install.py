@@ -32,14 +32,14 @@ def test_the_hooks_find_their_client_and_the_nodes_socket(tmp_path: Path, config
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "run of it" / "root.sock"))
         listener.listen()
-        listener.settimeout(10)
+        listener.settimeout(60)
         environment = {"SLURM_JOB_ID": "7", "SLURM_JOB_UID": "1000", "SLURM_JOB_GPUS": "0"}
         with subprocess.Popen([place / "prolog.sh"], env=environment) as prolog:
             peer, _ = listener.accept()
             with peer:
                 asked = json.loads(peer.makefile("rb").readline())
                 peer.sendall(b'{"ok": true}\n')
-            assert prolog.wait(timeout=10) == 0
+            assert prolog.wait(timeout=60) == 0
     assert (asked["op"], asked["job"], asked["gpus"]) == ("begin", "7", "0")
 
 

@@ -56,7 +56,7 @@ def test_over_http_beside_who_never_asks() -> None:
 
         def get(path: str) -> tuple[str, int, bytes]:
             url = f"http://127.0.0.1:{port}{path}"
-            with urllib.request.urlopen(url, timeout=5) as response:
+            with urllib.request.urlopen(url, timeout=60) as response:
                 return response.headers["Content-Type"], response.status, response.read()
 
         found = await asyncio.to_thread(get, "/metrics")

@@ -39,7 +39,7 @@ def sgreen_restore(node: LiveNode, *arguments: str) -> subprocess.CompletedProce
     program = "from slurm_green.cli.root import main; main()"
     command = [sys.executable, "-c", program, "restore", "--config", str(node.config), *arguments]
     return subprocess.run(
-        command, env=node.env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+        command, env=node.env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=90
     )
 
 

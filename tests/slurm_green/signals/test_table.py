@@ -176,7 +176,7 @@ def test_what_is_no_file(tmp_path):
     for name, words in (("pipe.csv", "not a plain file"), ("folder.csv", "not a plain file"),
                         ("none.csv", "No such file"), ("past.xlsx", ".csv.gz")):  # fmt: skip
         assert words in failure(lambda name=name: read_history(tmp_path / name))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 AMOUNTS = st.one_of(st.just(NAN), st.floats(0, 900), st.floats(-900, 900))

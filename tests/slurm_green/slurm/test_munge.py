@@ -29,7 +29,7 @@ def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert MUNGED is not None
     options = [f"--{name}={path}" for name, path in files.items()]
     with subprocess.Popen([MUNGED, "--force", "--foreground", *options]) as process:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not files["socket"].exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         yield files["socket"]

@@ -11,6 +11,7 @@ import pytest
 from profiling.device.emulated.bench import Bench
 from profiling.device.emulated.models import GpuModel
 from profiling.errors import DeviceError
+from tests.timing import fastest_s
 
 nvml = pytest.importorskip("pynvml")
 
@@ -114,9 +115,7 @@ def test_a_slow_call_is_slow_and_holds_nobody_up(emulate: Emulate, h100: GpuMode
         start_s = time.perf_counter()
         nvml.nvmlDeviceSetGpuLockedClocks(handle, 600, 600)
         assert time.perf_counter() - start_s >= 0.05
-        start_s = time.perf_counter()
-        nvml.nvmlDeviceGetPowerUsage(handle)
-        assert time.perf_counter() - start_s < 0.05
+        assert fastest_s(lambda: nvml.nvmlDeviceGetPowerUsage(handle), 0.05) < 0.05
 
 
 def test_a_reload_forgets_locks_and_caps_and_starts_the_counter_over(

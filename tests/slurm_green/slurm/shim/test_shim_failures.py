@@ -16,6 +16,24 @@ from slurm_green.hook.wire import encode_answer
 LIMIT_S = 0.2
 
 
+def cost_s(new_shim, times, below_s, *, timeout_s=LIMIT_S):
+    """Time that unchanged submissions take a courier that knows nothing yet.
+
+    The best of some tries: what else runs on the machine can only make it longer.
+    """
+    found_s = float("inf")
+    for _ in range(5):
+        shim = new_shim()
+        assert shim.load().fields["ok"] == b"true"
+        shim.configure(timeout_s=timeout_s)
+        result = shim.submit(times)
+        assert result.unchanged
+        found_s = min(found_s, result.took_s)
+        if found_s < below_s:
+            break
+    return found_s
+
+
 def first(line: bytes) -> str:
     return line.split(b"\t", 1)[0].decode().strip()
 
@@ -24,50 +42,49 @@ def alive_but_silent(line: bytes) -> bytes | None:
     return b"pong\n" if line == b"ping\n" else None
 
 
-def test_a_hung_daemon_costs_one_time_out_in_five_hundred_jobs(shim, bad_daemon):
+def test_a_hung_daemon_costs_one_time_out_in_five_hundred_jobs(new_shim, bad_daemon):
     bad_daemon(lambda line: None)
-    shim.configure(timeout_s=LIMIT_S)
-    result = shim.submit(500)
-    assert result.unchanged
-    assert 0.9 * LIMIT_S <= result.took_s < 1.9 * LIMIT_S
+    assert 0.9 * LIMIT_S <= cost_s(new_shim, 500, 1.9 * LIMIT_S) < 1.9 * LIMIT_S
 
 
-def test_a_daemon_that_accepts_nothing_costs_one_time_out(shim, tmp_path):
+def test_a_daemon_that_accepts_nothing_costs_one_time_out(new_shim, shim):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(shim.socket))
-        listener.listen(16)
-        shim.configure(timeout_s=LIMIT_S)
-        result = shim.submit(500)
-    assert result.unchanged
-    assert 0.9 * LIMIT_S <= result.took_s < 1.9 * LIMIT_S
+        listener.listen(64)
+        took_s = cost_s(new_shim, 500, 1.9 * LIMIT_S)
+    assert 0.9 * LIMIT_S <= took_s < 1.9 * LIMIT_S
 
 
-def test_a_daemon_whose_backlog_is_full_costs_no_more_than_three(shim):
+def test_a_daemon_whose_backlog_is_full_costs_no_more_than_three(new_shim, shim):
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as filler:
         listener.bind(str(shim.socket))
         listener.listen(0)
         filler.connect(str(shim.socket))
-        shim.configure(timeout_s=LIMIT_S)
-        result = shim.submit(500)
-    assert result.unchanged
-    assert result.took_s < 4 * LIMIT_S
+        assert cost_s(new_shim, 500, 4 * LIMIT_S) < 4 * LIMIT_S
 
 
 def test_a_daemon_that_answers_pings_only_costs_three(shim, bad_daemon):
-    bad_daemon(alive_but_silent)
+    daemon = bad_daemon(alive_but_silent)
     shim.configure(timeout_s=LIMIT_S)
-    lost = 0
-    for _ in range(100):
-        lost += shim.submit().took_s >= 0.9 * LIMIT_S
-        time.sleep(0.002)  # a submission's pace, so that every pong is there in time
-    assert lost == 3
+
+    def lost() -> int:
+        """Each question runs into a time-out."""
+        return sum(line != b"ping\n" for line in list(daemon.lines))
+
+    deadline = time.monotonic() + 60
+    while lost() < 3:
+        assert shim.submit().unchanged
+        time.sleep(0.002)  # a submission's pace
+        assert time.monotonic() < deadline
+    assert shim.submit(100).unchanged
+    assert lost() == 3
 
 
 def test_after_a_hang_the_first_sign_of_life_is_enough(shim, bad_daemon, tools):
     wake = threading.Event()
 
     def reply(line: bytes) -> bytes:
-        wake.wait(10)
+        wake.wait(60)
         if line == b"ping\n":
             return b"pong\n"
         return encode_answer(int(first(line)), tools.defer())
@@ -76,7 +93,8 @@ def test_after_a_hang_the_first_sign_of_life_is_enough(shim, bad_daemon, tools):
     shim.configure(timeout_s=LIMIT_S)
     assert shim.submit(50).unchanged
     wake.set()
-    deadline = time.monotonic() + 10
+    shim.configure(timeout_s=30)
+    deadline = time.monotonic() + 60
     while shim.submit().unchanged:
         assert time.monotonic() < deadline
 
@@ -99,7 +117,7 @@ def test_a_late_answer_is_never_the_next_jobs(shim, bad_daemon, tools):
         time.sleep(0.005)
 
 
-def test_an_answer_that_trickles_is_bound_by_the_total_limit(shim, bad_daemon):
+def test_an_answer_that_trickles_is_bound_by_the_total_limit(new_shim, bad_daemon):
     stop = threading.Event()
     daemon = bad_daemon(lambda line: None)
 
@@ -114,17 +132,14 @@ def test_an_answer_that_trickles_is_bound_by_the_total_limit(shim, bad_daemon):
     thread = threading.Thread(target=trickle)
     thread.start()
     try:
-        shim.configure(timeout_s=LIMIT_S)
-        result = shim.submit()
-        assert result.unchanged
-        assert result.took_s < 2 * LIMIT_S
+        assert cost_s(new_shim, 1, 2 * LIMIT_S) < 2 * LIMIT_S
     finally:
         stop.set()
         thread.join()
 
 
 @pytest.mark.parametrize("kind", ["missing", "dead", "unreadable-directory", "a-file", "too-long"])
-def test_a_socket_nobody_serves_costs_no_time(shim, tmp_path, kind):
+def test_a_socket_nobody_serves_costs_no_time(shim, kind):
     if kind == "dead":
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(shim.socket))
@@ -134,20 +149,20 @@ def test_a_socket_nobody_serves_costs_no_time(shim, tmp_path, kind):
         shim.configure(socket="/proc/1/nowhere/hook.sock")
     elif kind == "too-long":
         shim.configure(socket="/" + "x" * 200)
-    shim.configure(timeout_s=1.0)
+    shim.configure(timeout_s=30.0)
     result = shim.submit(500)
     assert result.unchanged
-    assert result.took_s < 1.0
+    assert result.took_s < 25
     assert len(result.log) == 1, "the log is told once, not once a job"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to run Lua as another user")
 def test_a_socket_of_somebody_else_costs_no_time(shim, tools):
     with tools.daemon(shim.socket, lambda ask: tools.defer(), allowed_uids=(12345,)) as server:
-        shim.configure(timeout_s=1.0)
+        shim.configure(timeout_s=30.0)
         result = shim.submit(50)
         assert result.unchanged
-        assert result.took_s < 1.0
+        assert result.took_s < 25
         assert server.counts.asked == 0
         assert server.counts.strangers > 0
 
@@ -196,7 +211,7 @@ def test_garbage_changes_nothing_and_is_nobody_elses_problem(shim, bad_daemon, t
         )
 
     bad_daemon(reply)
-    shim.configure(timeout_s=2.0)
+    shim.configure(timeout_s=30.0)
     for _ in range(20):
         result = shim.submit()
         assert result.unchanged
@@ -207,7 +222,7 @@ def test_garbage_changes_nothing_and_is_nobody_elses_problem(shim, bad_daemon, t
 
 def test_a_truncated_answer_changes_nothing_and_costs_no_time(shim, bad_daemon):
     bad_daemon(lambda line: line[:1] + b"\tdefer\tbeg", hang_up=True)
-    shim.configure(timeout_s=1.0)
+    shim.configure(timeout_s=30.0)
     result = shim.submit(100)
     assert result.unchanged
-    assert result.took_s < 1.0
+    assert result.took_s < 25
