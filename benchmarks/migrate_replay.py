@@ -168,7 +168,7 @@ def _wind(farm: str, first_day: int, slots: int) -> tuple[Floats, list[Issue]]:
         issues.append(
             Issue(
                 issued_s=day * _DAY_S + _DAY_S / 2,
-                middle_s=(hours + 0.5) * _HOUR_S - first_day * _DAY_S,
+                middle_s=np.asarray((hours + 0.5) * _HOUR_S - first_day * _DAY_S, np.float64),
                 supply_w=ahead[np.minimum(hours, len(ahead) - 1)],
                 carbon_g_per_kwh=np.full(len(hours), np.nan),
             )
@@ -204,7 +204,7 @@ def _carbon(zone: str, first_day: int, slots: int) -> Floats:
     header, table = rows("eurosys24_ci/ci_lca_2022_dev16.csv.xz")
     hourly = np.array([float(row[header.index(zone)]) for row in table])
     hour = first_day * 24 + (np.arange(slots) * _STEP_S / _HOUR_S).astype(int)
-    return hourly[np.minimum(hour, len(hourly) - 1)]
+    return np.asarray(hourly[np.minimum(hour, len(hourly) - 1)])
 
 
 def _links(gbps: str) -> list[Link]:

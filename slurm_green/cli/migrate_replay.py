@@ -9,6 +9,7 @@ import click
 
 from slurm_green.cli.output import check_outputs, emit_json, emit_rows
 from slurm_green.cli.params import as_json, finite, names_of
+from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _POLICIES = "never,energy-only,feasibility,prices,oracle"
+_HEADER = ("POLICY", "NOT RENEWABLE", "CARBON", "COMPLETION", "P95", "MOVES", "MOVED", "FAILED",
+           "LATE")  # fmt: skip
 
 
 def _share(name: str, help_text: str) -> Callable[[F], F]:
@@ -112,6 +115,9 @@ def replay_command(
     Supply and carbon intensity that are still to come are known by forecasts only; `oracle` alone
     knows them. Figures are simulated, never measured.
     """
+    if report is not None and report.suffix.lower() != ".html":
+        ending = report.suffix or "nothing"
+        raise BadInputError(f"--report {report}: ends in {ending}; wanted .html")
     check_outputs({"--report": report}, {"--sites": sites, "--jobs": jobs})
     one_thread()
     from slurm_green.migration.replay.jobs_file import read_inputs
@@ -132,14 +138,15 @@ def replay_command(
     if report is not None:
         from slurm_green.cli.migrate_replay_page import write_page
 
-        write_page(report, found)
+        write_page(report, found, _HEADER, _rows(found))
     if as_json:
         emit_json(found.json())
         return
-    _print(found)
+    click.echo(f"{len(found.inputs.jobs):,} jobs on {len(found.inputs.sites)} sites, simulated")
+    emit_rows(_HEADER, _rows(found))
 
 
-def _print(found: "Replay") -> None:
+def _rows(found: "Replay") -> list[tuple[str, ...]]:
     rows = []
     for name, one in found.json()["policies"].items():
         hours = [
@@ -158,7 +165,4 @@ def _print(found: "Replay") -> None:
                 f"{one['late_jobs']}",
             )
         )
-    header = ("POLICY", "NOT RENEWABLE", "CARBON", "COMPLETION", "P95", "MOVES", "MOVED",
-              "FAILED", "LATE")  # fmt: skip
-    click.echo(f"{len(found.inputs.jobs):,} jobs on {len(found.inputs.sites)} sites, simulated")
-    emit_rows(header, rows)
+    return rows

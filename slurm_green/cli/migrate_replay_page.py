@@ -1,73 +1,79 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of `sgreen migrate replay --report`: a table, and what policies took from the grid."""
+"""The page of `sgreen migrate replay --report`: a table, and what policies took from the grid.
 
-import html
+The trap: names are other people's text. Everything is escaped, and the page's own policy forbids
+loading anything.
+"""
+
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
 import numpy as np
 
-from profiling.whole import write_file
-from slurm_green.errors import BadInputError
+from slurm_green.cli.output import write_text
+from slurm_green.cli.plan_page_style import STYLE
 from slurm_green.migration.replay.result import Replay
 from slurm_green.plan.problem import Floats
+from slurm_green.words import clean
 
 __all__ = ["write_page"]
 
-_COLOURS = ("#777777", "#c0562f", "#3b6fb6", "#2a9d5c", "#8e5bb5", "#b8860b")
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_COLOURS = 8
 _WIDE, _HIGH, _POINTS = 960, 260, 480
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Moves, replayed</title>
-<style>body{{margin:2rem auto;max-width:62rem;font:16px sans-serif;color:#222}}
-table{{border-collapse:collapse;width:100%}}td,th{{padding:.3rem .6rem;text-align:right}}
-td:first-child,th:first-child{{text-align:left}}tr{{border-bottom:1px solid #ddd}}
-svg{{width:100%;height:auto;background:#fafafa}}i{{display:inline-block;width:1em;height:.7em}}
-</style>
-<h1>Moves, replayed</h1>
-<p>{jobs} jobs on {sites}: simulated, not measured. Only <b>oracle</b> knows what will come.</p>
-{table}
-<h2>Power that is not renewable, all sites</h2>
-<p>Highest {top} kW, {days} days.</p>
-{chart}
-</html>
+_STYLE = """
+section { margin: 1rem 0; } .n { text-align: right; }
+svg { display: block; width: 100%; height: auto; }
+polyline { fill: none; stroke-width: 1.5; }
 """
-_HEAD = ("policy", "not renewable MWh", "carbon kg", "completion h", "p95 h", "moves", "TB",
-         "failed", "late")  # fmt: skip
 
 
-def write_page(path: Path, found: Replay) -> None:
-    """Write the page, whole; raises BadInputError for another suffix."""
-    if path.suffix.lower() != ".html":
-        raise BadInputError(f"--report {path}: ends in {path.suffix or 'nothing'}; wanted .html")
+def write_page(
+    path: Path, found: Replay, header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    """Write the page with this table, whole; raises BadInputError where it cannot be written."""
     powers = {name: one.net_w.sum(axis=0) / 1000 for name, one in found.results.items()}
     top_kw = max((float(one.max()) for one in powers.values()), default=0.0)
-    page = _PAGE.format(
-        jobs=f"{len(found.inputs.jobs):,}",
-        sites=html.escape(", ".join(site.name for site in found.inputs.sites)),
-        table=_table(found),
-        top=f"{top_kw:,.0f}",
-        days=f"{found.inputs.end_s / 86_400:.3g}",
-        chart=_chart(powers, top_kw),
+    sites = escape(clean(", ".join(site.name for site in found.inputs.sites)))
+    keys = "".join(
+        f'<span><i class="line" style="--k:{_colour(at)}"></i>{escape(clean(name))}</span>'
+        for at, name in enumerate(powers)
     )
-    write_file(path, page.encode())
+    text = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Moves, replayed</title>
+<style>{STYLE}{_STYLE}</style>
+</head>
+<body>
+<h1>Moves, replayed</h1>
+<p class="soft">{len(found.inputs.jobs):,} jobs on {sites}. Simulated, nothing here was measured;
+only oracle knows what will come.</p>
+<section>{_table(header, rows)}</section>
+<figure><figcaption><b>Power that is not renewable, all sites: highest {top_kw:,.0f} kW,
+{found.inputs.end_s / 86_400:.3g} days</b><span class="keys">{keys}</span></figcaption>
+{_chart(powers, top_kw)}</figure>
+<footer class="soft">Made by sgreen migrate replay.</footer>
+</body>
+</html>
+"""
+    write_text(path, text)
 
 
-def _table(found: Replay) -> str:
-    rows = ["<tr>" + "".join(f"<th>{name}</th>" for name in _HEAD) + "</tr>"]
-    for at, (name, one) in enumerate(found.json()["policies"].items()):
-        mean_s, p95_s = one["mean_completion_s"], one["p95_completion_s"]
-        cells = [
-            f'<i style="background:{_colour(at)}"></i> {html.escape(name)}',
-            f"{one['nonrenewable_j'] / 3.6e9:.3f}",
-            f"{one['carbon_g'] / 1000:,.1f}",
-            "-" if mean_s is None else f"{mean_s / 3600:.2f}",
-            "-" if p95_s is None else f"{p95_s / 3600:.2f}",
-            f"{one['moves']}",
-            f"{one['moved_bytes'] / 1e12:.2f}",
-            f"{one['failed_moves']}",
-            f"{one['late_jobs']}",
-        ]
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return f"<table>{''.join(rows)}</table>"
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(tag: str, row: Sequence[str]) -> str:
+        cells = (
+            f"<{tag}{' class=n' if at else ''}>{escape(clean(cell))}</{tag}>"
+            for at, cell in enumerate(row)
+        )
+        return f"<tr>{''.join(cells)}</tr>"
+
+    heads = [name.capitalize() for name in header]
+    return f"<table>{line('th', heads)}{''.join(line('td', row) for row in rows)}</table>"
 
 
 def _chart(powers: dict[str, Floats], top_kw: float) -> str:
@@ -78,9 +84,9 @@ def _chart(powers: dict[str, Floats], top_kw: float) -> str:
         x = np.linspace(0, _WIDE, len(means))
         y = _HIGH - means / max(top_kw, 1e-9) * _HIGH
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-        lines.append(f'<polyline fill="none" stroke="{_colour(at)}" points="{points}"/>')
+        lines.append(f'<polyline stroke="{_colour(at)}" points="{points}"/>')
     return f'<svg viewBox="0 0 {_WIDE} {_HIGH}" role="img">{"".join(lines)}</svg>'
 
 
 def _colour(at: int) -> str:
-    return _COLOURS[at % len(_COLOURS)]
+    return f"var(--c{at % _COLOURS})"

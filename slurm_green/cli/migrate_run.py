@@ -113,16 +113,21 @@ def run_command(
             if not as_json:
                 click.echo(move_line(move) + (f": {why}" if why else ""))
 
-        with standing_by(_finishing(sites_path, books), books.directory / "standby.log"):
-            done = drive(
-                [*begun, *(one.record for one in wanted)],
-                pair,
-                books,
-                poll_s=poll_s,
-                give_up_s=wait_s,
-                tell=tell,
-                unwanted=lambda move: window_closed(file, move, time.time()),
-            )
+        log = books.directory / "standby.log"
+        with standing_by(_finishing(sites_path, books), log):
+            try:
+                done = drive(
+                    [*begun, *(one.record for one in wanted)],
+                    pair,
+                    books,
+                    poll_s=poll_s,
+                    give_up_s=wait_s,
+                    tell=tell,
+                    unwanted=lambda move: window_closed(file, move, time.time()),
+                )
+            except KeyboardInterrupt:
+                click.echo(f"\nthe process beside goes on: see `status`, or {log}", err=True)
+                raise
     if as_json:
         emit_json({"dry_run": False, "moves": [move_json(one) for one in done]})
     elif not done:

@@ -24,6 +24,8 @@ CLASS_A = 0.02  # a move of that share of the window needs no second thought
 
 _BITS_PER_GB = 8e9
 _BITS_PER_GBPS = 1e9
+_NO_GREENER = "the power there is no greener than here"
+_UNJUDGED = "; energy was not judged, for that takes the job's power and both green shares"
 
 Number = TypeVar("Number", float, Floats)
 
@@ -134,7 +136,9 @@ def check(move: Move) -> Answer:
         binding = Binding.TIME
         reason = f"the move takes {length(moving_s)}, and the job ends here in {length(left_s)}"
     elif pays_s == math.inf:
-        binding, reason = Binding.ENERGY, "the power there is no greener than here"
+        binding = Binding.ENERGY
+        idle = not move.job_power_w
+        reason = "a job that draws nothing saves nothing" if idle else _NO_GREENER
     elif pays_s is not None and moving_s + pays_s >= usable_s:
         binding = Binding.ENERGY
         reason = (
@@ -144,7 +148,7 @@ def check(move: Move) -> Answer:
     else:
         binding = Binding.NONE
         paid = "" if pays_s is None else f", pays for itself within {length(pays_s)} there"
-        unknown = "" if pays_s is not None else "; whether it saves energy was not asked"
+        unknown = "" if pays_s is not None else _UNJUDGED
         reason = f"the move takes {length(moving_s)} of the {length(room_s)} allowed{paid}{unknown}"
     fraction = moving_s / window_s if window_s > 0 else math.inf
     return Answer(

@@ -36,6 +36,16 @@ class Outlook:
         """Number of slots."""
         return len(self.supply_w)
 
+    def first(self, slots: int) -> "Outlook":
+        """The same, and no more than so many slots of it."""
+        return Outlook(
+            step_s=self.step_s,
+            supply_w=self.supply_w[:slots],
+            supply_sd_w=self.supply_sd_w[:slots],
+            carbon_g_per_kwh=self.carbon_g_per_kwh[:slots],
+            base_w=self.base_w[:slots],
+        )
+
     @cached_property
     def edges_s(self) -> Floats:
         """Borders of the slots, counted from now; one more than slots."""

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from profiling.whole import write_file
 from slurm_green.cli.root import root
 from slurm_green.cluster.cluster import Cluster
+from slurm_green.migration.execute.record import Step
 from tests.slurm.move_sites import TwoSites
 
 MakeCluster = Callable[..., Cluster]
@@ -33,8 +35,7 @@ def sites(make_cluster: MakeCluster, tmp_path: Path) -> Iterator[TwoSites]:
     )
     lines = []
     for name, wind_w in (("a", 0), ("b", 50_000)):
-        rows = "".join(f"{hour * 3600},400,{wind_w},1000\n" for hour in range(48))
-        (tmp_path / f"{name}.csv").write_text(SIGNAL + rows)
+        blow(tmp_path / f"{name}.csv", wind_w)
         site = two.sites[name]
         lines += ["[[site]]", f'name = "{name}"', f'slurm_conf = "{site.slurm_conf}"']
         lines += [f'root = "{site.root}"', f'path = "{site.path}"', f'signal = "{name}.csv"']
@@ -42,6 +43,12 @@ def sites(make_cluster: MakeCluster, tmp_path: Path) -> Iterator[TwoSites]:
     (tmp_path / "sites.toml").write_text("\n".join([*lines, *link]) + "\n")
     yield two
     two.close()
+
+
+def blow(path: Path, wind_w: int) -> None:
+    """The next two days of a site, whole at any moment: a run that is under way reads it."""
+    rows = "".join(f"{hour * 3600},400,{wind_w},1000\n" for hour in range(48))
+    write_file(path, (SIGNAL + rows).encode())
 
 
 def migrate(sites: TwoSites, verb: str, *more: str) -> dict[str, Any]:
@@ -53,6 +60,12 @@ def migrate(sites: TwoSites, verb: str, *more: str) -> dict[str, Any]:
     assert result.exit_code == 0, result.output
     found: dict[str, Any] = json.loads(result.stdout)
     return found
+
+
+def beside(*asked: str) -> subprocess.Popen[bytes]:
+    """`sgreen migrate` as a process of its own."""
+    code = "from slurm_green.cli.root import main; main()"
+    return subprocess.Popen([sys.executable, "-c", code, "migrate", *asked])
 
 
 def test_what_is_planned_is_moved_once_it_is_agreed_to(sites: TwoSites) -> None:
@@ -97,8 +110,7 @@ def test_a_mover_killed_at_the_release_is_followed_by_the_one_beside_it(sites: T
     sites.await_said("begins_at")
     asked = ["--sites", str(sites.directory.parent / "sites.toml"), "--yes", "--poll-s", "0.1"]
     asked += ["--journal", str(sites.directory), "--job", str(job), "--from", "a", "--to", "b"]
-    code = "from slurm_green.cli.root import main; main()"
-    mover = subprocess.Popen([sys.executable, "-c", code, "migrate", "run", *asked])
+    mover = beside("run", *asked)
 
     def step() -> str:
         return "".join(one.step for one in sites.journal.all())
@@ -109,3 +121,39 @@ def test_a_mover_killed_at_the_release_is_followed_by_the_one_beside_it(sites: T
     assert step() != "done"
     sites.wait(lambda: step() == "done", "the end of the move", 90)
     sites.goes_on("b")
+
+
+def test_a_window_that_closes_early_brings_the_job_back(sites: TwoSites, tmp_path: Path) -> None:
+    """While its data is on the way; it then stays until the window was to be over."""
+    file = tmp_path / "sites.toml"
+    file.write_text(file.read_text().replace("limit_mbps = 800", "limit_mbps = 8"))
+    job = sites.twin("a", steps=9000, ballast=30_000_000)
+    sites.await_said("begins_at")
+    sites.clusters["a"].run("scontrol", "update", f"JobId={job}", "TimeLimit=600")
+    (planned,) = migrate(sites, "plan")["moves"]
+    assert planned["job"] == job
+    given = ("--sites", str(file), "--journal", str(sites.directory), "--yes", "--poll-s", "0.2")
+    mover = beside("run", *given)
+    sites.wait(
+        lambda: any(one.copying_since_s is not None for one in sites.journal.all()),
+        "the transfer",
+        90,
+    )
+    blow(tmp_path / "b.csv", 0)
+    assert mover.wait(90) == 0
+    (left,) = sites.journal.all()
+    assert left.step is Step.STAYED, left
+    assert "the window at b has closed" in left.why
+    assert left.history[-3][0] == Step.COPY
+    sites.goes_on("a")
+    assert sites.left_over() == []
+
+    # The wind is back: whoever knows of the move lets the job stay, whoever does not moves it.
+    blow(tmp_path / "b.csv", 50_000)
+    later = migrate(sites, "plan")
+    assert later["moves"] == []
+    assert {one["job"]: one["why"] for one in later["stays"]} == {
+        f"a/{job}": "it moved, or was to move, for a window that is still open"
+    }
+    elsewhere = migrate(sites, "plan", "--journal", str(tmp_path / "empty"))
+    assert [one["job"] for one in elsewhere["moves"]] == [job]

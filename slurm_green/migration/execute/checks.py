@@ -14,11 +14,11 @@ from slurm_green.slurm.records import Job
 __all__ = ["check_job", "check_sites", "why_not_movable"]
 
 _TOOLS = ("find", "b2sum", "sort", "xargs", "df", "awk")
-# $1 the directory that will hold the checkpoint, then the commands that must be there.
+# $1 the root, $2 the directory that will hold the checkpoint, then commands that must be there.
 _ASK = """echo "$(id -u) $(id -g)"
-parent=$1; shift
+root=$1 parent=$2; shift 2
 while [ ! -d "$parent" ]; do parent=$(dirname -- "$parent"); done
-[ -w "$parent" ] && echo yes || echo no
+if [ ! -d "$root" ]; then echo rootless; elif [ -w "$parent" ]; then echo yes; else echo no; fi
 df -B1 --output=avail -- "$parent" | tail -n 1
 for one; do command -v "$one" >/dev/null || echo "$one"; done"""
 
@@ -71,6 +71,9 @@ def check_sites(
     for access, said in ((source, here), (destination, there)):
         if said[3:]:
             raise BadInputError(f"site {access.name}: its nodes have no {', '.join(said[3:])}")
+        if said[1] == "rootless":
+            root = access.site.root
+            raise BadInputError(f"site {access.name}: its nodes have no directory {root} (`root`)")
         if store:
             _ask_fsspec(access)
     if here[0] != there[0]:
@@ -86,7 +89,8 @@ def check_sites(
 
 
 def _asked(access: CommandAccess, directory: str, tools: tuple[str, ...]) -> list[str]:
-    return [line.strip() for line in access.shell(_ASK, directory, *tools).splitlines()]
+    said = access.shell(_ASK, access.site.root, directory, *tools)
+    return [line.strip() for line in said.splitlines()]
 
 
 def _ask_fsspec(access: CommandAccess) -> None:

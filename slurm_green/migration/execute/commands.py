@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from slurm_green.errors import SlurmError
 from slurm_green.migration.execute import scripts
@@ -61,7 +62,13 @@ class CommandAccess:
 
     def jobs(self) -> list[Job]:
         """Every job the caller may see."""
-        return self._client.jobs()
+        conf = self._site.slurm_conf
+        if not Path(conf).exists():  # Slurm would try for long, and not say why
+            raise SlurmError(f"{self.name}: there is no file {conf} (`slurm_conf`)")
+        try:
+            return self._client.jobs()
+        except SlurmError as error:
+            raise SlurmError(f"{self.name}: {error}") from error
 
     def look(self, job_id: int) -> Seen | None:
         """One squeue; Slurm 26.05 keeps a record of a federated job's earlier stay beside it."""
@@ -112,7 +119,8 @@ class CommandAccess:
         """
         self.call("scontrol", "release", str(job_id))
         if at_once:
-            self.call("scontrol", "update", f"JobId={job_id}", "StartTime=now")
+            # `now` is our clock's, which may be ahead of the site's; Slurm makes the past its now.
+            self.call("scontrol", "update", f"JobId={job_id}", "StartTime=now-3600")
 
     def cancel(self, job_id: int) -> None:
         """One scancel."""

@@ -49,9 +49,7 @@ def scene_now(
 
     Files come first: what is wrong with one needs no Slurm to be said.
     """
-    outlooks = {
-        name: _outlook(file.path.parent, name, file.forecasts[name], now_s) for name in accesses
-    }
+    outlooks = _outlooks(file, list(accesses), now_s)
     moves = {(m.destination, m.new_job or m.job_id): m for m in past if m.step is Step.DONE}
     stayed = {(m.source, m.job_id): m for m in past if m.step is Step.STAYED}
     busy = {(m.source, m.job_id) for m in past if not m.settled}
@@ -167,6 +165,7 @@ def _movable(
 
 def _remaining_s(job: Job, now_s: float) -> float:
     ran_s = now_s - job.start_utc.timestamp() if job.active and job.start_utc else 0.0
+    ran_s = max(ran_s, 0.0)  # by a clock that is ahead of ours it has not begun
     return max((job.time_limit_s or _NO_LIMIT_S) - ran_s, 0.0)
 
 
@@ -194,6 +193,17 @@ def _site(
     )
 
 
+def _outlooks(file: SitesFile, names: Sequence[str], now_s: float) -> dict[str, Outlook]:
+    """Those of the sites, as far as the shortest goes."""
+    found = {name: _outlook(file.path.parent, name, file.forecasts[name], now_s) for name in names}
+    steps_s = {one.step_s: name for name, one in found.items()}
+    if len(steps_s) > 1:
+        said = ", ".join(f"{step_s:g} s at {name}" for step_s, name in steps_s.items())
+        raise BadInputError(f"{file.path}: slots of {said}; wanted signals of the same slots")
+    length = min((len(one) for one in found.values()), default=0)
+    return {name: one.first(length) for name, one in found.items()}
+
+
 def _outlook(directory: Path, name: str, forecast: Forecast, now_s: float) -> Outlook:
     if not forecast.signal:
         raise BadInputError(
@@ -205,7 +215,11 @@ def _outlook(directory: Path, name: str, forecast: Forecast, now_s: float) -> Ou
     ahead_s = now_s - signal.start_s if signal.start_s >= _UNIX_S else 0.0
     first = int(ahead_s // signal.step_s)
     if not 0 <= first < signal.slots:
-        raise BadInputError(f"{path}: says nothing of now; its times are seconds since 1970")
+        ends_s = signal.start_s + signal.slots * signal.step_s
+        raise BadInputError(
+            f"{path}: says nothing of now, {now_s:.0f}: it is about {signal.start_s:.0f} to"
+            f" {ends_s:.0f} (seconds since 1970)"
+        )
     supply_w = signal.renewable_w[first:]
     return Outlook(
         step_s=signal.step_s,

@@ -101,6 +101,9 @@ def read_sites(path: Path) -> SitesFile:
         own = {one.name for one in fields(Forecast)}
         reach = {key: value for key, value in table.items() if key not in own}
         site = _made(Site, reach, where)
+        for key, value in (("slurm_conf", site.slurm_conf), ("root", site.root)):
+            if not value.startswith("/"):
+                raise BadInputError(f"{where}: {key}: {value!r} does not begin with /")
         if site.name in sites:
             raise BadInputError(f"{where}: {site.name!r} stands there twice")
         sites[site.name] = site

@@ -2,6 +2,7 @@
 """`sgreen migrate plan`, `run` and `status` as a person calls them; no Slurm here."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,18 @@ def test_run_has_nothing_to_finish(sites: Path, tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "nothing to move\n")
     shown = run("run", "--sites", sites, "--journal", tmp_path, "--finish", "--json")
     assert json.loads(shown.stdout) == {"dry_run": True, "unfinished": [], "moves": [], "stays": []}
+
+
+def test_who_interrupts_run_is_told_who_goes_on(
+    sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drive(*_: object, **__: object) -> list[MoveRecord]:
+        raise KeyboardInterrupt
+
+    execute = "slurm_green.migration.execute"
+    monkeypatch.setattr(f"{execute}.drive.drive", drive)
+    monkeypatch.setattr(f"{execute}.standby.standing_by", lambda *_: nullcontext())
+    result = run("run", "--sites", sites, "--journal", tmp_path, "--yes", "--finish")
+    assert result.exit_code != 0
+    assert "the process beside goes on" in result.stderr
+    assert str(tmp_path / "standby.log") in result.stderr

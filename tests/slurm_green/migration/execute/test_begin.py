@@ -48,7 +48,7 @@ class Stub:
         return SHOWN if argv[1] == "show" else self.script
 
     def shell(self, script: str, *arguments: str) -> str:
-        lacking = [one for one in arguments[1:] if one in self.lacks]
+        lacking = [one for one in arguments[2:] if one in self.lacks]
         return "\n".join([self.ids, self.writable, "  1000", *lacking])
 
     def test(self, order: Order) -> None:
@@ -90,7 +90,7 @@ def test_a_federation_keeps_the_job() -> None:
         ({"state": "COMPLETED"}, "it is COMPLETED"),
         ({"dependency": "afterok:3"}, "depends"),
         ({"comment": "green:max-delay=3h"}, "no green:checkpoint=DIR"),
-        ({"comment": "green:checkpoint=x,signal=;"}, "write a name"),
+        ({"comment": "green:checkpoint=x,signal=;"}, "one it can catch"),
         ({"comment": "green:checkpoint=."}, "directory of its own"),
         ({"comment": "green:checkpoint=/scratch/a"}, "directory of its own"),
         ({"origin": "c"}, "belongs to a federation that b is not part of"),
@@ -107,6 +107,7 @@ def test_jobs_that_cannot_move(change: dict[str, object], words: str) -> None:
     ("here", "there", "words"),
     [
         ({}, {"ids": "1001 1000"}, "your files would not be yours"),
+        ({}, {"writable": "rootless"}, "site b: its nodes have no directory /scratch/b (`root`)"),
         ({}, {"writable": "no"}, "cannot write where /scratch/b/me/ck"),
         ({}, {"lacks": ("rsync",)}, "site b: its nodes have no rsync"),
         ({"lacks": ("b2sum",)}, {}, "site a: its nodes have no b2sum"),

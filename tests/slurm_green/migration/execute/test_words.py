@@ -42,16 +42,28 @@ def test_a_comment_declares_a_checkpoint_or_nothing() -> None:
         "x green:checkpoint=run,signal=SIGUSR1": ("run", "USR1"),
         "green:checkpoint=/d/run,signal=B:TERM,max-delay=4h": ("/d/run", "B:TERM"),
         "green:checkpoint=run": ("run", None),
-        "green:checkpoint=run,move=no": None,
-        "green:off green:checkpoint=run": None,
-        "green:checkpoint=": None,
         "evergreen:checkpoint=run": None,
         "": None,
     }.items():
         words = declared(comment)
         assert (words and (words.checkpoint, words.signal)) == found, comment
-    with pytest.raises(BadInputError, match="write a name"):
-        declared("green:checkpoint=run,signal=10;rm")
+
+
+@pytest.mark.parametrize(
+    ("comment", "words"),
+    [
+        ("green:checkpoint=run,move=no", "keeps it here: move=no"),
+        ("green:off green:checkpoint=run", "keeps it here: green:off"),
+        ("green:checkpoint=", "names no directory"),
+        ("green:checkpoint=run,signal=10;rm", "one it can catch"),
+        ("green:checkpoint=run,signal=B:FOO", "one it can catch"),
+        ("green:checkpoint=run,signal=SIGKILL", "one it can catch"),
+    ],
+)
+def test_a_comment_that_moves_nothing_says_why(comment: str, words: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        declared(comment)
+    assert words in str(caught.value)
 
 
 def test_tokens_of_moves_come_and_go() -> None:
@@ -149,6 +161,8 @@ def test_policies_are_looked_at_before_slurm_is_asked(
         ('["python3"]', '"python3"', "software: 'python3' is no list"),
         ('name = "b"', 'name = "a"', "'a' stands there twice"),
         ('name = "b"\n', "", "name is missing"),
+        ("/b.conf", "b.conf", "slurm_conf: 'b.conf' does not begin with /"),
+        ('name = "b"', 'name = "b"\nroot = "data"', "root: 'data' does not begin with /"),
         ('to = "b"', 'to = "c"', "no site is called 'c'"),
         ("gbps = 10", "gbps = 0", "gbps > 0"),
         ("[[link]]", "[link]", "write [[link]]"),
