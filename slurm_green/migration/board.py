@@ -20,10 +20,6 @@ from slurm_green.plan.problem import Floats, Ints
 
 __all__ = ["Board", "Reach"]
 
-_ALIKE = 1.05
-_WIDE = 0.95  # a job is wide that takes more GPUs than that share of the jobs there are
-_MOST_KEPT = 0.125
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
@@ -36,16 +32,6 @@ class Reach:
     migration_s: Floats
     most_s: Floats
     window_s: Floats
-
-    def only(self, at: int) -> "Reach":
-        """That of one of them."""
-        one = slice(at, at + 1)
-        return Reach(
-            obstacle=self.obstacle[one],
-            migration_s=self.migration_s[one],
-            most_s=self.most_s[one],
-            window_s=self.window_s[one],
-        )
 
 
 class Board:
@@ -82,14 +68,13 @@ class Board:
                                      else job.stays_until_s)  # fmt: skip
         completion_s = self.remaining_s + self._floats(lambda job: _age_s(job, moment))
         everybody_s = np.array(moment.everybody_s or completion_s)
-        # Jobs that are as good as alike are none of them long.
-        usual_s = _ALIKE * np.quantile(everybody_s, rules.tail) if self.jobs else 0.0
-        self.long = completion_s > usual_s
+        self.long = completion_s > np.quantile(everybody_s, rules.tail) if self.jobs else self.runs
         self._until_s = self._floats(lambda job: -np.inf if job.window_end_s is None
                                      else job.window_end_s)  # fmt: skip
         self.load_w = np.array([site.load_w for site in self.sites], dtype=np.float64)
         self.free = np.array(
-            [site.free_gpus - self._kept_gpus(site) for site in self.sites], dtype=np.int64
+            [site.free_gpus - int(rules.headroom * site.gpus) for site in self.sites],
+            dtype=np.int64,
         )
         self.grid_g_per_kwh = np.array([one.outlook.carbon_g_per_kwh.mean() for one in self.sites])
         self.wait_s = np.array([site.queue_wait_s for site in self.sites], dtype=np.float64)
@@ -169,13 +154,6 @@ class Board:
         if self.runs[job]:
             self.load_w[here] -= self.power_w[job]
             self.curves.changed(here)
-
-    def _kept_gpus(self, site: Site) -> int:
-        """What moves leave free there: the share, or what a wide job takes, if it is not much."""
-        if not self.rules.headroom or not self.jobs:
-            return 0
-        wide = int(np.quantile(self.gpus, _WIDE, method="higher"))
-        return max(int(self.rules.headroom * site.gpus), min(wide, int(_MOST_KEPT * site.gpus)))
 
     def _pays_s(self, jobs: Ints, site: int, usable_s: Floats) -> Floats:
         """The move must take less than this to win its energy back in what is usable there.

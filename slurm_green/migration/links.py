@@ -40,7 +40,7 @@ class LinkBook:
         """Whether there is a way."""
         return np.asarray(self._per_s[source, destination] > 0)
 
-    def carries_s(self, source: Ints, destination: Ints | int, data_bytes: Floats) -> Floats:
+    def carries_s(self, source: Ints, destination: int, data_bytes: Floats) -> Floats:
         """The longest that these may be under way, each added alone; 0 without data."""
         per_s = np.maximum(self._per_s[source, destination], 1e-9)
         taken_s = (self._bytes[source, destination] + data_bytes) / per_s

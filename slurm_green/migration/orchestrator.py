@@ -120,7 +120,8 @@ def _move(board: Board, job: int, site: int, reach: Reach, at: int) -> Move:
     one, there = board.jobs[job], board.sites[site].name
     migration_s, window_s = float(reach.migration_s[at]), float(reach.window_s[at])
     most_s = float(reach.most_s[at])
-    _, saved_g = stay_and_save_g(board, np.array([job]), site, reach.only(at), plain=True)
+    moving_s = reach.migration_s[at : at + 1]
+    _, saved_g = stay_and_save_g(board, np.array([job]), site, moving_s, plain=True)
     saves_g = float(saved_g[0])
     allowed = f" of the {length(most_s)} it may" if np.isfinite(most_s) else ""
     return Move(

@@ -15,9 +15,8 @@ class Rules:
     a window must hold for, `dwell_s` the least time between two moves of a job. A window is the
     time for which the supply there covers the job or, `greener`, for which its power there emits
     less than here. `headroom` is the share of a site's GPUs that moves leave to jobs submitted
-    there; more where a wide job takes more, up to an eighth. `grid_g_per_kwh` is what a kWh of any
-    grid costs on top of its intensity. A long job is one whose time from submission to end is
-    clearly beyond the quantile `tail` of all the jobs there are.
+    there, `grid_g_per_kwh` what a kWh of any grid costs on top of its intensity. A long job is one
+    whose time from submission to end is beyond the quantile `tail` of all the jobs there are.
     """
 
     alpha: float = 0.1

@@ -58,4 +58,15 @@ def test_there_and_back_between_clocks_that_are_apart(
     back = sites.move(there.new_job, "b", "a", lease_s=Limits().lease_s)
     assert back.step is Step.DONE, back
     sites.goes_on("a")
+
+    # Given up, it starts where it was: at once, or when a clock that is behind has come so far.
+    tried = sites.twin("b", steps=9000)
+    sites.await_said("begins_at")
+    left = sites.move(tried, "b", "a", copy_s=0, lease_s=Limits().lease_s)
+    assert left.step is Step.STAYED, left
+    if seconds > 0:
+        sites.goes_on("b")
+    seen = sites.access("b").look(tried)
+    assert seen is not None
+    assert seen.soon or seen.active
     sites.close()

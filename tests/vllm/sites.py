@@ -41,6 +41,7 @@ def site(number: int) -> Iterator[Site]:
         pytest.skip("networks of their own need root and ip")
     name, ours, theirs = f"sgreen-s{number}", f"sgreen-o{number}", f"sgreen-t{number}"
     one = Site(name, f"10.251.{number}.2", f"10.251.{number}.1")
+    _remove_left(name)
     try:
         _ip("netns", "add", name)
     except subprocess.CalledProcessError as error:
@@ -55,6 +56,13 @@ def site(number: int) -> Iterator[Site]:
         yield one
     finally:
         subprocess.run(["ip", "link", "del", ours], check=False, capture_output=True)
+        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def _remove_left(name: str) -> None:
+    """What a killed session left would be in the way; one in which something runs is in use."""
+    inside = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True)
+    if inside.returncode == 0 and not inside.stdout.strip():
         subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 

@@ -24,6 +24,8 @@ class Seen:
     held: bool = False
     later: bool = False
     """It waits for its begin time."""
+    soon: bool = False
+    """That is only minutes away, by our clock."""
 
     @property
     def parked(self) -> bool:

@@ -97,7 +97,8 @@ def release(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         pair.keeper.route(move.job_id, pair.destination.name)
         pair.keeper.release(move.job_id, at_once=move.ran)
     else:
-        pair.destination.release(there.job_id, at_once=move.ran)
+        # It was never queued anew, so nothing keeps it: a begin time would be by our clock.
+        pair.destination.release(there.job_id, at_once=False)
     return move.at(Step.START, now_s)
 
 
@@ -133,8 +134,9 @@ def _held(move: MoveRecord, pair: Pair, there: Seen, now_s: float) -> Wait:
     """Released and held again: by a slurmctld that forgot, which is soon, or by its user."""
     if now_s - move.since_s > 3 * move.limits.settle_s:
         return Wait("somebody holds it at the destination")
-    site = pair.keeper if move.way is Way.FEDERATION else pair.destination
-    site.release(there.job_id, at_once=move.ran)
+    federated = move.way is Way.FEDERATION
+    site = pair.keeper if federated else pair.destination
+    site.release(there.job_id, at_once=federated and move.ran)
     return Wait("it is released once more")
 
 

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A move given up: the job goes on at the source, then its traces at the destination go. Pure."""
 
+from dataclasses import replace
+
 from slurm_green.errors import SlurmError
+from slurm_green.migration.execute.access import Seen
 from slurm_green.migration.execute.leave import FAILED, copy_token
 from slurm_green.migration.execute.pair import Pair, Wait
 from slurm_green.migration.execute.record import MoveRecord, Step, Way
@@ -18,14 +21,14 @@ def back(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     here = pair.here(move)
     if here is None or here.ended:
         return move.at(Step.SWEEP, now_s, outcome=Step.ENDED)
-    if here.parked and move.held:
+    if _waits(here, move):
         stopped_s = move.since_s if move.stopped_s is None else move.stopped_s
         if move.ran and 0 <= now_s - stopped_s < _SAME_SECOND_S:
             return Wait("a moment passes between stop and start")
         if move.way is Way.FEDERATION:
             pair.keeper.route(move.job_id, pair.source.name)
         pair.keeper.release(move.job_id, at_once=move.ran)
-        return Wait("the job is being released at the source")
+        return Wait("the job is being released at the source", replace(move, freed_s=now_s))
     if here.state == "COMPLETING":
         # Asked to stop, and not yet held.
         return Wait("the job is being stopped")
@@ -61,7 +64,12 @@ def sweep(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
             if now_s - move.since_s <= move.limits.other_s:
                 raise
     here = pair.here(move)
-    if move.outcome is Step.STAYED and here and here.parked and move.held:
+    if move.outcome is Step.STAYED and here and _waits(here, move):
         # A stop that nobody had answered came to pass after all.
         return move.at(Step.BACK, now_s)
     return move.at(move.outcome, now_s)
+
+
+def _waits(here: Seen, move: MoveRecord) -> bool:
+    """Whether it waits for us; once released it may wait for a clock of its site that is behind."""
+    return here.parked and move.held and not (here.soon and move.freed_s is not None)

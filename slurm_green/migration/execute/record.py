@@ -121,6 +121,8 @@ class MoveRecord:
     held: bool = False
     stopped_s: float | None = None
     parked_s: float | None = None
+    freed_s: float | None = None
+    """When the job of a move that was given up was released here."""
     manifest: str = ""
     bytes: int | None = None
     copies: int = 0

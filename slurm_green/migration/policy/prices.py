@@ -3,8 +3,7 @@
 
 What one more kWh costs is 0 while the supply covers it and the grid's intensity beyond, expected
 over the errors of the forecast, here and there, to the end of the job or of the outlook. Its
-windows last as long as power there is greener than here, whoever makes it; when one has closed, a
-job may come back.
+windows last as long as power there is greener than here, whoever makes it.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from slurm_green.plan.problem import JOULES_PER_KWH, Floats, Ints
 __all__ = ["Prices", "own_rules"]
 
 # Clean power of a grid is missed elsewhere, where about this much is emitted for it (assumed).
-_GRID_G_PER_KWH = 800.0
+_GRID_G_PER_KWH = 400.0
 _HEADROOM = 0.05
 # A job is seen the more often the longer it runs: of all that end, about a tenth is beyond this
 # quantile of those that are there, and the twentieth that p95 is about with it.
@@ -45,17 +44,15 @@ class Prices:
     name: str = "prices"
     hysteresis: float = 0.05
     delay_weight: float = 10.0
-    long_weight: float = 400.0
+    long_weight: float = 200.0
 
     def wish(self, board: Board, jobs: Ints, site: int, reach: Reach) -> Floats:
         """Grams saved, those of a second of a watt first."""
-        power_w = board.power_w[jobs]
+        moving_s, power_w = reach.migration_s, board.power_w[jobs]
+        stays_g, saves_g = stay_and_save_g(board, jobs, site, moving_s)
+        delay_s = moving_s - np.where(board.runs[jobs], 0.0, board.wait_s[board.site[jobs]])
+        delay_g = power_w * delay_s * board.grid_g_per_kwh.mean() / JOULES_PER_KWH
         weight = np.where(board.long[jobs], self.long_weight, self.delay_weight)
-        late_g_per_s = weight * power_w * board.grid_g_per_kwh.mean() / JOULES_PER_KWH
-        stays_g, saves_g = stay_and_save_g(board, jobs, site, reach, delay_g_per_s=late_g_per_s)
-        delay_s = reach.migration_s - np.where(
-            board.runs[jobs], 0.0, board.wait_s[board.site[jobs]]
-        )
-        worth_g = saves_g - late_g_per_s * delay_s
+        worth_g = saves_g - weight * delay_g
         enough = worth_g > self.hysteresis * stays_g
         return np.where(enough, worth_g, 0.0) / np.maximum(power_w, 1e-9)

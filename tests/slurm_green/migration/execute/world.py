@@ -316,7 +316,8 @@ class FakeSite:
         if job.fresh:
             begin_s = max(begin_s, self.world.now_s) + self.world.clocks_s.get(self.name, 0.0)
         later = waits and not job.held and begin_s > self.world.now_s
-        return Seen(job_id=job.job_id, state=state, held=job.held and waits, later=later)
+        soon = later and begin_s < self.world.now_s + 600
+        return Seen(job_id=job.job_id, state=state, held=job.held and waits, later=later, soon=soon)
 
     def look(self, job_id: int) -> Seen | None:
         job = self.jobs.get(job_id)
@@ -364,7 +365,10 @@ class FakeSite:
         def does() -> None:
             self.jobs[job_id].held = False
             if at_once:
-                self.jobs[job_id].begin_s, self.jobs[job_id].fresh = 0.0, True
+                # scontrol sends our time: a site whose clock is behind lets it wait until then.
+                behind_s = max(-self.world.clocks_s.get(self.name, 0.0), 0.0)
+                self.jobs[job_id].begin_s = behind_s and self.world.now_s + behind_s
+                self.jobs[job_id].fresh = True
 
         self._do("release", does)
 

@@ -79,7 +79,8 @@ class Shim:
         """Load the module as job_submit.lua does."""
         result = self.run(f"return load_module({lua_literal(str(module))})")
         if result.fields["ok"] == b"true":
-            self.configure(socket=str(self.socket), published=str(self.published))
+            # Far from 50 ms: that a daemon answers late is not what most tests are about.
+            self.configure(socket=str(self.socket), published=str(self.published), timeout_s=10.0)
         return result
 
     def configure(self, **options: LuaValue) -> None:
@@ -241,6 +242,7 @@ class BadDaemon:
         """Stop listening and hang up on everybody."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._threads[0].join(60)  # so that no peer is added any more
         for peer in self._peers:
             try:
                 peer.shutdown(socket.SHUT_RDWR)
