@@ -41,6 +41,7 @@ class Tuning:
     changes_per_s: float = 5.0  # half of them down
     worth_mhz: float = 45.0  # a smaller step down is not made
     park_after_s: float = 0.05
+    most_cache: float = 0.6  # of the cache that is held; beyond it runs at the highest clock
     correct: float = 0.05  # how fast the correction of the model follows
 
 
@@ -102,6 +103,7 @@ class Governor:
         self._seen_s = moment.now_s + duration_s
         if self._steering is not None:
             self._steering.ran(moment, duration_s, idle_s)
+        self._risk.ran(moment.batch, duration_s + idle_s)
         requests = moment.batch.decodes + len(moment.queue)
         self._crowd *= math.exp(-idle_s / _CROWD_S)
         self._crowd += -math.expm1(-duration_s / _CROWD_S) * (requests - self._crowd)
@@ -125,6 +127,8 @@ class Governor:
         # Slower still would save while it never parks, but leave no room for the next stall.
         low = self._floor.clock(moment.batch, min(self._crowd, _MOST_CROWD))
         high = self._high
+        if self._fills(moment):
+            return high
         while low < high:
             middle = (low + high) // 2
             if self._keeps(moment, middle):
@@ -153,6 +157,13 @@ class Governor:
         watts = np.array([engine.time_and_power(batch, clock)[1] for clock in clocks])
         cost_j = busy_s * (watts - engine.parked_w) + self._miss_j * late
         return clocks[int(np.argmin(cost_j))]
+
+    def _fills(self, moment: Moment) -> bool:
+        """Whether the cache is soon full: slower answers hold it longer, and evicted ones begin
+        anew.
+        """
+        held = moment.batch.decodes * moment.batch.context + sum(left for _, left in moment.queue)
+        return held > self._tuning.most_cache * self._engine.kv_tokens
 
     def _keeps(self, moment: Moment, clock: int) -> bool:
         return self._tokens_in_time(moment, clock) and self._prompts_in_time(moment, clock)

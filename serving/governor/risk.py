@@ -4,11 +4,13 @@
 A decoding request that prompts have stalled beyond its bank is late if it ends before it has won
 that back; how long answers are is known from those that ended. What stalls it is this iteration,
 the prompts that wait, and those that are still to come: prompts come in bursts, so what came
-lately after an arrival tells what may come after the last one.
+lately after an arrival tells what may come after the last one. What comes all the time slows the
+winning back.
 
 The trap: this runs in front of iterations. Tables are made when something ends or arrives.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 
@@ -21,7 +23,9 @@ from serving.governor.protocol import Moment, Slo
 __all__ = ["Answers", "Bursts", "Risk"]
 
 _AHEAD = 1.0  # times the TTFT: so far bursts are looked at
-_LEAST_S = 1e-6  # that an iteration wins back
+_LEAST_S = 1e-3  # that an iteration wins back
+_SHARE_S = 10.0  # over which the share of prompts in the time is averaged
+_MOST_SHARE = 0.8
 _MOST_TOKENS = 4096  # longer answers count as that long
 _ANSWERS = 1000.0  # beyond that the past counts half
 _USUAL = 64.0  # tokens of an answer before any ended
@@ -120,6 +124,7 @@ class Risk:
         self._high = len(engine.clocks_mhz) - 1
         self._answers = Answers()
         self._bursts = Bursts(engine, _AHEAD * slo.ttft_s)
+        self._share = 0.0  # of the time that prompts take at the highest clock
 
     def look(self, moment: Moment) -> None:
         """Note what arrived."""
@@ -128,6 +133,15 @@ class Risk:
     def ended(self, tokens: int) -> None:
         """Note how long an answer was."""
         self._answers.add(tokens)
+
+    def ran(self, batch: Batch, lasted_s: float) -> None:
+        """Note an iteration that ended, so long after the one before it."""
+        prompts_s = 0.0
+        if batch.chunks:
+            prompts_s = self._engine.time_s(batch, self._high)
+            prompts_s -= self._engine.time_s(Batch(batch.decodes, batch.context), self._high)
+        share = min(prompts_s / max(lasted_s, 1e-9), 1.0)
+        self._share -= math.expm1(-lasted_s / _SHARE_S) * (share - self._share)
 
     def late(self, moment: Moment, durations_s: Floats, correction: float) -> Floats | None:
         """Requests that are likely late if the iteration lasts so long, for each duration.
@@ -144,7 +158,8 @@ class Risk:
         won_s = tpot_s
         if batch.decodes:
             plain = Batch(batch.decodes, batch.context)
-            won_s -= self._engine.time_s(plain, self._high) * correction
+            plain_s = self._engine.time_s(plain, self._high) * correction
+            won_s -= plain_s / (1 - min(self._share, _MOST_SHARE))
         won_s = max(won_s, _LEAST_S)
         made = np.array(moment.made, dtype=np.float64)[:, None]
         over_s = durations_s[:, None, None] + stalls_s - banks_s[:, None]

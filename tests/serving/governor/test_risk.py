@@ -93,3 +93,18 @@ def test_a_request_that_can_wait_is_not_late_and_one_that_cannot_is() -> None:
     assert found is not None
     assert found[0] == pytest.approx(1.0, abs=0.05)
     assert found[-1] == 0
+
+
+def test_prompts_that_come_all_the_time_slow_the_winning_back() -> None:
+    idle, busy = Risk(ENGINE, SLO), Risk(ENGINE, SLO)
+    batch = Batch(1, 100.0, [(0, 400)])
+    lasted_s = 1.25 * ENGINE.time_s(batch, len(ENGINE.clocks_mhz) - 1)
+    for risk in (idle, busy):
+        for k in range(300):
+            risk.ended(5 + k % 60)
+    for _ in range(2000):
+        busy.ran(batch, lasted_s)
+    moment = Moment(0.0, Batch(1, 100.0), 0, 0.0, banks_s=[-0.1], made=[4])
+    quiet, loaded = (one.late(moment, DURATIONS_S, 1.0) for one in (idle, busy))
+    assert quiet is not None and loaded is not None
+    assert loaded[-1] > quiet[-1] + 0.05
