@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _POLICIES = "fifo,lowest-window,prices,oracle"
-# `prices` takes minutes on the example, which is there to be seen in seconds.
-_EXAMPLE_POLICIES = "fifo,lowest-window,wait-awhile,oracle"
+_EXAMPLE_POLICIES = "fifo,lowest-window,wait-awhile,prices,oracle"
 
 
 def _file(name: str, help_text: str) -> Callable[[F], F]:

@@ -26,6 +26,7 @@ _SHAPES = 3  # the best of a job's shapes that an ejected job looks at first
 _EPSILON = 1e-9
 _IMPATIENCE = 0.005
 _WORTH = 0.5
+_TRIFLE = 1e-3
 _LITTLE = 1e-3  # of the intensity
 _GUIDE = 0.3  # of the price of GPU-hours, where moves are guided
 
@@ -100,6 +101,11 @@ class Improver:
     def calm(self) -> None:
         """All patience is new again."""
         self._penalty[:] = self._first_penalty
+
+    def prize(self, share: float) -> None:
+        """A place for a job is worth its least cost and this share of it; patience is new."""
+        least_g = np.maximum(self._tags.least_g, 0.0)
+        self._penalty[:] = (1 + share) * least_g + _TRIFLE * self._usual
 
     def begin_anew(self, absent: list[int]) -> None:
         """The board holds another schedule now, these jobs without a place."""

@@ -74,11 +74,12 @@ class Pool:
         limit: float,
         radius: float = np.inf,
         most: int = 150,
+        spare: float = 0.0,
     ) -> Prices:
         """The best prices at this temperature, starting from the given ones; those without ways.
 
         `scale` is a usual price of a GPU-hour, `limit` the greatest allowed. No price moves by
-        more than `radius` times its usual value.
+        more than `radius` times its usual value. The site has a share `spare` of its GPUs less.
         """
         from scipy import optimize  # half a second that a quick plan after a plan does without
 
@@ -99,6 +100,7 @@ class Pool:
         usual = max(float(np.median(carbon)), 1e-9)
         base = (site.base_power_w - site.renewable_w) * kwh
         room = (site.power_cap_w - site.base_power_w) * kwh if capped else np.zeros(0)
+        gpu_h = site.gpus * hours * (1 - spare)
         size = len(first) * temperature_g + float(np.abs(own).sum() / len(own) * len(first)) + 1e-9
 
         def negative(x: Floats) -> tuple[float, Floats]:
@@ -106,7 +108,7 @@ class Pool:
             # A kWh's price: mu where it is not fixed, and nu.
             per_kwh = np.zeros(slots)
             per_kwh[green] = x[slots : slots + len(green)] * carbon[green]
-            value = float(per_kwh @ base) - float(lam.sum()) * site.gpus * hours
+            value = float(per_kwh @ base) - float(lam.sum()) * gpu_h
             if capped:
                 nu = x[slots + len(green) :] * usual
                 value -= float(nu @ room)
@@ -119,7 +121,7 @@ class Pool:
             total = np.add.reduceat(share, first)
             share /= total[segment]
             value += float((least - temperature_g * np.log(total)).sum())
-            slope = [(gpu_t @ share - site.gpus * hours) * scale]
+            slope = [(gpu_t @ share - gpu_h) * scale]
             if capped or len(green):
                 energy = energy_t @ share
                 slope.append((energy + base)[green] * carbon[green])

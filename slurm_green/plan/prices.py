@@ -31,6 +31,7 @@ _RISEN_ENOUGH = 2e-5
 # much, and pools are balanced again, nearer to the best prices each time that led astray.
 _STRIDE, _UPHILL, _WALK_MOST = 6, 0.02, 30
 _RADIUS, _ASTRAY = 1.0, 0.01
+_RADIUS_TIGHT = 0.1  # where there is no such room prices would rise without bounds
 _RISEN_LITTLE, _MORE, _MORE_JOBS = 3e-4, 20, 200_000
 _FAR = 1e-3  # of the value: earlier prices that rise by more were those of another problem
 _DEAREST = 20.0  # times the usual price of a GPU-hour: more says that there is no room
@@ -60,6 +61,18 @@ class Found:
     temperature_g: float
     option: Ints
     start_s: Floats
+    scale: float = 1.0
+
+    def tighter(self, spare: float) -> Prices:
+        """Prices at which the ways found leave this share of the GPUs idle where they are full."""
+        return self.pool.balance(
+            self.prices,
+            self.temperature_g,
+            scale=self.scale,
+            limit=_DEAREST * self.scale,
+            radius=_RADIUS_TIGHT,
+            spare=spare,
+        )
 
 
 def inside(problem: Problem, prices: Prices) -> Prices:
@@ -179,6 +192,7 @@ class PriceSearch:
             temperature_g=temperature_g,
             option=option,
             start_s=start,
+            scale=self._usual_lam(),
         )
 
     def answer(self, prices: Prices) -> Answer:

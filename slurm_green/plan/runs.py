@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The jobs that run in one go: lists, then moves. Pure."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ from slurm_green.plan.pool import Expected
 from slurm_green.plan.prices import Found, standing_g
 from slurm_green.plan.problem import Floats, Ints
 from slurm_green.plan.schedule import Schedule
-from slurm_green.plan.squeaky import PriceTags, build
+from slurm_green.plan.spare import TRIES, place_with_spare
+from slurm_green.plan.squeaky import Aim, PriceTags, build
 from slurm_green.plan.urgent import most_urgent_first
 
 __all__ = ["Effort", "improve_again", "place_again", "place_runs"]
@@ -23,11 +25,12 @@ __all__ = ["Effort", "improve_again", "place_again", "place_runs"]
 _NEAR_ENOUGH = 1e-4  # of the bound: nothing left worth looking for
 _NEAR_AGAIN, _FAR_AGAIN = 2.5e-3, 4e-3  # the same after a plan, and what has to be planned anew
 _GUIDES, _GUIDES_AGAIN = (0.5, 0.2, 0.0), (0.3,)
-_LISTS_AGAIN, _PATIENCE_AGAIN = 6, 500
+_LISTS_AGAIN, _PATIENCE_AGAIN = 4, 1000
 _MOVES_PER_JOB = 120
 _HEAT = 0.02
 _ROUNDS = 20
-_CAREFUL_ROUNDS = 2
+_CAREFUL_ROUNDS = 10
+_PRIZE, _DEARER = 1.0, 2.0  # of a job's least cost: what a place is worth beside it
 _CROWDED = 1 / 300  # of the jobs without a place: moves alone will hardly find them one
 _RISE, _STEEPER = 1.0, 1.2  # of a job's usual cost: what a place may cost others, later more
 
@@ -97,32 +100,49 @@ def place_runs(
     kept = []
     if previous is not None and not lendable(board):
         kept = list(zip(*(part.tolist() for part in places_of(board, previous)), strict=True))
-    built = build(
-        board,
-        tags,
-        board.options.ease(),
-        lam=found.prices.lam,
-        rounds=effort.lists,
-        expected=expected,
-        kept=kept,
-        enough=expired,
-        progress=lambda done: progress("lists", done),
-    )
-    # Beside what is expected of the jobs that may be split.
-    board.restore(built.option, built.start_s, expected.energy_j[splits].sum(axis=0))
     option, start_s = tags.option, tags.start_s
     # Prices found with other jobs beside count options otherwise: their places mean nothing here.
     if all_priced:
         option = np.concatenate([found.option, option])
         start_s = np.concatenate([found.start_s, start_s])
+    # Beside what is expected of the jobs that may be split.
+    beside_j = np.asarray(expected.energy_j[splits].sum(axis=0)).ravel()
     improver = Improver(
-        board, tags, built.absent, option=option, start_s=start_s, lam=found.prices.lam, seed=seed
+        board, tags, [], option=option, start_s=start_s, lam=found.prices.lam, seed=seed
     )
+    guides = _GUIDES[-1:] if kept else _GUIDES
+    if lendable(board):
+        place_with_spare(
+            board,
+            tags,
+            found,
+            expected,
+            improver,
+            rounds=-(-effort.lists // TRIES),
+            beside_j=beside_j,
+            settle=lambda: _settle(improver, guides, expired),
+            expired=expired,
+            progress=lambda done: progress("lists", done),
+        )
+    else:
+        built = build(
+            board,
+            Aim(tags=tags, lam=found.prices.lam, expected=expected),
+            board.options.ease(),
+            rounds=effort.lists,
+            kept=kept,
+            enough=expired,
+            progress=lambda done: progress("lists", done),
+        )
+        board.restore(built.option, built.start_s, beside_j)
+        improver.begin_anew(built.absent)
+        _settle(improver, guides, expired)
+    progress("settling", 1.0)
     return _improve(
         board,
         improver,
         effort,
-        guides=_GUIDES[-1:] if kept else _GUIDES,
+        guides=guides,
         patience=max(200, effort.moves // 4),
         urgent=lendable(board),
         good_g=found.value_g + _NEAR_ENOUGH * abs(found.value_g) - board.bare_g,
@@ -157,11 +177,9 @@ def place_again(
     start_s = np.concatenate([before.start_s, tags.start_s[new]])
     built = build(
         board,
-        tags,
+        Aim(tags=tags, lam=prices.lam, expected=expected_of(board, option, start_s)),
         board.options.ease(),
-        lam=prices.lam,
         rounds=_LISTS_AGAIN,
-        expected=expected_of(board, option, start_s),
         stay=stay_of(board, before),
         enough=expired,
         progress=lambda done: progress("lists", done),
@@ -176,6 +194,7 @@ def place_again(
         lam=prices.lam,
         seed=seed,
     )
+    _settle(improver, _GUIDES_AGAIN, expired)
     absent = _improve(
         board,
         improver,
@@ -223,36 +242,34 @@ def _improve(
 ) -> list[int]:
     """Moves until the cost is good or all is tried; rows of those without a place."""
 
-    def settle() -> None:
-        for number, share in enumerate(guides):
-            improver.settle(share, expired)
-            progress("settling", (number + 1) / len(guides))
-
     def near() -> bool:
         return expired() or (not improver.absent and board.cost_g < good_g)
 
-    settle()
     # Somebody without a place is worth more patience than a little carbon.
     for number in range(_ROUNDS):
         if not improver.absent or expired():
             break
-        if number == _CAREFUL_ROUNDS:
-            if urgent and len(improver.absent) >= max(3, _CROWDED * len(board.option)):
-                _fewer_absent(board, improver, settle)
+        if number < _CAREFUL_ROUNDS:
+            improver.prize(_PRIZE * _DEARER**number)
+        elif number == _CAREFUL_ROUNDS:
             improver.calm()
         improver.eject(
             patience,
             lambda: expired() or not improver.absent,
-            free=number >= _CAREFUL_ROUNDS,
-            rise=_RISE * _STEEPER**number,
+            rise=math.inf if number < _CAREFUL_ROUNDS else _RISE * _STEEPER**number,
         )
         progress("moves", 0.5 * (number + 1) / _ROUNDS)
     if urgent and improver.absent and not expired():
-        _fewer_absent(board, improver, settle)
+        _fewer_absent(board, improver, lambda: _settle(improver, guides, expired))
     improver.eject(effort.moves, near, heat=effort.heat)
     progress("moves", 1.0)
     improver.settle(0.0, expired)
     return improver.absent
+
+
+def _settle(improver: Improver, guides: tuple[float, ...], expired: Callable[[], bool]) -> None:
+    for share in guides:
+        improver.settle(share, expired)
 
 
 def _fewer_absent(board: Board, improver: Improver, settle: Callable[[], None]) -> None:

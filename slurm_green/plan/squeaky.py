@@ -6,7 +6,7 @@ prices of the relaxation, beyond its best response; a job without a place has al
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,9 +18,9 @@ from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints
 from slurm_green.plan.steering import STEER_EVERY, Steering
 
-__all__ = ["Built", "PriceTags", "build", "bumped", "places"]
+__all__ = ["ABSENT", "Aim", "Built", "PriceTags", "build", "bumped", "places"]
 
-_ABSENT = 3.0  # usual job's costs
+ABSENT = 0.5  # of a usual job's cost: what a job without a place costs beyond its own, twice
 _BUMP = 0.05  # of the list, for a job with 1/20 of all blame or more
 _BUMP_ABSENT = 0.3
 
@@ -40,6 +40,7 @@ class PriceTags:
         some = np.flatnonzero(np.diff(options.first))
         least = options.least(response.cost_g)
         self.least_g[some] = response.cost_g[least]
+        self._dear_g = ABSENT * float(np.abs(self.least_g).mean()) if jobs else 0.0
         # The best response of every job that has one, in the order of the jobs.
         self.option = least
         self.start_s = response.start_s[least]
@@ -62,6 +63,10 @@ class PriceTags:
         """What a placed job pays at these prices."""
         return self._board.price(job, self.energy, self.busy)
 
+    def dear_g(self, absent: list[int]) -> float:
+        """What jobs without a place count: moves find them one later, at about this."""
+        return float(2 * self.least_g[absent].sum() + len(absent) * self._dear_g)
+
     def regret_g(self, job: int) -> float:
         """What a placed job pays beyond its best response."""
         return self.paid_g(job) - float(self.least_g[job])
@@ -72,23 +77,40 @@ class PriceTags:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Aim:
+    """What lists go by: prices, what each job is expected to use at them, GPUs to leave spare.
+
+    `lam` is what a GPU-hour costs while lists are made. `expected` is what each job not placed
+    yet is expected to use: renewable supply and GPUs are then not all taken by who comes first.
+    Of all GPUs the share `spare` is expected to stay idle.
+    """
+
+    tags: PriceTags
+    lam: Floats
+    expected: Expected
+    spare: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Built:
-    """One list schedule: where each job runs, who has no place, and what all of it costs."""
+    """One list schedule: where each job runs, who has no place, and what all of it costs.
+
+    `rank` is the order of the next list.
+    """
 
     option: list[int]
     start_s: Floats
     absent: list[int]
     cost_g: float
+    rank: Floats
 
 
 def build(
     board: Board,
-    tags: PriceTags,
+    aim: Aim,
     rank: Floats,
     *,
-    lam: Floats,
     rounds: int,
-    expected: Expected,
     kept: list[tuple[int, int, float]] | None = None,
     stay: tuple[Ints, Floats] | None = None,
     enough: Callable[[], bool] = lambda: False,
@@ -96,29 +118,33 @@ def build(
 ) -> Built:
     """The best of some list schedules, the first in the order of `rank`.
 
-    `lam` is what a GPU-hour costs while lists are made. `expected` is what each job not placed
-    yet is expected to use: renewable supply and GPUs are then not all taken by who comes first.
     `kept` are jobs with the options and starts that they keep, where there is still room. With
     `stay` (an option, or -1, and a start for each job) a job stays there when its turn comes, if
     there is room; no more lists are made than it takes to have nobody without a place.
     """
     best: tuple[float, Built] | None = None
-    # Moves find places for the absent later, at a price of about this.
-    dear = _ABSENT * float(np.abs(tags.least_g).mean())
+    tags = aim.tags
     position = places(rank)
     for number in range(rounds):
         order = np.argsort(position, kind="stable")
-        built = _place_all(board, tags, order, lam, expected, kept or [], stay)
-        score = built.cost_g + float(sum(tags.least_g[job] + dear for job in built.absent))
+        absent = _place_all(board, aim, order, kept or [], stay)
+        position = bumped(position, tags.regrets_g(), absent)
+        built = Built(
+            option=list(board.option),
+            start_s=board.start_s.copy(),
+            absent=absent,
+            cost_g=board.cost_g,
+            rank=position,
+        )
+        score = built.cost_g + tags.dear_g(built.absent)
         if best is None or score < best[0]:
             best = score, built
         progress((number + 1) / rounds)
         settled = stay is not None and not built.absent
         if enough() or settled or number + 1 == rounds:
             break
-        position = bumped(position, tags.regrets_g(), built.absent)
     assert best is not None
-    return best[1]
+    return replace(best[1], rank=position)
 
 
 def bumped(
@@ -146,39 +172,39 @@ def places(key: Floats) -> Floats:
 
 def _place_all(
     board: Board,
-    tags: PriceTags,
+    aim: Aim,
     order: Ints,
-    lam: Floats,
-    expected: Expected,
     kept: list[tuple[int, int, float]],
     stay: tuple[Ints, Floats] | None,
-) -> Built:
+) -> list[int]:
     board.clear()
-    board.guide(lam)
+    board.guide(aim.lam)
     if lendable(board) and not kept:
+        tags = aim.tags
         absent = lists.place_all(
-            board, tags.ranking, tags.least_by_option_g, order, lam, expected, stay
+            board,
+            tags.ranking,
+            tags.least_by_option_g,
+            order,
+            aim.lam,
+            aim.expected,
+            stay,
+            aim.spare,
         )
     else:
-        absent = _place_slowly(board, tags, order, lam, expected, kept)
+        absent = _place_slowly(board, aim, order, kept)
     board.recount()
-    return Built(
-        option=list(board.option),
-        start_s=board.start_s.copy(),
-        absent=absent,
-        cost_g=board.cost_g,
-    )
+    return absent
 
 
 def _place_slowly(
     board: Board,
-    tags: PriceTags,
+    aim: Aim,
     order: Ints,
-    lam: Floats,
-    expected: Expected,
     kept: list[tuple[int, int, float]],
 ) -> list[int]:
-    steering = Steering(board, lam, expected)
+    tags = aim.tags
+    steering = Steering(board, aim.lam, aim.expected, aim.spare)
     number_of = board.number_of.tolist()
     absent = []
     for job, option, start in kept:

@@ -23,11 +23,11 @@ STEER_EVERY = 10  # jobs
 class Steering:
     """Steers the guide of a board, and keeps expected loads on it until their jobs come."""
 
-    def __init__(self, board: Board, lam: Floats, expected: Expected) -> None:
+    def __init__(self, board: Board, lam: Floats, expected: Expected, spare: float = 0.0) -> None:
         site = board.problem.site
         self._board = board
         self._lam = lam
-        self.hours = site.gpus * site.step_s / SECONDS_PER_HOUR
+        self.hours = (1 - spare) * site.gpus * site.step_s / SECONDS_PER_HOUR
         self.usual = float(lam[lam > 0].mean()) if (lam > 0).any() else 0.0
         self._expected = expected
         self.gpu_h = np.asarray(expected.gpu_h.sum(axis=0)).ravel()

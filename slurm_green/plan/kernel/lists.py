@@ -23,13 +23,14 @@ def place_all(
     lam: Floats,
     expected: Expected,
     stay: tuple[Ints, Floats] | None = None,
+    spare: float = 0.0,
 ) -> list[int]:
     """Places jobs on an empty board in this order; those without a place.
 
     `ranked` are each job's options, the cheapest first, and `option_g` what each costs at least.
     With `stay` (an option, or -1, and a start for each job) jobs stay there if there is room.
     """
-    steering = Steering(board, lam, expected)
+    steering = Steering(board, lam, expected, spare)
     number_of = board.number_of
     absent = np.zeros(len(order), dtype=np.int64)
     guide = np.zeros((2, len(lam) + 1))

@@ -19,7 +19,7 @@ from slurm_green.plan.policy.rolling_prices import Ahead
 from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Ints, Jobs, Problem, Shapes, Site
 from slurm_green.plan.profile import Profile, rounded_up
-from slurm_green.plan.squeaky import PriceTags, build, bumped, places
+from slurm_green.plan.squeaky import Aim, PriceTags, build, places
 from slurm_green.plan.start_now import slot_average
 
 __all__ = ["Busy", "HeldBoard", "Planned", "busy_of", "first_room", "list_of", "window"]
@@ -163,15 +163,15 @@ def list_of(
     )
     position = places(options.ease())
     dear = _ABSENT * float(np.abs(tags.least_g).mean())
+    aim = Aim(tags=tags, lam=prices.lam, expected=expected)
     best: tuple[float, list[int], Floats] | None = None
-    for number in range(rounds):
-        built = build(board, tags, position, lam=prices.lam, rounds=1, expected=expected)
-        regret = tags.regrets_g()
-        score = float(regret.sum() + (tags.least_g[built.absent] + dear).sum())
+    for _ in range(rounds):
+        built = build(board, aim, position, rounds=1)
+        absent_g = (tags.least_g[built.absent] + dear).sum()
+        score = float(tags.regrets_g().sum() + absent_g)
         if best is None or score < best[0]:
             best = score, built.option, built.start_s
-        if number + 1 < rounds:
-            position = bumped(position, regret, built.absent)
+        position = built.rank
     assert best is not None
     board.restore(best[1], best[2], watts[-1] * site.step_s)
     if board.green and lendable(board):
