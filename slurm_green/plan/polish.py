@@ -2,15 +2,17 @@
 """Job by job, what a plan still gains under an objective that is no sum over the jobs. Pure.
 
 Weights find plans on the border of what carbon buys, and between two of them a budget is not
-spent. So each job in turn goes where it is best at one of some weights, if the whole gains by it.
+spent. So each job in turn goes where it is best at one of some weights, if the whole gains by it,
+and then as far towards an earlier such place as the whole gains.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from slurm_green.plan.as_before import places_of
-from slurm_green.plan.board import Board
+from slurm_green.plan.board import Board, Place
 from slurm_green.plan.options import options_of
 from slurm_green.plan.outcome import Weights
 from slurm_green.plan.problem import Problem
@@ -21,6 +23,7 @@ __all__ = ["polish"]
 _MOST_JOBS = 2_000  # of more jobs one does not count
 _SWEEPS = 4
 _GAIN = 1e-9
+_HALVINGS = 12
 
 Score = Callable[[float, float], float]
 
@@ -61,6 +64,7 @@ def polish(
                 performance - _worth(board, old.option, old.start_s),
             )
             best = now + _GAIN * abs(now), old.option, old.start_s, carbon_g, performance
+            earlier: list[Place] = []
             for one in weights:
                 board.weights = one
                 place = board.best(job)
@@ -73,6 +77,22 @@ def polish(
                 found = score(rest_g + grams, rest + worth)
                 if found > best[0]:
                     best = found, place.option, place.start_s, rest_g + grams, rest + worth
+                else:
+                    earlier.append(place)
+            before = [one.start_s for one in earlier if one.option == best[1]]
+            over_s = max((one for one in before if one < best[2]), default=best[2])
+            for _ in range(_HALVINGS if over_s < best[2] else 0):
+                start_s = (over_s + best[2]) / 2
+                found = -math.inf
+                if board.has_room(best[1], start_s):
+                    board.put(job, best[1], start_s)
+                    grams = board.take(job).cost_g
+                    worth = _worth(board, best[1], start_s)
+                    found = score(rest_g + grams, rest + worth)
+                if found > best[0]:
+                    best = found, best[1], start_s, rest_g + grams, rest + worth
+                else:
+                    over_s = start_s
             board.put(job, best[1], best[2])
             if best[1:3] != (old.option, old.start_s):
                 if board.holds():

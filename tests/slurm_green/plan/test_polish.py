@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from slurm_green.plan import certificate
@@ -53,6 +53,9 @@ def test_a_split_job_is_left_alone() -> None:
 
 @pytest.mark.slow
 @FEW
+@example(
+    problem=make([[(1, 1, 300.0)]], [(0, 1.0, 1.0, 3.0, False)], [0.0, 200.0, 0.0, 0.0]), times=1.1
+)
 @given(problem=tiny(preemptible=False), times=st.sampled_from([1.1, 1.5, 2.5]))
 def test_few_jobs_get_nearly_all_that_a_budget_buys(problem: Problem, times: float) -> None:
     """Against every plan on the grid of half hours."""
