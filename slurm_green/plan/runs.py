@@ -23,6 +23,7 @@ from slurm_green.plan.urgent import most_urgent_first
 __all__ = ["Effort", "improve_again", "place_again", "place_runs"]
 
 _NEAR_ENOUGH = 1e-4  # of the bound: nothing left worth looking for
+_NEAR_LIST = 1e-3  # of the bound: moves do the rest
 _NEAR_AGAIN, _FAR_AGAIN = 2.5e-3, 4e-3  # the same after a plan, and what has to be planned anew
 _GUIDES, _GUIDES_AGAIN = (0.5, 0.2, 0.0), (0.3,)
 _LISTS_AGAIN, _PATIENCE_AGAIN = 4, 1000
@@ -119,6 +120,7 @@ def place_runs(
             expected,
             improver,
             rounds=-(-effort.lists // TRIES),
+            good_g=found.value_g + _NEAR_LIST * abs(found.value_g) - board.bare_g,
             beside_j=beside_j,
             settle=lambda: _settle(improver, guides, expired),
             expired=expired,

@@ -33,6 +33,7 @@ def place_with_spare(
     improver: Improver,
     *,
     rounds: int,
+    good_g: float,
     beside_j: Floats,
     settle: Callable[[], None],
     expired: Callable[[], bool],
@@ -40,7 +41,8 @@ def place_with_spare(
 ) -> None:
     """Leaves the best of some such lists on the board, settled; `rounds` are made each time.
 
-    `beside_j` is what else the site is expected to use.
+    One that places everybody at a cost of `good_g` is good enough. `beside_j` is what else the
+    site is expected to use.
     """
     options = board.options
     duration_s = options.by_job(np.minimum, options.duration_s)
@@ -65,7 +67,7 @@ def place_with_spare(
         if best is None or score < best[0]:
             best = score, list(board.option), board.start_s.copy(), built.absent
         progress(min(1.0, (number + 1) / TRIES))
-        if expired():
+        if expired() or (not built.absent and score <= good_g):
             break
     assert best is not None
     board.restore(best[1], best[2], beside_j)
