@@ -377,11 +377,15 @@ def test_a_rich_budget_buys_full_speed() -> None:
     assert least.performance <= poor.performance < 2
 
 
-@pytest.mark.parametrize(("budget_g", "start_h"), [(110, 2.0), (130, 1.0), (299, 1.0), (300, 0.0)])
+@pytest.mark.parametrize(
+    ("budget_g", "start_h"), [(110, 1.5), (130, 17 / 18), (299, 1 / 180), (300, 0)]
+)
 def test_a_budget_buys_as_much_as_it_can(budget_g: float, start_h: float) -> None:
-    """The hours cost 300, 120 and 100 g."""
+    """The hours cost 300, 120 and 100 g, and what lies between two of them in between."""
     found = budgeted(make([ONE], [(0, 1.0, 0, 3, False)], [300, 120, 100]), budget_g)
-    assert rows(found) == [(0, pytest.approx(start_h), pytest.approx(start_h + 1))]
+    begins_h = pytest.approx(start_h, abs=1e-3)
+    assert rows(found) == [(0, begins_h, pytest.approx(start_h + 1, abs=1e-3))]
+    assert found.carbon_g <= budget_g
 
 
 def test_a_crowded_site_at_a_rich_budget_is_as_quick_as_first_come_first_served() -> None:
