@@ -73,7 +73,7 @@ def loads(text: str, source: Path | None = None) -> Settings:
 
 def _table(cls: Any, table: object, where: str) -> Any:
     if not isinstance(table, dict):
-        raise ConfigError(f"{where}: is not a table")
+        raise ConfigError(f"{where}: is not a table; write that line, and its keys below it")
     known = {one.name: one for one in fields(cls)}
     _known(table, known, where, "key")
     values = {}

@@ -37,6 +37,7 @@ def test_the_example_is_read_and_says_what_the_defaults_are(tmp_path: Path) -> N
     [
         ("", "names no replicas"),
         ("[listen\n", "not TOML"),
+        ("listen = 'x'\n" + ONE, "[listen]: is not a table; write that line"),
         (ONE + "[lisen]\n", "'lisen': no such table; did you mean 'listen'?"),
         (ONE + "[listen]\nprt = 1\n", "'prt': no such key; did you mean 'port'?"),
         (ONE + "[listen]\nport = 70000\n", "port = '70000' is out of range"),
