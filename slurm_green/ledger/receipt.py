@@ -139,14 +139,14 @@ def with_receipt(job: JobFacts, receipt: Receipt) -> JobFacts:
 def _energy(
     job: JobFacts, runs: tuple[tuple[datetime, datetime], ...], power: PowerModel
 ) -> tuple[float, float, str]:
-    duration_s = sum((end - start).total_seconds() for start, end in runs)
-    if job.energy_j is not None and job.energy_source in COUNTED:
-        # A row that already has its receipt holds scaled energy; undo it, so that this is stable.
-        measured_j = job.energy_j / (job.time_scale or 1.0)
-        if duration_s > 0:
-            return measured_j / duration_s, measured_j, job.energy_source
     power_w = power.job_w(gpus=job.gpus, cpus=job.cpus, nodes=job.nodes, partition=job.partition)
-    return power_w, modelled_energy_j(power_w, runs), MODELLED
+    if job.energy_j is None or job.energy_source not in COUNTED:
+        return power_w, modelled_energy_j(power_w, runs), MODELLED
+    # A row that already has its receipt holds scaled energy; undo it, so that this is stable.
+    counted_j = job.energy_j / (job.time_scale or 1.0)
+    # Slurm's times are whole seconds: a short run has none, and what was counted all the same.
+    duration_s = sum((end - start).total_seconds() for start, end in runs)
+    return counted_j / duration_s if duration_s > 0 else power_w, counted_j, job.energy_source
 
 
 def _percent(part: float | None, whole: float | None) -> float | None:

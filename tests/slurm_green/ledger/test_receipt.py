@@ -156,6 +156,15 @@ def test_zero_length_run():
     assert (got.energy_j, got.carbon_g, got.saved_percent) == (0.0, 0.0, None)
 
 
+def test_what_was_counted_within_a_second_is_kept():
+    """Its start and end are the same second for Slurm."""
+    job = replace(JOB, end_utc=JOB.start_utc, energy_j=3.6e5, energy_source="measured")
+    got = receipt(job)
+    assert (got.energy_j, got.energy_source) == (3.6e5, "measured")
+    assert (got.carbon_g, got.carbon_now_g) == pytest.approx((10, 30))
+    assert receipt(with_receipt(job, got)) == got
+
+
 def test_ended_at_the_signals_very_end():
     """The last microsecond belongs to the last step."""
     assert receipt(series=signal(300, 200, 100)).carbon_g == pytest.approx(100)
