@@ -112,7 +112,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Se
             "--profile", "a100-sxm-8b", "--slo-ttft-ms", "1000", "--slo-tpot-ms", "60",
             "--clocks", "noded", "--prices", str(_prices(home)), "--state", str(home / "state"),
             "--drain-s", "60", "--host", "127.0.0.1", "--site", "here",
-            "--vllm", f"{sys.executable} -m forked --model",
+            "--vllm", f"{sys.executable} -m vllm.entrypoints.openai.api_server --model",
             "--", "--served-model-name", "tiny", "--max-model-len", "4096", "--enforce-eager",
             "--kv-cache-memory-bytes", "67108864", "--dtype", "float32", "--max-num-seqs", "64",
             "--disable-uvicorn-access-log",

@@ -94,7 +94,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Se
         sys.executable, "-c", SGREEN, "serve", str(tiny), "--local", "--replicas", "2",
         "--slo-ttft-ms", "1000", "--slo-tpot-ms", "60", "--clocks", "none",
         "--state", str(home / "state"), "--drain-s", "60", "--host", "127.0.0.1",
-        "--vllm", f"{sys.executable} -m forked --model",
+        "--vllm", f"{sys.executable} -m vllm.entrypoints.openai.api_server --model",
         "--", "--served-model-name", "tiny", "--max-model-len", "4096", "--enforce-eager",
         "--kv-cache-memory-bytes", "67108864", "--dtype", "float32", "--max-num-seqs", "64",
         "--disable-uvicorn-access-log",
