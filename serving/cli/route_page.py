@@ -14,6 +14,7 @@ import numpy as np
 
 from profiling.law import Floats
 from slurm_green.cli.output import write_text
+from slurm_green.cli.page_table import page_table
 from slurm_green.cli.plan_page_style import STYLE
 from slurm_green.words import clean
 
@@ -62,14 +63,6 @@ def page(scene: "Scene", found: "dict[str, Told]", bound_rps: float | None) -> s
     )
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(clean(one))}</th>" for one in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(clean(one))}</td>" for one in row) + "</tr>" for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
 def _figures(found: "dict[str, Told]") -> str:
     rows = []
     for name, told in found.items():
@@ -91,7 +84,7 @@ def _figures(found: "dict[str, Told]") -> str:
         "Policy", "Good/s", "Within SLO", "50 % done in, s", "99 % done in, s", "Dropped",
         "Sent anew", "kWh drawn", "kWh unused",
     )  # fmt: skip
-    return _table(header, rows)
+    return page_table(header, rows, numbers=False)
 
 
 def _where(scene: "Scene", found: "dict[str, Told]") -> str:
@@ -99,7 +92,7 @@ def _where(scene: "Scene", found: "dict[str, Told]") -> str:
     for name, told in found.items():
         counts = [int((told.outcome.site == k).sum()) for k in range(len(scene.sites))]
         rows.append([name, *(f"{one / len(scene.trace):.1%}" for one in counts)])
-    return _table(["Policy", *(one.name for one in scene.sites)], rows)
+    return page_table(["Policy", *(one.name for one in scene.sites)], rows, numbers=False)
 
 
 def _card(title: str, picture: str, found: "dict[str, Told]") -> str:

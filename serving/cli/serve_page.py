@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slurm_green.cli.output import write_text
+from slurm_green.cli.page_table import page_table
 from slurm_green.cli.plan_page_style import STYLE
 from slurm_green.words import clean
 
@@ -70,16 +71,14 @@ def _table(results: "dict[str, Result]", best: list[str]) -> str:
     rows = []
     for name, one in results.items():
         more = None if base is None or not base.energy_j else one.energy_j / base.energy_j - 1
-        cells = [
+        rows.append([
             name, f"{one.energy_j / 3.6e6:.4g}", _shown(more, "+.1%"),
             _shown(one.attainment, ".2%"), _shown(one.ttft_p50_ms, ".0f"),
             _shown(one.ttft_p99_ms, ".0f"), _shown(one.tpot_p50_ms, ".1f"),
             _shown(one.tpot_p99_ms, ".1f"), f"{one.clock_changes:,}",
             _shown(one.carbon_g, ".4g"), "yes" if name in best else "",
-        ]  # fmt: skip
-        rows.append("".join(f"<td>{escape(clean(cell))}</td>" for cell in cells))
-    head = "".join(f"<th>{escape(one)}</th>" for one in _HEADER)
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+        ])  # fmt: skip
+    return page_table(_HEADER, rows, numbers=False)
 
 
 def _picture(results: "dict[str, Result]", best: list[str]) -> str:

@@ -124,11 +124,11 @@ class Governor:
         return self._floor.clock(moment.batch, min(self._crowd, _MOST_CROWD), worth_w)
 
     def _lowest(self, moment: Moment) -> int:
+        if self._fills(moment):
+            return self._high
         # Slower still would save while it never parks, but leave no room for the next stall.
         low = self._floor.clock(moment.batch, min(self._crowd, _MOST_CROWD))
         high = self._high
-        if self._fills(moment):
-            return high
         while low < high:
             middle = (low + high) // 2
             if self._keeps(moment, middle):

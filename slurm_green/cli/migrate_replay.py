@@ -135,15 +135,16 @@ def replay_command(
     )
     rules = Rules(alpha=alpha, quantile=quantile, dwell_s=dwell_s)
     found = replay(inputs, names, rules)
+    rows = _rows(found)
     if report is not None:
         from slurm_green.cli.migrate_replay_page import write_page
 
-        write_page(report, found, _HEADER, _rows(found))
+        write_page(report, found, _HEADER, rows)
     if as_json:
         emit_json(found.json())
         return
     click.echo(f"{len(found.inputs.jobs):,} jobs on {len(found.inputs.sites)} sites, simulated")
-    emit_rows(_HEADER, _rows(found))
+    emit_rows(_HEADER, rows)
 
 
 def _rows(found: "Replay") -> list[tuple[str, ...]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from slurm_green.cli.output import write_text
+from slurm_green.cli.page_table import page_table
 from slurm_green.cli.plan_page_style import STYLE
 from slurm_green.migration.replay.result import Replay
 from slurm_green.plan.problem import Floats
@@ -53,7 +54,7 @@ def write_page(
 <h1>Moves, replayed</h1>
 <p class="soft">{len(found.inputs.jobs):,} jobs on {sites}. Simulated, nothing here was measured;
 only oracle knows what will come.</p>
-<section>{_table(header, rows)}</section>
+<section>{page_table([name.capitalize() for name in header], rows)}</section>
 <figure><figcaption><b>Power that is not renewable, all sites: highest {top_kw:,.0f} kW,
 {found.inputs.end_s / 86_400:.3g} days</b><span class="keys">{keys}</span></figcaption>
 {_chart(powers, top_kw)}</figure>
@@ -62,18 +63,6 @@ only oracle knows what will come.</p>
 </html>
 """
     write_text(path, text)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(tag: str, row: Sequence[str]) -> str:
-        cells = (
-            f"<{tag}{' class=n' if at else ''}>{escape(clean(cell))}</{tag}>"
-            for at, cell in enumerate(row)
-        )
-        return f"<tr>{''.join(cells)}</tr>"
-
-    heads = [name.capitalize() for name in header]
-    return f"<table>{line('th', heads)}{''.join(line('td', row) for row in rows)}</table>"
 
 
 def _chart(powers: dict[str, Floats], top_kw: float) -> str:

@@ -6,12 +6,12 @@ text only, and the page's own policy forbids loading anything.
 """
 
 import json
-from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slurm_green.cli.output import write_text
+from slurm_green.cli.page_table import page_table
 from slurm_green.cli.plan_facts import amount, kwh, watts
 from slurm_green.cli.plan_page_style import STYLE
 from slurm_green.cli.replay_page_data import ReplayFacts
@@ -132,20 +132,9 @@ def _figures(facts: ReplayFacts) -> str:
     bound_g = facts.replay.lower_bound_g
     least = "" if bound_g is None else f" No policy can emit less than {grams(bound_g)}."
     return (
-        f"{_table(_FIGURES, rows)}<p class='soft'>Saved: against {escape(clean(facts.baseline))}."
-        f"{escape(least)}</p>"
+        f"{page_table(_FIGURES, rows)}<p class='soft'>"
+        f"Saved: against {escape(clean(facts.baseline))}.{escape(least)}</p>"
     )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def cells(tag: str, row: Sequence[str]) -> str:
-        return "".join(
-            f"<{tag}{' class=n' if at else ''}>{escape(cell)}</{tag}>"
-            for at, cell in enumerate(row)
-        )
-
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f"<table><tr>{cells('th', head)}</tr>{body}</table>"
 
 
 def _against(facts: ReplayFacts) -> str:

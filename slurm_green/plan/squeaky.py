@@ -18,9 +18,9 @@ from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints
 from slurm_green.plan.steering import STEER_EVERY, Steering
 
-__all__ = ["ABSENT", "Aim", "Built", "PriceTags", "build", "bumped", "places"]
+__all__ = ["Aim", "Built", "PriceTags", "build", "bumped", "places"]
 
-ABSENT = 0.5  # of a usual job's cost: what a job without a place costs beyond its own, twice
+_ABSENT = 0.5  # of a usual job's cost: what a job without a place costs beyond its own, twice
 _BUMP = 0.05  # of the list, for a job with 1/20 of all blame or more
 _BUMP_ABSENT = 0.3
 
@@ -40,7 +40,7 @@ class PriceTags:
         some = np.flatnonzero(np.diff(options.first))
         least = options.least(response.cost_g)
         self.least_g[some] = response.cost_g[least]
-        self._dear_g = ABSENT * float(np.abs(self.least_g).mean()) if jobs else 0.0
+        self._dear_g = _ABSENT * float(np.abs(self.least_g).mean()) if jobs else 0.0
         # The best response of every job that has one, in the order of the jobs.
         self.option = least
         self.start_s = response.start_s[least]
@@ -129,18 +129,20 @@ def build(
         order = np.argsort(position, kind="stable")
         absent = _place_all(board, aim, order, kept or [], stay)
         position = bumped(position, tags.regrets_g(), absent)
-        built = Built(
-            option=list(board.option),
-            start_s=board.start_s.copy(),
-            absent=absent,
-            cost_g=board.cost_g,
-            rank=position,
-        )
-        score = built.cost_g + tags.dear_g(built.absent)
+        score = board.cost_g + tags.dear_g(absent)
         if best is None or score < best[0]:
-            best = score, built
+            best = (
+                score,
+                Built(
+                    option=list(board.option),
+                    start_s=board.start_s.copy(),
+                    absent=absent,
+                    cost_g=board.cost_g,
+                    rank=position,
+                ),
+            )
         progress((number + 1) / rounds)
-        settled = stay is not None and not built.absent
+        settled = stay is not None and not absent
         if enough() or settled or number + 1 == rounds:
             break
     assert best is not None

@@ -66,11 +66,14 @@ void sg_map_close(struct sg_map *map) {
     map->state = NULL;
 }
 
-int64_t sg_now_ns(const struct sg_state *state) {
+static int64_t clock_ns(clockid_t clock) {
     struct timespec now;
-    if (state->is_virtual) return atomic_load(&state->virtual_ns);
-    clock_gettime(CLOCK_BOOTTIME, &now);
+    clock_gettime(clock, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int64_t sg_now_ns(const struct sg_state *state) {
+    return state->is_virtual ? atomic_load(&state->virtual_ns) : clock_ns(CLOCK_BOOTTIME);
 }
 
 int sg_cell_init(struct sg_cell *cell) {
@@ -123,12 +126,6 @@ static void heal(struct sg_cell *cell) {
     sg_cell_unlock(cell);
 }
 
-static int64_t monotonic_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 void sg_look(struct sg_map *map, uint32_t index, struct sg_live *live) {
     struct sg_device *device = &map->state->devices[index];
     const struct timespec nap = {.tv_nsec = NAP_NS};
@@ -139,9 +136,9 @@ void sg_look(struct sg_map *map, uint32_t index, struct sg_live *live) {
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load(&device->cell.begun) == seen) break;
         if (tries < SPINS) continue;
-        if (tries == SPINS) until_ns = monotonic_ns() + PATIENCE_NS;
+        if (tries == SPINS) until_ns = clock_ns(CLOCK_MONOTONIC) + PATIENCE_NS;
         if (map->writable) heal(&device->cell);
-        if (monotonic_ns() >= until_ns) break;
+        if (clock_ns(CLOCK_MONOTONIC) >= until_ns) break;
         nanosleep(&nap, NULL);
     }
     sg_advance(&device->model, live, now_ns);

@@ -56,6 +56,13 @@ def forked(work: Callable[[], object]) -> int:
     return pid
 
 
+def hammer(bench: Bench, name: str, *calls: tuple[object, ...]) -> None:
+    """One setter again and again, with these arguments in turn."""
+    function = getattr(ctypes.CDLL(str(bench.library)), name)
+    for number in range(10_000_000):  # should nobody kill it
+        function(*calls[number % len(calls)])
+
+
 def done(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -190,17 +197,16 @@ def test_eight_processes_add_up(emulate: Emulate, prompt_h100: GpuModel, tmp_pat
 def test_a_hundred_killed_clients_leave_nothing_stuck(
     emulate: Emulate, prompt_h100: GpuModel
 ) -> None:
-    def hammer(bench: Bench, number: int) -> None:
-        lock = ctypes.CDLL(str(bench.library)).nvmlDeviceSetGpuLockedClocks
-        for _ in range(10_000_000):  # should nobody kill it
-            lock(handle, number, 1980)
-
     with emulate(prompt_h100, virtual=False) as bench:
         handle = nvml.nvmlDeviceGetHandleByIndex(0)
         bench.load(0, 1, 1)
         dice, before = random.Random(1), bench.read(0)
         for number in range(1, 101):
-            pid = forked(lambda n=number: hammer(bench, n))  # type: ignore[misc]
+            pid = forked(
+                lambda n=number: hammer(  # type: ignore[misc]
+                    bench, "nvmlDeviceSetGpuLockedClocks", (handle, n, 1980)
+                )
+            )
             while bench.read(0).lock_low_mhz != number:
                 os.sched_yield()
             moment_s = bench.read(0).now_s + dice.random() * 0.001
@@ -224,11 +230,6 @@ def test_a_writer_that_loses_its_core_is_waited_for(
 ) -> None:
     """What is read while a writer stands still half way is never above what comes after it."""
 
-    def hammer(bench: Bench, handle: object) -> None:
-        limit = ctypes.CDLL(str(bench.library)).nvmlDeviceSetPowerManagementLimit
-        for number in range(10_000_000):  # should nobody kill it
-            limit(handle, 200_000 if number % 2 else 700_000)
-
     def pause(writer: int) -> None:
         for _ in range(100):
             os.kill(writer, signal.SIGSTOP)
@@ -239,7 +240,8 @@ def test_a_writer_that_loses_its_core_is_waited_for(
     with emulate(prompt_h100, virtual=False) as bench:
         handle = nvml.nvmlDeviceGetHandleByIndex(0)
         bench.load(0, 1, 1)
-        writer = forked(lambda: hammer(bench, handle))
+        calls = (handle, 700_000), (handle, 200_000)
+        writer = forked(lambda: hammer(bench, "nvmlDeviceSetPowerManagementLimit", *calls))
         pauser = forked(lambda: pause(writer))
         before_j = bench.read(0).energy_j
         while os.waitpid(pauser, os.WNOHANG) == (0, 0):
