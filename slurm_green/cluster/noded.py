@@ -91,6 +91,7 @@ def _config_text(machine: Machine, node: str) -> str:
     place = layout.nodes / node
     settings = {
         "name": node,
+        "slurm_conf": str(layout.slurm_conf),
         "run": str(place / "run"),
         "state": str(place / "state"),
         "interval": "0.5s",

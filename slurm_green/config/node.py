@@ -44,6 +44,11 @@ class NodeSection:
         kinds.text("a node's name", r"[A-Za-z0-9][\w.-]*"),
         "Slurm's name of this node; left out, the host's name up to the first dot.",
     )
+    slurm_conf: Path | None = unset(
+        kinds.path(),
+        """The slurm.conf of this node's slurmd, where slurmds of other clusters run on the same
+        machine: their jobs, of the same numbers, are then not taken for this node's.""",
+    )
     vendor: str = setting(
         kinds.choice("auto", "nvidia", "amd"), "auto", "Whose GPUs; auto tries NVIDIA first."
     )

@@ -239,7 +239,8 @@ def _serve(settings: NodeSection, library: Path | None) -> int:
     sgreend = sgreend_of(settings, host)
     actuator = Actuator(gpus, journal=journal, books=books, default=default, node=host)
     allowed = {uuid: allowed_of(gpu, settings) for uuid, gpu in gpus.items()}
-    node = Node(actuator, journal, allowed=allowed, sight=Sight(), clock=time.monotonic)
+    sight = Sight(slurm_conf=settings.slurm_conf)
+    node = Node(actuator, journal, allowed=allowed, sight=sight, clock=time.monotonic)
 
     async def run() -> bool:
         return await Daemon(node, settings, sgreend, books).run()

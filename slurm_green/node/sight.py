@@ -2,9 +2,11 @@
 """Which process belongs to which job, and which jobs are live here, from /proc.
 
 The trap: a job's user names processes and makes cgroups below its own, so only what root made
-counts: slurmstepd processes of root, and cgroups at Slurm's own places.
+counts: slurmstepd processes of root, and cgroups at Slurm's own places. Where several Slurms share
+a machine, another's job has the same number.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,14 +21,19 @@ _CGROUP = re.compile(
     r"/job_(\d+)(?:/|$)",
     re.MULTILINE,
 )
+_CONF = re.compile(rb"(?:^|\0)SLURM_CONF=([^\0]+)")
 _TITLE = re.compile(rb"^slurmstepd: \[(\d+)[.+\]]")
 
 
 class Sight:
-    """Looks at a /proc as it is now; a process that vanishes meanwhile is nobody's."""
+    """Looks at a /proc as it is now; a process that vanishes meanwhile is nobody's.
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
+    With a `slurm_conf`, a slurmstepd whose environment names another one is none of this Slurm's.
+    """
+
+    def __init__(self, proc: Path = Path("/proc"), *, slurm_conf: Path | None = None) -> None:
         self._proc = proc
+        self._slurm_conf = None if slurm_conf is None else os.fsencode(slurm_conf)
 
     def live_jobs(self) -> frozenset[int]:
         """Jobs with a slurmstepd on this machine; one between two steps may have none."""
@@ -63,7 +70,14 @@ class Sight:
                 if (path / "comm").read_bytes() != b"slurmstepd\n" or path.stat().st_uid != 0:
                     continue
                 found = _TITLE.match((path / "cmdline").read_bytes())
+                if found and not self._of_another_slurm(path):
+                    yield int(found[1])
             except OSError:
                 continue
-            if found:
-                yield int(found[1])
+
+    def _of_another_slurm(self, process: Path) -> bool:
+        if self._slurm_conf is None:
+            return False
+        # The title lies over most of the environment; where none is left, it is believed ours.
+        named = _CONF.search((process / "environ").read_bytes())
+        return named is not None and named[1] != self._slurm_conf

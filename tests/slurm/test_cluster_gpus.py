@@ -88,7 +88,14 @@ def test_down_gives_everything_back_and_leaves_nothing(cluster: Cluster, wait_fo
     assert not cluster.layout.directory.exists()
 
 
-def test_a_dead_noded_is_seen_and_up_brings_it_back(cluster: Cluster, wait_for: WaitFor) -> None:
+def test_a_dead_noded_is_seen_and_up_brings_it_back(
+    cluster: Cluster, make_cluster: Callable[..., Cluster], wait_for: WaitFor
+) -> None:
+    """Whatever job of the same number another cluster of this machine runs."""
+    other = make_cluster(nodes=1)
+    other.run("sbatch", "--wrap", "sleep 600", user="nobody")
+    running = ["squeue", "-h", "-j1", "-t", "running", "-o", "%i"]
+    wait_for(lambda: other.run(*running).stdout.strip() == "1", 20, "the other cluster's job 1")
     node = cluster.spec.node_names[0]
     start_job(cluster, wait_for)
     cluster.stop_noded(node, kill=True)

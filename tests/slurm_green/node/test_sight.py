@@ -14,7 +14,9 @@ from slurm_green.node.state import Job
 JOB = Job(job_id=12, uid=1000, gpus=("GPU-0",), seen_s=0.0)
 
 
-def _process(proc: Path, pid: int, *, comm: str = "python", cmdline: str = "", cgroup: str) -> None:
+def _process(
+    proc: Path, pid: int, *, comm: str = "python", cmdline: str = "", cgroup: str = "0::/\n"
+) -> None:
     path = proc / str(pid)
     path.mkdir()
     (path / "comm").write_text(f"{comm}\n")
@@ -61,6 +63,22 @@ def test_live_jobs_are_those_with_a_slurmstepd(tmp_path: Path) -> None:
 
     expected = {12, 13, 14} if os.geteuid() == 0 else set()
     assert Sight(tmp_path).live_jobs() == expected
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's slurmstepds count")
+def test_of_several_slurms_on_a_machine_only_the_named_ones_jobs_live(tmp_path: Path) -> None:
+    environments = {
+        12: b"SLURM_CONF=/etc/a/slurm.conf\0",
+        13: b"\0\0HOME=/\0SLURM_CONF=/etc/b/slurm.conf\0",
+        14: b"\0\0\0",  # its title took the place of all of it
+        15: b"MY_SLURM_CONF=/etc/b/slurm.conf\0SLURM_CONF=/etc/a/slurm.conf\0",
+    }
+    for job, environment in environments.items():
+        _process(tmp_path, job, comm="slurmstepd", cmdline=f"slurmstepd: [{job}.batch]")
+        (tmp_path / str(job) / "environ").write_bytes(environment)
+
+    assert Sight(tmp_path, slurm_conf=Path("/etc/a/slurm.conf")).live_jobs() == {12, 14, 15}
+    assert Sight(tmp_path).live_jobs() == {12, 13, 14, 15}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user's process")
