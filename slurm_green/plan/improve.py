@@ -34,7 +34,8 @@ _GUIDE = 0.3  # of the price of GPU-hours, where moves are guided
 class Improver:
     """Improves what is on a board; deterministic for a seed.
 
-    `option` and `start_s` are places worth trying, in any order.
+    `option` and `start_s` are places worth trying, in any order. With `haste` the kernel looks
+    for places for whoever has none before anything else; patience finds more of them.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Improver:
         start_s: Floats,
         lam: Floats,
         seed: int,
+        haste: bool = False,
     ) -> None:
         self.board = board
         self.absent = list(absent)
@@ -96,7 +98,9 @@ class Improver:
                 "guide": guide,
                 "guide_sum": guide_sum,
             }
-            self._fast = KernelMoves(board, seed=seed, arrays=arrays, impatience=_IMPATIENCE)
+            self._fast = KernelMoves(
+                board, seed=seed, arrays=arrays, impatience=_IMPATIENCE, haste=haste
+            )
 
     def calm(self) -> None:
         """All patience is new again."""

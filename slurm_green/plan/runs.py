@@ -195,6 +195,7 @@ def place_again(
         start_s=np.concatenate([before.start_s, tags.start_s]),
         lam=prices.lam,
         seed=seed,
+        haste=True,
     )
     _settle(improver, _GUIDES_AGAIN, expired)
     absent = _improve(

@@ -81,6 +81,7 @@ class CMoves(Structure):
         ("impatience", c_double),
         ("heat_g", c_double),
         ("free", c_int64),
+        ("haste", c_int64),
         ("rise_g", c_double),
     ]
 

@@ -28,12 +28,14 @@ class KernelMoves:
         seed: int,
         arrays: dict[str, Floats | Ints],
         impatience: float,
+        haste: bool,
     ) -> None:
         jobs = len(board.option)
         room = 2 * jobs + len(board.profile.times) + 8
         self._board = board
         self._seed = seed
         self._impatience = impatience
+        self._haste = haste
         slots = board.problem.site.slots
         self._chains = [np.zeros(size, dtype=np.int64) for size in (slots, jobs, jobs)]
         longest_s = max(board.duration_s, default=0.0)
@@ -100,6 +102,7 @@ class KernelMoves:
             impatience=self._impatience,
             heat_g=heat_g,
             free=free,
+            haste=self._haste,
             rise_g=rise_g,
             **{name: address(array) for name, array in self._arrays.items()},
         )

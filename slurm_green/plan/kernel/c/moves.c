@@ -3,7 +3,7 @@
 
 #include "board.h"
 
-enum { TOURNAMENT = 8, SHAPES = 3, HOPEFUL = 3, MOST_LEAVING = 64 };
+enum { TOURNAMENT = 8, SHAPES = 3, HOPEFUL = 3, MOST_LEAVING = 64, GLANCES = 16 };
 static const double EPSILON = 1e-9;
 
 // Every job of `order` in turn goes where it is cheapest at the board's guide. Only shapes that
@@ -35,25 +35,51 @@ void sg_settle(Moves *m, const int64_t *order, int64_t count) {
     }
 }
 
+// GPU-seconds that a run lacks there, while nobody leaves.
+static double lack_s(const Board *b, const Place *at) {
+    double sum = 0, from = at->start, end = from + b->duration[at->option];
+    int64_t most = b->gpus - b->option_gpus[at->option];
+    for (Cursor c = step_at(b, from); more(b, &c) && from < end;) {
+        int64_t lack = used_at(b, &c) - most;
+        forward(b, &c);
+        double until = more(b, &c) && time_of(b, &c) < end ? time_of(b, &c) : end;
+        sum += lack > 0 ? lack * (until - from) : 0;
+        from = until;
+    }
+    return sum;
+}
+
+// A place anywhere; in haste, of some of them the one where least is in the way.
+static void anywhere(Moves *m, int64_t job, Place *to) {
+    Board *b = m->b;
+    double least = INFINITY;
+    for (int n = 0; n < (m->haste ? GLANCES : 1); n++) {
+        Place at = {b->first[job] + below(m, b->first[job + 1] - b->first[job]), 0, 0};
+        double early = b->early[at.option], duration = b->duration[at.option];
+        double span = b->until[at.option] - early;
+        at.start = m->haste ? early + (span - duration) * chance(m)
+                            : early + span * chance(m) - duration;
+        double lack = m->haste ? lack_s(b, &at) : 0;
+        if (lack < least)
+            least = lack, *to = at;
+    }
+}
+
 // Where the job is to go: a place that was best at some prices, or anywhere.
 static int choose(Moves *m, int64_t job, Place *to) {
     Board *b = m->b;
     int64_t low = m->target_first[job], high = m->target_first[job + 1];
     if (high == low)
         return 0;
-    double wanted;
     if (m->n_absent && chance(m) < 0.4) {
-        to->option = b->first[job] + below(m, b->first[job + 1] - b->first[job]);
-        double early = b->early[to->option];
-        wanted = early + (b->until[to->option] - early) * chance(m) - b->duration[to->option];
+        anywhere(m, job, to);
     } else {
         // The later ones were found at better prices.
         int64_t at = low + (int64_t)((high - low) * sqrt(chance(m)));
-        to->option = m->target_option[at];
-        wanted = m->target_start[at];
+        *to = (Place){m->target_option[at], m->target_start[at], 0};
     }
     double latest = b->until[to->option] - b->duration[to->option];
-    double start = wanted > b->early[to->option] ? wanted : b->early[to->option];
+    double start = to->start > b->early[to->option] ? to->start : b->early[to->option];
     to->start = rounded(start < latest ? start : latest);
     return b->option[job] != to->option || fabs(b->start[job] - to->start) >= 1;
 }
@@ -105,7 +131,7 @@ static int attempt(Moves *m, const int64_t *leaving, int64_t count, int64_t fixe
         placed[n_placed++] = fixed;
     }
     for (int64_t n = 0; n < m->n_absent && n_waiting < own + HOPEFUL; n++)
-        if (m->absent[n] != fixed && chance(m) < 0.3) {
+        if (m->absent[n] != fixed && chance(m) < (m->haste ? 0.1 : 0.3)) {
             waiting[n_waiting++] = m->absent[n];
             allowed += m->penalty[m->absent[n]], least_g += m->least_g[m->absent[n]], arrive++;
         }
@@ -183,7 +209,7 @@ static int shake(Moves *m) {
 
 static int move(Moves *m) {
     int64_t job;
-    if (m->n_absent && chance(m) < 0.7) {
+    if (m->n_absent && chance(m) < (m->haste ? 0.9 : 0.7)) {
         job = m->absent[below(m, m->n_absent)];
     } else if (chance(m) < 0.5) {
         job = any_movable(m);

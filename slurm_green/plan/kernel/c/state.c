@@ -23,7 +23,7 @@ typedef struct {
     double *moment;        // as the profile has room for, and 2 entries per job
     int64_t *lack;         // likewise
     double impatience, heat_g;
-    int64_t free;
+    int64_t free, haste; // haste: whoever has no place comes first, where there is most room
     double rise_g; // a move makes the whole at most so much dearer, beside the jobs' least costs
 } Moves;
 
