@@ -15,6 +15,7 @@ from slurm_green.migration.curves import Curves
 from slurm_green.migration.links import Bools, LinkBook
 from slurm_green.migration.moves import Moment, MovableJob, Site, State
 from slurm_green.migration.rules import Obstacle, Rules
+from slurm_green.migration.tail import among_all, ranks
 from slurm_green.migration.windows import lasting_s
 from slurm_green.plan.problem import Floats, Ints
 
@@ -67,8 +68,9 @@ class Board:
         self._stays_s = self._floats(lambda job: -np.inf if job.stays_until_s is None
                                      else job.stays_until_s)  # fmt: skip
         completion_s = self.remaining_s + self._floats(lambda job: _age_s(job, moment))
-        everybody_s = np.array(moment.everybody_s or completion_s)
-        self.long = completion_s > np.quantile(everybody_s, rules.tail) if self.jobs else self.runs
+        everybody_s = np.array(moment.everybody_s or among_all(completion_s))
+        self.known = len(everybody_s)
+        self.rank = ranks(completion_s, everybody_s)
         self._until_s = self._floats(lambda job: -np.inf if job.window_end_s is None
                                      else job.window_end_s)  # fmt: skip
         self.load_w = np.array([site.load_w for site in self.sites], dtype=np.float64)

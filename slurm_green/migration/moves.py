@@ -89,8 +89,8 @@ class MovableJob:
 class Moment:
     """What is known when moves are decided; `snapshot_s` and `restart_s` hold for running jobs.
 
-    `everybody_s` are the times from submission to end, as expected, of all jobs at the sites, those
-    that nobody may move too; () is those of `jobs`.
+    `everybody_s` are the times from submission to end of all jobs submitted lately, those that have
+    ended and those that nobody may move too, by the same limits as `remaining_s`. () are `jobs`.
     """
 
     now_s: float

@@ -15,8 +15,7 @@ class Rules:
     a window must hold for, `dwell_s` the least time between two moves of a job. A window is the
     time for which the supply there covers the job or, `greener`, for which its power there emits
     less than here. `headroom` is the share of a site's GPUs that moves leave to jobs submitted
-    there, `grid_g_per_kwh` what a kWh of any grid costs on top of its intensity. A long job is one
-    whose time from submission to end is beyond the quantile `tail` of all the jobs there are.
+    there, `grid_g_per_kwh` what a kWh of any grid costs on top of its intensity.
     """
 
     alpha: float = 0.1
@@ -26,7 +25,6 @@ class Rules:
     greener: bool = False
     headroom: float = 0.0
     grid_g_per_kwh: float = 0.0
-    tail: float = 1.0
 
 
 class Obstacle(IntEnum):

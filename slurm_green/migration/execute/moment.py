@@ -7,6 +7,7 @@ and what it still needs is the rest of its time limit: both assumed, until a pro
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -20,6 +21,7 @@ from slurm_green.migration.execute.order import fields_of
 from slurm_green.migration.execute.record import MoveRecord, Step
 from slurm_green.migration.execute.sites_file import Forecast, SitesFile
 from slurm_green.migration.moves import Link, Moment, MovableJob, Site, State
+from slurm_green.migration.tail import among_all
 from slurm_green.migration.windows import Outlook
 from slurm_green.plan.files import read_site
 from slurm_green.slurm.records import Job
@@ -28,6 +30,8 @@ __all__ = ["Scene", "scene_now", "window_closed"]
 
 _UNIX_S = 315_532_800.0  # 1980: a signal that starts before is meant to start now
 _NO_LIMIT_S = 7 * 86_400.0
+_LATELY_S = 7 * 86_400.0
+_OUR_JOBS = "sgreen-migrate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +64,9 @@ def scene_now(
         listed = access.jobs()
         forecast = file.forecasts[name]
         sites.append(_site(name, access, listed, forecast, outlooks[name]))
-        everybody_s += [_completion_s(job, now_s) for job in listed if job.pending or job.active]
+        everybody_s += _everybody_s(access, listed, now_s)
         for job in listed:
-            if job.user != me or not (job.pending or job.active) or job.name == "sgreen-migrate":
+            if job.user != me or not (job.pending or job.active) or job.name == _OUR_JOBS:
                 continue
             if job.pending and job.sibling:
                 continue  # it waits at its origin, too
@@ -173,6 +177,33 @@ def _completion_s(job: Job, now_s: float) -> float:
     """From submission to end, by the time limit; one that waits as if it started now."""
     age_s = 0.0 if job.submit_utc is None else max(now_s - job.submit_utc.timestamp(), 0.0)
     return age_s + _remaining_s(job, now_s)
+
+
+def _everybody_s(access: CommandAccess, listed: Sequence[Job], now_s: float) -> list[float]:
+    """From submission to end by their limits: of the last week's jobs, where Slurm keeps them.
+
+    Else of those that are there, as they are among all.
+    """
+    there = [job for job in listed if (job.pending or job.active) and job.name != _OUR_JOBS]
+    since = datetime.fromtimestamp(now_s - _LATELY_S, UTC)
+    try:
+        ended = access.client.finished(since)
+    except SlurmError:  # the database may be away; moves need not wait for it
+        ended = None
+    if ended is None:
+        return list(among_all(np.array([_completion_s(job, now_s) for job in there])))
+    return [
+        *(_completion_s(job, now_s) for job in there if _submitted(job, since)),
+        *(
+            (job.start_utc - job.submit_utc).total_seconds() + (job.time_limit_s or _NO_LIMIT_S)
+            for job in ended
+            if job.start_utc and job.submit_utc and _submitted(job, since) and job.name != _OUR_JOBS
+        ),
+    ]
+
+
+def _submitted(job: Job, since: datetime) -> bool:
+    return job.submit_utc is not None and job.submit_utc >= since
 
 
 def _site(

@@ -13,6 +13,7 @@ import numpy as np
 from slurm_green.migration.board import Board, Reach
 from slurm_green.migration.rules import Rules
 from slurm_green.migration.savings import stay_and_save_g
+from slurm_green.migration.tail import p95_density
 from slurm_green.plan.problem import JOULES_PER_KWH, Floats, Ints
 
 __all__ = ["Prices", "own_rules"]
@@ -20,16 +21,12 @@ __all__ = ["Prices", "own_rules"]
 # Clean power of a grid is missed elsewhere, where about this much is emitted for it (assumed).
 _GRID_G_PER_KWH = 400.0
 _HEADROOM = 0.05
-# A job is seen the more often the longer it runs: of all that end, about a tenth is beyond this
-# quantile of those that are there, and the twentieth that p95 is about with it.
-_TAIL = 0.6
+_LONG = 0.9  # rank from which on a job is long
 
 
 def own_rules(rules: Rules) -> Rules:
     """The rules with windows of this policy, and room for jobs submitted at the greenest site."""
-    return replace(
-        rules, greener=True, headroom=_HEADROOM, grid_g_per_kwh=_GRID_G_PER_KWH, tail=_TAIL
-    )
+    return replace(rules, greener=True, headroom=_HEADROOM, grid_g_per_kwh=_GRID_G_PER_KWH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,8 @@ class Prices:
     """`hysteresis` is the share of its cost here that a move must save at least.
 
     A second of delay costs as much as `delay_weight` seconds of the job's power from the average
-    grid, `long_weight` seconds where it is one of the long jobs.
+    grid, `long_weight` seconds where it is of the tenth of all jobs that take longest. Where p95
+    may be that of the job, it costs more: `p95_weight` seconds on average over all jobs.
     """
 
     rules: Rules
@@ -45,6 +43,7 @@ class Prices:
     hysteresis: float = 0.05
     delay_weight: float = 10.0
     long_weight: float = 200.0
+    p95_weight: float = 30.0
 
     def wish(self, board: Board, jobs: Ints, site: int, reach: Reach) -> Floats:
         """Grams saved, those of a second of a watt first."""
@@ -52,7 +51,9 @@ class Prices:
         stays_g, saves_g = stay_and_save_g(board, jobs, site, moving_s)
         delay_s = moving_s - np.where(board.runs[jobs], 0.0, board.wait_s[board.site[jobs]])
         delay_g = power_w * delay_s * board.grid_g_per_kwh.mean() / JOULES_PER_KWH
-        weight = np.where(board.long[jobs], self.long_weight, self.delay_weight)
+        rank = board.rank[jobs]
+        weight = np.where(rank > _LONG, self.long_weight, self.delay_weight)
+        weight = np.maximum(weight, self.p95_weight * p95_density(rank, board.known))
         worth_g = saves_g - weight * delay_g
         enough = worth_g > self.hysteresis * stays_g
         return np.where(enough, worth_g, 0.0) / np.maximum(power_w, 1e-9)

@@ -93,6 +93,10 @@ class _Engine:
             self._leave(job, Phase.DONE)
             del self._world.live[job.number]
             self._trace.done_s[job.number] = self._world.now_s
+            given = self._inputs.jobs[job.number]
+            spared_s = max(given.limit_s - given.duration_s, 0.0)
+            time_s = self._world.now_s - given.submit_s + spared_s
+            self._world.ended.append((given.submit_s, time_s))
         elif job.phase is Phase.STOPS:
             self._leave(job, Phase.TRAVELS)
             self._travel(job)

@@ -92,6 +92,7 @@ class World:
             for at, job in enumerate(inputs.jobs)
         ]
         self.live: dict[int, JobState] = {}
+        self.ended: list[tuple[float, float]] = []  # submission, and by the limit time to the end
         self.free = [site.gpus for site in inputs.sites]
         self.queues: list[list[int]] = [[] for _ in inputs.sites]
         number = {site.name: at for at, site in enumerate(inputs.sites)}

@@ -9,6 +9,8 @@ from slurm_green.migration.windows import Outlook
 
 __all__ = ["moment_of"]
 
+_LATELY_S = 7 * 86_400.0
+
 
 def moment_of(world: World, outlooks: Sequence[Outlook]) -> Moment:
     """What is known now; the outlooks are those of each site."""
@@ -53,7 +55,21 @@ def moment_of(world: World, outlooks: Sequence[Outlook]) -> Moment:
         snapshot_s=inputs.costs.snapshot_s,
         restart_s=inputs.costs.restart_s,
         network_j_per_gb=inputs.costs.network_j_per_gb,
+        everybody_s=_everybody_s(world),
     )
+
+
+def _everybody_s(world: World) -> tuple[float, ...]:
+    """From submission to end by their limits, of the jobs submitted lately."""
+    since_s = world.now_s - _LATELY_S
+    world.ended = [one for one in world.ended if one[0] >= since_s]
+    found = [time_s for _, time_s in world.ended]
+    for job in world.live.values():
+        submit_s = world.inputs.jobs[job.number].submit_s
+        if submit_s >= since_s:
+            worked_s = world.now_s - job.since_s if job.phase is Phase.RUNS else 0.0
+            found.append(world.now_s - submit_s + max(job.limit_s - worked_s, 0.0))
+    return tuple(found)
 
 
 def _link(world: World, way: tuple[int, int], coming_bytes: float) -> Link:

@@ -157,14 +157,25 @@ def test_prices_know_what_feasibility_does_not():
 def test_who_has_been_there_for_long_is_not_delayed_for_little():
     sites = (site("dark", 0.0, load_w=2000.0, carbon=400), site("wind", 0.0, carbon=300))
     old = job("old", submit_s=NOW_S - 108_000)
-    (move,) = decide(moment(job("new"), old, sites=sites), policy_of("prices")).moves
+    everybody_s = (36_000.0,) * 19 + (144_000.0,)
+    both = moment(job("new"), old, sites=sites, everybody_s=everybody_s)
+    (move,) = decide(both, policy_of("prices")).moves
     assert move.job.id == "new"
-    # Who is long is a matter of everybody there, not of those that may move.
-    alone = moment(old, sites=sites, everybody_s=(3600.0,) * 9)
-    assert "as well off here" in why(alone)
+    # Who is long is a matter of everybody, not of those that may move.
+    assert "as well off here" in why(moment(old, sites=sites, everybody_s=everybody_s))
+    assert decide(moment(old, sites=sites), policy_of("prices")).moves
     # For much, it is.
     bright = (site("dark", 0.0, load_w=2000.0, carbon=400), site("wind", 1e6))
     assert len(decide(moment(job("new"), old, sites=bright), policy_of("prices")).moves) == 2
+
+
+def test_whose_end_may_be_p95_is_not_delayed_for_what_a_longer_one_is():
+    sites = (site("dark", 0.0, load_w=1000.0, carbon=400), site("wind", 0.0, carbon=100))
+    everybody_s = tuple(np.linspace(0.0, 200_000.0, 1001))
+    for age_s, moves in ((100_000, 1), (154_000, 0), (162_000, 1)):
+        old = job(submit_s=NOW_S - age_s)
+        now = moment(old, sites=sites, everybody_s=everybody_s)
+        assert len(decide(now, policy_of("prices")).moves) == moves
 
 
 def test_a_given_up_move_is_not_tried_again_for_the_same_window():

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The moment by signals as they are when it is asked, and whether a window is still open."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from slurm_green.errors import BadInputError
+from slurm_green.errors import BadInputError, SlurmError
 from slurm_green.migration.execute.commands import CommandAccess
 from slurm_green.migration.execute.moment import Scene, scene_now, window_closed
 from slurm_green.migration.execute.sites_file import SitesFile, read_sites
+from slurm_green.slurm.records import Job
 from tests.slurm_green.migration.execute.test_words import SITES
 from tests.slurm_green.migration.execute.world import World
 
@@ -41,10 +44,43 @@ def test_a_window_closes_when_the_signal_says_so(file: SitesFile) -> None:
     assert window_closed(file, move, NOW_S + 9e6) == ""
 
 
-def empty(file: SitesFile, now_s: float) -> Scene:
-    """Sites without a job."""
-    site = SimpleNamespace(whoami=lambda: "me", jobs=list, client=SimpleNamespace(nodes=list))
+def empty(
+    file: SitesFile,
+    now_s: float,
+    there: Sequence[Job] = (),
+    finished: Callable[[datetime], list[Job] | None] = lambda since: None,
+) -> Scene:
+    """Sites without a job of the caller."""
+    client = SimpleNamespace(nodes=list, finished=finished)
+    site = SimpleNamespace(whoami=lambda: "me", jobs=lambda: there, client=client)
     return scene_now(file, dict.fromkeys("ab", cast("CommandAccess", site)), (), now_s)
+
+
+def test_how_long_jobs_take_is_told_by_those_of_the_last_week(file: SitesFile) -> None:
+    def at(hours: float) -> datetime:
+        return datetime.fromtimestamp(NOW_S + 3600 * hours, UTC)
+
+    def away(since: datetime) -> list[Job]:
+        raise SlurmError("no database")
+
+    runs = {"state": "RUNNING", "time_limit_s": 7200, "user": "other"}
+    there = [
+        Job(job_id=1, submit_utc=at(-2), start_utc=at(-1), **runs),
+        Job(job_id=2, submit_utc=at(-200), start_utc=at(-1), **runs),
+    ]
+    ended = [
+        Job(job_id=3, submit_utc=at(-9), start_utc=at(-8), end_utc=at(-7), time_limit_s=14_400),
+        Job(job_id=5, submit_utc=at(-9), start_utc=at(-8), name="sgreen-migrate"),
+        Job(job_id=4, submit_utc=at(-9), end_utc=at(-7), time_limit_s=60),  # it never began
+    ]
+
+    def took_h(finished: Callable[[datetime], list[Job] | None]) -> list[float]:
+        times_s = empty(file, NOW_S, there, finished).moment.everybody_s
+        return sorted(time_s / 3600 for time_s in times_s)
+
+    assert took_h(lambda since: ended) == [3.0, 3.0, 5.0, 5.0]
+    # Without accounting, those that are there; a long one is seen 67 times as often.
+    assert took_h(lambda since: None) == took_h(away) == [3.0] * 4
 
 
 def test_signals_may_end_at_different_times_and_not_be_of_different_slots(

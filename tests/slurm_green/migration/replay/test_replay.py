@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slurm_green.migration.moves import Link
+from slurm_green.migration.moves import Decision, Link
 from slurm_green.migration.policy.registry import POLICIES
 from slurm_green.migration.replay.inputs import Costs, Inputs, Issue, ReplayJob, ReplaySite
 from slurm_green.migration.replay.outlooks import expected, truth
 from slurm_green.migration.replay.run import replay
+from slurm_green.migration.replay.simulator import simulate
 from slurm_green.migration.replay.transfers import Transfer, Wire
 
 STEP = 900.0
@@ -130,6 +131,25 @@ def test_a_window_that_closes_early_brings_the_job_back():
 def test_who_does_not_fit_waits():
     given = inputs([site("dark", 0.0, gpus=1), site("other", 0.0)], [job("a"), job("b")])
     assert one(given, "never").completion_s.tolist() == [36_000, 72_000]
+
+
+def test_policies_are_shown_how_long_the_last_weeks_jobs_took():
+    """By their limits, as of those that go on; who ended is not forgotten."""
+    jobs = [
+        job("short", duration_s=3600.0, limit_s=7200.0),
+        job("long", submit_s=1.0),
+        job("next", submit_s=40_000.0),
+    ]
+    seen = {}
+
+    def look(now):
+        seen[now.now_s] = sorted(now.everybody_s)
+        return Decision()
+
+    given = inputs([site("dark", 0.0), site("wind", 0.0)], jobs)
+    simulate(given, truth(given), look)
+    assert seen[1800.0] == [7200.0, 36_000.0]
+    assert seen[40_500.0] == [7200.0, 36_000.0, 36_000.0]
 
 
 def test_a_job_past_the_last_slot_is_unfinished_and_late():
