@@ -15,7 +15,7 @@ import numpy as np
 
 from slurm_green.plan.policy.arrivals import Arrivals
 from slurm_green.plan.policy.prices_forecast import Corrections
-from slurm_green.plan.policy.prices_split import Choice, Room, choose
+from slurm_green.plan.policy.prices_split import Choice, Room, Wishes, choose
 from slurm_green.plan.policy.protocol import Decision, Job, Outlook, Run, Setup, Start, View
 from slurm_green.plan.policy.rolling import Planned, busy_of, first_room, list_of, window
 from slurm_green.plan.policy.rolling_prices import Ahead, look_ahead
@@ -32,10 +32,10 @@ _ROUNDS, _ROUNDS_BETWEEN = 3, 2
 _MARGIN = 0.025  # of the time a job can wait: so much earlier it is planned to be done
 _LEAST_MARGIN_S = 300.0
 _SOON_S = 1.0
-_TRIES = 3
+_TRIES = 5
 # What is planned for later turns out dearer than it looked: who comes meanwhile wants the same
 # hours, and the hour that looks best is often one that was forecast too low.
-_DEARER_PER_H, _DEARER_UNTIL_H = 0.005, 24.0
+_DEARER_PER_H, _DEARER_UNTIL_H = 0.003, 24.0
 
 
 class PricesPolicy:
@@ -55,7 +55,7 @@ class PricesPolicy:
         self._listed_s = -math.inf
         self._stale = False
         self._free_gpus: Floats = np.zeros(0)
-        self._wishes: dict[str, tuple[int, float]] = {}
+        self._wishes: Wishes = {}
 
     @property
     def plan(self) -> Mapping[str, Planned]:
@@ -98,7 +98,7 @@ class PricesPolicy:
             else:
                 wake = again
         starts, room, planned = self._due(view, whole)
-        choice = self._split(view, room)
+        choice = self._split(view, room, starts)
         site = view.outlook.site
         next_slot = site.start_s + site.step_s * (
             1 + math.floor((now - site.start_s) / site.step_s)
@@ -161,18 +161,22 @@ class PricesPolicy:
         site, ahead, now = self._site, self._ahead, view.now_s
         assert site is not None and ahead is not None
         self._listed_s, self._stale = now, False
+        in_time = self._in_time(view, jobs)
         self._plan = {}
         if not jobs:
             return
         shapes = self._setup.shapes
         running = busy_of(_fixed(view.running), shapes, now, site)
         aim = {job.job_id: self._aim_s(job, view) for job in jobs}
-        # Without room before its aim a job may use all of its time; without room even then it
-        # gets the first room there is, before the others, until it runs.
-        for _ in range(_TRIES):
-            self._plan = {}
-            busy = running
-            pressed = [job for job in jobs if job.job_id in self._pressed]
+        # Who had a place in time and finds none now keeps the one it had. Who had none may use
+        # all of its time, beyond its aim; without room even then it gets the first room there is,
+        # before the others, until it runs.
+        kept = {name: place for name, place in in_time.items() if name in self._pressed}
+        for tries_left in reversed(range(_TRIES)):
+            self._plan, busy = dict(kept), running
+            for place in kept.values():
+                busy = busy.and_also(place, site, shapes)
+            pressed = [job for job in jobs if job.job_id in self._pressed - kept.keys()]
             for job in sorted(pressed, key=self._latest_s):
                 place = first_room(job, view.work_left[job.job_id], site, shapes, now, busy)
                 self._plan[job.job_id] = place
@@ -180,26 +184,41 @@ class PricesPolicy:
             rest = [
                 replace(job, deadline_s=aim[job.job_id])
                 for job in jobs
-                if job.job_id not in self._pressed
+                if job.job_id not in self._plan
             ]
             if not rest:
                 return
             problem = window(site, shapes, rest, view.work_left, now, busy)
-            found = list_of(problem, site.start_s, busy, ahead, rounds=rounds)
-            self._plan |= found
+            self._plan |= list_of(problem, site.start_s, busy, ahead, rounds=rounds)
             missing = [job for job in jobs if job.job_id not in self._plan]
             if not missing:
                 return
             for job in missing:
-                if aim[job.job_id] < job.deadline_s:
+                if job.job_id in in_time:
+                    kept[job.job_id] = in_time[job.job_id]
+                elif aim[job.job_id] < job.deadline_s:
                     aim[job.job_id] = job.deadline_s
                 else:
                     self._pressed.add(job.job_id)
+            if tries_left == 1:
+                kept = in_time
             rounds = 1
         for job in missing:
             self._plan[job.job_id] = first_room(
                 job, view.work_left[job.job_id], site, shapes, now, busy
             )
+
+    def _in_time(self, view: View, jobs: Sequence[Job]) -> dict[str, Planned]:
+        """The places that the last list gave these jobs, where they still end in time."""
+        shapes, found = self._setup.shapes, {}
+        for job in jobs:
+            place = self._plan.get(job.job_id)
+            if place is None or place.start_s < view.now_s:
+                continue
+            end_s = place.start_s + view.work_left[job.job_id] / float(shapes.rate[place.shape])
+            if place.shape in shapes.of(job.class_index) and end_s <= job.deadline_s:
+                found[job.job_id] = place._replace(end_s=end_s)
+        return found
 
     def _aim_s(self, job: Job, view: View) -> float:
         """By when the job is planned to be done: some time before its deadline, while it can."""
@@ -260,7 +279,7 @@ class PricesPolicy:
             watts = setup.power_cap_w - base_w - busy_w
         return Room(setup.shapes, view.free_gpus + moving, watts)
 
-    def _split(self, view: View, room: Room) -> Choice:
+    def _split(self, view: View, room: Room, starts: Sequence[Start]) -> Choice:
         """Which of the jobs that may pause run now."""
         running: dict[str, Run] = {
             run.job.job_id: run for run in view.running if run.job.preemptible
@@ -283,7 +302,14 @@ class PricesPolicy:
             view.now_s,
             self._wishes,
             self._free_gpus,
+            self._supply_left_w(view, starts),
         )
+
+    def _supply_left_w(self, view: View, starts: Sequence[Start]) -> float:
+        """Of the site's own supply in this slot: what is left beside jobs that run in one go."""
+        site, power_w = view.outlook.site, self._setup.shapes.power_w
+        shapes = [run.shape for run in _fixed(view.running)] + [start.shape for start in starts]
+        return float(site.renewable_w[0] - site.base_power_w[0] - power_w[shapes].sum())
 
 
 def _fixed(runs: Sequence[Run]) -> list[Run]:

@@ -2,7 +2,8 @@
 """Which of the jobs that may pause run now, at the prices of the hours ahead. Pure.
 
 Each job would run in its cheapest slots (split_one.py). What it would lose by not running in this
-slot says who goes first where GPUs are too few.
+slot says who goes first where GPUs are too few. Own supply that is left in this slot costs nothing
+until it is used up: at the price of the relaxation all would run, or nobody.
 """
 
 import math
@@ -16,7 +17,9 @@ from slurm_green.plan.policy.protocol import Job, Run, Setup, Start
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Shapes, Site
 from slurm_green.plan.split_one import split_one
 
-__all__ = ["Choice", "Room", "choose"]
+__all__ = ["Choice", "Room", "Wishes", "choose"]
+
+Wishes = dict[tuple[str, bool], tuple[int, float]]
 
 _MARGIN = 0.04  # of the time a job can wait
 _HAIR = 1e-9
@@ -58,38 +61,57 @@ def choose(
     prices: Prices,
     setup: Setup,
     now_s: float,
-    wishes: dict[str, tuple[int, float]],
+    wishes: Wishes,
     free_gpus: Floats,
+    supply_w: float,
 ) -> Choice:
     """Who runs now in that room, which these jobs have for themselves.
 
     `wishes` keeps what each job would do, for as long as prices and slot stay the same.
-    `free_gpus` is what they have in each slot from now on.
+    `free_gpus` is what they have in each slot from now on, `supply_w` what is left of the site's
+    own supply in this one.
     """
-    price = np.stack([(prices.mu + prices.nu) / JOULES_PER_KWH, prices.lam / SECONDS_PER_HOUR])
+    grid = np.stack([(prices.mu + prices.nu) / JOULES_PER_KWH, prices.lam / SECONDS_PER_HOUR])
+    own = grid.copy()
+    slot = int((now_s - site.start_s) / site.step_s + _HAIR)
+    grid[0, slot] = (site.carbon_g_per_kwh[slot] + prices.nu[slot]) / JOULES_PER_KWH
+    own[0, slot] = prices.nu[slot] / JOULES_PER_KWH
+
+    def wish(job: Job, fed: bool) -> tuple[int, float]:
+        key = job.job_id, fed
+        if key not in wishes:
+            run, left = running.get(job.job_id), work_left[job.job_id]
+            wishes[key] = _wish(job, left, run, site, own if fed else grid, setup, now_s)
+        return wishes[key]
+
     laxity_s, pressed = _pressed(jobs, work_left, site, setup, now_s, free_gpus)
+    fed = supply_w > 0
     wanted: list[tuple[float, float, str, int, int]] = []
     for at, job in enumerate(jobs):
-        if job.job_id not in wishes:
-            run = running.get(job.job_id)
-            left = work_left[job.job_id]
-            wishes[job.job_id] = _wish(job, left, run, site, price, setup, now_s)
-        shape, loss = wishes[job.job_id]
+        shape, loss = wish(job, fed)
         must = pressed[at] or math.isinf(loss)
         if shape < 0 and must:
             shape = _fastest(job.class_index, setup)
         if shape >= 0:
             # Who must run comes first, in the order in which time runs out.
             per_gpu = -math.inf if must else -loss / int(setup.shapes.gpus[shape])
-            wanted.append((per_gpu, laxity_s[at], job.job_id, shape, job.class_index))
+            wanted.append((per_gpu, laxity_s[at], job.job_id, at, shape))
     starts: list[Start] = []
     stays: set[str] = set()
-    for _, _, job_id, shape, number in sorted(wanted):
+    power_w = setup.shapes.power_w
+    for per_gpu, _, job_id, at, shape in sorted(wanted):
+        if fed and per_gpu > -math.inf and supply_w < power_w[shape] / 2:
+            shape, _ = wish(jobs[at], False)
+            if shape < 0:
+                continue
         if not room.take(shape):
-            narrower = sorted(setup.shapes.of(number), key=setup.shapes.rate.__getitem__)
+            narrower = sorted(
+                setup.shapes.of(jobs[at].class_index), key=setup.shapes.rate.__getitem__
+            )
             shape = next((k for k in reversed(narrower) if room.take(k)), -1)
             if shape < 0:
                 continue
+        supply_w -= float(power_w[shape])
         stays.add(job_id)
         if job_id not in running or running[job_id].shape != shape:
             starts.append(Start(job_id, shape))

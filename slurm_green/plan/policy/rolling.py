@@ -110,7 +110,7 @@ def window(
             ids=tuple(job.job_id for job in jobs),
             class_index=np.array([job.class_index for job in jobs], dtype=np.int64),
             work=np.array([work_left[job.job_id] for job in jobs], dtype=np.float64),
-            earliest_s=np.array([max(job.earliest_s, now_s) - zero for job in jobs]),
+            earliest_s=np.array([max(job.earliest_s, now_s, zero) - zero for job in jobs]),
             deadline_s=np.array([min(job.deadline_s - zero, horizon) for job in jobs]),
             preemptible=np.array([job.preemptible for job in jobs], dtype=np.bool_),
         ),
@@ -123,7 +123,8 @@ def first_room(
     """Where the job is done first beside what is busy, whatever that emits."""
     profile = Profile(site.gpus, 4 * len(busy.gpus) + 16)
     profile.add_all(busy.start_s, busy.end_s, busy.gpus)
-    early = max(now_s, job.earliest_s) - site.start_s
+    # Now may be before the first slot by an error of rounding.
+    early = max(now_s, job.earliest_s, site.start_s) - site.start_s
     best: Planned | None = None
     for shape in shapes.of(job.class_index):
         gpus, duration = int(shapes.gpus[shape]), work / float(shapes.rate[shape])

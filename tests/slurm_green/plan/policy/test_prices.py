@@ -115,6 +115,22 @@ def test_a_job_that_may_pause_runs_in_the_clean_hours_only():
     assert trace.pauses == 1
 
 
+def test_jobs_that_may_pause_share_the_sites_own_supply():
+    """Enough for two of four jobs at a time, four hours long: two and two, none from the grid."""
+    problem = make(
+        [ONE],
+        [(0, 2.0, 0, 12, True)] * 4,
+        [500.0] * 12,
+        renewable_w=[2000.0] * 4 + [0.0] * 8,
+    )
+    inputs = known(problem)
+    schedule = run(inputs, prices.make(setup_of(inputs))).schedule
+    moments_s = np.arange(0.5, 12) * HOUR
+    busy = (schedule.start_s <= moments_s[:, None]) & (moments_s[:, None] < schedule.end_s)
+
+    assert busy.sum(axis=1).tolist() == [2] * 4 + [0] * 8
+
+
 def test_a_moldable_job_takes_the_shape_that_costs_least():
     """The narrow shape needs less energy; where time is short the wide one is in time."""
     flat = [100.0] * 24
@@ -139,6 +155,42 @@ def test_what_it_does_is_allowed_and_the_same_again(seed, flexible, pause_cost_s
     assert trace.refused == {}
     assert np.array_equal(trace.schedule.start_s, again.schedule.start_s)
     assert np.array_equal(trace.schedule.job, again.schedule.job)
+
+
+@pytest.mark.slow
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 10**6))
+@example(2)
+@example(193)
+def test_who_once_had_a_place_in_time_is_in_time(seed):
+    """As much work as the site can do, and who came first is not let down for who comes later."""
+    random = np.random.default_rng(seed)
+    classes = (((1, 1.0, 400.0),), ((3, 1.0, 1200.0),), ((1, 1.0, 250.0), (2, 1.8, 600.0)))
+    index = random.integers(0, 3, 40)
+    work = random.uniform(0.2, 1.0, len(index))
+    work *= 4 * 36 / (work @ np.array([1, 3, 1])[index])
+    submit, slack = np.sort(random.uniform(0, 36, len(index))), random.uniform(0, 10, len(index))
+    rows = [
+        (int(one), float(amount), float(begin), float(begin + amount + more), False)
+        for one, amount, begin, more in zip(index, work, submit, slack, strict=True)
+    ]
+    problem = make(classes, rows, 300 + 150 * np.sin(np.arange(72) / 24 * 2 * np.pi), gpus=4)
+    inputs = prepared(problem, forecasts=forecasts_of(problem.site, random))
+    policy, promised = prices.make(setup_of(inputs)), set()
+    deadline_s = dict(zip(problem.jobs.ids, problem.jobs.deadline_s.tolist(), strict=True))
+
+    class Watched:
+        def decide(self, view):
+            decision = policy.decide(view)
+            promised.update(
+                name for name, place in policy.plan.items() if place.end_s <= deadline_s[name]
+            )
+            return decision
+
+    done_s = dict(zip(deadline_s, run(inputs, Watched()).done_s.tolist(), strict=True))
+
+    assert promised
+    assert [name for name in promised if not done_s[name] <= deadline_s[name] + 2] == []
 
 
 @pytest.mark.slow
