@@ -4,6 +4,7 @@
 import logging
 import math
 import os
+import secrets
 import shlex
 import shutil
 import sys
@@ -182,6 +183,7 @@ def _submit(
     """One job for each replica."""
     from serving.cli.serve_ask import again, asked
     from serving.replica.command import gpus_per_replica
+    from serving.replica.registered import job_stem
     from serving.replica.script import sbatch_script
     from serving.replica.submit import submit, wait_ready
 
@@ -190,13 +192,13 @@ def _submit(
     given["lead_s"] = min(given["lead_s"], 30.0 * (given["minutes"] or math.inf))
     named = f"{given['site']}-{Path(model).name}"
     name = "".join(one if one.isalnum() else "-" for one in named)
-    script = (state / "scripts" / f"{name}-{os.getpid()}.sh").absolute()
+    script = (state / "scripts" / f"{name}-{secrets.token_hex(3)}.sh").absolute()
     logs = (state / "logs").absolute()
     text = sbatch_script(
         again(model, options, given, state, registrations, script),
         gpus=gpus_per_replica(options),
         lead_s=given["lead_s"],
-        log=str(logs / "job%j.log"),
+        log=str(logs / f"{job_stem('%j', script)}.log"),
         options=given["sbatch_options"],
         minutes=given["minutes"],
     )
@@ -212,8 +214,8 @@ def _submit(
     if not given["no_wait"]:
         wait_ready(
             jobs,
-            lambda job: registrations / f"job{job}-0.json",
-            lambda job: logs / f"job{job}.log",
+            lambda job: registrations / f"{job_stem(job, script)}-0.json",
+            lambda job: logs / f"{job_stem(job, script)}.log",
             lambda words: click.echo(words, err=True),
         )
     if given["as_json"]:

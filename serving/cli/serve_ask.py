@@ -2,6 +2,7 @@
 """From the options of `sgreen serve` to what runs: here, and again in a job."""
 
 import os
+import secrets
 import shlex
 import socket
 import sys
@@ -16,6 +17,7 @@ from serving.replica.check import gpus_here, profile_here
 from serving.replica.command import Ask, gpus_per_replica
 from serving.replica.local import Local, code_directory, packages
 from serving.replica.machine import Rules
+from serving.replica.registered import job_stem
 from serving.replica.script import container
 from serving.router.registration import NAME
 from serving.vllm.settings import KEY, PREFIX, Settings
@@ -101,7 +103,10 @@ def local_of(
         site=given["site"],
         registrations=registrations,
         logs=state / "logs",
-        stem=f"job{job}" if job else f"local{os.getpid()}",
+        # Another machine that shares the directory may have a process of this number.
+        stem=job_stem(job, given["replace_with"])
+        if job
+        else f"local{os.getpid()}-{secrets.token_hex(2)}",
         gpus=gpus,
         code=code,
         replace_with=given["replace_with"],

@@ -20,7 +20,7 @@ import serving
 from serving.replica.check import give_back
 from serving.replica.command import Ask, Place
 from serving.replica.machine import Event, Rules
-from serving.replica.registered import Registered, is_ready, sweep
+from serving.replica.registered import Registered, is_ready, job_stem, sweep
 from serving.replica.supervisor import Supervisor
 from serving.vllm.settings import Settings
 from slurm_green.errors import BadInputError
@@ -134,7 +134,7 @@ def _replacement(script: Path | None, registration: Path) -> Callable[[], bool] 
         return None
     job = done.stdout.strip().partition(";")[0]
     _LOG.info("job %s is to replace this replica", job)
-    return lambda: is_ready(registration.with_name(f"job{job}-0.json"))
+    return lambda: is_ready(registration.with_name(f"{job_stem(job, script)}-0.json"))
 
 
 def _free_ports(host: str, count: int) -> list[int]:

@@ -11,7 +11,7 @@ import platformdirs
 
 from serving.router.registration import READY, Registration, write_registration
 
-__all__ = ["Registered", "is_ready", "state_dir", "sweep"]
+__all__ = ["Registered", "is_ready", "job_stem", "state_dir", "sweep"]
 
 _LEFT_S = 86_400.0
 
@@ -32,6 +32,14 @@ class Registered:
     def hide(self) -> None:
         """Take it back; raises OSError."""
         self.path.unlink(missing_ok=True)
+
+
+def job_stem(job: int | str, script: Path | None) -> str:
+    """Of the names of a job's files; other clusters' jobs in this directory have its number, too.
+
+    What is theirs alone is the batch script, where they have one.
+    """
+    return f"job{job}" if script is None else f"{script.stem}-job{job}"
 
 
 def is_ready(path: Path) -> bool:

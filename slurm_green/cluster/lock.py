@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["locked", "locked_directory"]
+__all__ = ["PORTS", "locked", "locked_directory"]
+
+PORTS = "_ports"  # no name of a cluster, whose `up` holds both
 
 
 @contextmanager

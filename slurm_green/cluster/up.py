@@ -15,7 +15,7 @@ from slurm_green.cluster.accounting import register, start_accounting
 from slurm_green.cluster.down import clear, stop_processes
 from slurm_green.cluster.gpus import make_gpus
 from slurm_green.cluster.layout import Layout
-from slurm_green.cluster.lock import locked
+from slurm_green.cluster.lock import PORTS, locked
 from slurm_green.cluster.machine import Machine, slurm_version
 from slurm_green.cluster.noded import start_nodeds, write_node_files
 from slurm_green.cluster.packages import ensure
@@ -96,7 +96,7 @@ def _found(layout: Layout, spec: ClusterSpec) -> Machine | None:
 def _fresh(layout: Layout, spec: ClusterSpec, base: Path, owner: Owner | None) -> Machine:
     version = slurm_version(spec.slurm_root)
     # Ports are chosen and written down in one step: the next `up` must see them as taken.
-    with locked(base, "ports"):
+    with locked(base, PORTS):
         taken = [record.ports for _, record in all_records(base)]
         record = Record(
             spec=spec,

@@ -16,6 +16,7 @@ from socketserver import TCPServer
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from slurm_green.controller.answer import AnswerCounts
+from slurm_green.controller.listen import listen
 from slurm_green.controller.metrics import StatusCollector
 from slurm_green.controller.page import status_page
 from slurm_green.controller.status import Status, taken_utc
@@ -81,7 +82,7 @@ class Board:
 
 
 def serve_board(address: str, board: Board) -> Callable[[], None]:
-    """Listen on `host:port`; returns what stops it. A taken port costs the page only."""
+    """Listen on `host:port`; returns what stops it. A taken port costs the page only, for now."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
 
@@ -91,20 +92,20 @@ def serve_board(address: str, board: Board) -> Callable[[], None]:
     class Server(_Server):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
-    try:
+    def serve() -> Callable[[], None]:
         server = Server((host, int(port)), Handler)
-    except (OSError, OverflowError) as error:
-        _LOG.warning("no metrics and no status page on %s: %s", address, error)
-        return lambda: None
-    thread = threading.Thread(target=server.serve_forever, name="board", daemon=True)
-    thread.start()
+        thread = threading.Thread(target=server.serve_forever, name="board", daemon=True)
+        thread.start()
 
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join(timeout=_REQUEST_S)
+        def stop() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join(timeout=_REQUEST_S)
 
-    return stop
+        return stop
+
+    without = f"no metrics and no status page on {address}"
+    return listen(serve, level=logging.WARNING, without=without)
 
 
 class _Server(TCPServer):

@@ -22,7 +22,7 @@ class Site:
 
     def __init__(self, cluster: Cluster, home: Path) -> None:
         self.cluster, self.state, self.fake = cluster, home / "state", home / "fake"
-        self.fake.mkdir()
+        self.fake.mkdir(exist_ok=True)
 
     def serve(self, *more: str) -> dict[str, Any]:
         """Submit, and wait until all are ready."""
@@ -38,11 +38,11 @@ class Site:
         return told
 
     def shown(self) -> dict[str, str]:
-        """Registrations: the job's, and its state."""
+        """Registrations: the job's after its script's name, and its state."""
         found = {}
         for path in (self.state / "replicas").glob("*.json"):
             try:
-                found[path.stem] = json.loads(path.read_text())["state"]
+                found[path.stem[path.stem.index("job") :]] = json.loads(path.read_text())["state"]
             except FileNotFoundError:
                 continue
         return found
@@ -67,6 +67,20 @@ def test_one_job_a_replica_each_drained_by_a_signal(site: Site, wait_for: WaitFo
     assert site.shown() == {f"job{second}-0": "ready"}
     site.cluster.run("scancel", str(second))
     wait_for(lambda: not site.shown(), 30, "the second one's registration gone")
+
+
+def test_jobs_of_the_same_number_in_two_clusters_share_a_home(
+    make_cluster: Callable[..., Cluster], tmp_path: Path, wait_for: WaitFor
+) -> None:
+    sites = [Site(make_cluster(nodes=1), tmp_path) for _ in range(2)]
+    assert [site.serve("--minutes", "30")["jobs"] for site in sites] == [[1], [1]]
+    replicas = sites[0].state / "replicas"
+    assert len(list(replicas.iterdir())) == 2
+    sites[0].cluster.run("scancel", "--signal=TERM", "--batch", "1")
+    wait_for(lambda: sites[0].job_state(1) == "COMPLETED", 30, "the first one's end")
+    assert sites[0].shown() == {"job1-0": "ready"}
+    sites[1].cluster.run("scancel", "1")
+    wait_for(lambda: not sites[1].shown(), 30, "the second one's registration gone")
 
 
 def test_a_job_that_ends_before_it_is_ready_is_told_with_its_log(site: Site) -> None:

@@ -6,6 +6,7 @@ import pwd
 from collections.abc import Callable
 
 from slurm_green.config.node import NodesSection
+from slurm_green.controller.listen import listen
 from slurm_green.controller.nodes.api import NodeApi
 from slurm_green.controller.nodes.desk import Desk
 from slurm_green.controller.nodes.server import serve_nodes
@@ -26,9 +27,13 @@ def start_nodes(settings: NodesSection, desk: Desk) -> Callable[[], None]:
         _LOG.warning("no user %s here (nodes.user): only root's nodes are heard", settings.user)
     try:
         api = NodeApi(desk, Munge(settings.munge_socket), uids)
-        stop = serve_nodes(settings.listen, api)
-    except (SlurmError, OSError, OverflowError) as error:
+    except SlurmError as error:
         _LOG.error("no API for nodes on %s: %s", settings.listen, error)
         return lambda: None
-    _LOG.info("nodes are answered on %s", settings.listen)
-    return stop
+
+    def serve() -> Callable[[], None]:
+        stop = serve_nodes(settings.listen, api)
+        _LOG.info("nodes are answered on %s", settings.listen)
+        return stop
+
+    return listen(serve, level=logging.ERROR, without=f"no API for nodes on {settings.listen}")

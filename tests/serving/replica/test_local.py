@@ -198,7 +198,7 @@ def test_before_the_time_limit_a_replacement_is_warm_first(serve: Serve) -> None
     serve.until(lambda: "job 4711 is to replace" in serve.words)
     assert (serve.home / "asked").read_text().split() == ["--parsable", "again.sh"]
     assert [one["state"] for one in serve.shown] == ["ready"]
-    other = serve.state / "replicas" / "job4711-0.json"
+    other = serve.state / "replicas" / "again-job4711-0.json"
     other.write_text(json.dumps({**serve.shown[0], "state": "ready"}))
     assert serve.end() == 0
     assert [one.name for one in other.parent.iterdir()] == [other.name]

@@ -12,15 +12,16 @@ import pytest
 from profiling.device.emulated.models import model_names
 from slurm_green.cluster.hook import job_submit
 from slurm_green.cluster.layout import Layout, clusters_directory
+from slurm_green.cluster.lock import PORTS
 from slurm_green.cluster.ports import Ports, pick_ports
 from slurm_green.cluster.record import Owner, Record, all_records, load, save
 from slurm_green.cluster.spec import GPU_TYPES, ClusterSpec
 from slurm_green.errors import BadInputError, ClusterError
 
 
-@pytest.mark.parametrize("name", ["", "Upper", "1st", "a_b", "a/b", "..", "x" * 25, "a\n"])
+@pytest.mark.parametrize("name", ["", "Upper", "1st", "a_b", "a/b", "..", "x" * 25, "a\n", PORTS])
 def test_names_slurm_or_a_path_would_trip_over_are_refused(name: str) -> None:
-    """A name becomes a directory, a node prefix and a database table."""
+    """A name becomes a directory, a node prefix and a database table; and a lock, beside PORTS."""
     with pytest.raises(BadInputError, match="lower-case"):
         ClusterSpec(name=name)
 
