@@ -6,8 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 INSTALL := PYTHON=$(PYTHON) .ci/install-debian
-# Three at a time on two cores: the tests mostly wait for Slurm. One file's tests share a cluster.
-SLURM_PYTEST := SLURM_GREEN_REQUIRE_SLURM=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile
+# Three at a time on two cores: the tests mostly wait for Slurm. One file's tests share a cluster;
+# files come in the order of tests/slurm/conftest.py.
+SLURM_PYTEST := SLURM_GREEN_REQUIRE_SLURM=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile \
+    --no-loadscope-reorder
 # Hundreds of processes of ours are started: to compile them each time takes most of their time.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -107,6 +107,8 @@ class Real:
             model=str(model), dtype="float32", enforce_eager=True, max_model_len=2048,
             max_num_batched_tokens=MOST_TOKENS, max_num_seqs=MOST_SEQS, block_size=BLOCK,
             enable_prefix_caching=False, async_scheduling=False,
+            # Else nine tenths of the machine's memory must be free.
+            kv_cache_memory_bytes=256 << 20,
             num_gpu_blocks_override=blocks + 1,  # one is vLLM's own
         ).create_engine_config()  # fmt: skip
         self._core = EngineCore(config, Executor.get_class(config), log_stats=False)

@@ -19,6 +19,13 @@ from tests.slurm.patience import wait_until
 REQUIRE = "SLURM_GREEN_REQUIRE_SLURM"
 ROOT = "SLURM_GREEN_TEST_SLURM_ROOT"
 _HERE = Path(__file__).parent
+# The files that take longest, so that no worker begins one when the others are done.
+_FIRST = (
+    *("test_signal_chain.py", "test_planner_live.py", "test_migrate_independent.py"),
+    *("test_demo.py", "test_migrate_torch.py", "test_migrate_slurmctld.py", "test_node.py"),
+    *("test_cluster.py", "test_priority.py", "test_migrate_cli.py", "test_way_out.py"),
+    *("test_survival_slurmctld.py", "test_survival_daemon.py", "test_kinds_of_jobs.py"),
+)
 _numbers = itertools.count(1)
 
 MakeCluster = Callable[..., Cluster]
@@ -26,10 +33,16 @@ WaitFor = Callable[..., None]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test below this directory needs a real slurmctld."""
+    """Every test below this directory needs a real slurmctld; the longest files come first."""
+    ranks = {name: rank for rank, name in enumerate(_FIRST)}
+
+    def rank(item: pytest.Item) -> int:
+        return ranks.get(item.path.name, len(ranks)) if _HERE in item.path.parents else -1
+
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.slurm)
+    items.sort(key=rank)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

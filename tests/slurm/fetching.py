@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -213,6 +214,13 @@ class Fetching:
             source,
             Measured(start_utc=start, step_s=3600.0, values=np.array(usual) + away, **given),  # type: ignore[arg-type]
         )
+
+    def good_for(self, cache_max_age: str) -> None:
+        """How old the last good forecast may be from the next run on."""
+        text = self.conf.read_text()
+        before = str(tomllib.loads(text)["signal"]["cache_max_age"])
+        old, new = (f'cache_max_age = "{age}"' for age in (before, cache_max_age))
+        self.conf.write_text(text.replace(old, new))
 
     def refresh(self, *, usable: bool = True) -> None:
         """`sgreen fetch`, as the timer runs it."""

@@ -21,7 +21,7 @@ from slurm_green.hook.record import Record, parse
 from slurm_green.slurm.commands import CommandClient
 from slurm_green.slurm.process import command_environment, run_command
 from slurm_green.slurm.records import Job, JobChange
-from tests.slurm.patience import wait_until
+from tests.slurm.patience import PATIENCE, patient_hook, reload_hook, wait_until
 from tests.slurm.site_files import HOLD_S, SiteFiles
 
 __all__ = ["HOLD_S", "LATE_S", "SCRIPT", "SHAPE", "USER", "LiveSite", "ago", "now_utc"]
@@ -63,7 +63,7 @@ class LiveSite(SiteFiles):
         environment = command_environment({**os.environ, **cluster.env})
         self.client = CommandClient(run=run_command, env=environment)
         self._daemon: subprocess.Popen[bytes] | None = None
-        self._be_patient()
+        patient_hook(self.layout)
         self.configure()
         self.falling()
 
@@ -138,7 +138,7 @@ class LiveSite(SiteFiles):
         """The daemon's own answer, b"" where nobody answers."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(1)
+                connection.settimeout(2 * PATIENCE)
                 connection.connect(os.fspath(self.layout.hook_socket))
                 connection.sendall(question)
                 return connection.makefile("rb").readline()
@@ -342,18 +342,9 @@ class LiveSite(SiteFiles):
 
     # ------------------------------------------------------------------ inside
 
-    def _be_patient(self) -> None:
-        """50 ms are enough for slurmctld (test_hook.py), not for a machine busy with tests."""
-        script = self.layout.job_submit
-        text = script.read_text()
-        assert "timeout_s = 0.05" in text
-        script.write_text(text.replace("timeout_s = 0.05", "timeout_s = 2"))
-        self.reload_hook()
-
     def reload_hook(self) -> None:
-        """Let slurmctld load the script afresh: it compares whole seconds."""
-        newer_s = self.layout.job_submit.stat().st_mtime + 2
-        os.utime(self.layout.job_submit, (newer_s, newer_s))
+        """Let slurmctld load the script afresh."""
+        reload_hook(self.layout)
 
     def _hook_log(self) -> str:
         lines = self.cluster.slurmctld_log.read_text(errors="replace").splitlines()
@@ -364,12 +355,12 @@ class LiveSite(SiteFiles):
         if number != signal.SIGKILL:
             self._daemon.send_signal(number)
             try:
-                self._daemon.wait(10)
+                self._daemon.wait(10 * PATIENCE)
             except subprocess.TimeoutExpired:
                 number = signal.SIGKILL
         if number == signal.SIGKILL:
             self._signal(number)
-            self._daemon.wait(10)
+            self._daemon.wait(10 * PATIENCE)
         self._daemon = None
 
     def _signal(self, number: int) -> None:

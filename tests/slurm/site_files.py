@@ -11,7 +11,8 @@ from slurm_green.cluster.layout import Layout
 
 __all__ = ["HOLD_S", "SiteFiles"]
 
-HOLD_S = 6
+# Seconds for a cycle to see a new job, on a machine that may be away for some of them.
+HOLD_S = 8
 
 _DEFAULTS: dict[str, dict[str, object]] = {
     "general": {"mode": "enforce", "slurm_backend": "commands"},

@@ -139,10 +139,11 @@ def test_down_works_with_the_controller_dead_and_with_it_hanging(
     make_cluster: MakeCluster, wait_for: WaitFor
 ) -> None:
     """Nobody is left to cancel the job."""
+    nap = f"sleep {200_000 + os.getpid()}"
     for broken in ("dead", "hanging"):
         cluster = make_cluster(nodes=1)
         mark = cluster.layout.work / "running"
-        cluster.run("sbatch", "--wrap", f"touch {mark}; sleep 4322")
+        cluster.run("sbatch", "--wrap", f"touch {mark}; {nap}")
         wait_for(mark.exists, 15, "the job")
         if broken == "dead":
             cluster.stop_slurmctld(kill=True)
@@ -153,7 +154,7 @@ def test_down_works_with_the_controller_dead_and_with_it_hanging(
 
         assert nothing_left(cluster.layout)
         listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-        assert "sleep 4322" not in listing
+        assert nap not in listing
 
 
 def test_a_cluster_with_a_dead_part_is_partial_and_up_repairs_it(

@@ -53,6 +53,7 @@ def test_test_only(site: LiveSite) -> None:
 def test_an_array_is_one_decision(site: LiveSite) -> None:
     """One record, one begin time, and every task runs when its window comes."""
     array = site.deferred("--array=1-6")
+    site.await_cycles()  # Slurm shows it before the log and the status do
     assert site.log.read_text().count(f"job={array} confirmed") == 1
     assert site.status()["deferred"] == 1
     site.valley(2)

@@ -8,14 +8,14 @@ import json
 import os
 import random
 import signal
-import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from slurm_green.cluster.cluster import Cluster
+from slurm_green.cluster.green import nodes_table
 from slurm_green.hook.record import PAUSE, parse
 from slurm_green.ledger.entries import Query
 from slurm_green.ledger.fifo import Capacity
@@ -23,7 +23,7 @@ from slurm_green.ledger.report import build_report
 from slurm_green.ledger.store import Store
 from slurm_green.plan.power import PowerModel
 from tests.slurm.patience import wait_until
-from tests.slurm.site import SHAPE, LiveSite, now_utc
+from tests.slurm.site import SHAPE, LiveSite, ago, now_utc
 
 SCALE = 360.0
 HOUR_S = 3600 / SCALE
@@ -50,8 +50,7 @@ def shared(make_module_cluster: Callable[..., Cluster]) -> Iterator[LiveSite]:
         cluster,
         plan={"enabled": True, "interval": "4s", "pause": True, "pause_cost": "1s"},
         nodes={
-            "listen": f"127.0.0.1:{_free_port()}",
-            "munge_socket": str(cluster.layout.run / "munge.sock"),
+            **nodes_table(cluster),
             "profiles": profile.parent,
             "shipped_profiles": False,
         },
@@ -60,13 +59,6 @@ def shared(make_module_cluster: Callable[..., Cluster]) -> Iterator[LiveSite]:
     )
     yield site
     site.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 @pytest.fixture
@@ -79,17 +71,16 @@ def site(shared: LiveSite) -> LiveSite:
 def clean(site: LiveSite, *hours: tuple[int, int], **sections: Mapping[str, object]) -> None:
     """A day of 600 g/kWh that has just begun, with 50 in these hours; sgreend anew, with a plan."""
     site.ledger = site.ledger.with_name(f"ledger-{datetime.now(UTC).timestamp():.3f}.sqlite")
-    values = [50 if any(a <= hour < b for a, b in hours) else 600 for hour in range(24)]
-    rows = [f"{hour * 3600},{value}" for hour, value in enumerate(values)]
     path = site.directory / "day.csv"
-    path.write_text("start_s,carbon_g_per_kwh\n" + "\n".join(rows) + "\n")
     if site.running:
         site.stop()
+    began_utc = now_utc()
+    write_day(path, hours)
     site.configure(
         signal={
             "csv": {
                 "path": path,
-                "anchor_utc": f"{now_utc():%Y-%m-%dT%H:%M:%SZ}",
+                "anchor_utc": f"{began_utc:%Y-%m-%dT%H:%M:%SZ}",
                 "time_scale": SCALE,
                 "repeat": True,
             }
@@ -98,6 +89,23 @@ def clean(site: LiveSite, *hours: tuple[int, int], **sections: Mapping[str, obje
     )
     site.start()
     wait_until(lambda: plans(site) > 0, timeout_s=20, what="the first plan", log=site.log)
+    gone = 0
+    while (late := int(ago(began_utc) // HOUR_S)) > gone:
+        # A start that took hours of the day: let them be the day's later ones.
+        gone = late
+        write_day(path, hours, later=gone)
+        site.await_cycles()
+        before = plans(site)
+        wait_until(lambda n=before: plans(site) > n, timeout_s=20, what="a plan", log=site.log)
+
+
+def write_day(path: Path, hours: Iterable[tuple[int, int]], *, later: int = 0) -> None:
+    """The day's signal, its clean hours so much later, exchanged in one step."""
+    values = [50 if any(a <= hour - later < b for a, b in hours) else 600 for hour in range(24)]
+    rows = [f"{hour * 3600},{value}" for hour, value in enumerate(values)]
+    new = path.with_suffix(".new")
+    new.write_text("start_s,carbon_g_per_kwh\n" + "\n".join(rows) + "\n")
+    new.replace(path)
 
 
 def plans(site: LiveSite) -> int:
@@ -172,7 +180,7 @@ def test_a_moldable_job_gets_the_workers_and_the_clock_of_the_plan(
     site: LiveSite, asked: tuple[str, ...], workers: str, count: str
 ) -> None:
     """It asked for few; in the clean hours there is time for it with four only."""
-    clean(site, (3, 6))
+    clean(site, (4, 7))
     job_id = site.sbatch(
         *asked,
         f"--comment=green:profile=train,runtime=45s,workers={workers}",

@@ -45,7 +45,7 @@ def site(shared: LiveSite) -> LiveSite:
     return shared
 
 
-def _contest(site: LiveSite, *, wait_s: float = HOLD_S + 2) -> tuple[int, int, int]:
+def _contest(site: LiveSite, *, wait_s: float = HOLD_S) -> tuple[int, int, int]:
     """(running, was deferred, came later): the deferred one was let go while the seat was taken."""
     waiting = site.deferred(SEAT, HANDICAP, "--comment=green:max-delay=9m", user=USER, script=NAP)
     submitted = site.job(waiting).submit_utc

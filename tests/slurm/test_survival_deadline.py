@@ -60,7 +60,7 @@ def test_the_same_with_the_daemon_killed_after_submission(site: LiveSite) -> Non
 
 def test_a_deadline_too_near_for_any_wait(site: LiveSite) -> None:
     """No slack at all: it starts as soon as its hold has shown that."""
-    job_id = site.sbatch("--deadline=now+75")
+    job_id = site.sbatch("--deadline=now+76")
     job = site.await_done(job_id)
     _in_time(job)
     assert job.start_utc - job.submit_utc <= timedelta(seconds=HOLD_S + LATE_S)

@@ -59,6 +59,9 @@ def test_restarted_during_a_hold(site: LiveSite) -> None:
         "confirmed or started",
         timeout_s=HOLD_S + 10,
     )
+    # The next test's job waits only on a cluster that has nodes.
+    _await_nodes(site)
+    site.await_cycles()
 
 
 def test_hung(site: LiveSite) -> None:

@@ -123,7 +123,7 @@ def served(
     one = Served(process, port, log)
     one.host = host
     try:
-        until(lambda: _healthy(one), 240, lambda: one.words[-4000:])
+        until(lambda: _healthy(one), 420, lambda: one.words[-4000:])
         one.complete("0", 2)  # what is slow the first time
         yield one
     finally:

@@ -161,10 +161,10 @@ def test_a_site_loses_its_power_and_gets_it_back_and_no_request_is_lost(
 ) -> None:
     def meanwhile() -> None:
         two.power(0, 0.0)
-        until(lambda: two.states()[0] == "parked", 10)
+        until(lambda: two.states()[0] == "parked", 60)
         time.sleep(2)
         two.power(0, 800.0)
-        until(lambda: two.states()[0] == "ready", 20)
+        until(lambda: two.states()[0] == "ready", 60)
 
     whole, words = two.load(meanwhile, tmp_path / "load")
     assert whole == REQUESTS, words

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,13 +53,14 @@ class Serving:
     def shown(self) -> dict[str, Any] | None:
         """The registration."""
         for path in (self.home / "state" / "replicas").glob("*.json"):
-            told: dict[str, Any] = json.loads(path.read_text())
-            return told
+            with suppress(FileNotFoundError):  # taken back meanwhile
+                told: dict[str, Any] = json.loads(path.read_text())
+                return told
         return None
 
     def ready(self) -> dict[str, Any]:
         """When it is; a test fails with what vLLM said."""
-        until(lambda: (self.shown or {}).get("state") == "ready", 240, self._words)
+        until(lambda: (self.shown or {}).get("state") == "ready", 420, self._words)
         assert self.shown is not None
         return self.shown
 
@@ -189,7 +190,7 @@ def test_its_engine_killed_it_is_hidden_clocks_come_back_and_it_is_started_again
     before = serving.ready()
     (engine,) = serving.engines()
     os.kill(engine, signal.SIGKILL)
-    until(lambda: serving.shown is None, 30, lambda: serving.log)
+    until(lambda: serving.shown is None, 60, lambda: serving.log)
     serving.node.wait(lambda: serving.node.lock_mhz(0) is None, "the end of the lease")
     after = serving.ready()
     assert after["key"] != before["key"]
@@ -203,9 +204,9 @@ def test_asked_to_end_it_drains_and_the_stream_ends_whole(serving: Serving) -> N
         reader = threading.Thread(target=lambda: whole.append(answer.read()))
         reader.start()
         serving.process.terminate()
-        until(lambda: (serving.shown or {}).get("state") == "draining", 10, lambda: serving.log)
+        until(lambda: (serving.shown or {}).get("state") == "draining", 60, lambda: serving.log)
         assert serving.process.wait(120) == 0
-        reader.join(10)
+        reader.join(60)
     assert whole and b"[DONE]" in whole[0]
     assert len(re.findall(rb'"text":', whole[0])) > 1000
     assert serving.shown is None

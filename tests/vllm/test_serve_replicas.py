@@ -77,14 +77,19 @@ def _port(shown: dict[str, Any]) -> int:
     return int(shown["url"].rpartition(":")[2])
 
 
-def _ask(shown: dict[str, Any], tokens: int) -> bytes:
-    """A whole stream."""
+def _ask(shown: dict[str, Any], tokens: int, begun: threading.Event | None = None) -> bytes:
+    """A stream, whole where its replica is not lost; `begun` when it has."""
     peer = http.client.HTTPConnection("127.0.0.1", _port(shown), timeout=120)
     asked = {"model": "tiny", "prompt": "7", "max_tokens": tokens, "ignore_eos": True}
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {shown['key']}"}
     peer.request("POST", "/v1/completions", json.dumps({**asked, "stream": True}), headers)
     with closing(peer), peer.getresponse() as answer:
-        return answer.read()
+        if begun is not None:
+            begun.set()
+        try:
+            return answer.read()
+        except (http.client.IncompleteRead, ConnectionError):
+            return b""
 
 
 @pytest.fixture(scope="module")
@@ -129,16 +134,24 @@ def test_one_is_lost_while_both_drain_and_the_other_ends_its_stream(service: Ser
     lost, other = sorted(shown)
     engine = service.engine(shown[lost])
     whole: list[bytes] = []
-    reader = threading.Thread(target=lambda: whole.append(_ask(shown[other], 2000)))
-    reader.start()
+    begun = {name: threading.Event() for name in (lost, other)}
+    # What has a request in flight has not ended before it is lost.
+    readers = [
+        threading.Thread(target=_ask, args=(shown[lost], 3000, begun[lost])),
+        threading.Thread(target=lambda: whole.append(_ask(shown[other], 2000, begun[other]))),
+    ]
+    for reader in readers:
+        reader.start()
+    assert all(one.wait(60) for one in begun.values())
     service.process.terminate()
     until(
         lambda: all(one["state"] == "draining" for one in service.shown.values()),
-        30, lambda: service.log,
+        60, lambda: service.log,
     )  # fmt: skip
     os.kill(engine, signal.SIGKILL)
     service.process.wait(180)
-    reader.join(10)
+    for reader in readers:
+        reader.join(60)
     assert whole and b"[DONE]" in whole[0]
     assert len(re.findall(rb'"text":', whole[0])) > 1000
     assert service.shown == {}

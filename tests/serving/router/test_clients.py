@@ -89,7 +89,7 @@ def test_slow_clients_are_let_go() -> None:
                     await asyncio.sleep(0.05)
 
             dripping = asyncio.create_task(drip())
-            await until(lambda: not rig.server.door.clients, 5)
+            await until(lambda: not rig.server.door.clients)
             dripping.cancel()
             for caller in callers:
                 caller.close()
@@ -110,7 +110,7 @@ def test_a_client_that_never_reads_holds_its_replica_back_and_is_let_go() -> Non
             (exchange,) = rig.server.relay.live
             await until(lambda: exchange.paused_s is not None)
             sent = exchange.bytes_out
-            await until(lambda: not rig.server.relay.live, 5)
+            await until(lambda: not rig.server.relay.live)
             # What is under way is a few buffers, not the whole answer.
             assert exchange.bytes_out - sent < 2**20
             assert exchange.bytes_out < 10_000_000

@@ -240,10 +240,12 @@ class TestAnswers:
 
     def test_a_hanging_gpu_is_told_at_once_and_an_end_is_not_lost(self, rig: Rig) -> None:
         async def run() -> None:
-            worker, hangs = Worker(0.1), threading.Event()
+            worker, begun, hangs = Worker(0.1), threading.Event(), threading.Event()
             answers = Answers(rig.node, worker, NoSgreend(), worker)
             with pytest.raises(BusyError, match=r"no answer within 0\.1 s"):
-                await worker.run(lambda: hangs.wait(60))
+                await worker.run(lambda: (begun.set(), hangs.wait(60)), whatever=True)
+            assert await asyncio.to_thread(begun.wait, 60)
+            await asyncio.sleep(0.15)  # longer than its limit
             end = await answers.of_root(self.ROOT, b'{"op":"end","job":7,"at_s":1000}')
             begin = await answers.of_root(
                 self.ROOT, b'{"op":"begin","job":8,"uid":1000,"gpus":"1","at_s":1000}'
@@ -251,8 +253,8 @@ class TestAnswers:
             assert "hangs since" in end["error"]
             assert not begin["ok"]
             hangs.set()
-            while not rig.gpus[0].at_default:
-                await asyncio.sleep(0.01)
+            await worker.run(lambda: None, limit_s=60)  # after the end
+            assert rig.gpus[0].at_default
 
         rig.begin(7, 0, clock_mhz=1095)
         asyncio.run(asyncio.wait_for(run(), 60))
