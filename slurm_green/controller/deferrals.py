@@ -21,7 +21,6 @@ from slurm_green.hook.record import LOOK, PAUSE, Record, remove, replace_record
 from slurm_green.hook.request import Request, request_of
 from slurm_green.hook.view import PartitionView, View
 from slurm_green.plan.start import Start
-from slurm_green.signals.series import Stretch
 from slurm_green.slurm.records import Job, JobChange
 
 __all__ = ["Deferrals"]
@@ -243,7 +242,7 @@ class Deferrals:
             changed = replace(changed, save_g=round(start.saved_g))
         if moved and self.view.signal is not None:
             origin = self.view.signal.origin_at(planned)
-            age_s = _age_s(origin, self._now)
+            age_s = round(origin.age_s(self._now))
             changed = replace(changed, signal=origin.provider, signal_age_s=age_s)
         self._change(one.job, begin=latest if pulled else None, record=changed)
         kind = "pulled" if pulled else "moved"
@@ -345,7 +344,7 @@ class Deferrals:
             policy=decision.policy,
             save_g=None if decision.save_g is None else round(decision.save_g),
             signal=None if origin is None else origin.provider,
-            signal_age_s=None if origin is None else _age_s(origin, self._now),
+            signal_age_s=None if origin is None else round(origin.age_s(self._now)),
         )
 
     def _change(self, job: Job, *, begin: datetime | None, record: Record) -> None:
@@ -367,8 +366,3 @@ class Deferrals:
 def _before(start: datetime, latest: datetime) -> datetime:
     """A planned start as a record keeps it: one at the latest start means released (state.py)."""
     return min(start, latest - timedelta(seconds=1))
-
-
-def _age_s(origin: Stretch, now_utc: datetime) -> int:
-    """How old the signal is; ours may be the slower clock."""
-    return max(0, round(origin.age_s(now_utc)))

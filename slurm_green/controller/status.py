@@ -100,7 +100,7 @@ def status_of(
         signal=None if signal is None else signal.provider,
         signal_region=None if signal is None else signal.region,
         signal_basis=None if signal is None else signal.basis,
-        signal_age_s=None if signal is None else round(signal.age_s(now), 1),
+        signal_age_s=None if signal is None else max(0.0, round(signal.age_s(now), 1)),
         signal_until_utc=None if signal is None else _text(signal.end_utc),
         signal_problem=outcome.view.signal_problem,
         carbon_g_per_kwh=None if signal is None else signal.at(now),

@@ -31,8 +31,8 @@ class Stretch:
     kind: str = "forecast"
 
     def age_s(self, now_utc: datetime) -> float:
-        """Seconds since it was issued."""
-        return (now_utc - self.issued_utc).total_seconds()
+        """Seconds since it was issued; 0 where a faster clock issued it."""
+        return max(0.0, (now_utc - self.issued_utc).total_seconds())
 
 
 @dataclass(frozen=True, kw_only=True)

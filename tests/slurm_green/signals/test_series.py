@@ -158,6 +158,7 @@ def test_ages():
     vouched = replace(one, vouched_utc=START + timedelta(hours=2))
     assert (vouched.age_s(later), vouched.stale_s(later)) == (10_800, 3600)
     assert vouched.stretches[0].age_s(later) == 10_800
+    assert vouched.stretches[0].age_s(vouched.issued_utc - timedelta(seconds=0.7)) == 0
 
 
 def test_the_origin_of_a_value():
