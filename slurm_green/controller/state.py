@@ -64,7 +64,9 @@ def _stage(begin: datetime | None, record: Record, hold_s: float) -> Stage:
     # Only a released job's planned start can be as late as its latest one.
     if record.policy != LOOK and begin == record.latest_utc and record.start_utc < begin:
         return Stage.CONFIRMED
-    if begin == record.decided_utc + timedelta(seconds=hold_s):
+    # Nobody is held to start within the hold: such a one was let go just when its hold ended.
+    held = record.policy == LOOK or record.start_utc > begin
+    if held and begin == record.decided_utc + timedelta(seconds=hold_s):
         return Stage.HOLDING
     # Slurm moves a begin time that has passed when the change arrives to its own "now".
     if record.start_utc <= begin <= record.start_utc + _ARRIVAL:

@@ -37,6 +37,9 @@ def stage(begin: datetime | None, **fields: object) -> Stage:
         # Its latest start happens to be the end of its hold.
         (HELD, {"start_utc": NOW, "latest_utc": HELD}, Stage.CONFIRMED),
         (at(5), {}, Stage.RELEASED),
+        # Let go in the second in which its hold ends.
+        (HELD, {"start_utc": HELD}, Stage.RELEASED),
+        (HELD, {"start_utc": HELD - timedelta(seconds=1)}, Stage.RELEASED),
         # Slurm's clock at the change, a little after ours.
         (at(5) + timedelta(seconds=3), {}, Stage.RELEASED),
         # Left alone after its latest start: released there.
