@@ -21,7 +21,7 @@ from slurm_green.cluster.packages import missing
 from slurm_green.hook.record import parse
 from slurm_green.ledger.entries import Query
 from slurm_green.ledger.store import Store
-from tests.slurm.site import LATE_S, LiveSite, now_utc
+from tests.slurm.site import LATE_S, LiveSite, ago, now_utc
 from tests.slurm_green.node.live_node import LiveNode
 
 WaitFor = Callable[..., None]
@@ -137,6 +137,9 @@ def test_a_job_has_its_clock_and_its_energy(site: Site) -> None:
     site.green.await_job(job_id, lambda job: "clock=1200" in job.admin_comment, "has its record")
     text = site.green.job(job_id).admin_comment
     site.green.scontrol("update", f"jobid={job_id}", f"AdminComment=a, b {text}")
+    # Slurm counts whole seconds: a shorter job has no time in which anything but its GPU draws.
+    begun = site.green.job(job_id).start_utc
+    site.wait_for(lambda: ago(begun) >= 1, 20, "a second of running", site.green.log)
     site.ends(job_id, go)
     site.has(gpu, None)
 
