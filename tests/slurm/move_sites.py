@@ -254,8 +254,8 @@ class TwoSites:
         """One copy of the last training runs, there, from its newest checkpoint."""
         others = {name: [] for name in self.sites if name != at}
         one = {**others, at: ["RUNNING"]}
-        # A job whose start its slurmctld forgot is queued anew and held for two minutes.
-        self.wait(lambda: self.alive() == one, f"one copy at {at}", timeout_s=50)
+        # A job whose start its slurmctld forgot is queued anew and held for two minutes, or twice.
+        self.wait(lambda: self.alive() == one, f"one copy at {at}", timeout_s=100)
         newest = max(line["saved_at"] for line in self._with("saved_at"))
         self.wait(lambda: self._with("begins_at")[1:] != [], "it to begin again")
         assert max(line["begins_at"] for line in self._with("begins_at")) == newest
