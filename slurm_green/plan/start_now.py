@@ -44,7 +44,8 @@ def start_now(problem: Problem, *, depth: int = 100) -> Schedule:
     for job in np.argsort(jobs.earliest_s, kind="stable").tolist():
         if options[classes[job]]:
             queue.run_until(earliest[job])
-            queue.waiting.append((job, work[job], options[classes[job]]))
+            row = options[classes[job]]
+            queue.waiting.append((row[0].gpus, job, work[job], row))
     queue.run_until(site.horizon_s)
     rows = queue.placed
     return Schedule(
@@ -65,7 +66,8 @@ class _Queue:
         self.free = site.gpus
         self.now_s = 0.0
         self.busy: list[tuple[float, int]] = []  # (until, GPUs), the first to end first
-        self.waiting: deque[tuple[int, float, Sequence[_Option]]] = deque()
+        # The fewest GPUs first: that is what backfill asks of most of them, and no more.
+        self.waiting: deque[tuple[int, int, float, Sequence[_Option]]] = deque()
         self.placed: list[tuple[int, int, float, float]] = []
 
     def run_until(self, until_s: float) -> None:
@@ -92,7 +94,7 @@ class _Queue:
     def _start(self) -> None:
         """First in line first; then whatever does not delay the first that has to wait."""
         while self.waiting and self.free >= self.least_gpus:
-            job, work, options = self.waiting[0]
+            _, job, work, options = self.waiting[0]
             best = self._first_end(work, options)
             if best is not None and best[0] > self.now_s:
                 self._backfill(best[0], best[1])
@@ -120,13 +122,14 @@ class _Queue:
     def _backfill(self, reserved_s: float, spare: int) -> None:
         """Start jobs that end before the reservation, or fit beside it."""
         gone: list[int] = []
-        for place, (job, work, options) in enumerate(islice(self.waiting, 1, self.depth + 1), 1):
-            if self.free < self.least_gpus:
-                break
-            if options[0].gpus > self.free:
+        free = self.free
+        for place, (least, job, work, options) in enumerate(
+            islice(self.waiting, 1, self.depth + 1), 1
+        ):
+            if least > free:
                 continue
             for option in reversed(options):
-                if option.gpus > self.free:
+                if option.gpus > free:
                     continue
                 end_s = self.now_s + work / option.rate
                 if end_s > self.horizon_s or (end_s > reserved_s and option.gpus > spare):
@@ -135,6 +138,9 @@ class _Queue:
                     spare -= option.gpus
                 self._place(job, work, option)
                 gone.append(place)
+                free = self.free
+                break
+            if free < self.least_gpus:
                 break
         for place in reversed(gone):
             del self.waiting[place]
