@@ -9,8 +9,9 @@ import numpy as np
 
 from slurm_green.plan.problem import Floats
 
-__all__ = ["among_all", "p95_density", "ranks"]
+__all__ = ["LATELY_S", "among_all", "p95_density", "ranks"]
 
+LATELY_S = 7 * 86_400.0  # all jobs are those that were submitted within it
 _P95 = 0.95
 
 

@@ -42,10 +42,9 @@ def start_now(problem: Problem, *, depth: int = 100) -> Schedule:
     work, earliest = jobs.work.tolist(), jobs.earliest_s.tolist()
     classes = jobs.class_index.tolist()
     for job in np.argsort(jobs.earliest_s, kind="stable").tolist():
-        if options[classes[job]]:
+        if shapes := options[classes[job]]:
             queue.run_until(earliest[job])
-            row = options[classes[job]]
-            queue.waiting.append((row[0].gpus, job, work[job], row))
+            queue.waiting.append((shapes[0].gpus, job, work[job], shapes))
     queue.run_until(site.horizon_s)
     rows = queue.placed
     return Schedule(

@@ -21,7 +21,7 @@ from slurm_green.migration.execute.order import fields_of
 from slurm_green.migration.execute.record import MoveRecord, Step
 from slurm_green.migration.execute.sites_file import Forecast, SitesFile
 from slurm_green.migration.moves import Link, Moment, MovableJob, Site, State
-from slurm_green.migration.tail import among_all
+from slurm_green.migration.tail import LATELY_S, among_all
 from slurm_green.migration.windows import Outlook
 from slurm_green.plan.files import read_site
 from slurm_green.slurm.records import Job
@@ -30,7 +30,6 @@ __all__ = ["Scene", "scene_now", "window_closed"]
 
 _UNIX_S = 315_532_800.0  # 1980: a signal that starts before is meant to start now
 _NO_LIMIT_S = 7 * 86_400.0
-_LATELY_S = 7 * 86_400.0
 _OUR_JOBS = "sgreen-migrate"
 
 
@@ -185,7 +184,7 @@ def _everybody_s(access: CommandAccess, listed: Sequence[Job], now_s: float) -> 
     Else of those that are there, as they are among all.
     """
     there = [job for job in listed if (job.pending or job.active) and job.name != _OUR_JOBS]
-    since = datetime.fromtimestamp(now_s - _LATELY_S, UTC)
+    since = datetime.fromtimestamp(now_s - LATELY_S, UTC)
     try:
         ended = access.client.finished(since)
     except SlurmError:  # the database may be away; moves need not wait for it

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 from slurm_green.migration.moves import Link, Moment, MovableJob, Site, State
 from slurm_green.migration.replay.state import JobState, Phase, World
+from slurm_green.migration.tail import LATELY_S
 from slurm_green.migration.windows import Outlook
 
 __all__ = ["moment_of"]
-
-_LATELY_S = 7 * 86_400.0
 
 
 def moment_of(world: World, outlooks: Sequence[Outlook]) -> Moment:
@@ -61,7 +60,7 @@ def moment_of(world: World, outlooks: Sequence[Outlook]) -> Moment:
 
 def _everybody_s(world: World) -> tuple[float, ...]:
     """From submission to end by their limits, of the jobs submitted lately."""
-    since_s = world.now_s - _LATELY_S
+    since_s = world.now_s - LATELY_S
     world.ended = [one for one in world.ended if one[0] >= since_s]
     found = [time_s for _, time_s in world.ended]
     for job in world.live.values():
