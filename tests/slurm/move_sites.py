@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from slurm_green.cluster.cluster import Cluster
+from slurm_green.errors import ClusterError
 from slurm_green.migration.execute.begin import begin
 from slurm_green.migration.execute.commands import CommandAccess
 from slurm_green.migration.execute.drive import drive
@@ -126,7 +127,11 @@ class TwoSites:
         return [line for line in self.said() if key in line]
 
     def wait(self, met: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
-        wait_until(met, timeout_s=timeout_s, what=f"{what}; it said {self.said()}")
+        try:
+            wait_until(met, timeout_s=timeout_s, what=what)
+        except ClusterError as error:
+            jobs = {name: self.access(name).jobs() for name in self.sites}
+            raise AssertionError(f"{error}; it said {self.said()}; of {jobs}") from error
 
     def plan(
         self, job_id: int, source: str, to: str, *, store: str = "", **limits: Any

@@ -12,7 +12,7 @@ import pytest
 from slurm_green.cluster.cluster import Cluster
 from slurm_green.migration.execute.access import staging_of
 from slurm_green.migration.execute.record import MoveRecord, Step
-from tests.slurm.move_sites import TwoSites, carry_on
+from tests.slurm.move_sites import IGNORE, TwoSites, carry_on
 
 MakeCluster = Callable[..., Cluster]
 
@@ -115,6 +115,19 @@ def test_a_destination_that_is_full_or_a_link_that_is_slow(sites: TwoSites) -> N
     assert full.step is Step.STAYED
     assert "bytes free" in full.why
     sites.await_said("begins_at", 3)
+    assert sites.left_over() == []
+
+
+def test_a_job_that_fails_there_at_once_goes_on_here(sites: TwoSites) -> None:
+    """As where the destination lacks something that nobody had named."""
+    home = sites.clusters["a"].name
+    lacks = f'[ "$SLURM_CLUSTER_NAME" = {home} ] || exit 1; '
+    job = sites.submit("a", f"{IGNORE}{lacks}exec python3 move_twin.py run 3000 0.1")
+    sites.await_said("begins_at")
+    move = sites.move(job, "a", "b", settle_s=10)
+    assert move.step is Step.STAYED
+    assert "failed at the destination" in move.why
+    sites.goes_on("a")
     assert sites.left_over() == []
 
 

@@ -13,6 +13,7 @@ from slurm_green.migration.execute.record import Order
 __all__ = ["Copy", "Listing", "Manifest", "Seen", "SiteAccess", "old_of", "staging_of"]
 
 _RUNNING = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING"})
+_FAILED = frozenset({"FAILED", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,8 @@ class Seen:
     """It waits for its begin time."""
     soon: bool = False
     """That is only minutes away, by our clock."""
+    ran_s: float | None = None
+    """How long a job that has ended ran, by its cluster's clock; None where it does not say."""
 
     @property
     def parked(self) -> bool:
@@ -46,6 +49,10 @@ class Seen:
     def ended(self) -> bool:
         """It will not run again."""
         return not self.pending and not self.active
+
+    def failed_within(self, limit_s: float) -> bool:
+        """Whether it ended badly, by itself or by Slurm, so soon after its start."""
+        return self.state in _FAILED and self.ran_s is not None and self.ran_s < limit_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

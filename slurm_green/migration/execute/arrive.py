@@ -2,7 +2,10 @@
 """The second half of a move: the job and its checkpoint at the destination. Pure.
 
 A release is the point of no return. Before it the source's job can go on and the copy is held;
-from when it was tried, the source's job stays held until the destination's was seen to run.
+from when it was tried, the source's job stays held until the destination's was seen to run, and
+long enough that its slurmctld must have written that down: one that is killed forgets the start,
+lets the job start anew, and where that happens in the second in which the first start was ended
+slurmd refuses it and Slurm ends the job for good ("Job credential revoked").
 """
 
 from dataclasses import replace
@@ -17,6 +20,7 @@ from slurm_green.words import length
 __all__ = ["cancel", "clean", "fetch", "place", "release", "start", "submit", "verify"]
 
 _COPY_GONE = "its copy was cancelled at the destination"
+_FAILED_THERE = "its copy failed at the destination right after its start"
 
 
 def fetch(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
@@ -106,8 +110,13 @@ def start(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     """Until it runs there; or until it was waited for long enough, and it can be taken back."""
     there = pair.there(move)
     if there is None or not there.pending:
+        if move.way is Way.FEDERATION:
+            return move.at(Step.CLEAN, now_s)
+        if there is not None and there.failed_within(move.limits.settle_s):
+            return move.back(_FAILED_THERE, now_s)
         # One that Slurm has forgotten has run.
-        return move.at(Step.CANCEL if move.way is Way.RESUBMIT else Step.CLEAN, now_s)
+        runs_s = now_s if there is not None and there.active else None
+        return move.at(Step.CANCEL, now_s, ran_there_s=runs_s)
     if move.taking_back and there.held:
         why = f"it did not start within {length(move.limits.start_s)}"
         return move.back(why, now_s)
@@ -122,10 +131,21 @@ def start(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
 
 
 def cancel(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
-    """It runs there: the job at the source is no longer needed."""
+    """It runs there, and goes on to: the job at the source is no longer needed."""
     here = pair.here(move)
     if here is None or here.ended:
         return move.at(Step.CLEAN, now_s)
+    if move.ran_there_s is not None and here.parked:
+        there = pair.there(move)
+        fresh = now_s - move.ran_there_s < move.limits.settle_s
+        if there is None and fresh:
+            return move.back("its copy was forgotten at the destination", now_s)
+        if there is not None and there.pending:
+            return move.at(Step.START, now_s, ran_there_s=None)
+        if there is not None and there.failed_within(move.limits.settle_s):
+            return move.back(_FAILED_THERE, now_s)
+        if there is not None and there.active and fresh:
+            return Wait("Slurm is given time to write down that it runs there")
     pair.source.cancel(move.job_id)
     return Wait("the source's job is being cancelled")
 

@@ -6,6 +6,7 @@ Nothing here becomes another user: what the caller may not do, Slurm refuses.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -263,4 +264,7 @@ def _seen(job: Job) -> Seen:
         # The scheduler has not looked at it yet. (Only here does the clock of a site count.)
         later = job.pending and job.eligible_utc > now
     soon = later and job.eligible_utc is not None and job.eligible_utc - now < _SOON
-    return Seen(job_id=job.job_id, state=job.state, held=job.held, later=later, soon=soon)
+    seen = Seen(job_id=job.job_id, state=job.state, held=job.held, later=later, soon=soon)
+    if seen.ended and job.start_utc is not None and job.end_utc is not None:
+        return replace(seen, ran_s=(job.end_utc - job.start_utc).total_seconds())
+    return seen

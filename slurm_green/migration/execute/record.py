@@ -129,6 +129,8 @@ class MoveRecord:
     bad_copies: int = 0
     copying_since_s: float | None = None
     new_job: int | None = None
+    ran_there_s: float | None = None
+    """Since when its copy was seen to run there."""
     release_tried: bool = False
     taking_back: bool = False
     trouble: str = ""

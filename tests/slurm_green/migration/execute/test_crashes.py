@@ -328,13 +328,36 @@ def test_clocks_that_are_apart(way: Way, here_s: float, there_s: float) -> None:
             assert left_s[Step.START] - left_s[Step.RELEASE] < 5
 
 
+@pytest.mark.parametrize("refuses", [False, True])
 @pytest.mark.parametrize("site", ["a", "b"])
-def test_a_slurmctld_that_forgets_its_last_moments(site: str) -> None:
-    """Killed at any moment, it comes back as it was four before: it writes its state so late."""
-    for at in range(5, 45):
+def test_a_slurmctld_that_forgets_its_last_moments(site: str, refuses: bool) -> None:
+    """Killed at any moment, it comes back as it was four before: it writes its state so late.
+
+    And where it lets the job start once more, slurmd may refuse, which ends the job for good.
+    """
+    ends = set()
+    for at in range(5, 60):
         world = World()
-        world.events[at] = lambda world=world: world.forget(site)
+        world.events[at] = lambda world=world: world.forget(site, refuses=refuses)
         move = world.run()
         assert move.settled
         assert len(world.alive) == 1, (at, world.jobs(), move)
         assert not world.alive[0].held, (at, move)
+        ends.add(move.why)
+    assert ("its copy failed at the destination right after its start" in ends) == (
+        refuses and site == "b"
+    )
+
+
+def test_a_copy_that_fails_at_once_and_one_that_fails_later() -> None:
+    """The destination is not as the source is: the job goes on there; its own failure is its."""
+    for ran_s, step, alive in ((3.0, Step.STAYED, 1), (30.0, Step.DONE, 0)):
+        world = World()
+
+        def fail(world: World = world, ran_s: float = ran_s) -> None:
+            for job in world.sites["b"].own():
+                job.fails_s = ran_s
+
+        world.after["b.release"] = fail
+        assert world.run().step is step
+        assert len(world.alive) == alive

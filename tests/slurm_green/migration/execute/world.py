@@ -65,6 +65,7 @@ class FakeJob:
     ticks: int = 0
     cluster: str = "a"
     fresh: bool = False  # its begin time is so new that no scheduler has looked at it
+    fails_s: float | None = None  # its next start fails after so long
 
     @property
     def alive(self) -> bool:
@@ -212,10 +213,11 @@ class World:
         transfers = [j for j in self.sites["a"].jobs.values() if j.copy is not None and j.alive]
         assert len(transfers) <= 1, "two transfers at once"
 
-    def forget(self, name: str) -> None:
+    def forget(self, name: str, *, refuses: bool = False) -> None:
         """A slurmctld that is killed comes back with what it knew some moments ago.
 
         What ran then and does not now is queued anew; what was submitted since is unknown.
+        A start that it has forgotten is ended, and the next perhaps refused, for good.
         """
         site, known = self.sites[name], self.past[name][0]
         for job_id, job in list(site.jobs.items()):
@@ -224,6 +226,8 @@ class World:
                 continue
             was, held = known[job_id]
             if was != job.state or held != job.held:
+                if refuses and (was, job.state) == ("PENDING", "RUNNING"):
+                    job.fails_s = 0.0
                 job.state = "PENDING" if was in {"RUNNING", "COMPLETING"} else was
                 job.held = held
 
@@ -238,7 +242,9 @@ class World:
             and self.can_start[site.name]
             and job.begin_s <= self.now_s
         ):
-            job.state = "RUNNING"
+            job.state = "RUNNING" if job.fails_s is None else "FAILED"
+            if job.fails_s is not None:
+                return
             loaded = site.files.get(CHECKPOINT, 0)
             assert loaded == self.newest, f"went on from {loaded} and not from {self.newest}"
             job.progress = self.newest
@@ -317,7 +323,14 @@ class FakeSite:
             begin_s = max(begin_s, self.world.now_s) + self.world.clocks_s.get(self.name, 0.0)
         later = waits and not job.held and begin_s > self.world.now_s
         soon = later and begin_s < self.world.now_s + 600
-        return Seen(job_id=job.job_id, state=state, held=job.held and waits, later=later, soon=soon)
+        return Seen(
+            job_id=job.job_id,
+            state=state,
+            held=job.held and waits,
+            later=later,
+            soon=soon,
+            ran_s=job.fails_s,
+        )
 
     def look(self, job_id: int) -> Seen | None:
         job = self.jobs.get(job_id)
