@@ -122,6 +122,9 @@ class SiteAccess(Protocol):
     def hold(self, job_id: int) -> None:
         """Keep a waiting job from starting."""
 
+    def note(self, job_id: int) -> None:
+        """Let the cluster write down how the job is: a start alone it may not for minutes."""
+
     def cancel(self, job_id: int) -> None:
         """End it."""
 

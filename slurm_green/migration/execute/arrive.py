@@ -3,9 +3,9 @@
 
 A release is the point of no return. Before it the source's job can go on and the copy is held;
 from when it was tried, the source's job stays held until the destination's was seen to run, and
-long enough that its slurmctld must have written that down: one that is killed forgets the start,
-lets the job start anew, and where that happens in the second in which the first start was ended
-slurmd refuses it and Slurm ends the job for good ("Job credential revoked").
+its slurmctld must have written that down: one that is killed has forgotten the start, lets the job
+start anew, and where that happens in the second in which the first start was ended slurmd refuses
+it and Slurm ends the job for good ("Job credential revoked").
 """
 
 from dataclasses import replace
@@ -114,9 +114,15 @@ def start(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
             return move.at(Step.CLEAN, now_s)
         if there is not None and there.failed_within(move.limits.settle_s):
             return move.back(_FAILED_THERE, now_s)
+        if there is not None and there.active:
+            try:
+                pair.destination.note(there.job_id)
+            except SlurmError:
+                if now_s - move.since_s <= move.limits.start_s:
+                    raise
+            return move.at(Step.CANCEL, now_s, noted_s=now_s)
         # One that Slurm has forgotten has run.
-        runs_s = now_s if there is not None and there.active else None
-        return move.at(Step.CANCEL, now_s, ran_there_s=runs_s)
+        return move.at(Step.CANCEL, now_s)
     if move.taking_back and there.held:
         why = f"it did not start within {length(move.limits.start_s)}"
         return move.back(why, now_s)
@@ -135,13 +141,13 @@ def cancel(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     here = pair.here(move)
     if here is None or here.ended:
         return move.at(Step.CLEAN, now_s)
-    if move.ran_there_s is not None and here.parked:
+    if move.noted_s is not None and here.parked:
         there = pair.there(move)
-        fresh = now_s - move.ran_there_s < move.limits.settle_s
+        fresh = now_s - move.noted_s < move.limits.settle_s
         if there is None and fresh:
             return move.back("its copy was forgotten at the destination", now_s)
         if there is not None and there.pending:
-            return move.at(Step.START, now_s, ran_there_s=None)
+            return move.at(Step.START, now_s, noted_s=None)
         if there is not None and there.failed_within(move.limits.settle_s):
             return move.back(_FAILED_THERE, now_s)
         if there is not None and there.active and fresh:

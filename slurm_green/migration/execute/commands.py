@@ -124,6 +124,10 @@ class CommandAccess:
             # By our clock: scontrol sends no earlier time. A site that is behind waits for it.
             self.call("scontrol", "update", f"JobId={job_id}", "StartTime=now")
 
+    def note(self, job_id: int) -> None:
+        """An update that changes nothing: every moved job may be queued anew."""
+        self.call("scontrol", "update", f"JobId={job_id}", "Requeue=1")
+
     def cancel(self, job_id: int) -> None:
         """One scancel."""
         self.call("scancel", "--quiet", str(job_id))

@@ -129,8 +129,8 @@ class MoveRecord:
     bad_copies: int = 0
     copying_since_s: float | None = None
     new_job: int | None = None
-    ran_there_s: float | None = None
-    """Since when its copy was seen to run there."""
+    noted_s: float | None = None
+    """When its copy was seen to run there, and the cluster asked to write that down."""
     release_tried: bool = False
     taking_back: bool = False
     trouble: str = ""

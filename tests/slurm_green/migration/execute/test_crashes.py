@@ -349,6 +349,17 @@ def test_a_slurmctld_that_forgets_its_last_moments(site: str, refuses: bool) -> 
     )
 
 
+def test_a_site_that_takes_no_updates_does_not_keep_the_move() -> None:
+    """Then its start is written down when Slurm does so by itself."""
+    world = World()
+
+    def refuse(_: int) -> None:
+        raise SlurmError("denied")
+
+    world.sites["b"].note = refuse  # type: ignore[method-assign]
+    assert check(world) is Step.DONE
+
+
 def test_a_copy_that_fails_at_once_and_one_that_fails_later() -> None:
     """The destination is not as the source is: the job goes on there; its own failure is its."""
     for ran_s, step, alive in ((3.0, Step.STAYED, 1), (30.0, Step.DONE, 0)):

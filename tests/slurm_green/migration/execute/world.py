@@ -66,6 +66,7 @@ class FakeJob:
     cluster: str = "a"
     fresh: bool = False  # its begin time is so new that no scheduler has looked at it
     fails_s: float | None = None  # its next start fails after so long
+    noted: bool = True  # its start is written down; else it is not, however long ago
 
     @property
     def alive(self) -> bool:
@@ -205,7 +206,10 @@ class World:
                 job.fresh = False
                 (self.train if job.copy is None else self.carry)(site, job)
         for name, site in self.sites.items():
-            now = {job.job_id: (job.state, job.held) for job in site.jobs.values()}
+            now = {
+                job.job_id: (job.state if job.noted else "PENDING", job.held)
+                for job in site.jobs.values()
+            }
             self.past[name] = [*self.past[name], now][-4:]
         assert len(self.running) <= 1, "two of the job compute"
         copies = [job for job in self.jobs() if job.tokens]
@@ -243,6 +247,7 @@ class World:
             and job.begin_s <= self.now_s
         ):
             job.state = "RUNNING" if job.fails_s is None else "FAILED"
+            job.noted = not job.tokens or job.fails_s is not None
             if job.fails_s is not None:
                 return
             loaded = site.files.get(CHECKPOINT, 0)
@@ -254,7 +259,7 @@ class World:
                 job.asked = False
                 self.newest = site.files[CHECKPOINT] = job.progress
             if job.progress >= self.total:
-                job.state = "COMPLETED"
+                job.state, job.noted = "COMPLETED", True
 
     def carry(self, site: "FakeSite", job: FakeJob) -> None:
         assert job.copy is not None
@@ -385,11 +390,14 @@ class FakeSite:
 
         self._do("release", does)
 
+    def note(self, job_id: int) -> None:
+        self._do("note", lambda: setattr(self.jobs[job_id], "noted", True))
+
     def cancel(self, job_id: int) -> None:
         def does() -> None:
             job = self.jobs[job_id]
             if job.alive:
-                job.state, job.held = "CANCELLED", False
+                job.state, job.held, job.noted = "CANCELLED", False, True
 
         self._do("cancel", does)
 
