@@ -29,6 +29,8 @@ _GUIDES, _GUIDES_AGAIN = (0.5, 0.2, 0.0), (0.3,)
 _LISTS_AGAIN, _PATIENCE_AGAIN = 4, 1000
 _MOVES_PER_JOB = 120
 _HEAT = 0.02
+_STRETCH, _STRETCHES = 5_000, 8  # so many moves at a time at least, so many times at most
+_GAIN = 3e-5  # of the bound: what a stretch must gain for another
 _ROUNDS = 20
 _CAREFUL_ROUNDS = 10
 _PRIZE, _DEARER = 1.0, 2.0  # of a job's least cost: what a place is worth beside it
@@ -197,14 +199,16 @@ def place_again(
         seed=seed,
         haste=True,
     )
-    _settle(improver, _GUIDES_AGAIN, expired)
+    good_g = bound_g + _NEAR_AGAIN * abs(bound_g) - board.bare_g
+    if built.absent or board.cost_g >= good_g:
+        _settle(improver, _GUIDES_AGAIN, expired)
     absent = _improve(
         board,
         improver,
         effort,
         guides=_GUIDES_AGAIN,
         patience=_PATIENCE_AGAIN,
-        good_g=bound_g + _NEAR_AGAIN * abs(bound_g) - board.bare_g,
+        good_g=good_g,
         expired=expired,
         progress=progress,
     )
@@ -248,6 +252,8 @@ def _improve(
     def near() -> bool:
         return expired() or (not improver.absent and board.cost_g < good_g)
 
+    # On such a site a move costs more time and gains less.
+    full = bool(improver.absent)
     # Somebody without a place is worth more patience than a little carbon.
     for number in range(_ROUNDS):
         if not improver.absent or expired():
@@ -264,10 +270,26 @@ def _improve(
         progress("moves", 0.5 * (number + 1) / _ROUNDS)
     if urgent and improver.absent and not expired():
         _fewer_absent(board, improver, lambda: _settle(improver, guides, expired))
-    improver.eject(effort.moves, near, heat=effort.heat)
+    if full and not effort.heat:
+        _eject_while_it_gains(improver, effort.moves, near, _GAIN * abs(good_g + board.bare_g))
+    else:
+        improver.eject(effort.moves, near, heat=effort.heat)
     progress("moves", 1.0)
     improver.settle(0.0, expired)
     return improver.absent
+
+
+def _eject_while_it_gains(
+    improver: Improver, moves: int, near: Callable[[], bool], gain_g: float
+) -> None:
+    """So many moves, fewer where everybody has a place and a stretch of them gains too little."""
+    stretch = max(moves // _STRETCHES, _STRETCH)
+    while moves > 0 and not near():
+        before_g = improver.board.cost_g
+        improver.eject(min(stretch, moves), near)
+        moves -= stretch
+        if not improver.absent and before_g - improver.board.cost_g < gain_g:
+            break
 
 
 def _settle(improver: Improver, guides: tuple[float, ...], expired: Callable[[], bool]) -> None:
