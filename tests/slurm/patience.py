@@ -2,13 +2,14 @@
 """How long tests wait for a condition: where it comes, nobody waits longer for a larger limit."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from slurm_green.cluster import daemons
 from slurm_green.cluster.layout import Layout
 
-__all__ = ["PATIENCE", "patient_hook", "reload_hook", "wait_until"]
+__all__ = ["PATIENCE", "patient_hook", "reload_hook", "wait_until", "written_down"]
 
 # Limits are what two busy cores need; a machine may be as many times slower as this.
 PATIENCE = 3
@@ -19,6 +20,19 @@ def wait_until(
 ) -> None:
     """As that of `sgreen cluster`, and more patient."""
     daemons.wait_until(met, timeout_s=PATIENCE * timeout_s, what=what, log=log)
+
+
+@contextmanager
+def written_down(layout: Layout) -> Iterator[None]:
+    """Until slurmctld has on disk what is done to a job in it; a start alone it may not write."""
+    state = layout.state / "job_state"
+
+    def written_ns() -> int:
+        return state.stat().st_mtime_ns if state.exists() else 0
+
+    before_ns = written_ns()
+    yield
+    wait_until(lambda: written_ns() > before_ns, timeout_s=20, what="slurmctld's state on disk")
 
 
 def patient_hook(layout: Layout) -> None:

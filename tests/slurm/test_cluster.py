@@ -24,6 +24,7 @@ from slurm_green.cluster.spec import ClusterSpec
 from slurm_green.cluster.up import up
 from slurm_green.cluster.view import mounts_below
 from slurm_green.errors import BadInputError, ClusterError
+from tests.slurm.patience import written_down
 
 MakeCluster = Callable[..., Cluster]
 WaitFor = Callable[..., None]
@@ -288,7 +289,8 @@ def test_status_of_a_hanging_controller_says_unknown(make_cluster: MakeCluster) 
 def test_the_controller_restarts_with_its_jobs(make_cluster: MakeCluster) -> None:
     """Politely and not."""
     cluster = make_cluster(nodes=1)
-    cluster.run("sbatch", "--hold", "--wrap", "true")
+    with written_down(cluster.layout):
+        cluster.run("sbatch", "--hold", "--wrap", "true")
     for kill in (False, True):
         before = cluster.slurmctld_pid
         cluster.restart_slurmctld(kill=kill)
@@ -300,7 +302,8 @@ def test_the_controller_restarts_with_its_jobs(make_cluster: MakeCluster) -> Non
 def test_the_backup_takes_over_and_hands_back(make_cluster: MakeCluster, wait_for: WaitFor) -> None:
     """Two controllers on one machine, told apart by name and address."""
     cluster = make_cluster(nodes=1, backup=True)
-    cluster.run("sbatch", "--hold", "--wrap", "true")
+    with written_down(cluster.layout):
+        cluster.run("sbatch", "--hold", "--wrap", "true")
 
     cluster.stop_slurmctld(kill=True)
     wait_for(lambda: cluster.status().jobs == 1, 30, "the backup's answer")

@@ -10,6 +10,7 @@ import pytest
 from slurm_green.cluster.cluster import Cluster
 from slurm_green.migration.execute.record import MoveRecord, Step
 from tests.slurm.move_sites import TwoSites
+from tests.slurm.patience import written_down
 
 MakeCluster = Callable[..., Cluster]
 
@@ -32,10 +33,8 @@ def test_slurmctld_dies_at_every_step(make_cluster: MakeCluster, tmp_path: Path,
     sites = two_sites(make_cluster, tmp_path)
     job = sites.twin("a", steps=6000)
     sites.await_said("begins_at")
-    began = sites.clusters["a"].layout.state / "job_state"
-    sites.clusters["a"].run("scontrol", "update", f"JobId={job}", "Nice=1")  # worth a write
-    before = began.stat().st_mtime_ns if began.exists() else 0
-    sites.wait(lambda: began.exists() and began.stat().st_mtime_ns > before, "its start on disk")
+    with written_down(sites.clusters["a"].layout):  # its start, by what is worth a write
+        sites.clusters["a"].run("scontrol", "update", f"JobId={job}", "Nice=1")
     steps: set[str] = set()
 
     def saved(move: MoveRecord) -> None:

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """slurmctld restarted, killed, hung or replaced while sgreend goes on."""
 
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from slurm_green.cluster.cluster import Cluster
-from tests.slurm.patience import wait_until
+from tests.slurm.patience import wait_until, written_down
 from tests.slurm.site import HOLD_S, SHAPE, LiveSite
 
 
@@ -105,15 +104,10 @@ def test_a_backup_takes_over(make_cluster: Callable[..., Cluster]) -> None:
 
 
 def _saved(site: LiveSite) -> int:
-    """A deferred job that slurmctld has written down: it does so every few seconds."""
+    """A deferred job that slurmctld has written down."""
     job_id = site.deferred()
-    site.scontrol("update", f"jobid={job_id}", "name=saved")
-    since_s = time.time()
-    wait_until(
-        lambda: (site.layout.state / "job_state").stat().st_mtime > since_s,
-        timeout_s=20,
-        what="slurmctld's state",
-    )
+    with written_down(site.layout):
+        site.scontrol("update", f"jobid={job_id}", "name=saved")
     return job_id
 
 
