@@ -27,6 +27,10 @@ class Seen:
     """It waits for its begin time."""
     soon: bool = False
     """That is only minutes away, by our clock."""
+    started: str = ""
+    """When it started, by its cluster's clock: another moment is another start."""
+    restarts: int = 0
+    """How often it was queued anew."""
     ran_s: float | None = None
     """How long a job that has ended ran, by its cluster's clock; None where it does not say."""
 
@@ -44,6 +48,11 @@ class Seen:
     def active(self) -> bool:
         """Something of it may still be at work."""
         return self.state in _RUNNING
+
+    @property
+    def changing(self) -> bool:
+        """Its nodes are being started, or it is being ended: soon it is something else."""
+        return self.state in {"CONFIGURING", "COMPLETING"}
 
     @property
     def ended(self) -> bool:

@@ -8,6 +8,7 @@ start anew, and where that happens in the second in which the first start was en
 it and Slurm ends the job for good ("Job credential revoked").
 """
 
+import math
 from dataclasses import replace
 
 from slurm_green.errors import SlurmError
@@ -87,8 +88,9 @@ def release(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         return move.back("the job was released at the source", now_s)
     if there is None or there.ended:
         return move.back(_COPY_GONE, now_s)
-    if move.stopped_s is not None and now_s - move.stopped_s < move.limits.settle_s:
-        return Wait("Slurm is given time to write down that the job was stopped")
+    done_s = max((at for at in (move.stopped_s, move.left_s(Step.SUBMIT)) if at), default=-math.inf)
+    if now_s - done_s < move.limits.settle_s:
+        return Wait("Slurm is given time to write down that the job was stopped, and its copy")
     if not here.held:
         # From here on it must not start by itself any more.
         pair.keeper.hold(move.job_id)
@@ -109,31 +111,44 @@ def release(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
 def start(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     """Until it runs there; or until it was waited for long enough, and it can be taken back."""
     there = pair.there(move)
-    if there is None or not there.pending:
-        if move.way is Way.FEDERATION:
-            return move.at(Step.CLEAN, now_s)
-        if there is not None and there.failed_within(move.limits.settle_s):
-            return move.back(_FAILED_THERE, now_s)
-        if there is not None and there.active:
-            try:
-                pair.destination.note(there.job_id)
-            except SlurmError:
-                if now_s - move.since_s <= move.limits.start_s:
-                    raise
-            return move.at(Step.CANCEL, now_s, noted_s=now_s)
-        # One that Slurm has forgotten has run.
-        return move.at(Step.CANCEL, now_s)
+    if move.way is Way.FEDERATION and (there is None or not there.pending):
+        return move.at(Step.CLEAN, now_s)
+    if there is None or not there.pending or (move.way is Way.RESUBMIT and there.restarts):
+        return _started(move, pair, there, now_s)
+    if not there.held and move.free_there_s is None:
+        return replace(move, free_there_s=now_s)
     if move.taking_back and there.held:
+        if now_s - move.since_s <= move.limits.start_s + move.limits.settle_s:
+            return Wait("Slurm is given time to write down that it is held again")
         why = f"it did not start within {length(move.limits.start_s)}"
         return move.back(why, now_s)
     if there.held and not move.taking_back:
-        return _held(move, pair, there, now_s)
+        return _held(move, pair, there, now_s, move.free_there_s)
     if now_s - move.since_s <= move.limits.start_s:
         return Wait("it waits to start there")
     if not move.taking_back:
         return replace(move, taking_back=True)
     (pair.keeper if move.way is Way.FEDERATION else pair.destination).hold(there.job_id)
     return Wait("it is being taken back")
+
+
+def _started(move: MoveRecord, pair: Pair, there: Seen | None, now_s: float) -> MoveRecord | Wait:
+    """The copy has started: that is to be on the disk of its slurmctld."""
+    if there is None or there.pending:
+        # One that Slurm has forgotten has run, as has one that it has queued anew.
+        return move.at(Step.CANCEL, now_s)
+    if there.failed_within(move.limits.settle_s):
+        return move.back(_FAILED_THERE, now_s)
+    if there.changing:
+        return Wait("its nodes there are being started, or it is being ended")
+    if there.ended:
+        return move.at(Step.CANCEL, now_s)
+    try:
+        pair.destination.note(there.job_id)
+    except SlurmError:
+        if now_s - move.since_s <= move.limits.start_s:
+            raise
+    return move.at(Step.CANCEL, now_s, noted_s=now_s, noted_start=there.started)
 
 
 def cancel(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
@@ -146,19 +161,26 @@ def cancel(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         fresh = now_s - move.noted_s < move.limits.settle_s
         if there is None and fresh:
             return move.back("its copy was forgotten at the destination", now_s)
-        if there is not None and there.pending:
-            return move.at(Step.START, now_s, noted_s=None)
         if there is not None and there.failed_within(move.limits.settle_s):
             return move.back(_FAILED_THERE, now_s)
-        if there is not None and there.active and fresh:
-            return Wait("Slurm is given time to write down that it runs there")
+        if there is not None and not there.ended:
+            forgotten = not there.restarts if there.pending else there.started != move.noted_start
+            if forgotten:
+                return move.at(Step.START, now_s, noted_s=None)
+            if there.changing or (there.active and fresh):
+                return Wait("Slurm is given time to write down that it runs there")
     pair.source.cancel(move.job_id)
     return Wait("the source's job is being cancelled")
 
 
-def _held(move: MoveRecord, pair: Pair, there: Seen, now_s: float) -> Wait:
-    """Released and held again: by a slurmctld that forgot, which is soon, or by its user."""
-    if now_s - move.since_s > 3 * move.limits.settle_s:
+def _held(
+    move: MoveRecord, pair: Pair, there: Seen, now_s: float, free_s: float | None
+) -> MoveRecord | Wait:
+    """Released and held again: by a slurmctld that forgot, which is soon, or by its user.
+
+    `free_s` is since when it was known not to be held, None where it never was.
+    """
+    if free_s is not None and now_s - free_s > 3 * move.limits.settle_s:
         return Wait("somebody holds it at the destination")
     federated = move.way is Way.FEDERATION
     site = pair.keeper if federated else pair.destination
@@ -173,7 +195,7 @@ def clean(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     """
     there = pair.there(move)
     if there is not None and there.pending and there.held:
-        return _held(move, pair, there, now_s)
+        return _held(move, pair, there, now_s, move.since_s)
     if move.way is Way.RESUBMIT:
         here = pair.here(move)
         if here is not None and not here.ended:

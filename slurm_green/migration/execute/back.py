@@ -52,6 +52,12 @@ def sweep(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
             pair.destination.cancel(job.job_id)
         if alive:
             return Wait("its copy at the destination is being cancelled")
+    here = pair.here(move)
+    if move.outcome is Step.STAYED and here and _waits(here, move):
+        # A stop that nobody had answered came to pass after all, or its release was forgotten.
+        return move.at(Step.BACK, now_s)
+    if now_s - move.since_s < move.limits.settle_s:
+        return Wait("Slurm is given time to write down what was done")
     if move.bytes is not None:
         try:
             if not move.why.startswith(FAILED):  # else the transfers' logs say why
@@ -63,10 +69,6 @@ def sweep(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
             # Rubbish that a full or broken file system keeps does not keep the move open.
             if now_s - move.since_s <= move.limits.other_s:
                 raise
-    here = pair.here(move)
-    if move.outcome is Step.STAYED and here and _waits(here, move):
-        # A stop that nobody had answered came to pass after all.
-        return move.at(Step.BACK, now_s)
     return move.at(move.outcome, now_s)
 
 

@@ -268,7 +268,16 @@ def _seen(job: Job) -> Seen:
         # The scheduler has not looked at it yet. (Only here does the clock of a site count.)
         later = job.pending and job.eligible_utc > now
     soon = later and job.eligible_utc is not None and job.eligible_utc - now < _SOON
-    seen = Seen(job_id=job.job_id, state=job.state, held=job.held, later=later, soon=soon)
+    started = "" if job.pending or job.start_utc is None else job.start_utc.isoformat()
+    seen = Seen(
+        job_id=job.job_id,
+        state=job.state,
+        held=job.held,
+        later=later,
+        soon=soon,
+        started=started,
+        restarts=job.restarts,
+    )
     if seen.ended and job.start_utc is not None and job.end_utc is not None:
         return replace(seen, ran_s=(job.end_utc - job.start_utc).total_seconds())
     return seen

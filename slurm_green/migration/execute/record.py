@@ -129,8 +129,12 @@ class MoveRecord:
     bad_copies: int = 0
     copying_since_s: float | None = None
     new_job: int | None = None
+    free_there_s: float | None = None
+    """When its copy was first seen to wait there without being held."""
     noted_s: float | None = None
     """When its copy was seen to run there, and the cluster asked to write that down."""
+    noted_start: str = ""
+    """Which start of it that was."""
     release_tried: bool = False
     taking_back: bool = False
     trouble: str = ""
@@ -153,6 +157,10 @@ class MoveRecord:
     def abortable(self) -> bool:
         """Whether the job can still go on at the source, and nowhere else."""
         return self.step in ABORTABLE and not self.release_tried
+
+    def left_s(self, step: Step) -> float | None:
+        """When that step was done, if it was."""
+        return dict(self.history).get(step.value)
 
     def at(self, step: Step, now_s: float, **changes: Any) -> "MoveRecord":
         """The same move one step further."""

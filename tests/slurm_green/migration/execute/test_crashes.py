@@ -349,6 +349,72 @@ def test_a_slurmctld_that_forgets_its_last_moments(site: str, refuses: bool) -> 
     )
 
 
+def forgets_after(world: World, call: str, site: str, ticks: int) -> None:
+    """That site's slurmctld is killed so long after the call."""
+
+    def arm() -> None:
+        world.events[world.ticks + ticks] = lambda: world.forget(site)
+
+    world.after[call] = arm
+
+
+@pytest.mark.parametrize("ticks", range(1, 8))
+def test_a_copy_that_is_forgotten_right_after_its_release(ticks: int) -> None:
+    """Its submission, too: a long transfer leaves no time between them."""
+    world = World()
+    world.copy_ticks = 15
+    forgets_after(world, "b.release", "b", ticks)
+    check(world)
+
+
+@pytest.mark.parametrize("ticks", range(1, 8))
+def test_what_a_move_that_is_given_up_did_is_forgotten(ticks: int) -> None:
+    """The release at the source; that its copy was cancelled."""
+    world = World()
+    world.free_bytes = 1
+    forgets_after(world, "a.release", "a", ticks)
+    assert check(world) is Step.STAYED
+
+    world = World()
+    world.can_start["b"] = False
+    forgets_after(world, "b.cancel", "b", ticks)
+    assert check(world) is Step.STAYED
+
+
+@pytest.mark.parametrize("ticks", range(1, 8))
+def test_that_a_copy_is_held_again_is_forgotten(ticks: int) -> None:
+    """And it can start at last: it does, or the job here goes on."""
+    world = World()
+    world.can_start["b"] = False
+
+    def armed() -> None:
+        world.events[world.ticks + ticks] = forgotten
+
+    def forgotten() -> None:
+        world.forget("b")
+        world.can_start["b"] = True
+
+    world.after["b.hold"] = armed
+    check(world)
+
+
+def test_a_release_is_forgotten_by_a_site_that_is_away_for_long() -> None:
+    """It is made again: nobody had seen the copy without its hold."""
+    world = World()
+    forgets_after(world, "b.release", "b", 1)
+    armed = world.after["b.release"]
+
+    def away() -> None:
+        armed()
+        world.can_start["b"] = False
+        world.down.add("b")
+        world.events[world.ticks + 40] = world.down.clear
+        world.events[world.ticks + 41] = lambda: world.can_start.update(b=True)
+
+    world.after["b.release"] = away
+    assert check(world) is Step.DONE
+
+
 def test_a_site_that_takes_no_updates_does_not_keep_the_move() -> None:
     """Then its start is written down when Slurm does so by itself."""
     world = World()

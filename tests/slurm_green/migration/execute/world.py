@@ -66,6 +66,7 @@ class FakeJob:
     cluster: str = "a"
     fresh: bool = False  # its begin time is so new that no scheduler has looked at it
     fails_s: float | None = None  # its next start fails after so long
+    starts: int = 0
     noted: bool = True  # its start is written down; else it is not, however long ago
 
     @property
@@ -248,6 +249,7 @@ class World:
         ):
             job.state = "RUNNING" if job.fails_s is None else "FAILED"
             job.noted = not job.tokens or job.fails_s is not None
+            job.starts += 1
             if job.fails_s is not None:
                 return
             loaded = site.files.get(CHECKPOINT, 0)
@@ -334,6 +336,7 @@ class FakeSite:
             held=job.held and waits,
             later=later,
             soon=soon,
+            started=f"start {job.starts}",
             ran_s=job.fails_s,
         )
 
