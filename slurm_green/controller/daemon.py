@@ -9,10 +9,13 @@ import argparse
 import asyncio
 import logging
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
@@ -56,7 +59,7 @@ class Daemon:
         self._server = self._new_server()
         self._status: Status | None = None
         self._worker: SpawnProcess | None = None
-        self._pipe: Connection | None = None
+        self._poke: Connection | None = None
         self._failures = 0
         self._stopping = asyncio.Event()
 
@@ -101,32 +104,29 @@ class Daemon:
 
     def _answered(self, _: Ask, answer: Answer) -> None:
         self._hook.settle()
-        if isinstance(answer, Defer) and self._pipe is not None:
-            try:
-                self._pipe.send_bytes(b"!")
-            except OSError:
-                pass  # The worker's end is reported by its sentinel.
+        if isinstance(answer, Defer) and self._poke is not None:
+            # A pipe that is full has poked already, and the worker's end is told by its sentinel.
+            with suppress(OSError):
+                self._poke.send_bytes(b"!")
 
     def _start_worker(self) -> None:
-        ours, theirs = self._context.Pipe()
+        reports, sends = self._context.Pipe(duplex=False)
+        pokes, self._poke = self._context.Pipe(duplex=False)
+        os.set_blocking(self._poke.fileno(), False)
         self._worker = self._context.Process(
-            target=run_worker, args=(self._config, theirs), name="sgreend-cycle", daemon=True
+            target=run_worker, args=(self._config, pokes, sends), name="sgreend-cycle", daemon=True
         )
         self._worker.start()
-        theirs.close()
-        self._pipe = ours
+        pokes.close()
+        sends.close()
         loop = asyncio.get_running_loop()
-        loop.add_reader(ours.fileno(), self._read_report)
+        reader = threading.Thread(
+            target=_read_reports, args=(reports, loop, self._reported), daemon=True
+        )
+        reader.start()
         loop.add_reader(self._worker.sentinel, self._worker_ended)
 
-    def _read_report(self) -> None:
-        if self._pipe is None:
-            return
-        try:
-            report: Report = self._pipe.recv()
-        except (EOFError, OSError):
-            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
-            return
+    def _reported(self, report: Report) -> None:
         self._hook.view = report.view
         self._status = report.status
         self._failures = 0
@@ -146,15 +146,23 @@ class Daemon:
 
     def _stop_worker(self) -> None:
         loop = asyncio.get_running_loop()
-        worker, pipe = self._worker, self._pipe
-        self._worker = self._pipe = None
-        if pipe is not None:
-            loop.remove_reader(pipe.fileno())
-            pipe.close()
+        worker, poke = self._worker, self._poke
+        self._worker = self._poke = None
+        if poke is not None:
+            poke.close()
         if worker is not None:
             loop.remove_reader(worker.sentinel)
             worker.terminate()
             worker.join(timeout=5)
+
+
+def _read_reports(
+    reports: Connection, loop: asyncio.AbstractEventLoop, reported: Callable[[Report], None]
+) -> None:
+    """Until the worker ends. In a thread: it writes them in parts, and has less of the machine."""
+    with reports, suppress(EOFError, OSError, RuntimeError):  # the last of a loop that is closed
+        while True:
+            loop.call_soon_threadsafe(reported, reports.recv())
 
 
 def _slurm_user() -> str | None:

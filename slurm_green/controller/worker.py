@@ -59,8 +59,8 @@ class Pace:
         return max(self._due_s - now_s, 0.0)
 
 
-def run_worker(config: Config, pipe: Connection) -> None:
-    """The process's main function; ends when the pipe does, or on SIGTERM."""
+def run_worker(config: Config, pokes: Connection, reports: Connection) -> None:
+    """The process's main function; ends when its pipes do, or on SIGTERM."""
     set_up_logging("cycle")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -84,21 +84,21 @@ def run_worker(config: Config, pipe: Connection) -> None:
     )
     try:
         while True:
-            _wait(pipe, ears, pace, time.monotonic)
+            _wait(pokes, ears, pace, time.monotonic)
             report = runner.step()
             pace.ran(time.monotonic())
             if report is not None:
                 _publish(report, runner, config)
-                pipe.send(report)
+                reports.send(report)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         _LOG.info("the answer process is gone, ending")
 
 
-def _wait(pipe: Connection, ears: int, pace: Pace, clock: Callable[[], float]) -> None:
+def _wait(pokes: Connection, ears: int, pace: Pace, clock: Callable[[], float]) -> None:
     while (wait_s := pace.wait_s(clock())) > 0:
-        for one in wait([pipe, ears], wait_s):
-            if one is pipe:
-                pipe.recv_bytes()
+        for one in wait([pokes, ears], wait_s):
+            if one is pokes:
+                pokes.recv_bytes()
             else:
                 os.read(ears, 4096)
             pace.poked(clock())

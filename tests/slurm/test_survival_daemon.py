@@ -22,6 +22,7 @@ from tests.slurm.patience import wait_until
 from tests.slurm.site import HOLD_S, LATE_S, SHAPE, LiveSite, ago, now_utc
 
 PAUSE = timedelta(seconds=LATE_S)
+QUESTION = b"1\tuid=0\tuser=root\tpartition=main\ttime_limit=1\n"
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,18 @@ def test_the_cycle_process_alone_is_killed(site: LiveSite) -> None:
     site.valley(3)
     site.await_done(job_id)
     assert site.worker_pid != before
+
+
+def test_a_storm_of_submissions_during_one_long_cycle(site: LiveSite) -> None:
+    """Every question is answered, however often the cycle process is told that there is work."""
+    worker = site.worker_pid
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        answers = [site.ask(QUESTION) for _ in range(400)]
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert all(b"\tdefer\t" in answer for answer in answers)
+    site.await_cycles()
 
 
 def test_restarted_it_knows_its_jobs_from_slurm(site: LiveSite) -> None:
