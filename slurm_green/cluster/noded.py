@@ -71,15 +71,20 @@ def start_nodeds(machine: Machine, nodes: tuple[str, ...] | None = None) -> None
         environment = {STATE_VARIABLE: str(layout.gpus(node))}
         machine.start([*argv, *command], log=f"noded-{node}", environment=environment)
 
+    missed: set[str] = set()
+
     def answer() -> bool:
         silent.difference_update([node for node in silent if _pings(layout, node)])
         found = processes.find(layout.directory)
         dead = silent - {one.node for one in found if one.kind == processes.NODED}
-        # One that came up between the two looks is not dead.
-        for node in sorted(dead):
+        # One that came up between two looks is not dead, nor one that was seen during its exec,
+        # when it has no command line.
+        for node in sorted(dead & missed):
             if not _pings(layout, node):
                 log = log_tail(noded_log(layout, node))
                 raise ClusterError(f"sgreen-noded of {node} ended right after its start{log}")
+        missed.clear()
+        missed.update(dead)
         return not silent
 
     limit_s, first = _START_S + len(silent), noded_log(layout, min(silent))

@@ -175,9 +175,12 @@ def _key(layout: Layout, host: Machine) -> None:
         return
     other = host.layout.munge_key
     key = other.read_bytes() if other.exists() else secrets.token_bytes(1024)
-    descriptor = os.open(layout.munge_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+    fresh = layout.munge_key.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
     with os.fdopen(descriptor, "wb") as file:
         file.write(key)
+    fresh.rename(layout.munge_key)  # an `up` that is killed leaves no half of one
 
 
 def _files(machine: Machine, host: Machine) -> None:

@@ -2,11 +2,13 @@
 """How long tests wait for a condition: where it comes, nobody waits longer for a larger limit."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from slurm_green.cluster import daemons
+from slurm_green.cluster.cluster import Cluster
 from slurm_green.cluster.layout import Layout
 
 __all__ = ["PATIENCE", "patient_hook", "reload_hook", "wait_until", "written_down"]
@@ -22,24 +24,24 @@ def wait_until(
     daemons.wait_until(met, timeout_s=PATIENCE * timeout_s, what=what, log=log)
 
 
-@contextmanager
-def written_down(layout: Layout) -> Iterator[None]:
-    """Until slurmctld has on disk what is done to a job in it; a start alone it may not write."""
-    state = layout.state / "job_state"
+def written_down(cluster: Cluster, job_id: int | str, field: str = "Name") -> None:
+    """Until slurmctld has the job as it is on disk; a start alone it may not write."""
+    word = f"saved-{secrets.token_hex(4)}"
+    cluster.run("scontrol", "update", f"JobId={job_id}", f"{field}={word}")
 
-    def written_ns() -> int:
-        return state.stat().st_mtime_ns if state.exists() else 0
+    def written() -> bool:
+        with suppress(FileNotFoundError):  # for a moment, where Slurm replaces it
+            return word.encode() in (cluster.layout.state / "job_state").read_bytes()
+        return False
 
-    before_ns = written_ns()
-    yield
-    wait_until(lambda: written_ns() > before_ns, timeout_s=20, what="slurmctld's state on disk")
+    wait_until(written, timeout_s=20, what=f"job {job_id} in slurmctld's state on disk")
 
 
 def patient_hook(layout: Layout) -> None:
-    """50 ms are enough for slurmctld (test_hook.py), not for a machine busy with tests."""
+    """A second is enough for a demo, not for a machine busy with tests; sbatch waits ten."""
     text = layout.job_submit.read_text()
-    assert "timeout_s = 0.05" in text
-    layout.job_submit.write_text(text.replace("timeout_s = 0.05", "timeout_s = 2"))
+    assert "timeout_s = 1.0" in text
+    layout.job_submit.write_text(text.replace("timeout_s = 1.0", "timeout_s = 6"))
     reload_hook(layout)
 
 

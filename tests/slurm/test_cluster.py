@@ -33,6 +33,11 @@ Name = Callable[[str], str]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
+def sbatch_held(cluster: Cluster) -> str:
+    """A job that waits; its id."""
+    return cluster.run("sbatch", "--parsable", "--hold", "--wrap", "true").stdout.strip()
+
+
 def nothing_left(layout: Layout) -> bool:
     """Whether no process, mount or file of that cluster is there."""
     return not (
@@ -163,7 +168,7 @@ def test_a_cluster_with_a_dead_part_is_partial_and_up_repairs_it(
 ) -> None:
     """Its jobs survive: the state is Slurm's."""
     cluster = make_cluster(nodes=2)
-    cluster.run("sbatch", "--hold", "--wrap", "true")
+    written_down(cluster, sbatch_held(cluster))
     cluster.stop_slurmd(cluster.spec.node_names[1], kill=True)
     assert cluster.status().state == "partial"
 
@@ -289,8 +294,7 @@ def test_status_of_a_hanging_controller_says_unknown(make_cluster: MakeCluster) 
 def test_the_controller_restarts_with_its_jobs(make_cluster: MakeCluster) -> None:
     """Politely and not."""
     cluster = make_cluster(nodes=1)
-    with written_down(cluster.layout):
-        cluster.run("sbatch", "--hold", "--wrap", "true")
+    written_down(cluster, sbatch_held(cluster))
     for kill in (False, True):
         before = cluster.slurmctld_pid
         cluster.restart_slurmctld(kill=kill)
@@ -302,8 +306,7 @@ def test_the_controller_restarts_with_its_jobs(make_cluster: MakeCluster) -> Non
 def test_the_backup_takes_over_and_hands_back(make_cluster: MakeCluster, wait_for: WaitFor) -> None:
     """Two controllers on one machine, told apart by name and address."""
     cluster = make_cluster(nodes=1, backup=True)
-    with written_down(cluster.layout):
-        cluster.run("sbatch", "--hold", "--wrap", "true")
+    written_down(cluster, sbatch_held(cluster))
 
     cluster.stop_slurmctld(kill=True)
     wait_for(lambda: cluster.status().jobs == 1, 30, "the backup's answer")

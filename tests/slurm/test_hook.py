@@ -130,7 +130,7 @@ def deferred(cluster: Cluster, job: str) -> bool:
     """Whether the hook held it and left its record."""
     fields = show(cluster, job)
     record = parse(fields.get("AdminComment", ""))
-    assert (record is not None) == (held_s(fields) >= HOLD_S - 2), fields
+    assert (record is not None) == (held_s(fields) >= HOLD_S / 2), fields
     return record is not None
 
 
@@ -178,9 +178,10 @@ def test_submissions_that_are_never_a_question(cluster: Cluster, daemon: Daemon)
     assert daemon.asked == []
 
 
-def test_test_only_asks_and_leaves_nothing(cluster: Cluster, daemon: Daemon):
+def test_test_only_asks_and_leaves_nothing(cluster: Cluster, daemon: Daemon, wait_for):
     cluster.run("sbatch", "--test-only", "-t", "5", "--wrap", "true")
-    assert cluster.run("squeue", "-h").stdout == ""
+    # Jobs of the test before may be completing; a job of this one would be held for longer.
+    wait_for(lambda: cluster.run("squeue", "-h").stdout == "", HOLD_S / 5, "no job")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_a_record_never_makes_slurm_refuse_a_job(cluster: Cluster, daemon: Daemo
         )
         job = show(cluster, sbatch(cluster, f"--comment={'x' * 1000}"))
         assert job["Comment"] == "x" * 1000
-        assert held_s(job) < HOLD_S - 2
+        assert held_s(job) < HOLD_S / 2
     finally:
         cluster.layout.hook_published.unlink()
         wait_for(
@@ -275,7 +276,7 @@ def test_the_site_decides_whether_users_pull(cluster: Cluster, daemon: Daemon, m
     cluster.run("scontrol", "update", f"jobid={sbatch(cluster, user=USER)}", "name=x", user=USER)
     held = sbatch(cluster, "-t", "5", user=USER)
     cluster.run("scontrol", "update", f"jobid={held}", "starttime=now")
-    assert held_s(show(cluster, held)) < HOLD_S - 2
+    assert held_s(show(cluster, held)) < HOLD_S / 2
     cluster.layout.hook_published.unlink()
 
 

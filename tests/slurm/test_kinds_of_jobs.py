@@ -204,6 +204,7 @@ def test_a_full_cluster_defers_nothing(site: LiveSite) -> None:
     site.sbatch("-N2", "--exclusive", "--time=5", "--comment=green:off", script=SLEEP)
     job = site.await_job(waiting, lambda job: job.eligible_utc <= now_utc(), "let go")
     assert job.pending
+    site.await_cycles()  # the hook answers by what the last one saw
     assert site.untouched(site.sbatch())
     site.cluster.run("scancel", "--state=RUNNING", "-u", "root")
     site.await_done(waiting)

@@ -95,7 +95,7 @@ def test_a_transfer_that_is_killed_and_one_that_is_damaged(sites: TwoSites) -> N
             (state,) = Path(staging_of(move.target, move.token)).glob("state.json")
             os.truncate(state, 1000)
 
-    done = sites.go(sites.plan(job, "a", "b", kib_per_s=300), tell, saved=saved)
+    done = sites.go(sites.plan(job, "a", "b", kib_per_s=100), tell, saved=saved)
     assert (done.step, done.copies, done_to) == (Step.DONE, 3, ["kill", "damage"]), done
     sites.goes_on("b")
 

@@ -33,8 +33,7 @@ def test_slurmctld_dies_at_every_step(make_cluster: MakeCluster, tmp_path: Path,
     sites = two_sites(make_cluster, tmp_path)
     job = sites.twin("a", steps=6000)
     sites.await_said("begins_at")
-    with written_down(sites.clusters["a"].layout):  # its start, by what is worth a write
-        sites.clusters["a"].run("scontrol", "update", f"JobId={job}", "Nice=1")
+    written_down(sites.clusters["a"], job, "AdminComment")
     steps: set[str] = set()
 
     def saved(move: MoveRecord) -> None:

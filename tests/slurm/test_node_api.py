@@ -21,6 +21,7 @@ from slurm_green.cluster.packages import missing
 from slurm_green.hook.record import parse
 from slurm_green.ledger.entries import Query
 from slurm_green.ledger.store import Store
+from tests.slurm.patience import PATIENCE
 from tests.slurm.site import LATE_S, LiveSite, ago, now_utc
 from tests.slurm_green.node.live_node import LiveNode
 
@@ -102,7 +103,7 @@ class Site:
     def has(self, gpu: int, clock_mhz: int | None, timeout_s: float = 10) -> None:
         """Until a GPU has this lock."""
         lock = self.node.lock_mhz
-        self.node.wait(lambda: lock(gpu) == clock_mhz, f"{clock_mhz} MHz", timeout_s)
+        self.node.wait(lambda: lock(gpu) == clock_mhz, f"{clock_mhz} MHz", PATIENCE * timeout_s)
 
     def ends(self, job_id: int, go: Path) -> None:
         go.touch()

@@ -174,9 +174,7 @@ def test_little_to_save(shared: LiveSite) -> None:
 def test_a_look_leaves_no_trace(shared: LiveSite) -> None:
     """Held to see a deadline that is not there: afterwards the job is as its user wrote it."""
     site = _site(shared, policy={"default_delay": "0s"})
-    job_id = site.sbatch(user=USER)
-    record = site.record(job_id)
-    assert record is not None
+    job_id, record = site.told(user=USER)
     assert record.policy == "look"
     job = site.await_done(job_id)
     assert (job.admin_comment, job.comment, job.site_factor) == ("", "", 0)

@@ -50,7 +50,7 @@ def site(make_module_cluster: MakeCluster, wait_for: WaitFor) -> Cluster:
     sbatch("-t", "5", "-c", "3")
     sbatch("--gres=gpu:1", "--job-name=a|b")
     sbatch("-t", "7", "--gres=gpu:1", ":", "-t", "7", "-n", "2")
-    again = sbatch("-t", "5", "--gres=gpu:1", "--requeue", wrap="sleep 5")
+    again = sbatch("-t", "5", "--gres=gpu:1", "--requeue", wrap="sleep 15")
     # Accounting counts whole seconds: a first run of none would be no run.
     wait_for(lambda: shown(again, "%M") >= "0:02", 30, "the job to requeue")
     cluster.run("scontrol", "requeue", again)

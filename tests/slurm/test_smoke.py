@@ -75,9 +75,7 @@ def test_opted_out(site: LiveSite) -> None:
 
 def test_a_deadline_that_no_hook_can_see(site: LiveSite) -> None:
     """On no Slurm does Lua get --deadline; the queue shows it before the hold ends."""
-    job_id = site.sbatch("--deadline=now+90", user=USER)
-    told = site.record(job_id)
+    job_id, told = site.told("--deadline=now+90", user=USER)
     job = site.await_done(job_id, 40)
-    assert told is not None
     assert told.latest_utc + MINUTE > job.deadline_utc
     assert job.start_utc + MINUTE <= job.deadline_utc

@@ -38,9 +38,7 @@ def _in_time(job: Job) -> None:
 
 def test_a_deadline_on_the_command_line(site: LiveSite) -> None:
     """The promise at submission is ten minutes; the job runs before its deadline all the same."""
-    job_id = site.sbatch("--deadline=now+90")
-    told = site.record(job_id)
-    assert told is not None
+    job_id, told = site.told("--deadline=now+90")
     assert told.latest_utc > now_utc() + timedelta(seconds=500)
     job = site.await_done(job_id, 40)
     _in_time(job)

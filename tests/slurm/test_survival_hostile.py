@@ -129,6 +129,7 @@ def test_a_user_pulls_their_job_earlier(site: LiveSite) -> None:
     job_id = site.deferred(user=USER)
     wanted = now_utc() + timedelta(seconds=90)
     site.scontrol("update", f"jobid={job_id}", f"starttime=uts{int(wanted.timestamp())}", user=USER)
+    site.await_cycles()  # one that looked before would take it for ours
     site.valley(1)  # reason enough to pull it, were it still ours
     site.await_cycles()
     job = site.job(job_id)
@@ -142,6 +143,7 @@ def test_a_user_pushes_their_job_later(site: LiveSite) -> None:
     job_id = site.deferred(user=USER)
     wanted = now_utc() + timedelta(hours=1)
     site.scontrol("update", f"jobid={job_id}", f"starttime=uts{int(wanted.timestamp())}", user=USER)
+    site.await_cycles()
     site.valley(1)
     site.await_cycles()
     assert site.job(job_id).eligible_utc == wanted

@@ -48,7 +48,7 @@ def _empty(disk: Path) -> None:
         if path.is_dir():
             path.rmdir()
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)  # a ledger that is closed removes its own
 
 
 def _run(*argv: str) -> None:

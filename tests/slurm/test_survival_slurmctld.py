@@ -106,8 +106,7 @@ def test_a_backup_takes_over(make_cluster: Callable[..., Cluster]) -> None:
 def _saved(site: LiveSite) -> int:
     """A deferred job that slurmctld has written down."""
     job_id = site.deferred()
-    with written_down(site.layout):
-        site.scontrol("update", f"jobid={job_id}", "name=saved")
+    written_down(site.cluster, job_id)
     return job_id
 
 
