@@ -29,6 +29,7 @@ from profiling.workload.protocol import Load, Steps
 __all__ = ["ChildWorkload", "environment", "pace"]
 
 _POLITE_S = 20.0
+_GONE_S = 10.0
 _LAST_WORDS = 400
 
 
@@ -162,13 +163,26 @@ class ChildWorkload:
 
 
 def _wait_for_group(group: int) -> None:
-    """Until the last of those killed has let go of its GPU, or a while: it may be a zombie."""
-    for _ in range(100):
+    """Until the last of those killed has let go of its GPU: that one may remain a zombie."""
+    deadline_s = time.monotonic() + _GONE_S
+    while time.monotonic() < deadline_s:
         try:
             os.killpg(group, 0)
         except ProcessLookupError:
             return
+        if not _works(group):
+            return
         time.sleep(0.01)
+
+
+def _works(group: int) -> bool:
+    """Whether a process of it is more than a zombie."""
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its_group = place.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 def _how(status: int) -> str:
