@@ -13,6 +13,7 @@ SLURM_PYTEST := SLURM_GREEN_REQUIRE_SLURM=1 $(BIN)/python -m pytest -q -n 3 --di
 # Hundreds of processes of ours are started: to compile them each time takes most of their time.
 unexport PYTHONDONTWRITEBYTECODE
 
+.NOTPARALLEL:
 .PHONY: setup slurm slurm-tests vllm demo test test-fast test-slow test-slurm test-vllm test-matrix check bench clean help
 
 help:            ## show this list

@@ -25,6 +25,7 @@ SEARCH_PATH = os.pathsep.join(
     [*os.environ.get("PATH", "").split(os.pathsep), "/usr/local/sbin", "/usr/sbin", "/sbin"]
 )
 _POLICY = Path("/usr/sbin/policy-rc.d")
+_LOCK_S = 300  # for whoever installs beside us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +123,7 @@ def _become_root() -> list[str] | None:
 
 def _install(prefix: Sequence[str], packages: Sequence[str], advice: str) -> None:
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+    apt += ["-o", f"DPkg::Lock::Timeout={_LOCK_S}"]
     # Debian starts services on installation; a cluster of ours runs its own daemons instead.
     denied = _deny_services(prefix)
     try:

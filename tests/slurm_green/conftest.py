@@ -24,6 +24,6 @@ def api():
 
 @pytest.fixture
 def client():
-    """An HTTP client that gives up soon and knows no proxies."""
-    with httpx.Client(timeout=httpx.Timeout(2.0), trust_env=False) as one:
+    """An HTTP client that knows no proxies."""
+    with httpx.Client(timeout=httpx.Timeout(60.0), trust_env=False) as one:
         yield one

@@ -29,7 +29,7 @@ def site(sgreen, tmp_path):
     module.write_text("return {}")
     (tmp_path / "job_submit.lua").write_text(f'pcall(dofile, "{module}")')
     conf = tmp_path / "slurm-green.toml"
-    conf.write_text('[partition.gpu]\nmode = "enforce"\n')
+    conf.write_text('[hook]\ntimeout_ms = 500\n[partition.gpu]\nmode = "enforce"\n')
     conf.chmod(0o644)
     sgreen.config = replace(loads(conf.read_text(), conf), paths=sgreen.config.paths)
     sgreen.signal()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which processes are a cluster's own, and how they end; with stand-ins for Slurm's programs."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -31,12 +32,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
             [str(program), *arguments], env=environment, stderr=subprocess.DEVNULL
         )
         started.append(process)
-        # Between fork and exec it still has our name.
-        wait_until(
-            lambda: Path(f"/proc/{process.pid}/comm").read_text().strip() == name,
-            timeout_s=60,
-            what="exec",
-        )
+        words = Path(f"/proc/{process.pid}/cmdline")
+
+        def there() -> bool:
+            # Between fork and exec it has our name, and for a moment of that nothing to read.
+            return words.read_bytes().startswith(os.fsencode(program) + b"\0")
+
+        wait_until(there, timeout_s=60, what="exec")
         return process
 
     yield run
@@ -112,7 +114,7 @@ def test_stop_ends_all_in_parallel_and_names_those_it_had_to_kill(
     polite = [start("slurmctld", "60", SLURM_CONF=conf) for _ in range(3)]
     wait_until(ready.exists, timeout_s=60, what="the trap")
 
-    killed = processes.stop(processes.find(tmp_path / "alpha"), grace_s=2)
+    killed = processes.stop(processes.find(tmp_path / "alpha"), grace_s=10)
 
     assert [process.pid for process in killed] == [deaf.pid]
     assert [process.wait(60) for process in polite] == [-15, -15, -15]

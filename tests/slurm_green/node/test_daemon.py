@@ -149,13 +149,14 @@ def test_a_user_and_a_stranger(node: LiveNode) -> None:
         if one.stat().st_uid == 0:
             one.chmod(0o755)
     node.hook(node.prolog, JOB, "0", uid=65534)
-    line = f'{{"op":"set","job":{JOB},"gpus":"%d","clock_mhz":1095,"ttl_s":1}}'
+    line = f'{{"op":"set","job":{JOB},"gpus":"%d","clock_mhz":1095,"ttl_s":%d}}'
 
-    assert '"clock_mhz": 1095' in _as(65534, node.user_socket, line % 0)
+    assert '"clock_mhz": 1095' in _as(65534, node.user_socket, line % (0, 60))
     assert _locks(node) == [1095, None]
-    assert "is not yours" in _as(65534, node.user_socket, line % 1)
-    assert _as(65533, node.user_socket, line % 0) == ""
-    assert _as(65534, node.socket, line % 0) == "PermissionError"
+    assert "is not yours" in _as(65534, node.user_socket, line % (1, 60))
+    assert _as(65533, node.user_socket, line % (0, 60)) == ""
+    assert _as(65534, node.socket, line % (0, 60)) == "PermissionError"
+    assert '"clock_mhz": 1095' in _as(65534, node.user_socket, line % (0, 1))
     # Its heartbeat ends.
     node.wait(lambda: _locks(node) == [None, None], "the end of the lease")
 

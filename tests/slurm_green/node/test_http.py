@@ -16,6 +16,7 @@ from slurm_green.controller.nodes.desk import Desk
 from slurm_green.controller.nodes.server import serve_nodes
 from slurm_green.controller.nodes.site import NodeOrders
 from slurm_green.errors import BadInputError, SlurmError
+from slurm_green.node import http
 from slurm_green.node.http import HttpSgreend, sgreend_of
 from slurm_green.node.sgreend import FileSgreend, NoSgreend
 from slurm_green.node.state import Cap, Orders, Plan
@@ -55,7 +56,9 @@ class Site:
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    # A second is much for sgreend and little for a thread of a test.
+    monkeypatch.setattr(http, "_TOTAL_S", 60.0)
     one = Site()
     yield one
     one.close()
@@ -153,7 +156,8 @@ def test_an_answer_that_is_none(site: Site, said: bytes) -> None:
         site.sgreend.orders([7])
 
 
-def test_one_that_drips_is_left_alone(site: Site) -> None:
+def test_one_that_drips_is_left_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_TOTAL_S", 0.8)
     site.sgreend._clock = time.monotonic
     site.sgreend._again_s = 0.0
     # It would take 85 s to the end; a second is what it gets.

@@ -50,13 +50,14 @@ def test_a_plain_job_takes_the_first_row_that_fits(reading):
     shim = reading(rows=(row(max_gpus=1, message="small"), row(), row(message="never")))
     before = datetime.now(UTC).replace(microsecond=0)
     result = shim.submit(**PLAIN)
+    took_s = (datetime.now(UTC) - before).total_seconds()
     hold_s = int(result.fields["begin_time"]) - before.timestamp()
-    assert 10 <= hold_s <= 12
+    assert 10 <= hold_s <= 11 + took_s
     assert result.user == ["100% greener"]
     record = parse(result.fields["admin_comment"].decode())
     assert record is not None
     assert record.start_utc == START
-    assert 7200 <= (record.latest_utc - before).total_seconds() <= 7202
+    assert 7200 <= (record.latest_utc - before).total_seconds() <= 7201 + took_s
     assert record.policy == "published"
 
 
