@@ -165,13 +165,7 @@ class ChildWorkload:
 def _wait_for_group(group: int) -> None:
     """Until the last of those killed has let go of its GPU: that one may remain a zombie."""
     deadline_s = time.monotonic() + _GONE_S
-    while time.monotonic() < deadline_s:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        if not _works(group):
-            return
+    while _works(group) and time.monotonic() < deadline_s:
         time.sleep(0.01)
 
 

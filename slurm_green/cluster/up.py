@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from profiling.whole import whole_file
 from slurm_green.cluster import conf, daemons, hook, view
 from slurm_green.cluster.accounting import register, start_accounting
 from slurm_green.cluster.down import clear, stop_processes
@@ -175,12 +176,9 @@ def _key(layout: Layout, host: Machine) -> None:
         return
     other = host.layout.munge_key
     key = other.read_bytes() if other.exists() else secrets.token_bytes(1024)
-    fresh = layout.munge_key.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
-    with os.fdopen(descriptor, "wb") as file:
+    with whole_file(layout.munge_key, binary=True) as file:  # an `up` may be killed
+        os.fchmod(file.fileno(), 0o400)
         file.write(key)
-    fresh.rename(layout.munge_key)  # an `up` that is killed leaves no half of one
 
 
 def _files(machine: Machine, host: Machine) -> None:

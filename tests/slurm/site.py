@@ -10,7 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from slurm_green.slurm.records import Job, JobChange
 from tests.slurm.patience import PATIENCE, patient_hook, reload_hook, wait_until
 from tests.slurm.site_files import HOLD_S, SiteFiles
 
-__all__ = ["HOLD_S", "LATE_S", "SCRIPT", "SHAPE", "USER", "LiveSite", "ago", "now_utc"]
+__all__ = ["HOLD_S", "LATE_S", "QUESTION", "SCRIPT", "SHAPE", "USER", "LiveSite", "ago", "now_utc"]
 
 USER = "nobody"
 SCRIPT = "#!/bin/sh\ntrue\n"
@@ -33,6 +34,7 @@ SHAPE = {"hook": True, "cpus": 256}
 _SGREEN = Path(sys.executable).with_name("sgreen")
 # A scheduler round, a squeue that came late, and a core that is away for a while.
 LATE_S = 20
+QUESTION = b"1\tuid=0\tuser=root\tpartition=main\ttime_limit=1\n"  # worth a deferral
 # Another user may not be able to read our Python: all is imported before root becomes that user.
 _AS_USER = """
 import _strptime, importlib, os, pkgutil, pwd, sys
@@ -134,6 +136,16 @@ class LiveSite(SiteFiles):
                 return int(child)
         raise AssertionError(f"sgreend {pid} has no cycle process{log_tail(self.log)}")
 
+    @contextmanager
+    def between_cycles(self) -> Iterator[None]:
+        """The cycle process stands still meanwhile; the other one answers."""
+        worker = self.worker_pid
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(worker, signal.SIGCONT)
+
     def ask(self, question: bytes = b"1\tuid=0\tcomment=green:off\n") -> bytes:
         """The daemon's own answer, b"" where nobody answers."""
         try:
@@ -163,7 +175,7 @@ class LiveSite(SiteFiles):
             nonlocal before
             before = min(before, self.cycles)  # another process counts anew
             # A question that is worth a deferral makes the next cycle come at once.
-            self.ask(b"1\tuid=0\tuser=root\tpartition=main\ttime_limit=1\n")
+            self.ask(QUESTION)
             # One more: the cycle that runs now may have looked before we did.
             return self.cycles > before + count
 
@@ -302,13 +314,9 @@ class LiveSite(SiteFiles):
 
     def told(self, *options: str, user: str | None = None) -> tuple[int, Record]:
         """Submit a job; its id and what the hook wrote, before a cycle can change it."""
-        worker = self.worker_pid
-        os.kill(worker, signal.SIGSTOP)
-        try:
+        with self.between_cycles():
             job_id = self.sbatch(*options, user=user)
             record = self.record(job_id)
-        finally:
-            os.kill(worker, signal.SIGCONT)
         assert record is not None
         return job_id, record
 

@@ -19,10 +19,9 @@ import pytest
 from slurm_green.cluster.cluster import Cluster
 from slurm_green.hook.record import parse
 from tests.slurm.patience import wait_until
-from tests.slurm.site import HOLD_S, LATE_S, SHAPE, LiveSite, ago, now_utc
+from tests.slurm.site import HOLD_S, LATE_S, QUESTION, SHAPE, LiveSite, ago, now_utc
 
 PAUSE = timedelta(seconds=LATE_S)
-QUESTION = b"1\tuid=0\tuser=root\tpartition=main\ttime_limit=1\n"
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +112,8 @@ def test_the_cycle_process_alone_is_killed(site: LiveSite) -> None:
 
 def test_a_storm_of_submissions_during_one_long_cycle(site: LiveSite) -> None:
     """Every question is answered, however often the cycle process is told that there is work."""
-    worker = site.worker_pid
-    os.kill(worker, signal.SIGSTOP)
-    try:
+    with site.between_cycles():
         answers = [site.ask(QUESTION) for _ in range(400)]
-    finally:
-        os.kill(worker, signal.SIGCONT)
     assert all(b"\tdefer\t" in answer for answer in answers)
     site.await_cycles()
 

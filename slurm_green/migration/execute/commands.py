@@ -6,7 +6,6 @@ Nothing here becomes another user: what the caller may not do, Slurm refuses.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -268,8 +267,12 @@ def _seen(job: Job) -> Seen:
         # The scheduler has not looked at it yet. (Only here does the clock of a site count.)
         later = job.pending and job.eligible_utc > now
     soon = later and job.eligible_utc is not None and job.eligible_utc - now < _SOON
-    started = "" if job.pending or job.start_utc is None else job.start_utc.isoformat()
-    seen = Seen(
+    started, ran_s = "", None
+    if not job.pending and job.start_utc is not None:
+        started = job.start_utc.isoformat()
+        if not job.active and job.end_utc is not None:
+            ran_s = (job.end_utc - job.start_utc).total_seconds()
+    return Seen(
         job_id=job.job_id,
         state=job.state,
         held=job.held,
@@ -277,7 +280,5 @@ def _seen(job: Job) -> Seen:
         soon=soon,
         started=started,
         restarts=job.restarts,
+        ran_s=ran_s,
     )
-    if seen.ended and job.start_utc is not None and job.end_utc is not None:
-        return replace(seen, ran_s=(job.end_utc - job.start_utc).total_seconds())
-    return seen
