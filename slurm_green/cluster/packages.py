@@ -60,8 +60,11 @@ GROUPS = {
             "mariadb-client-core",
         ),
     ),
-    # The shim's tests run its Lua without Slurm too; a moved job's checkpoint goes by rsync.
-    "tests": Group(commands=("lua5.1", "rsync"), packages=("lua5.1", "rsync")),
+    # The shim's tests run its Lua without Slurm too; a moved job's checkpoint goes by rsync;
+    # faketime sets the clocks of two sites apart.
+    "tests": Group(
+        commands=("lua5.1", "rsync", "faketime"), packages=("lua5.1", "rsync", "faketime")
+    ),
     "matrix": Group(commands=("debootstrap",), packages=("debootstrap",)),
     # Debian splits Python; without this part it cannot make virtual environments.
     "venv": Group(

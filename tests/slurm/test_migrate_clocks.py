@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moves between clusters whose clocks are minutes apart: all of one's daemons run on another time.
 
-By libfaketime, which is optional (Debian's package of that name).
+By libfaketime, which `make slurm-tests` installs.
 """
 
 import os
@@ -21,7 +21,7 @@ MakeCluster = Callable[..., Cluster]
 LIBRARY = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user"),
-    pytest.mark.skipif(LIBRARY is None, reason="no libfaketime here (apt-get install libfaketime)"),
+    pytest.mark.skipif(LIBRARY is None, reason="no libfaketime here (apt-get install faketime)"),
 ]
 
 
