@@ -62,6 +62,7 @@ class Daemon:
         self._line = Worker(_SGREEND_S)
         self._stopping = asyncio.Event()
         self._complained: dict[str, str] = {}
+        self._metrics: asyncio.Server | None = None
 
     async def run(self) -> bool:
         """Serve until SIGTERM or SIGINT; whether everything was given back."""
@@ -73,7 +74,7 @@ class Daemon:
         servers = self._servers()
         for server in servers:
             await server.start()
-        metrics = await self._metrics()
+        await self._open_metrics()
         loops = [asyncio.create_task(self._ticks()), asyncio.create_task(self._leases())]
         _LOG.info("sgreen-noded %s serves %d GPUs", __version__, len(self._node.gpus))
         await self._stopping.wait()
@@ -81,8 +82,8 @@ class Daemon:
             task.cancel()
         for server in servers:
             await server.close()
-        if metrics is not None:
-            metrics.close()
+        if self._metrics is not None:
+            self._metrics.close()
         return await self._give_back()
 
     def _servers(self) -> list[LineServer]:
@@ -110,6 +111,7 @@ class Daemon:
             await asyncio.sleep(self._settings.interval_s)
             await self._look()
             await self._report()
+            await self._open_metrics()
 
     async def _look(self) -> None:
         try:
@@ -152,23 +154,22 @@ class Daemon:
         except Exception as error:
             self._complain("energies are not reported yet", error)
 
-    async def _metrics(self) -> asyncio.Server | None:
-        if not self._settings.metrics:
-            return None
-        host = self._settings.name or _host()
-        identities = [gpu.identity for gpu in self._node.gpus.values()]
-
-        def text() -> str:
-            node = self._node
-            age_s = time.monotonic() - node.readings_s
-            fresh = age_s < 3 * self._settings.interval_s + _CALL_S
-            return text_of(host, identities, node.readings if fresh else {})
-
+    async def _open_metrics(self) -> None:
+        """An address that is taken, or not there yet while the node boots, is tried again."""
+        address = self._settings.metrics
+        if not address or self._metrics is not None:
+            return
         try:
-            return await serve_metrics(self._settings.metrics, text)
+            self._metrics = await serve_metrics(address, self._exposition)
         except OSError as error:
-            _LOG.warning("no metrics on %s: %s", self._settings.metrics, error)
-            return None
+            self._complain(f"no metrics on {address} yet", error)
+
+    def _exposition(self) -> str:
+        node, host = self._node, self._settings.name or _host()
+        age_s = time.monotonic() - node.readings_s
+        fresh = age_s < 3 * self._settings.interval_s + _CALL_S
+        identities = [gpu.identity for gpu in node.gpus.values()]
+        return text_of(host, identities, node.readings if fresh else {})
 
     async def _give_back(self) -> bool:
         try:

@@ -191,18 +191,27 @@ def test_only_one_at_a_time(node: LiveNode) -> None:
 
 
 def test_metrics(tmp_path: Path, bench: Bench) -> None:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    node = LiveNode(tmp_path, bench, metrics=f"127.0.0.1:{port}").start()
+    """Also where another held the address while the node started."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        node = LiveNode(tmp_path, bench, metrics=f"127.0.0.1:{port}").start()
+        node.wait(lambda: "no metrics on" in node.words, "a word about it")
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as response:
-            text = response.read().decode()
+        node.wait(lambda: _metrics(port) is not None, "metrics")
+        text = str(_metrics(port))
     finally:
         node.stop()
 
     assert text.count("DCGM_FI_DEV_SM_CLOCK{") == 2
     assert "emulated" in text
+
+
+def _metrics(port: int) -> str | None:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as response:
+            return str(response.read().decode())
+    except OSError:
+        return None
 
 
 def test_no_gpu_and_bad_settings_are_one_line(tmp_path: Path, bench: Bench) -> None:
