@@ -3,6 +3,7 @@
 
 import math
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -77,13 +78,15 @@ _OPTIONS = (
     click.option(
         "--keep",
         type=click.Path(file_okay=False, path_type=Path),
-        help="Write the input files of --example or --from-sacct into this directory.",
+        help="Write the input files of --example or --from-sacct into this directory, where none of"
+        " them may be yet.",
     ),
 )
 _NAMES = (
     "example", "from_sacct", "default_slack", "slack", "gpu_w", "profile", "since", "until",
     "timezone", "keep",
 )  # fmt: skip
+_FILES = ("jobs.csv", "classes.csv", "signal.csv", "forecast.csv")  # that a replay reads
 _ONLY_SACCT = ("slack", "gpu_w", "profile", "since", "until", "timezone")
 
 
@@ -165,17 +168,36 @@ def source_of(
         return
     if history.example and history.from_sacct is not None:
         raise BadInputError("--example and --from-sacct both bring the jobs: give one of them")
+    _refuse_to_overwrite(history.keep)
     with tempfile.TemporaryDirectory(prefix="sgreen-replay-") as scratch:
-        directory = history.keep or Path(scratch)
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInputError(f"--keep {directory}: {error.strerror or error}") from error
+        directory = Path(scratch) / "files"
+        directory.mkdir()
         if history.example:
-            yield _example(directory, signal, forecast)
+            source = _example(directory, signal, forecast)
         else:
             given = (signal, forecast, gpus, issue_every_s)
-            yield _from_sacct(app, history, directory, Path(scratch), *given)
+            source = _from_sacct(app, history, directory, Path(scratch), *given)
+        if history.keep is not None:
+            _copy(directory, history.keep)
+        yield source
+
+
+def _refuse_to_overwrite(keep: Path | None) -> None:
+    for name in _FILES if keep is not None else ():
+        if keep is not None and (keep / name).exists():
+            raise BadInputError(
+                f"--keep {keep}: holds {name} already, which would be overwritten; give another"
+                " directory"
+            )
+
+
+def _copy(directory: Path, keep: Path) -> None:
+    try:
+        keep.mkdir(parents=True, exist_ok=True)
+        for path in directory.iterdir():
+            shutil.copyfile(path, keep / path.name)
+    except OSError as error:
+        raise BadInputError(f"--keep {keep}: {error.strerror or error}") from error
 
 
 def _example(directory: Path, signal: Path | None, forecast: Path | None) -> Source:
@@ -231,7 +253,7 @@ def _from_sacct(
     )
     trace = found.trace
     site_gpus = trace.gpus if gpus is None else gpus
-    told, of_signal = _signal(config, found, signal, scratch)
+    told, of_signal = _signal(config, found, signal, scratch, app.now().timestamp())
     files = write_history(
         found,
         told,
@@ -259,7 +281,7 @@ def _from_sacct(
 
 
 def _signal(
-    config: "Config", found: "SacctTrace", signal: Path | None, scratch: Path
+    config: "Config", found: "SacctTrace", signal: Path | None, scratch: Path, now_s: float
 ) -> tuple[Path, tuple[str, ...]]:
     """The signal's file, else what our own ledger says of that time."""
     from slurm_green.ledger.store import Store
@@ -270,7 +292,13 @@ def _signal(
     if not config.paths.ledger.exists():
         raise BadInputError("--from-sacct needs --signal, the carbon intensity of that time")
     with Store(config.paths.ledger, readonly=True) as store:
-        return site_signal(store, found.trace.span_s[0], found.ended_s, scratch)
+        first_s, last_s = found.trace.span_s
+        # Later slots were only foretold yet; and sgreend may have begun or ended meanwhile.
+        until_s = max(found.ended_s, min(last_s, now_s))
+        try:
+            return site_signal(store, first_s, until_s, scratch)
+        except BadInputError:
+            return site_signal(store, first_s, found.ended_s, scratch)
 
 
 def _left_out(found: "SacctTrace") -> Iterator[str]:

@@ -70,7 +70,7 @@ def make_trace(export: Export, assumed: Assumed) -> SacctTrace:
     for row in rows:
         if isinstance(row, BadRow):
             out.add(row.reason, row.at)
-    whole = _joined([row for row in good if not out.no_job(row)])
+    whole = _joined(_once([row for row in good if not out.no_job(row)], out))
     on_gpus = any(row.gpus for row in whole)
     kept = [row for row in whole if not out.not_replayed(row, assumed, on_gpus)]
     limits_s = [limit_s for row in kept if (limit_s := _limit_s(row)) is not None]
@@ -163,6 +163,16 @@ def _limit_s(row: SacctRow) -> float | None:
 
 def _held(row: SacctRow) -> Held:
     return Held(gpus=row.gpus, cores=row.cores, gpu_type=row.gpu_type)
+
+
+def _once(rows: list[SacctRow], out: Judge) -> list[SacctRow]:
+    """Each run once, as it is told last: exports of two months both have what ran across."""
+    last = {(row.cluster, row.job_id, row.submit_s, row.start_s): row for row in rows}
+    kept = {row.at for row in last.values()}
+    for row in rows:
+        if row.at not in kept:
+            out.add("told again further down", row.at)
+    return [row for row in rows if row.at in kept]
 
 
 def _joined(rows: list[SacctRow]) -> list[SacctRow]:

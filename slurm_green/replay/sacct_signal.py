@@ -16,7 +16,7 @@ from slurm_green.errors import BadInputError, SignalError
 from slurm_green.ledger.store import Store
 from slurm_green.plan.problem import Floats
 from slurm_green.signals.column_files import read_columns
-from slurm_green.signals.quantity import CARBON, RENEWABLE
+from slurm_green.signals.quantity import BASE_POWER, CARBON, PRICE, RENEWABLE
 from slurm_green.signals.table import read_history
 
 __all__ = ["plain_signal", "site_signal"]
@@ -43,9 +43,9 @@ def plain_signal(path: Path, directory: Path) -> tuple[Path, tuple[str, ...]]:
         carbon = read_history(path)
         start_s, step_s = carbon.start_utc.timestamp(), carbon.step_s
         columns[CARBON.name] = _filled(path, CARBON.name, carbon.values, step_s, notes)
-        if RENEWABLE.name in names:
-            supply = read_history(path, RENEWABLE.name, step_s)
-            columns[RENEWABLE.name] = _filled(path, RENEWABLE.name, supply.values, step_s, notes)
+        for name in (one.name for one in (RENEWABLE, BASE_POWER, PRICE) if one.name in names):
+            more = read_history(path, name, step_s)
+            columns[name] = _filled(path, name, more.values, step_s, notes)
     except SignalError as error:
         raise BadInputError(str(error)) from error
     return _written(directory, start_s, step_s, columns), tuple(notes)

@@ -5,6 +5,7 @@ The trap: times are the zone's of the machine that ran sacct, unless SLURM_TIME_
 them epoch seconds.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -23,6 +24,8 @@ COLUMNS = (
     ("Timelimit", "TimelimitRaw"), ("AllocTRES", "ReqTRES"),
 )  # fmt: skip
 _MINUTE_S = 60.0
+# As Slurm writes times by default, or with a blank by SLURM_TIME_FORMAT.
+_DATED = re.compile(r"\d{4}-\d\d-\d\d[T ]", re.ASCII)
 
 
 def text_rows(path: Path, text: str, zone: tzinfo) -> Iterator[SacctRow | BadRow]:
@@ -113,7 +116,7 @@ def _duration_s(text: str) -> float | None:
 
 def _time(text: str, zone: tzinfo) -> float | None:
     """POSIX seconds of one of sacct's times."""
-    if "T" in text and text[:1].isdecimal():
+    if _DATED.match(text):
         when = datetime.fromisoformat(text)
         return (when if when.tzinfo else when.replace(tzinfo=zone)).timestamp()
     parsed = parse_slurm_time(text)

@@ -55,6 +55,9 @@ def _jobs(table: CsvTable, read: Sites) -> tuple[ReplayJob, ...]:
     early = submit_s < 0
     if early.any():
         raise table.bad(int(np.argmax(early)), "submit_s", "is before the first slot of the sites")
+    late = submit_s >= read.horizon_s
+    if late.any():
+        raise table.bad(int(np.argmax(late)), "submit_s", "is after the last slot of the sites")
     duration_s = table.numbers("duration_s", LEAST)
     limit_s = table.numbers("limit_s", LEAST, empty=np.nan)
     deadline_s = table.numbers("deadline_s", -MOST, empty=np.nan) - read.start_s

@@ -6,7 +6,8 @@ Another package names a function `make(setup)` in the entry-point group `slurm_g
 
 import difflib
 import importlib
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ __all__ = ["GROUP", "OWN", "Entry", "check_options", "entries", "entry"]
 
 GROUP = "slurm_green.policies"
 _HERE = "slurm_green.plan.policy"
+# The greatest value of each setting of our policies; the least is 0.
+_MOST = {"congestion": math.inf, "delay": math.inf, "percentile": 100.0, "power-cap-w": math.inf}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +131,13 @@ def entry(name: str) -> Entry:
     raise BadInputError(f"no policy {name!r}: {hint}there are {', '.join(known)}")
 
 
-def check_options(asked: Iterable[Entry], options: Iterable[str]) -> None:
-    """Raises BadInputError for a setting that none of these policies reads."""
+def check_options(asked: Iterable[Entry], options: Mapping[str, float]) -> None:
+    """Raises BadInputError for a setting that none of these policies reads, or out of range."""
     known = [one.options for one in asked]
+    for name in options.keys() & _MOST.keys():
+        if not 0 <= options[name] <= _MOST[name]:
+            wanted = "0 or more" if _MOST[name] == math.inf else f"0 to {_MOST[name]:g}"
+            raise BadInputError(f"--option {name}={options[name]:g}: wanted {wanted}")
     if None in known:
         return
     for name in options:

@@ -99,6 +99,7 @@ def test_a_table_and_a_page(files):
         ("jobs.csv", "b,1000", "a,1000", "line 3: column job_id: 'a' is there twice"),
         ("jobs.csv", "dark wind", "dark sun", "line 3: column sites: no site is called 'sun'"),
         ("jobs.csv", "a,1000", "a,-5", "line 2: column submit_s: is before the first slot"),
+        ("jobs.csv", "a,1000", "a,9e8", "line 2: column submit_s: is after the last slot"),
         ("jobs.csv", "power_w", "watts", "no column power_w"),
         ("sites.toml", "gpus = 8", "gpu = 8", "gpu: not known"),
         ("sites.toml", "gpus = 8", "gpus = 0", "wanted a whole number from 1"),

@@ -102,6 +102,8 @@ def test_an_option_reaches_the_policies(sgreen, words):
         (["--option", "percentile"], "--option percentile: wanted NAME=NUMBER"),
         (["--option", "x=nan"], "--option x=nan: wanted NAME=NUMBER"),
         (["--option", "percentil=5"], "--option percentil: no policy of this replay has"),
+        (["--policy", "threshold", "--option", "percentile=101"], "percentile=101: wanted 0 to"),
+        (["--policy", "power-cap", "--option", "power-cap-w=-5"], "-w=-5: wanted 0 or more"),
         (["--policy", "fifo", "--option", "percentile=5"], "threshold: percentile"),
         (["--failure-share", "1.5"], "1.5 is not in the range"),
         (["--pause-cost-s", "nan"], "nan is not a finite number"),

@@ -4,6 +4,7 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from click.testing import CliRunner
 from slurm_green.cli.app import App
 from slurm_green.cli.root import root
 from slurm_green.config.load import loads
+from slurm_green.ledger.store import Store
+from slurm_green.signals.series import Series
 from tests.slurm_green.cli.browser import opened
 
 CAPTURES = Path(__file__).parents[1] / "slurm" / "captures"
@@ -24,7 +27,11 @@ def run():
     """Runs the verb with a default configuration."""
 
     def invoke(*arguments, config=""):
-        app = App(environ={}, load_config=lambda _: loads(config))
+        app = App(
+            environ={},
+            load_config=lambda _: loads(config),
+            now=lambda: datetime(2027, 1, 1, tzinfo=UTC),
+        )
         return CliRunner().invoke(root, ["replay", *map(str, arguments)], obj=app)
 
     return invoke
@@ -128,6 +135,20 @@ def test_a_real_export_is_replayed(run, signal, tmp_path, version, name):
     assert any("Left out: 1 of 15 rows: still running" in note for note in found["notes"])
 
 
+def test_files_that_are_there_are_not_overwritten(run, signal, tmp_path):
+    """A user's own signal.csv above all; nor is anything written where the input is bad."""
+    export, before = CAPTURES / "24.11" / "sacct_export.txt", signal.read_text()
+
+    onto_ours = run("--from-sacct", export, "--signal", signal, *FAST, "--keep", tmp_path)
+
+    assert (onto_ours.exit_code, signal.read_text()) == (2, before)
+    assert "holds signal.csv already" in onto_ours.stderr
+    signal.write_text("\n".join(before.split("\n")[:5]))
+    kept = tmp_path / "kept"
+    too_short = run("--from-sacct", export, "--signal", signal, *FAST, "--keep", kept)
+    assert (too_short.exit_code, kept.exists()) == (2, False)
+
+
 def test_options_reach_the_jobs(run, signal, tmp_path):
     """Slack, watts, GPUs, and the site's own configuration."""
     export = CAPTURES / "24.11" / "sacct_export.txt"
@@ -146,6 +167,30 @@ def test_options_reach_the_jobs(run, signal, tmp_path):
     assert slacks == {2 * 3600.0, 8 * 3600.0}  # one job's comment asks for 8 h
     power = float((kept / "classes.csv").read_text().split("\n")[1].split(",")[5])
     assert power == pytest.approx(1.5 * (500 - 120 + 5 * 10 / 9), rel=0.01)
+
+
+def test_the_ledgers_signal_goes_on_to_the_last_deadline(run, tmp_path):
+    """Or till now, and where that is not all known, until the last job's end."""
+    export = CAPTURES / "24.11" / "sacct_export.txt"
+    short = "deadlines after the signal's end"
+    for hours, cut in ((120, False), (10, True)):
+        first = datetime.fromtimestamp(1_795_874_400, UTC)
+        ledger = tmp_path / f"{hours}.db"
+        with Store(ledger) as store:
+            store.add_signal(
+                Series(
+                    start_utc=first, step_s=3600.0, values=np.full(hours, 300.0),
+                    issued_utc=first, provider="neso",
+                )
+            )  # fmt: skip
+
+        done = run(
+            "--from-sacct", export, *FAST, "--timezone=UTC", "--json",
+            config=f'[paths]\nledger = "{ledger}"\n',
+        )  # fmt: skip
+
+        assert done.exit_code == 0, done.stderr
+        assert any(short in note for note in json.loads(done.stdout)["notes"]) is cut
 
 
 def test_a_profile_lets_jobs_run_slower(run, signal, tmp_path):

@@ -150,6 +150,18 @@ def test_what_is_no_job_is_counted_with_its_line(tmp_path: Path) -> None:
     assert found.trace.gpus == 4
 
 
+def test_exports_joined_tell_a_run_once(tmp_path: Path) -> None:
+    """What ran across the border of two months is in both, in the first one unfinished."""
+    across = line("2", state="RUNNING", end="Unknown")
+    path = export(tmp_path, line("1"), across, line("1"), line("2", ran=900), line("1", wait=7000))
+
+    found = from_sacct(path)
+
+    assert [job.job_id for job in found.trace.jobs] == ["1", "2", "1#2"]
+    assert found.trace.gpus == 4
+    assert reasons(found) == {"told again further down": 2}
+
+
 def test_local_times_need_their_zone(tmp_path: Path) -> None:
     """The same text is another instant elsewhere, across a change to winter time too."""
     row = (
@@ -163,6 +175,10 @@ def test_local_times_need_their_zone(tmp_path: Path) -> None:
 
     assert utc.earliest_s == datetime(2026, 10, 24, 12, tzinfo=UTC).timestamp()
     assert berlin.earliest_s == utc.earliest_s - 2 * HOUR
+    spaced = export(tmp_path, row.replace("T1", " 1"))  # by SLURM_TIME_FORMAT='%F %T'
+    again = from_sacct(spaced, Assumed(zone=ZoneInfo("Europe/Berlin"))).trace.jobs[0]
+    assert (again.submit_s, again.earliest_s) == (berlin.submit_s, berlin.earliest_s)
+    path = export(tmp_path, row)
     rows = read_sacct(path, ZoneInfo("Europe/Berlin")).rows
     assert isinstance(rows[0], SacctRow)
     assert rows[0].start_s == datetime(2026, 10, 25, 11, tzinfo=UTC).timestamp()
@@ -326,14 +342,16 @@ def test_a_dated_history_is_a_signal_too(tmp_path: Path) -> None:
     """Packed, in UTC, with a short gap; a long one is refused."""
     path = tmp_path / "zone.csv.gz"
     rows = ["2026-09-21 00:00:00,100,5", "2026-09-21 01:00:00,,5", "2026-09-21 02:00:00,300,6"]
+    columns = "start_utc,carbon_g_per_kwh,renewable_w,base_power_w,price_per_kwh"
     with gzip.open(path, "wt") as file:
-        file.write("\n".join(["start_utc,carbon_g_per_kwh,renewable_w", *rows]) + "\n")
+        file.write("\n".join([columns, *(f"{row},70,-0.5" for row in rows)]) + "\n")
 
     found, notes = plain_signal(path, tmp_path)
 
     zero = datetime(2026, 9, 21, tzinfo=UTC).timestamp()
     lines = [list(map(float, row.split(","))) for row in found.read_text().split("\n")[1:-1]]
-    assert lines == [[zero, 100, 5], [zero + HOUR, 200, 5], [zero + 2 * HOUR, 300, 6]]
+    amounts = [[100, 5, 70, -0.5], [200, 5, 70, -0.5], [300, 6, 70, -0.5]]
+    assert lines == [[zero + at * HOUR, *row] for at, row in enumerate(amounts)]
     assert notes == ("1 steps without carbon_g_per_kwh are filled in a straight line.",)
     with gzip.open(path, "wt") as file:
         file.write(f"start_utc,carbon_g_per_kwh\n{rows[0][:-2]}\n2026-09-21 09:00:00,3\n")
