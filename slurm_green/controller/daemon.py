@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402 - one_thread() must come before what imports numpy
 """sgreend: two processes, one that answers slurmctld from memory and one that runs cycles.
 
 The answer process is the parent. When the cycle process dies it is started again; until a fresh
@@ -19,6 +20,12 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
+
+from slurm_green.threads import one_thread
+
+# OpenBLAS starts a thread for each CPU when it is loaded: on a large host more than TasksMax= of
+# the unit allows. The cycle process inherits the environment.
+one_thread()
 
 from slurm_green import __version__
 from slurm_green.config.load import DEFAULT_PATH, config_path, load
@@ -68,6 +75,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, _say_restart)
         self._start_worker()
         await self._server.start()
         stop_board = None
@@ -205,10 +213,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, BadInputError) else 1
 
 
+def _say_restart(*_: object) -> None:
+    # systemd takes an end by SIGHUP for a clean one, and would not start us again.
+    _LOG.warning("SIGHUP changes nothing: the configuration is read at a restart")
+
+
 def _serve(config: Config) -> int:
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopped.append(number))
+    signal.signal(signal.SIGHUP, _say_restart)
     with DaemonLock(config.paths.lock) as lock:
         waiting = lambda: _LOG.info("another sgreend holds %s; waiting", lock.path)  # noqa: E731
         if not lock.acquire(waiting=waiting, stop=lambda: bool(stopped)):

@@ -62,7 +62,8 @@ class Pace:
 def run_worker(config: Config, pokes: Connection, reports: Connection) -> None:
     """The process's main function; ends when its pipes do, or on SIGTERM."""
     set_up_logging("cycle")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     # Answers go first; a late cycle costs nothing.
     os.nice(5)

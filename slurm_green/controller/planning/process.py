@@ -21,7 +21,8 @@ def main(arguments: list[str]) -> None:
     from slurm_green.controller.planning.adviser import Adviser
 
     number, valid_s, limit_s = int(arguments[0]), float(arguments[1]), float(arguments[2])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
     # Answers and cycles go first.
     os.nice(5)
     adviser = Adviser(valid_s=valid_s)
