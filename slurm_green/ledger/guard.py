@@ -52,6 +52,7 @@ class Ledger:
         self._inode: tuple[int, int] | None = None
         self._next_try_s = -float("inf")
         self.dropped = 0
+        self._told = False
         self.problem: str | None = None
 
     @property
@@ -70,7 +71,10 @@ class Ledger:
                 _LOG.error("an entry of job %s was dropped: %s", entry.job_id, exc)
                 continue
             if len(self._queue) == self._queue.maxlen:
-                self.dropped += 1
+                # More may come at once than it holds: the week that is read at a start.
+                self.flush()
+            if len(self._queue) == self._queue.maxlen:
+                self._drop_one()
             self._queue.append(entry)
         self.flush()
 
@@ -101,6 +105,7 @@ class Ledger:
         if self.problem is not None:
             _LOG.warning("ledger %s is written again; %d entries lost", self._path, self.dropped)
             self.problem = None
+            self._told = False
         return True
 
     def store(self) -> Store:
@@ -120,6 +125,13 @@ class Ledger:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+    def _drop_one(self) -> None:
+        """The queue lets the oldest go by itself; said once, until the ledger is written again."""
+        self.dropped += 1
+        if not self._told:
+            _LOG.error("%d entries wait for ledger %s, the oldest go", len(self._queue), self._path)
+            self._told = True
 
     def _stumble(self, exc: LedgerError) -> None:
         self._next_try_s = self._monotonic() + self._retry_s

@@ -97,12 +97,23 @@ def test_retries_are_spaced(tmp_path, clock):
     assert tries == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]
 
 
-def test_queue_is_bounded(tmp_path, clock):
-    """The oldest goes first, and it is counted."""
+def test_more_at_once_than_the_queue_holds(tmp_path, clock):
+    """With a working disk all of it is written."""
+    ledger = Ledger(tmp_path / "l.db", monotonic=clock, queue_limit=10)
+    ledger.record(*map(decision, range(25)))
+    assert (ids(ledger), ledger.waiting, ledger.dropped) == (list(range(25)), 0, 0)
+    ledger.close()
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_queue_is_bounded(tmp_path, clock, caplog, at_once):
+    """The oldest goes first, it is counted, and the log says so once."""
     ledger = Ledger(tmp_path / "no" / "l.db", monotonic=clock, queue_limit=10)
-    for number in range(25):
-        ledger.record(decision(number))
+    entries = [decision(number) for number in range(25)]
+    for some in [entries] if at_once else [[one] for one in entries]:
+        ledger.record(*some)
     assert (ledger.waiting, ledger.dropped) == (10, 15)
+    assert caplog.text.count("the oldest go") == 1
     (tmp_path / "no").mkdir()
     ledger.close()
     with Store(tmp_path / "no" / "l.db") as store:
