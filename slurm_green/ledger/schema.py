@@ -61,5 +61,8 @@ CREATE INDEX energies_by_job ON energies (job_id);
 ALTER TABLE jobs ADD COLUMN energy_note TEXT NOT NULL DEFAULT ''
 """
 
+# Every receipt asks for the longest step.
+_STEPS = "CREATE INDEX signal_by_step ON signal_history (step_s)"
+
 # user_version N means that the first N have been applied.
-MIGRATIONS: tuple[str, ...] = (_FIRST, _ENERGIES)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ENERGIES, _STEPS)

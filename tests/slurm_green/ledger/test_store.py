@@ -232,6 +232,35 @@ def test_older_files_are_migrated(tmp_path, monkeypatch):
     raw.close()
 
 
+@pytest.mark.parametrize("version", range(len(MIGRATIONS)))
+def test_files_of_every_older_version_open(tmp_path, version):
+    """They become what a new file is."""
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as raw:
+        raw.executescript(";".join(MIGRATIONS[:version]))
+        raw.execute(f"PRAGMA user_version = {version}")
+    raw.close()
+    for one in (path, tmp_path / "new.db"):
+        Store(one).close()
+    assert _schema(path) == _schema(tmp_path / "new.db")
+
+
+def _schema(path):
+    with sqlite3.connect(path) as raw:
+        names = {row[0] for row in raw.execute("SELECT name FROM sqlite_master")}
+    raw.close()
+    return names
+
+
+def test_a_receipt_does_not_read_the_whole_signal(tmp_path):
+    """Each asks twice how long the longest step is: over a year of signal that must be a look."""
+    Store(tmp_path / "l.db").close()
+    with sqlite3.connect(tmp_path / "l.db") as raw:
+        plan = raw.execute("EXPLAIN QUERY PLAN SELECT MAX(step_s) FROM signal_history").fetchall()
+    raw.close()
+    assert [row[3].rpartition(" ")[2] for row in plan] == ["signal_by_step"]
+
+
 def test_failed_migration_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     """Half a migration is none."""
     path = tmp_path / "l.db"
