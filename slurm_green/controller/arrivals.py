@@ -21,6 +21,9 @@ from slurm_green.slurm.records import Job
 
 __all__ = ["Arrivals", "Load"]
 
+# GPU- and CPU-seconds of a partition that is gone, below which it is forgotten.
+_FADED = 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
@@ -82,10 +85,13 @@ class Arrivals:
         known = [job for job in jobs if job.submit_utc is not None and job.job_id not in waiting]
         passed_s = 0.0 if self.until_utc is None else (now_utc - self.until_utc).total_seconds()
         keep = math.exp(-max(passed_s, 0.0) / self.over_s)
+        # Those of a partition that is down wait for its return, and fade meanwhile.
         sums = {
-            name: [keep * part for part in self.sums.get(name, (0.0, 0.0, 0.0, 0.0))]
-            for name in partitions
+            name: [keep * part for part in parts]
+            for name, parts in self.sums.items()
+            if name in partitions or max(parts) >= _FADED
         }
+        sums |= {name: [0.0] * 4 for name in partitions if name not in sums}
         first = now_utc
         for job in known:
             if job.job_id in self.counted or job.array_job_id in self.counted:

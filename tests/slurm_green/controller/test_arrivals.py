@@ -93,3 +93,19 @@ def test_a_running_job_counts_with_the_mean_of_its_kind_and_not_a_cautious_share
 
 def test_nothing_seen_is_no_load():
     assert Arrivals(over_s=HOUR).load("gpu", least_s=HOUR).mean == (0.0, 0.0)
+
+
+def test_a_partition_that_is_down_for_a_while_keeps_its_usual_load():
+    """It faded meanwhile as it would have, and one that never comes back is forgotten."""
+    known = seen([ended(1, hours_ago=30, run_h=3)])
+    down = known.with_jobs([], {}, waiting=frozenset(), now_utc=NOW + HOURS)
+    back = seen([], down, now=NOW + 2 * HOURS)
+    always = seen([], known, now=NOW + 2 * HOURS)
+    assert known.load("gpu", least_s=HOUR).mean[0] > 0
+    assert back.load("gpu", least_s=HOUR).mean == pytest.approx(
+        always.load("gpu", least_s=HOUR).mean
+    )
+    for weeks in range(1, 20):
+        later = NOW + weeks * 168 * HOURS
+        down = down.with_jobs([], {}, waiting=frozenset(), now_utc=later)
+    assert down.sums == {}
