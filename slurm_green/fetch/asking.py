@@ -131,6 +131,9 @@ def _left_alone(work: Work, source: Source, kind: str) -> bool:
     if until is None or until <= work.now_utc:
         return False
     left_s = (until - work.now_utc).total_seconds()
+    if left_s > _MOST_PATIENCE_S:
+        # Noted by a clock that was ahead: nobody is left alone for longer.
+        return False
     work.say(source.name, kind, "waiting", f"asked to be left alone for {length(left_s)} more")
     return True
 

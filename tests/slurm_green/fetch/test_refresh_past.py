@@ -243,6 +243,17 @@ def test_a_patience_of_years_is_not_had(desk):
     assert desk.store.wait_until("a") <= NOW + timedelta(days=1)
 
 
+def test_a_clock_that_was_ahead_silences_nobody(desk):
+    """A limit met while it was 40 days ahead, and noted with its time."""
+    source = Historian(forecast(), measured=past())
+    desk.store.let_wait("a", NOW + timedelta(days=40))
+
+    desk.refresh({"a": source})
+
+    assert desk.status("provider", "a")[0] == "used"
+    assert desk.store.wait_until("a") is None
+
+
 def test_what_was_usual_long_ago_is_no_signal(desk):
     """sgreend refuses a climatology older than two months; the fetcher must not make it young."""
     old = past(days=60, end=NOW - timedelta(days=400))
