@@ -25,6 +25,9 @@ _FIELDS = (
     "NNodes", "NCPUS", "AllocTRES", "ReqTRES", "NodeList", "QOS", "Account", "User", "UID",
     "Partition", "Cluster", "Reservation", "JobName", "Comment", "AdminComment", "DBIndex",
 )  # fmt: skip
+# Filled where AccountingStoreFlags has job_extra. Seen from 24.11 on; asked for a field that it has
+# not, sacct tells nothing.
+_EXTRA = "Extra"
 # Every state a job ends in; REQUEUED is not one, that job lives on.
 _ENDED = "BF,CA,CD,DL,F,NF,OOM,PR,TO"
 
@@ -34,7 +37,9 @@ def draw_delimiter() -> str:
     return f"@{secrets.token_hex(8)}@"
 
 
-def sacct_arguments(*, since_utc: datetime, delimiter: str, job_id: int | None = None) -> list[str]:
+def sacct_arguments(
+    *, since_utc: datetime, delimiter: str, job_id: int | None = None, extra: bool = False
+) -> list[str]:
     """All users' jobs that ended since then, or one; of a requeued job the last run only."""
     since = since_utc.astimezone(UTC)
     # Far ahead: with "now" sacct fails where our clock is a second before the database's.
@@ -43,28 +48,33 @@ def sacct_arguments(*, since_utc: datetime, delimiter: str, job_id: int | None =
         "sacct", "--allusers", "--allocations", "--noheader", "--parsable2",
         f"--delimiter={delimiter}", f"--starttime={since:%Y-%m-%dT%H:%M:%S}",
         f"--endtime={until:%Y-%m-%dT%H:%M:%S}",
-        f"--state={_ENDED}", f"--format={','.join(_FIELDS)}",
+        f"--state={_ENDED}", f"--format={','.join(_fields(extra))}",
         *([] if job_id is None else [f"--jobs={job_id}"]),
     ]  # fmt: skip
 
 
-def parse_sacct(text: str, *, delimiter: str) -> list[Job]:
-    """The records; one that cannot be read is logged and left out."""
+def parse_sacct(text: str, *, delimiter: str, extra: bool = False) -> list[Job]:
+    """The records; one that cannot be read is logged and left out. `extra` as it was asked for."""
+    fields = _fields(extra)
     parts = text.split(delimiter)
-    per_record = len(_FIELDS) - 1
+    per_record = len(fields) - 1
     jobs: list[Job] = []
     first = parts[0] if parts else ""
     for at in range(1, len(parts) - per_record + 1, per_record):
         middle = parts[at : at + per_record - 1]
         # The last field of this record and the first of the next share a piece.
         _, _, following = parts[at + per_record - 1].partition("\n")
-        record = dict(zip(_FIELDS, [first.strip(), *middle], strict=False))
+        record = dict(zip(fields, [first.strip(), *middle], strict=False))
         first = following
         try:
             jobs.append(_job(record))
         except (ValueError, KeyError, BadInputError) as error:
             _log.warning("job %s of sacct left out: %s", record.get("JobIDRaw"), error)
     return jobs
+
+
+def _fields(extra: bool) -> tuple[str, ...]:
+    return (*_FIELDS[:-1], _EXTRA, _FIELDS[-1]) if extra else _FIELDS
 
 
 def _job(record: dict[str, str]) -> Job:
@@ -99,4 +109,5 @@ def _job(record: dict[str, str]) -> Job:
         reservation=record["Reservation"],
         comment=record["Comment"],
         admin_comment=record["AdminComment"],
+        extra=record.get(_EXTRA, ""),
     )

@@ -54,6 +54,7 @@ class CommandClient:
         self._json = json
         self._multifactor: bool | None = None
         self._accounting: bool | None = None
+        self._sacct_extra = False
 
     def jobs(self) -> list[Job]:
         """One squeue; and one sprio where jobs can have a site factor (squeue has it nowhere)."""
@@ -80,6 +81,7 @@ class CommandClient:
         info = text.info_from_settings(settings)
         self._multifactor = info.priority_type == "priority/multifactor"
         self._accounting = info.accounting
+        self._sacct_extra = info.version >= (24, 11)
         return info
 
     def finished(self, since_utc: datetime, *, job_id: int | None = None) -> list[Job] | None:
@@ -88,9 +90,11 @@ class CommandClient:
             self.info()
         if not self._accounting:
             return None
-        delimiter = draw_delimiter()
-        arguments = sacct_arguments(since_utc=since_utc, delimiter=delimiter, job_id=job_id)
-        return parse_sacct(self._output(arguments), delimiter=delimiter)
+        delimiter, extra = draw_delimiter(), self._sacct_extra
+        arguments = sacct_arguments(
+            since_utc=since_utc, delimiter=delimiter, job_id=job_id, extra=extra
+        )
+        return parse_sacct(self._output(arguments), delimiter=delimiter, extra=extra)
 
     def note(self, job_id: int, cluster: str, admin_comment: str) -> None:
         """One sacctmgr; it takes as long as the database does."""

@@ -112,10 +112,15 @@ def test_no_accounting_is_none_not_empty() -> None:
     assert CommandClient(run=Recorded()).finished(WHEN) is None
 
 
-def test_ended_jobs_are_asked_with_a_delimiter_nobody_knows() -> None:
+def with_accounting(version: str) -> Recorded:
     recorded = Recorded()
-    settings = b"SLURM_VERSION = 24.11.5\nAccountingStorageType = accounting_storage/slurmdbd\n"
-    recorded.special["show config"] = lambda: finished(settings)
+    settings = f"SLURM_VERSION = {version}\nAccountingStorageType = accounting_storage/slurmdbd\n"
+    recorded.special["show config"] = lambda: finished(settings.encode())
+    return recorded
+
+
+def test_ended_jobs_are_asked_with_a_delimiter_nobody_knows() -> None:
+    recorded = with_accounting("22.05.8")
     client = CommandClient(run=recorded)
     jobs = client.finished(WHEN)
     assert jobs is not None and len(jobs) == 8
@@ -124,6 +129,27 @@ def test_ended_jobs_are_asked_with_a_delimiter_nobody_knows() -> None:
     assert first != second
     assert "--starttime=2027-03-28T01:30:00" in first
     assert "--jobs" not in first and second.endswith(" --jobs=77")
+    assert "Extra" not in first, "22.05 would refuse to answer"
+
+
+def test_extra_of_ended_jobs_is_asked_for_where_sacct_has_it() -> None:
+    recorded = with_accounting("24.11.5")
+
+    def told() -> Finished:
+        line = recorded.lines()[-1]
+        drawn = re.search(r"@[0-9a-f]{16}@", line)
+        asked = re.search(r"--format=(\S+)", line)
+        assert drawn is not None and asked is not None
+        row = {"JobIDRaw": "7", "JobID": "7", "State": "COMPLETED", "Submit": "1795000000"}
+        row |= {"Extra": "a green:v1 id=x", "AdminComment": "somebody else's", "DBIndex": "3"}
+        rows = [[row.get(name, "") for name in asked[1].split(",")]] * 2
+        return finished("".join(f"{drawn[0].join(one)}\n" for one in rows).encode())
+
+    recorded.special["sacct"] = told
+    jobs = CommandClient(run=recorded).finished(WHEN)
+    assert jobs is not None
+    found = [(one.job_id, one.extra, one.admin_comment) for one in jobs]
+    assert found == [(7, "a green:v1 id=x", "somebody else's")] * 2
 
 
 def test_a_dead_slurmctld_is_an_error_even_where_squeue_says_success() -> None:
