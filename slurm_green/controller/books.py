@@ -101,7 +101,10 @@ class Books:
         return True
 
     def observe(self, past: Iterable[Job], cluster: str = "") -> None:
-        """Receipts of jobs that ended while nobody looked, from accounting."""
+        """Receipts of jobs that ended while nobody looked, from accounting.
+
+        It knows less than a cycle sees: a receipt that is there already stays as it is.
+        """
         self._ledger.record(*self._receipts(past, cluster))
 
     def close(self) -> None:
@@ -114,8 +117,16 @@ class Books:
             over = not job.pending and not job.active and job.end_utc is not None
             if over and job.job_id not in self._ended and job.submit_utc is not None:
                 self._ended.add(job.job_id)
-                receipts.append(self._closed(job, job.submit_utc, cluster))
+                if not self._has_receipt(job.cluster or cluster, job.job_id, job.submit_utc):
+                    receipts.append(self._closed(job, job.submit_utc, cluster))
         return receipts
+
+    def _has_receipt(self, cluster: str, job_id: int, submit_utc: datetime) -> bool:
+        """Of before a restart, when more was known: shadow decisions are in no record."""
+        try:
+            return self._ledger.store().has_ended(cluster, job_id, submit_utc)
+        except LedgerError:
+            return False
 
     def _closed(self, job: Job, submit_utc: datetime, cluster: str) -> JobFacts:
         mode, action = self._mode_and_action(job)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from slurm_green.controller.books import Books
 from slurm_green.controller.cycle import cycle
 from slurm_green.controller.learn import learn
+from slurm_green.controller.missed import Missed
 from slurm_green.controller.nodes.desk import Desk
 from slurm_green.controller.nodes.notes import Notes
 from slurm_green.controller.observed import Memory, Observed
@@ -53,18 +54,26 @@ class Runner:
     # Only the first cycle needs it; kept no longer, it can be large.
     _past: tuple[Job, ...] = ()
 
+    def __post_init__(self) -> None:
+        """What closes the books on jobs that no cycle saw end."""
+        self._missed = Missed(
+            client=self.source.client, books=self.books, now=lambda: self.source.now()
+        )
+
     def remember(self) -> None:
         """Learn from accounting what happened while we were away; nothing is lost without it."""
+        since = self.books.remember_since(self.source.now())
         try:
-            past = self.source.client.finished(self.books.remember_since(self.source.now()))
+            past = self.source.client.finished(since)
         except SlurmError as error:
             _LOG.warning("accounting did not answer, starting without history: %s", error)
+            self._missed.unknown_since(since)
             return
         if past:
             history, _, _ = learn(self.memory.history, past, started=frozenset(), ended=frozenset())
             self.memory = Memory(history=history)
             self._past = tuple(past)
-            self.books.observe(past)
+            self._missed.add(past)
 
     def step(self) -> Report | None:
         """One whole cycle; None when Slurm did not answer (logged, and tried again next time)."""
@@ -97,6 +106,7 @@ class Runner:
         refused = self._apply(outcome)
         refused |= self._pause(outcome)
         stiff = {i for i in refused if i in outcome.changes and outcome.changes[i].reshapes}
+        self._missed.looked(self.memory.last_utc, observed.now_utc, observed.info)
         self.memory = replace(outcome.memory, rigid=outcome.memory.rigid | stiff)
         self._past = ()
         self._book(observed, outcome, refused)
@@ -114,6 +124,10 @@ class Runner:
             ),
             slurm_user=observed.info.slurm_user,
         )
+
+    def catch_up(self) -> None:
+        """After a report, since it takes longer: receipts of jobs that no cycle saw end."""
+        self._missed.write()
 
     def _tell_links(self, observed: Observed) -> None:
         """Log which links of the signal's chain began or ceased to fail."""

@@ -91,6 +91,7 @@ def run_worker(config: Config, pokes: Connection, reports: Connection) -> None:
             if report is not None:
                 _publish(report, runner, config)
                 reports.send(report)
+                runner.catch_up()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         _LOG.info("the answer process is gone, ending")
 

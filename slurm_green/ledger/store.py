@@ -109,6 +109,16 @@ class Store:
         """Jobs by end, or by submission while they have none."""
         return self._select(JobFacts, query or Query())
 
+    def has_ended(self, cluster: str, job_id: int, submit_utc: datetime) -> bool:
+        """Whether there is a row of this run of the job, with its end."""
+        sql = """
+            SELECT 1 FROM jobs
+            WHERE cluster = ? AND job_id = ? AND submit_utc = ? AND end_utc IS NOT NULL
+        """
+        with self._reading():
+            found = self._connection.execute(sql, (cluster, job_id, seconds(submit_utc)))
+            return found.fetchone() is not None
+
     def energies(self, query: Query | None = None) -> list[NodeEnergy]:
         """What nodes told of jobs' counters, by end; of a query cluster, job, times count."""
         return self._select(NodeEnergy, query or Query())

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ended while no cycle looked, and what a restart does to receipts: nothing."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from builders import NOW, at, job
+from runner_site import Site, run_to_its_end
+
+from slurm_green.ledger.entries import JobFacts
+from slurm_green.ledger.store import Store
+from slurm_green.slurm.records import Job
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    one = Site(tmp_path)
+    one.slurm.accounting = []
+    yield one
+    one.ledger.close()
+
+
+def look(site: Site, now: datetime | None = None) -> None:
+    """A cycle, as the cycle process runs it."""
+    site.now = site.now if now is None else now
+    site.runner.step()
+    site.runner.catch_up()
+
+
+def ended(number: int, **fields: object) -> Job:
+    """A job as accounting knows it, that began and ended within a minute."""
+    return job(
+        number,
+        **{
+            "cluster": "test",
+            "state": "COMPLETED",
+            "submit_utc": NOW + timedelta(minutes=1),
+            "eligible_utc": NOW + timedelta(minutes=1),
+            "start_utc": NOW + timedelta(minutes=1),
+            "end_utc": NOW + timedelta(minutes=2),
+            **fields,
+        },
+    )
+
+
+def rows(site: Site) -> list[JobFacts]:
+    with Store(site.place / "ledger.sqlite", readonly=True) as store:
+        return store.jobs()
+
+
+@pytest.mark.parametrize(
+    ("min_job_age", "gap_s", "asked"),
+    [("300 sec", 290, False), ("300 sec", 310, True), ("20 sec", 30, True), ("0 sec", 9e4, False)],
+)
+def test_after_a_gap_longer_than_slurm_remembers_accounting_is_asked(
+    site: Site, min_job_age: str, gap_s: float, asked: bool
+) -> None:
+    site.slurm.cluster = replace(site.slurm.cluster, settings={"MinJobAge": min_job_age})
+    look(site)
+    site.slurm.accounting = [ended(7, end_utc=NOW + timedelta(seconds=20))]
+    look(site, NOW + timedelta(seconds=gap_s))
+    assert [one.job_id for one in rows(site)] == ([7] if asked else [])
+    look(site)
+    assert site.slurm.calls.count("finished") == asked, "once"
+
+
+def test_accounting_that_is_down_after_a_gap_is_asked_ever_more_rarely(site: Site) -> None:
+    look(site)
+    began, finished = at(1), site.slurm.finished
+    asked: list[float] = []
+
+    def fails(since: datetime, *, job_id: int | None = None) -> list[Job] | None:
+        asked.append((site.now - began) / timedelta(minutes=1))
+        site.slurm.broken = "slurmdbd is down"
+        try:
+            return finished(since, job_id=job_id)
+        finally:
+            site.slurm.broken = None
+
+    site.slurm.finished = fails  # type: ignore[method-assign]
+    for minutes in range(20):
+        look(site, began + timedelta(minutes=minutes))
+    assert asked == [0, 1, 3, 7, 15]
+    site.slurm.finished = finished  # type: ignore[method-assign]
+    site.slurm.accounting = [ended(7)]
+    for minutes in range(20, 32):
+        look(site, began + timedelta(minutes=minutes))
+    assert [one.job_id for one in rows(site)] == [7]
+
+
+def test_accounting_that_is_down_at_the_start_is_asked_again(site: Site) -> None:
+    site.slurm.broken = "slurmdbd is down"
+    site.runner.remember()
+    site.slurm.broken, site.slurm.accounting = None, [ended(7)]
+    look(site)
+    assert [one.job_id for one in rows(site)] == [7]
+
+
+def test_a_restart_changes_no_receipt(site: Site) -> None:
+    """Accounting knows neither what shadow mode thought, nor Extra, nor restarts, nor an emoji."""
+    one = site.hold(1, name="\N{SEEDLING}", restarts=1, cluster="test")
+    site.runner.step()
+    run_to_its_end(site, one, begin=at(5))
+    before = rows(site)
+    assert before[0].saved_g is not None and before[0].saved_g > 0
+    poorer = replace(site.slurm.jobs_by_id[1], name="?", restarts=0, admin_comment="")
+    for shown in (True, False):
+        if not shown:
+            site.slurm.jobs_by_id.clear()
+        site.slurm.accounting = [poorer]
+        site.runner = site.new_runner()
+        site.runner.remember()
+        look(site)
+        assert rows(site) == before
+
+
+def test_what_slurm_still_shows_goes_before_what_accounting_knows(site: Site) -> None:
+    one = ended(1, name="\N{SEEDLING}")
+    site.slurm.put(one)
+    site.slurm.accounting = [replace(one, name="?")]
+    site.runner.remember()
+    look(site)
+    assert [row.name for row in rows(site)] == ["\N{SEEDLING}"]
