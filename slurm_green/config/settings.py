@@ -13,6 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from slurm_green.config import kinds
+from slurm_green.config.ledger import LedgerSection
 from slurm_green.config.node import NodeSection, NodesSection, NvmlSection
 from slurm_green.config.plan import PlanSection
 from slurm_green.config.policy import Overrides, PartitionOverrides, PolicySection, resolve
@@ -313,6 +314,7 @@ class Config:
     plan: PlanSection = field(default_factory=PlanSection)
     signal: SignalSection = field(default_factory=SignalSection)
     priority: Priority = field(default_factory=Priority)
+    ledger: LedgerSection = field(default_factory=LedgerSection)
     nodes: NodesSection = field(default_factory=NodesSection)
     node: NodeSection = field(default_factory=NodeSection)
     nvml: NvmlSection = field(default_factory=NvmlSection)

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 
+from slurm_green.config.ledger import LedgerSection
 from slurm_green.config.node import NodeSection, NodesSection, NvmlSection
 from slurm_green.config.plan import PlanSection
 from slurm_green.config.policy import Overrides, PartitionOverrides, PolicySection
@@ -66,6 +67,7 @@ SECTIONS = (
         for variant, settings in PROVIDERS.items()
     ),
     Section(table="priority", type=Priority),
+    Section(table="ledger", type=LedgerSection),
     Section(table="nodes", type=NodesSection),
     Section(table="node", type=NodeSection),
     Section(table="nvml", type=NvmlSection),

@@ -32,6 +32,9 @@ __all__ = ["Books"]
 _LOG = logging.getLogger(__name__)
 # How far back accounting is read after a start: weekly patterns, and a week-end's outage.
 _REMEMBERED = timedelta(days=7)
+_TIDY_EVERY = timedelta(hours=1)
+# A clock that leaps is not believed at once: what is deleted does not come back.
+_LEAP = timedelta(days=1)
 # Slurm rounds submit and eligible time on their own.
 _SAME_MOMENT = timedelta(seconds=2)
 
@@ -40,12 +43,20 @@ class Books:
     """Writes through the guarded ledger: a full disk costs entries, never a cycle."""
 
     def __init__(
-        self, ledger: Ledger, power: PowerModel, *, record_field: str, hold_s: float
+        self,
+        ledger: Ledger,
+        power: PowerModel,
+        *,
+        record_field: str,
+        hold_s: float,
+        keep_s: float | None = None,
     ) -> None:
         self._ledger = ledger
         self._power = power
         self._record_field = record_field
         self._hold_s = hold_s
+        self._keep_s = keep_s
+        self._tidied_utc: datetime | None = None
         # (mode, action) of jobs judged since the start; after a restart their records tell.
         self._judged: dict[int, tuple[str, str]] = {}
         self._ended: set[int] = set()
@@ -106,6 +117,18 @@ class Books:
         It knows less than a cycle sees: a receipt that is there already stays as it is.
         """
         self._ledger.record(*self._receipts(past, cluster))
+
+    def tidy(self, now_utc: datetime) -> None:
+        """Once an hour forget what is older than the site keeps, a part of it in each cycle."""
+        if self._keep_s is None:
+            return
+        passed = timedelta(0) if self._tidied_utc is None else now_utc - self._tidied_utc
+        if self._tidied_utc is None or not timedelta(0) <= passed < _LEAP:
+            self._tidied_utc = now_utc
+            return
+        before_utc = now_utc - timedelta(seconds=self._keep_s)
+        if passed >= _TIDY_EVERY and not self._ledger.prune(before_utc):
+            self._tidied_utc = now_utc
 
     def close(self) -> None:
         """A last try to write what waits."""

@@ -46,6 +46,7 @@ def build_runner(
         config.power_model(),
         record_field=config.general.record_field,
         hold_s=config.hook.hold_s,
+        keep_s=config.ledger.keep_s,
     )
     # Where the record is in `extra`, somebody else has AdminComment.
     noting = desk is not None and config.general.record_field == "admin_comment"

@@ -126,8 +126,9 @@ class Runner:
         )
 
     def catch_up(self) -> None:
-        """After a report, since it takes longer: receipts of jobs that no cycle saw end."""
+        """After a report, what takes longer: receipts of jobs that no cycle saw end, old rows."""
         self._missed.write()
+        self.books.tidy(self.source.now())
 
     def _tell_links(self, observed: Observed) -> None:
         """Log which links of the signal's chain began or ceased to fail."""

@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from slurm_green.errors import LedgerError
@@ -107,6 +108,14 @@ class Ledger:
             self.problem = None
             self._told = False
         return True
+
+    def prune(self, before_utc: datetime) -> bool:
+        """Forget some of what is older; True when there may be more, False also when it failed."""
+        try:
+            return self.store().prune(before_utc) > 0
+        except LedgerError as exc:
+            _LOG.warning("nothing is forgotten now: %s", exc)
+            return False
 
     def store(self) -> Store:
         """The open store, for reading too; raises LedgerError."""

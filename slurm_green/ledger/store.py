@@ -134,15 +134,15 @@ class Store:
             rows = [SignalRow(*row) for row in found]
         return assemble(rows, start_utc, end_utc)
 
-    def prune(self, before_utc: datetime) -> int:
-        """Forget what is older; returns how many rows went."""
+    def prune(self, before_utc: datetime, *, most: int = 10_000) -> int:
+        """Forget what is older, at most so many rows of a table; returns how many went."""
         before_s, gone = seconds(before_utc), 0
+        tables = {TABLES[kind]: when for kind, when in _WHEN.items()}
         with self._writing():
-            for kind, when in _WHEN.items():
-                sql = f"DELETE FROM {TABLES[kind]} WHERE {when} < ?"
-                gone += self._connection.execute(sql, (before_s,)).rowcount
-            sql = "DELETE FROM signal_history WHERE start_utc + step_s < ?"
-            gone += self._connection.execute(sql, (before_s,)).rowcount
+            for table, when in (tables | {"signal_history": "start_utc + step_s"}).items():
+                old = f"SELECT rowid FROM {table} WHERE {when} < ? LIMIT ?"
+                sql = f"DELETE FROM {table} WHERE rowid IN ({old})"
+                gone += self._connection.execute(sql, (before_s, most)).rowcount
         return gone
 
     def _connect(self, readonly: bool, busy_s: float) -> sqlite3.Connection:

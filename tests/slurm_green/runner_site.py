@@ -47,7 +47,7 @@ class Site:
             raise SignalError("the wind has dropped")
         return fresh(self.signal, now_utc)
 
-    def new_runner(self) -> Runner:
+    def new_runner(self, keep_s: float | None = None) -> Runner:
         """As after a restart."""
         return Runner(
             source=Source(
@@ -57,7 +57,13 @@ class Site:
                 now=lambda: self.now,
             ),
             rules=rules(),
-            books=Books(self.ledger, PowerModel(), record_field="admin_comment", hold_s=10.0),
+            books=Books(
+                self.ledger,
+                PowerModel(),
+                record_field="admin_comment",
+                hold_s=10.0,
+                keep_s=keep_s,
+            ),
             cpu_s=lambda: float(len(self.slurm.calls)),
         )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ended while no cycle looked, and what a restart does to receipts: nothing."""
+"""What ended while no cycle looked, what a restart does to receipts: nothing; and old ones."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -124,3 +124,25 @@ def test_what_slurm_still_shows_goes_before_what_accounting_knows(site: Site) ->
     site.runner.remember()
     look(site)
     assert [row.name for row in rows(site)] == ["\N{SEEDLING}"]
+
+
+def test_what_is_older_than_the_site_keeps_goes_an_hour_after_the_start(site: Site) -> None:
+    month = timedelta(days=30)
+    site.runner = site.new_runner(keep_s=month.total_seconds())
+    site.runner.books.observe([ended(1, end_utc=NOW - month), ended(2)])
+    look(site)
+    look(site, NOW + timedelta(minutes=59))
+    assert [one.job_id for one in rows(site)] == [1, 2]
+    look(site, NOW + timedelta(minutes=61))
+    assert [one.job_id for one in rows(site)] == [2]
+
+
+def test_a_clock_that_leaps_forgets_nothing_at_once(site: Site) -> None:
+    books = site.new_runner(keep_s=timedelta(days=30).total_seconds()).books
+    books.observe([ended(1)])
+    for days, minutes in ((0, 0), (40, 0), (40, 59), (0, 5), (0, 66)):
+        books.tidy(NOW + timedelta(days=days, minutes=minutes))
+        assert [one.job_id for one in rows(site)] == [1]
+    for minutes in (0, 61):
+        books.tidy(NOW + timedelta(days=40, minutes=minutes))
+    assert rows(site) == []

@@ -105,6 +105,13 @@ def test_more_at_once_than_the_queue_holds(tmp_path, clock):
     ledger.close()
 
 
+def test_what_cannot_be_forgotten_stays(tmp_path, caplog):
+    """And that is said, and raises nothing."""
+    ledger = Ledger(tmp_path / "no" / "l.db")
+    assert not ledger.prune(NOW)
+    assert "nothing is forgotten" in caplog.text
+
+
 @pytest.mark.parametrize("at_once", [False, True])
 def test_queue_is_bounded(tmp_path, clock, caplog, at_once):
     """The oldest goes first, it is counted, and the log says so once."""

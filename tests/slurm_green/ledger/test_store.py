@@ -205,6 +205,13 @@ def test_prune(store):
     assert [one.job_id for one in store.decisions()] == [2]
 
 
+def test_prune_takes_no_more_than_it_may(store):
+    """A year that goes at once must not keep the next cycle waiting."""
+    store.add([decision(n) for n in range(5)] + [job(n) for n in range(3)])
+    assert [store.prune(NOW + HOUR, most=2) for _ in range(4)] == [4, 3, 1, 0]
+    assert (store.decisions(), store.jobs()) == ([], [])
+
+
 def test_facts_of_a_slurm_record():
     """A Slurm record becomes facts without losing what receipts need."""
     record = Job(
