@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreend --files`: what it writes fits this installation, and is what etc/ shows."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from slurm_green.config.load import VARIABLE
 from slurm_green.config.settings import Config
 from slurm_green.controller.daemon import main
 from slurm_green.controller.install import controller_files
+from slurm_green.node.daemon import main as noded
 
-ETC = Path(__file__).parents[3] / "etc"
+ROOT = Path(__file__).parents[3]
+ETC = ROOT / "etc"
 BIN = Path(sys.executable).parent
 UNITS = {"slurm-green.service", "slurm-green-fetch.service", "slurm-green-fetch.timer"}
 
@@ -55,6 +58,36 @@ def test_systemd_finds_nothing_wrong_with_them(place: Path) -> None:
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         ours = [line for line in found.stderr.splitlines() if "slurm-green" in line]
         assert (found.returncode, ours) == (0, []), found.stderr
+
+
+def test_what_the_documents_tell_systemd_makes_every_unit_known(tmp_path: Path) -> None:
+    """A timer that is enabled by its path brings no service with it."""
+    if shutil.which("systemctl") is None:
+        pytest.skip("no systemctl here")
+    place = tmp_path / "usr" / "lib" / "slurm-green"
+    assert main(["--files", str(place)]) == noded(["--files", str(place)]) == 0
+    told = [
+        command.split()
+        for document in ("README.md", "docs/node.md")
+        for command in re.findall(
+            r"systemctl ((?:link|enable) [^`\n]+)", (ROOT / document).read_text("utf-8")
+        )
+    ]
+    for words in told:
+        run = ["systemctl", f"--root={tmp_path}", *(word for word in words if word != "--now")]
+        subprocess.run(run, check=True, capture_output=True)
+
+    units = {path.name for path in place.iterdir() if path.suffix in (".service", ".timer")}
+    states = {}
+    for unit in units:
+        run = ["systemctl", f"--root={tmp_path}", "is-enabled", unit]
+        states[unit] = subprocess.run(run, capture_output=True, text=True, check=False).stdout
+    assert states == {
+        "slurm-green.service": "enabled\n",
+        "slurm-green-fetch.timer": "enabled\n",
+        "slurm-green-fetch.service": "linked\n",
+        "slurm-green-noded.service": "enabled\n",
+    }
 
 
 def test_systemd_would_make_the_fetching_user(place: Path) -> None:
