@@ -18,19 +18,26 @@ __all__ = ["check_new", "whole_file", "write_directory", "write_file"]
 
 @contextmanager
 def whole_file(
-    path: Path, *, binary: bool = False, newline: str | None = None, sync: bool = False
+    path: Path,
+    *,
+    binary: bool = False,
+    newline: str | None = None,
+    sync: bool = False,
+    mode: int = 0o644,
 ) -> Iterator[IO[Any]]:
     """A file to write, UTF-8 unless binary, that takes the place of `path` when all went well.
 
     A reader sees the old file or the new one, never half of one, and whatever goes wrong leaves
-    the old one. Anybody may read it. `sync` makes it survive a power cut. Raises OSError.
+    the old one. Anybody may read it unless `mode` says otherwise, which holds from the first byte
+    on. `sync` makes it survive a power cut. Raises OSError.
     """
+    # It is made for its owner alone: who opened it in a wider mode could read what comes later.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         encoding = None if binary else "utf-8"
         with os.fdopen(handle, "wb" if binary else "w", encoding=encoding, newline=newline) as file:
             if hasattr(os, "fchmod"):  # not on Windows, where everybody of the folder may read
-                os.fchmod(file.fileno(), 0o644)
+                os.fchmod(file.fileno(), mode)
             yield file
             if sync:
                 file.flush()

@@ -8,7 +8,6 @@ judged by when it was last seen to change, never by the time that it names.
 """
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,8 +49,7 @@ def write_registration(path: Path, one: Registration, now: datetime) -> None:
         "state": one.state,
         "heartbeat_utc": f"{now:%Y-%m-%dT%H:%M:%S.%f}Z",
     }
-    with whole_file(path) as file:
-        os.fchmod(file.fileno(), 0o600)
+    with whole_file(path, mode=0o600) as file:
         file.write(json.dumps(text) + "\n")
 
 

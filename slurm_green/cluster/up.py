@@ -176,8 +176,7 @@ def _key(layout: Layout, host: Machine) -> None:
         return
     other = host.layout.munge_key
     key = other.read_bytes() if other.exists() else secrets.token_bytes(1024)
-    with whole_file(layout.munge_key, binary=True) as file:  # an `up` may be killed
-        os.fchmod(file.fileno(), 0o400)
+    with whole_file(layout.munge_key, binary=True, mode=0o400) as file:  # an `up` may be killed
         file.write(key)
 
 

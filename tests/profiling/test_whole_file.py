@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that appear whole or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,22 @@ def test_the_new_file_takes_the_old_ones_place_for_anybody_to_read(
     assert path.read_text(encoding="utf-8") == "new \N{DEGREE SIGN}"
     assert path.stat().st_mode & 0o777 == 0o644
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_private_file_is_never_open_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, modes, fchmod = tmp_path / "key", [], os.fchmod
+
+    def spied(handle: int, mode: int) -> None:
+        modes.extend((os.fstat(handle).st_mode & 0o777, mode))
+        fchmod(handle, mode)
+
+    monkeypatch.setattr(os, "fchmod", spied)
+    with whole_file(path, mode=0o600) as file:
+        file.write("secret")
+    assert set(modes) == {0o600}
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("trouble", [OSError("full"), KeyboardInterrupt()])

@@ -2,6 +2,7 @@
 """Registrations: whole files, hearts that beat whatever their clocks say, and nonsense."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +23,20 @@ def test_what_is_written_is_read_and_secret(tmp_path: Path) -> None:
         "url", "model", "site", "key", "state", "heartbeat_utc",
     }  # fmt: skip
     assert Registry(tmp_path, 10.0).read(0.0) == [ONE]
+
+
+def test_nobody_else_can_open_it_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes, fchmod = [], os.fchmod
+
+    def spied(handle: int, mode: int) -> None:
+        modes.append(mode)
+        fchmod(handle, mode)
+
+    monkeypatch.setattr(os, "fchmod", spied)
+    write_registration(tmp_path / "one.json", ONE, NOW)
+    assert modes == [0o600]
 
 
 @pytest.mark.parametrize("skew", [timedelta(hours=-5), timedelta(0), timedelta(days=400)])
