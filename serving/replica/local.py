@@ -8,7 +8,6 @@ import logging
 import secrets
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from serving.replica.check import give_back
 from serving.replica.command import Ask, Place
 from serving.replica.machine import Event, Rules
 from serving.replica.registered import Registered, is_ready, job_stem, sweep
+from serving.replica.submit import successor
 from serving.replica.supervisor import Supervisor
 from serving.vllm.settings import Settings
 from slurm_green.errors import BadInputError
@@ -28,7 +28,6 @@ from slurm_green.errors import BadInputError
 __all__ = ["Local", "code_directory", "packages", "run_local"]
 
 _LOG = logging.getLogger("slurm_green.serve")
-_SUBMIT_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,21 +118,12 @@ def _supervisor(told: Local, number: int) -> Supervisor:
 
 
 def _replacement(script: Path | None, registration: Path) -> Callable[[], bool] | None:
-    """Submit one like us; tells whether it is ready."""
+    """Submit one like us; tells whether it is ready. Raises SlurmError."""
     if script is None:
         _LOG.warning("the time limit comes, and nobody was told how to replace this replica")
         return None
-    try:
-        done = subprocess.run(
-            ["sbatch", "--parsable", str(script)],
-            check=True, capture_output=True, text=True, timeout=_SUBMIT_S,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or error
-        _LOG.error("no replacement could be submitted: %s", said)
-        return None
-    job = done.stdout.strip().partition(";")[0]
-    _LOG.info("job %s is to replace this replica", job)
+    job = successor(script, registration.stem)
+    _LOG.info("job %d is to replace this replica", job)
     return lambda: is_ready(registration.with_name(f"{job_stem(job, script)}-0.json"))
 
 

@@ -38,6 +38,7 @@ class Event(StrEnum):
     EXITED = "exited"
     END = "end"  # somebody wants it to end
     NEAR_END = "near end"  # its time limit comes
+    UNREPLACED = "unreplaced"  # no replacement could be submitted
     RELIEVED = "relieved"  # its replacement is ready
 
 
@@ -70,6 +71,7 @@ class Rules:
     stable_s: float = 300.0  # ready for so long, earlier failures are forgotten
     most_failures: int = 5  # in a row
     lead_s: float = 900.0  # from NEAR_END to the limit
+    again_s: float = 60.0  # from UNREPLACED to the next REPLACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Life:
     failures: int = 0
     ending: bool = False
     drain_by_s: float = float("inf")  # the time limit less what draining and stopping take
+    replace_s: float = float("inf")  # when a replacement is asked for again
+    last: bool = False  # somebody wants it to end: nobody is to come after it
     why: str = ""
 
 
@@ -99,8 +103,14 @@ def step(life: Life, event: Event, now_s: float, rules: Rules) -> _Step:
     if event is Event.NEAR_END:
         return _near_end(life, now_s, rules)
     if event is Event.END:
-        return _asked_to_end(life, now_s, rules)
-    return _STEPS[life.state](life, event, now_s, rules)
+        return _asked_to_end(replace(life, last=True), now_s, rules)
+    if event is Event.UNREPLACED:
+        return replace(life, replace_s=now_s + rules.again_s), ()
+    again: tuple[Action, ...] = ()
+    if now_s >= life.replace_s and not life.last:
+        life, again = replace(life, replace_s=float("inf")), (Action.REPLACE,)
+    life, actions = _STEPS[life.state](life, event, now_s, rules)
+    return life, (*again, *actions)
 
 
 def _waiting(life: Life, event: Event, now_s: float, rules: Rules) -> _Step:
@@ -173,7 +183,7 @@ def _exited(life: Life, now_s: float, rules: Rules) -> _Step:
 
 
 def _near_end(life: Life, now_s: float, rules: Rules) -> _Step:
-    """Once: ask for a replacement, and note when draining begins without one."""
+    """Ask for a replacement, and note when draining begins without one."""
     if life.ending or life.drain_by_s < float("inf"):
         return life, ()
     wanted_s = rules.drain_s + rules.stop_s

@@ -11,7 +11,7 @@ from serving.replica.process import last_lines
 from serving.replica.registered import is_ready
 from slurm_green.errors import SlurmError
 
-__all__ = ["submit", "wait_ready"]
+__all__ = ["submit", "successor", "wait_ready"]
 
 _ASK_S = 5.0
 _ANSWER_S = 60.0
@@ -23,6 +23,20 @@ def submit(script: Path, text: str, count: int) -> list[int]:
     with whole_file(script) as file:
         file.write(text)
     return [_job(_slurm("sbatch", "--parsable", str(script))) for _ in range(count)]
+
+
+def successor(script: Path, of: str) -> int:
+    """The job that comes after the replica `of`: one, however often it is asked for.
+
+    The trap: an sbatch that failed may have been heard. So the job has a word of its own behind its
+    script, which takes none, and is looked for first. Raises SlurmError.
+    """
+    mark = f"after-{of}"
+    for row in _slurm("squeue", "--me", "--noheader", "--format=%A %o").splitlines():
+        job, _, command = row.strip().partition(" ")
+        if command.rstrip().endswith(f" {mark}"):
+            return _job(job)
+    return _job(_slurm("sbatch", "--parsable", str(script), mark))
 
 
 def wait_ready(

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One replica on this machine: the machine of its life, with a real process at the other end.
 
-Runs in a thread of its own until the replica has ended. The trap: a warm-up may take minutes and
-must not keep it from hearing that it is to end, so it has a thread too.
+Runs in a thread of its own until the replica has ended. The trap: a warm-up may take minutes, and
+so may a Slurm that is asked for a replacement; neither must keep it from hearing that it is to end,
+so they have threads too.
 """
 
 import logging
@@ -18,7 +19,7 @@ from serving.replica.command import Ask, Place, engine_argv, engine_env, served_
 from serving.replica.machine import Action, Event, Life, Rules, State, step
 from serving.replica.probe import Flight, Probe
 from serving.replica.process import ServerProcess, last_lines
-from slurm_green.errors import BadInputError
+from slurm_green.errors import BadInputError, SlurmError
 
 __all__ = ["Shown", "Supervisor"]
 
@@ -47,8 +48,8 @@ class Shown(Protocol):
 class Supervisor:
     """Starts, watches and ends one server; events come from any thread by `tell`.
 
-    `place` gives a free place for each start; `replace` asks for a replacement and returns what
-    tells whether that is ready, None where nobody can be asked.
+    `place` gives a free place for each start; `replacement` asks for one and returns what tells
+    whether that is ready, None where nobody can be asked; it may wait, and raise SlurmError.
     """
 
     name: str
@@ -165,7 +166,7 @@ class Supervisor:
         elif action is Action.HIDE:
             self._hide()
         elif action is Action.REPLACE:
-            self._relieved = self.replacement()
+            threading.Thread(target=self._replace, daemon=True).start()
         elif action is Action.TERMINATE and process is not None:
             process.terminate()
         elif action is Action.KILL and process is not None:
@@ -192,6 +193,14 @@ class Supervisor:
             if found is Event.COLD:
                 time.sleep(_PROBE_S)
             self.tell(found)
+
+    def _replace(self) -> None:
+        try:
+            self._relieved = self.replacement()
+        except Exception as error:
+            bug = not isinstance(error, SlurmError)
+            _LOG.error("%s: no replacement yet: %s", self.name, error, exc_info=bug)
+            self.tell(Event.UNREPLACED)
 
     def _show(self, state: str) -> None:
         assert self._place is not None

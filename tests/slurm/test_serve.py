@@ -88,6 +88,27 @@ def test_a_job_that_ends_before_it_is_ready_is_told_with_its_log(site: Site) -> 
         site.serve("--vllm", "/no/such/vllm")
 
 
+def test_a_replacement_is_submitted_once_however_often_it_is_asked_for(
+    site: Site, tmp_path: Path
+) -> None:
+    script = tmp_path / "again.sh"
+    script.write_text("#!/bin/sh\n#SBATCH --output=/dev/null\nexec sleep 600\n")
+
+    def successor(of: str) -> str:
+        code = (
+            "import pathlib, sys; from serving.replica.submit import successor;"
+            "print(successor(pathlib.Path(sys.argv[1]), sys.argv[2]))"
+        )
+        done = site.cluster.run(sys.executable, "-c", code, str(script), of, cwd=ROOT)
+        return done.stdout.strip()
+
+    job = successor("again-job7-0")
+    assert successor("again-job7-0") == job
+    other = successor("again-job77-0")
+    assert int(other) == int(job) + 1
+    site.cluster.run("scancel", job, other)
+
+
 @pytest.mark.campaign
 def test_before_its_time_limit_it_is_replaced(site: Site, wait_for: WaitFor) -> None:
     (job,) = site.serve("--minutes", "2", "--lead-s", "60")["jobs"]

@@ -187,16 +187,17 @@ def test_without_vllm_it_says_so(serve: Serve) -> None:
 
 @pytest.mark.slow
 def test_before_the_time_limit_a_replacement_is_warm_first(serve: Serve) -> None:
-    sbatch = serve.home / "bin" / "sbatch"
-    sbatch.parent.mkdir()
-    sbatch.write_text(f'#!/bin/sh\necho "$@" > {serve.home}/asked\necho 4711\n')
-    sbatch.chmod(0o755)
-    env = {"PATH": f"{sbatch.parent}:{os.environ['PATH']}", "SLURM_JOB_ID": "17"}
+    bin_ = serve.home / "bin"
+    bin_.mkdir()
+    for name, text in (("sbatch", f'echo "$@" > {serve.home}/asked; echo 4711'), ("squeue", "")):
+        (bin_ / name).write_text(f"#!/bin/sh\n{text}\n")
+        (bin_ / name).chmod(0o755)
+    env = {"PATH": f"{bin_}:{os.environ['PATH']}", "SLURM_JOB_ID": "17"}
     serve.start("--replace-with", "again.sh", "--host", "127.0.0.1", env=env).ready()
     serve.signal(signal.SIGUSR1)
     serve.until((serve.home / "asked").exists)
     serve.until(lambda: "job 4711 is to replace" in serve.words)
-    assert (serve.home / "asked").read_text().split() == ["--parsable", "again.sh"]
+    assert (serve.home / "asked").read_text().split()[:2] == ["--parsable", "again.sh"]
     assert [one["state"] for one in serve.shown] == ["ready"]
     other = serve.state / "replicas" / "again-job4711-0.json"
     other.write_text(json.dumps({**serve.shown[0], "state": "ready"}))

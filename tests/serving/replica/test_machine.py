@@ -12,6 +12,7 @@ from serving.replica.machine import Action, Event, Life, Rules, State, step
 RULES = Rules(
     start_s=60, sick_s=5, notice_s=2, drain_s=20, hurry_s=3, stop_s=4, backoff_s=1,
     most_backoff_s=8, stable_s=30, most_failures=3, lead_s=40,
+    again_s=5,
 )  # fmt: skip
 _LIVE = {State.STARTING, State.WARMING, State.READY, State.DRAINING, State.STOPPING}
 
@@ -144,6 +145,29 @@ def test_a_replacement_is_warm_before_it_drains_or_time_is_up(relieved: bool) ->
         world.feed(Event.HEALTHY, 1.0)  # lead less draining and stopping
     assert world.life.state is State.DRAINING
     assert world.life.ending
+
+
+def test_a_replacement_is_asked_for_until_one_is_submitted() -> None:
+    world = World().up()
+
+    def asked() -> int:
+        return world.done.count(Action.REPLACE)
+
+    world.feed(Event.NEAR_END)
+    world.feed(Event.UNREPLACED, 2.0)
+    world.feed(Event.HEALTHY, 4.9)
+    assert asked() == 1
+    world.feed(Event.HEALTHY, 0.1)  # again_s after it failed
+    assert asked() == 2
+    world.feed(Event.HEALTHY, 4.0)
+    world.feed(Event.HEALTHY, 4.0)
+    assert asked() == 2  # that one was submitted, or still is asked for
+    world.feed(Event.UNREPLACED)
+    world.feed(Event.HEALTHY, 4.0)
+    world.feed(Event.END)
+    world.feed(Event.UNREPLACED)
+    world.feed(Event.TICK, 10.0)
+    assert asked() == 2
 
 
 def test_lost_it_comes_back_later_and_later_and_not_for_ever() -> None:

@@ -2,15 +2,20 @@
 """What a supervisor makes of a server that hangs, and of one whose place is lost."""
 
 import os
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from serving.replica import supervisor
 from serving.replica.command import Ask, Place
+from serving.replica.machine import Event, Life, Rules, State
 from serving.replica.probe import Flight
 from serving.replica.registered import Registered, is_ready, sweep
 from serving.replica.supervisor import Supervisor
+from slurm_green.errors import SlurmError
 
 
 def made(tmp_path: Path) -> Supervisor:
@@ -42,6 +47,28 @@ def test_requests_without_tokens_for_long_are_a_hang(
     assert not stuck(1, 11.0, 1.0)
     assert not stuck(0, 11.0, 500.0)
     assert not stuck(1, 11.0, 100.0)
+
+
+def test_a_slurm_that_is_slow_to_fail_holds_nothing_up(tmp_path: Path) -> None:
+    one, answers, calls = made(tmp_path), threading.Event(), []
+
+    def replacement() -> Callable[[], bool]:
+        calls.append(one.life.state)
+        assert answers.wait(60)
+        if len(calls) == 1:
+            raise SlurmError("sbatch: Unable to contact slurm controller")
+        return lambda: True
+
+    one.replacement, one._place = replacement, one.place()
+    one.rules = Rules(again_s=0.0, lead_s=1800.0)
+    one.life = Life(state=State.READY, until_s=float("inf"), healthy_s=time.monotonic())
+    one._feed(Event.NEAR_END)  # and comes back
+    answers.set()
+    while one.life.state is State.READY:
+        for event in one._events():
+            one._feed(event)
+    assert len(calls) == 2
+    assert one.life.state is State.DRAINING
 
 
 def test_a_registration_is_ready_or_not_and_goes(tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of Slurm for a replica that is to be replaced."""
+
+from pathlib import Path
+
+import pytest
+
+from serving.replica.submit import successor
+from slurm_green.errors import SlurmError
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A queue in a file: squeue shows it; sbatch adds to it, and fails where a file says so."""
+    queue, fails = tmp_path / "queue", tmp_path / "fails"
+    queue.touch()
+    bodies = {
+        "squeue": f"cat {queue}",
+        "sbatch": f"""
+            job=$(($(wc -l < {queue}) + 40))
+            [ -e {fails} ] && [ ! -s {fails} ] && exit 1
+            echo "$job $2 $3" >> {queue}
+            [ -e {fails} ] && exit 1
+            echo "$job;cluster"
+        """,
+    }
+    for name, body in bodies.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path
+
+
+def test_a_replacement_is_submitted_once(slurm: Path) -> None:
+    script = Path("/s/again.sh")
+    assert successor(script, "again-job7-0") == 40
+    assert successor(script, "again-job7-0") == 40
+    assert successor(script, "again-job77-0") == 41
+    rows = (slurm / "queue").read_text().splitlines()
+    assert rows == ["40 /s/again.sh after-again-job7-0", "41 /s/again.sh after-again-job77-0"]
+
+
+@pytest.mark.parametrize(("words", "heard"), [("", 0), ("timed out, but heard", 1)])
+def test_a_failed_sbatch_is_told_and_may_have_been_heard(
+    slurm: Path, words: str, heard: int
+) -> None:
+    (slurm / "fails").write_text(words)
+    with pytest.raises(SlurmError, match="sbatch"):
+        successor(Path("again.sh"), "x-job1-0")
+    assert len((slurm / "queue").read_text().splitlines()) == heard
+    (slurm / "fails").unlink()
+    assert successor(Path("again.sh"), "x-job1-0") == 40
+    assert len((slurm / "queue").read_text().splitlines()) == 1
