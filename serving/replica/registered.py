@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registration of one replica: a file in the directory that routers read."""
+"""The registration of one replica: a file in the directory that routers read.
+
+The trap: a home that is full takes no new file, and a replica is well all the same.
+"""
 
 import json
+import logging
+import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +18,7 @@ from serving.router.registration import READY, Registration, write_registration
 
 __all__ = ["Registered", "is_ready", "job_stem", "state_dir", "sweep"]
 
+_LOG = logging.getLogger("slurm_green.serve")
 _LEFT_S = 86_400.0
 
 
@@ -22,15 +28,29 @@ class Registered:
 
     path: Path
     site: str
+    _said: Registration | None = field(default=None, init=False)  # what the file says
+    _fails: bool = field(default=False, init=False)
 
     def show(self, url: str, model: str, key: str, state: str) -> None:
         """Say it, or say it again; raises OSError or BadInputError."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         one = Registration(url=url, model=model, site=self.site, key=key, state=state)
-        write_registration(self.path, one, datetime.now(UTC))
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_registration(self.path, one, datetime.now(UTC))
+        except OSError as error:
+            # Only what the file says already may live on: a time stamp needs no room.
+            if one != self._said:
+                raise
+            os.utime(self.path)
+            if not self._fails:
+                _LOG.warning("%s: only its time stamp tells that we live: %s", self.path, error)
+            self._fails = True
+        else:
+            self._said, self._fails = one, False
 
     def hide(self) -> None:
         """Take it back; raises OSError."""
+        self._said = None
         self.path.unlink(missing_ok=True)
 
 

@@ -3,11 +3,13 @@
 
 `{"url", "model", "site", "key", "state": "ready" | "draining", "heartbeat_utc"}`; whoever runs the
 replica writes the file anew every few seconds and removes it at the end. Mode 0600: `key` is what
-the replica wants as a bearer token, or null. The trap: clocks of sites differ, so a heartbeat is
-judged by when it was last seen to change, never by the time that it names.
+the replica wants as a bearer token, or null. Where its disk is full it sets the file's time stamp
+instead. The trap: clocks of sites differ, so a heart beats when text or time stamp are seen to
+change, whatever time they name.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,7 +61,8 @@ class Registry:
     def __init__(self, directory: Path, stale_s: float) -> None:
         self.directory, self.stale_s = directory, stale_s
         self.faults: dict[str, str] = {}  # file name -> what is wrong with it
-        self._seen: dict[str, tuple[bytes, float]] = {}  # file name -> text, when it changed
+        # File name -> text and time stamp (ns), and when they changed.
+        self._seen: dict[str, tuple[tuple[bytes, int], float]] = {}
 
     def read(self, now_s: float) -> list[Registration]:
         """All whose heart beats, by file name; files that are none go to `faults`.
@@ -69,11 +72,11 @@ class Registry:
         names = sorted(one.name for one in self.directory.iterdir() if one.suffix == ".json")
         self.faults = {}
         found: dict[str, Registration] = {}
-        for name, text in self._texts(names):
-            if self._seen.get(name, (b"", 0.0))[0] != text:
-                self._seen[name] = (text, now_s)
+        for name, beat in self._beats(names):
+            if name not in self._seen or self._seen[name][0] != beat:
+                self._seen[name] = (beat, now_s)
             try:
-                one = _read(text, name)
+                one = _read(beat[0], name)
             except BadInputError as error:
                 self.faults[name] = str(error)
                 continue
@@ -83,13 +86,14 @@ class Registry:
             del self._seen[name]
         return list(found.values())
 
-    def _texts(self, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    def _beats(self, names: list[str]) -> Iterator[tuple[str, tuple[bytes, int]]]:
         for name in names:
             if name.startswith("."):
                 continue
             try:
                 with (self.directory / name).open("rb") as file:
-                    yield name, file.read(_MAX_BYTES + 1)
+                    stamp_ns = os.fstat(file.fileno()).st_mtime_ns
+                    yield name, (file.read(_MAX_BYTES + 1), stamp_ns)
             except FileNotFoundError:
                 continue  # gone since the directory was listed
             except OSError as error:

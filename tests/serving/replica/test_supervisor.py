@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a supervisor makes of a server that hangs, and of one whose place is lost."""
 
+import errno
 import os
 import threading
 import time
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from serving.replica import supervisor
+from serving.replica import registered, supervisor
 from serving.replica.command import Ask, Place
 from serving.replica.machine import Event, Life, Rules, State
 from serving.replica.probe import Flight
 from serving.replica.registered import Registered, is_ready, sweep
 from serving.replica.supervisor import Supervisor
+from serving.router.registration import Registry
 from slurm_green.errors import SlurmError
 
 
@@ -85,6 +87,31 @@ def test_a_registration_is_ready_or_not_and_goes(tmp_path: Path) -> None:
     one.hide()
     one.hide()
     assert not path.exists()
+
+
+def test_on_a_full_disk_a_replica_that_is_well_stays_in_the_routers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, routers = Registered(tmp_path / "r.json", "here"), Registry(tmp_path, stale_s=60.0)
+    told = ("http://h:1", "m", "k")
+    one.show(*told, "ready")
+    assert [each.url for each in routers.read(0.0)] == ["http://h:1"]
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registered, "write_registration", full)
+        for now_s in range(5, 125, 5):
+            time.sleep(0.01)  # what a file's time stamp tells apart
+            one.show(*told, "ready")
+            found = routers.read(float(now_s))
+        assert [each.url for each in found] == ["http://h:1"]
+        with pytest.raises(OSError, match="No space"):
+            one.show(*told, "draining")  # the file says otherwise: it must not live on
+        assert routers.read(181.0) == []
+    one.show(*told, "draining")
+    assert [each.state for each in routers.read(182.0)] == ["draining"]
 
 
 def test_what_killed_replicas_left_goes_after_a_day(tmp_path: Path) -> None:
