@@ -4,7 +4,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from slurm_green.config.settings import Config, Paths
+from slurm_green.config.settings import Config
 from slurm_green.unit_files import lua_string, place, systemd_command, systemd_word
 
 __all__ = ["controller_files", "install"]
@@ -54,7 +54,7 @@ def controller_files(
         "slurm-green-fetch.timer": _text("fetch", "slurm-green-fetch.timer"),
         "slurm-green-fetch.sysusers": _text("fetch", "slurm-green-fetch.sysusers"),
         # Not by the name that Slurm reads: there the site may have a script of its own.
-        "job_submit.example.lua": _script(module, paths),
+        "job_submit.example.lua": _script(module, config),
     }
 
 
@@ -78,8 +78,9 @@ def _writable(unit: str, directories: Iterable[Path]) -> str:
     return _added(unit, f"ReadWritePaths={' '.join(map(systemd_word, others))}") if others else unit
 
 
-def _script(module: Path, paths: Paths) -> str:
-    usual = Paths()
+def _script(module: Path, config: Config) -> str:
+    """The module keeps its own defaults, which are ours: it is told what the site changed."""
+    paths, usual = config.paths, Config().paths
     settings = [
         f"{key} = {lua_string(path)}"
         for key, path, default in (
@@ -88,6 +89,8 @@ def _script(module: Path, paths: Paths) -> str:
         )
         if path != default
     ]
+    if config.hook.timeout_ms != Config().hook.timeout_ms:
+        settings.append(f"timeout_s = {config.hook.timeout_ms / 1000:g}")
     text = _text("slurm", "job_submit.example.lua")
     text = text.replace('"/etc/slurm/slurm_green.lua"', lua_string(module))
     return text.replace("configure({})", f"configure({{{', '.join(settings)}}})")

@@ -16,7 +16,7 @@ local config = {
     published = "/run/slurm-green/hook.plan",
     mode = "socket",
     timeout_s = 0.05,
-    max_hold_s = 60,
+    max_hold_s = 300, -- the longest hook.hold
     record_field = nil, -- nil: what the published file says, else admin_comment
 }
 

@@ -26,6 +26,7 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "a site's.toml"
     path.write_text(
         f'[paths]\nsocket = "{tmp_path}/run of it/hook.sock"\nsignals = "{tmp_path}/signals"\n'
+        "[hook]\ntimeout_ms = 120\n"
     )
     return path
 
@@ -110,13 +111,16 @@ def test_the_hook_loads_its_modules_from_there(tmp_path: Path, place: Path) -> N
         function dofile(name)
             local module = made(name)
             local configure = module.configure
-            module.configure = function(given) print(given.socket); configure(given) end
+            module.configure = function(given)
+                print(given.socket, given.timeout_s)
+                configure(given)
+            end
             return module
         end
         made("{place}/job_submit.example.lua")
     """
     found = subprocess.run([lua, "-e", script], capture_output=True, text=True, check=False)
-    assert (found.stdout, found.stderr) == (f"{tmp_path}/run of it/hook.sock\n", "")
+    assert (found.stdout, found.stderr) == (f"{tmp_path}/run of it/hook.sock\t0.12\n", "")
 
 
 def test_a_script_of_the_sites_own_is_left_alone(tmp_path: Path, config: Path) -> None:

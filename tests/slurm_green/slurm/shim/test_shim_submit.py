@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from slurm_green.config.setting import settings_of
+from slurm_green.config.settings import Hook
 from slurm_green.hook.wire import Ask, Defer, Pass
 from tests.timing import fastest_s
 
@@ -18,6 +20,20 @@ def test_a_deferral_sets_begin_time_record_and_tells_the_user(shim, tools):
         "admin_comment": tools.RECORD.encode(),
     }
     assert result.user == ["becomes eligible by 06:00"]
+
+
+def test_every_hold_that_the_configuration_allows_is_taken_and_no_longer_one(shim, tools):
+    hold = next(one for one in settings_of(Hook) if one.key == "hold").kind
+    longest_s = hold.read("5m")
+    with pytest.raises(ValueError, match="out of range"):
+        hold.read(longest_s + 1)
+    for hold_s in (61, longest_s):
+        with tools.daemon(shim.socket, lambda ask, s=hold_s: tools.defer(s)):
+            assert "begin_time" in shim.submit().fields
+    with tools.daemon(shim.socket, lambda ask: tools.defer(longest_s + 60)):
+        result = shim.submit()
+    assert result.unchanged
+    assert "begin is out of range" in result.log[-1]
 
 
 def test_the_record_is_appended_to_what_other_tools_wrote(shim, tools):
