@@ -27,7 +27,7 @@ from serving.router.replica import Replica
 from serving.router.settings import Listen, Settings
 from serving.router.stats import Stats
 from serving.router.steer import Steer
-from serving.router.supply import Supply
+from serving.router.supply import Fetcher, Supply
 from serving.router.tls import tls_context
 from slurm_green.errors import BadInputError
 
@@ -60,6 +60,7 @@ class Server:
         self.steer = Steer(self.relay.lost, self._bug)
         self.ceilings = Ceilings({}, self.loop.time)
         self.supplies: dict[str, Supply] = {}
+        self._fetcher = Fetcher()
         self.registry: Registry | None = None
         self.stats.gauges = self._gauges
         self._tls = tls_context(settings)
@@ -93,7 +94,7 @@ class Server:
         self.supplies = {
             one.name: self.supplies[one.name]
             if one.name in self.supplies and self.supplies[one.name].site == one
-            else Supply(one, self.loop.time)
+            else Supply(one, self.loop.time, self._fetcher.get)
             for one in settings.site
         }
         # One process of a router is enough to write them.
@@ -153,6 +154,7 @@ class Server:
         await self._drained()
         for task in tasks:
             task.cancel()
+        await self._fetcher.close()
         self.checks.stop()
         for client in tuple(self.door.clients):
             client.close()

@@ -9,9 +9,9 @@ differ, so a file is as old as the time since it was seen to change, plus the ag
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -19,21 +19,60 @@ from serving.router.policy.protocol import Outlook, SiteView
 from serving.router.settings import Site
 from slurm_green.errors import BadInputError
 
-__all__ = ["Supply"]
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Fetcher", "Supply"]
 
 _TIMEOUT_S = 5.0
 _MAX_BYTES = 2**20
 _MAX = 1e12
 
 
-class Supply:
-    """One site's; `fault` says what is wrong with the last reading."""
+class Fetcher:
+    """Asks addresses with one client, made when it is first needed.
 
-    def __init__(self, site: Site, now_s: Callable[[], float]) -> None:
+    The trap: a client reads all certificates of the system when it is made, which takes longer than
+    a token may be late.
+    """
+
+    def __init__(self) -> None:
+        self._client: httpx.AsyncClient | None = None
+
+    async def get(self, url: str) -> bytes:
+        """What the address answers; raises OSError or TimeoutError."""
+        import httpx
+
+        if self._client is None:
+            self._client = httpx.AsyncClient(timeout=_TIMEOUT_S)
+        async with asyncio.timeout(_TIMEOUT_S):
+            try:
+                answer = await self._client.get(url)
+            except httpx.HTTPError as error:
+                raise OSError(f"{url}: {error}") from error
+        if answer.status_code != 200:
+            raise OSError(f"{url}: answers {answer.status_code}")
+        return answer.content
+
+    async def close(self) -> None:
+        """End its connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
+
+class Supply:
+    """One site's; `fault` says what is wrong with the last reading, `fetch` asks an address."""
+
+    def __init__(
+        self,
+        site: Site,
+        now_s: Callable[[], float],
+        fetch: Callable[[str], Awaitable[bytes]],
+    ) -> None:
         self.site = site
         self.fault: str | None = None
         self.assumed = True  # the low quantile stands in
-        self._now_s = now_s
+        self._now_s, self._fetch = now_s, fetch
         self._told: dict[str, Any] = {}
         self._outlook: tuple[Outlook, ...] = ()
         self._fresh_s = -math.inf  # when what it told was true
@@ -46,7 +85,7 @@ class Supply:
             if self.site.supply_file is not None:
                 self._read_file(self.site.supply_file)
             elif self.site.supply_url is not None:
-                self._take(await _fetch(self.site.supply_url))
+                self._take(await self._fetch(self.site.supply_url))
             self.fault = None
         except (OSError, ValueError, TimeoutError) as error:
             self.fault = f"site {self.site.name}: supply: {str(error) or type(error).__name__}"
@@ -124,16 +163,3 @@ def _number(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX:
         raise ValueError(f"{name}: wanted a number from 0 on, not {str(value)[:40]!r}")
     return float(value)
-
-
-async def _fetch(url: str) -> bytes:
-    import httpx
-
-    async with asyncio.timeout(_TIMEOUT_S), httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
-        try:
-            answer = await client.get(url)
-        except httpx.HTTPError as error:
-            raise OSError(f"{url}: {error}") from error
-    if answer.status_code != 200:
-        raise OSError(f"{url}: answers {answer.status_code}")
-    return answer.content

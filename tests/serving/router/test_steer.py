@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from serving.router.ceilings import Ceilings
@@ -16,7 +17,7 @@ from serving.router.policy.protocol import Moment, Orders, RequestView, SiteOrde
 from serving.router.replica import Replica
 from serving.router.settings import Breaking, Site
 from serving.router.steer import Steer
-from serving.router.supply import Supply
+from serving.router.supply import Fetcher, Supply
 from serving.vllm.site import read_ceiling
 
 
@@ -28,9 +29,15 @@ class Clock:
         return self.now_s
 
 
+async def unasked(url: str) -> bytes:
+    raise AssertionError(url)
+
+
 def test_telemetry_ages_by_our_clock_and_its_own_age(tmp_path: Path) -> None:
     path, clock, view = tmp_path / "supply", Clock(), SiteView("a", 0.0, 8)
-    supply = Supply(Site(name="a", supply_file=path, supply_low_w=70.0, supply_stale_s=60.0), clock)
+    supply = Supply(
+        Site(name="a", supply_file=path, supply_low_w=70.0, supply_stale_s=60.0), clock, unasked
+    )
 
     def told(text: str | None, after_s: float) -> float | None:
         if text is not None:
@@ -60,9 +67,45 @@ def test_telemetry_ages_by_our_clock_and_its_own_age(tmp_path: Path) -> None:
     assert (step.start_s, step.low_w) == (clock.now_s + 300, 100.0)
 
 
+def test_addresses_are_asked_by_one_client_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[httpx.AsyncClient] = []
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        return httpx.Response(200 if len(asked) != 3 else 500, json={"supply_w": 500})
+
+    class Client(httpx.AsyncClient):
+        def __init__(self, timeout: float) -> None:
+            super().__init__(timeout=timeout, transport=httpx.MockTransport(answer))
+            made.append(self)
+
+    monkeypatch.setattr(httpx, "AsyncClient", Client)
+
+    async def run() -> None:
+        fetcher = Fetcher()
+        await fetcher.close()  # nobody asked it
+        supplies = [
+            Supply(Site(name=name, supply_url=f"http://{name}/"), Clock(), fetcher.get)
+            for name in ("a", "b")
+        ]
+        faults = []
+        for _ in range(2):
+            for one in supplies:
+                await one.read()
+                faults.append(one.fault)
+        assert faults == [None, None, "site a: supply: http://a/: answers 500", None]
+        assert supplies[0].now() == (500.0, None)
+        await fetcher.close()
+
+    asyncio.run(run())
+    assert asked == ["a", "b", "a", "b"]
+    assert [one.is_closed for one in made] == [True]
+
+
 def test_a_site_that_nobody_limits_has_no_supply() -> None:
     view = SiteView("a", 0.0, 8)
-    Supply(Site(name="a"), Clock()).fill(view)
+    Supply(Site(name="a"), Clock(), unasked).fill(view)
     assert view.supply_w is None
 
 
@@ -111,7 +154,7 @@ def test_orders_come_at_once_when_there_is_less_power_than_is_drawn(
         one.changed(clock())
     path = tmp_path / "supply"
     site = Site(name="a", supply_file=path, supply_low_w=0.0)
-    supplies = {"a": Supply(site, clock)}
+    supplies = {"a": Supply(site, clock, unasked)}
     bugs: list[BaseException] = []
     steer, held = Steer(lambda one, _: lost.append(one.url), bugs.append), Held()
 
