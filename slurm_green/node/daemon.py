@@ -15,7 +15,6 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from profiling.device.journal import Journal
@@ -69,6 +68,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, _LOG.info, "SIGHUP: settings are read at the start")
         self._node.resume()
         await self._look()
         servers = self._servers()
@@ -125,9 +125,14 @@ class Daemon:
     async def _leases(self) -> None:
         while True:
             await asyncio.sleep(_LEASES_S)
-            if self._node.state.asks:
-                with suppress(BusyError):
-                    await self._worker.run(self._node.look)
+            if not self._node.state.asks:
+                continue
+            try:
+                await self._worker.run(self._node.look)
+            except BusyError:
+                pass  # the looks say so
+            except Exception as error:
+                self._complain("leases cannot be looked at", error)
 
     async def _orders(self, job_ids: list[int]) -> Orders | None:
         try:
@@ -146,8 +151,8 @@ class Daemon:
         self._complained[what] = str(why)
 
     async def _report(self) -> None:
-        energies = self._books.unreported()
         try:
+            energies = self._books.unreported()
             taken = await self._line.run(lambda: self._sgreend.report(energies)) if energies else ()
             for name in taken:
                 self._books.reported(name)
@@ -161,7 +166,7 @@ class Daemon:
             return
         try:
             self._metrics = await serve_metrics(address, self._exposition)
-        except OSError as error:
+        except Exception as error:
             self._complain(f"no metrics on {address} yet", error)
 
     def _exposition(self) -> str:

@@ -92,6 +92,11 @@ class LiveNode:
         self.wait(lambda: self._answers(), "an answer")
         return self
 
+    def tell(self, number: signal.Signals) -> None:
+        """One that does not end it."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self) -> int:
         """SIGTERM; its exit status."""
         return self._end(signal.SIGTERM)

@@ -2,6 +2,7 @@
 """sgreen-noded as a process, its hooks as slurmd runs them, on the emulated NVML."""
 
 import os
+import signal
 import socket
 import subprocess
 import urllib.request
@@ -92,6 +93,16 @@ def test_sigterm_gives_everything_back(node: LiveNode) -> None:
     assert node.bench.read(1).limit_w == 700
     assert node.owed == []
     assert not node.socket.exists()
+
+
+def test_sighup_ends_nothing(node: LiveNode) -> None:
+    node.order({JOB: PLAN})
+    node.hook(node.prolog, JOB, "0")
+    node.tell(signal.SIGHUP)
+    node.wait(lambda: "SIGHUP" in node.words, "a word about it")
+
+    assert node.ask(op="ping")["ok"]
+    assert _locks(node) == [1095, None]
 
 
 def test_killed_and_not_restarted(node: LiveNode) -> None:
