@@ -71,6 +71,7 @@ class Supervisor:
         self._place: Place | None = None
         self._probe: Probe | None = None
         self._relieved: Callable[[], bool] | None = None
+        self._started = False
         self._state: str | None = None  # as it is shown
         self._due = dict.fromkeys(("probe", "flight", "heartbeat", "word"), 0.0)
         self._moved = (0.0, 0.0)  # tokens, and when they last changed
@@ -80,11 +81,16 @@ class Supervisor:
         self._inbox.put(event)
 
     def run(self) -> int:
-        """Until it has ended; the exit status."""
+        """Until it has ended; the exit status. Raises BadInputError where it can never start."""
         try:
             while self.life.state is not State.ENDED:
-                for event in self._events():
-                    self._feed(event)
+                try:
+                    for event in self._events():
+                        self._feed(event)
+                except BadInputError:
+                    raise
+                except Exception:  # nobody else would look after a server that runs
+                    _LOG.exception("%s goes on after this", self.name)
             return 1 if self.life.failures > self.rules.most_failures else 0
         finally:
             if self._process is not None:
@@ -103,9 +109,16 @@ class Supervisor:
         if self._process is not None and self._process.status is not None:
             _LOG.info("%s: its process ended with status %d", self.name, self._process.status)
             self._process = self._probe = None
-            self.ended()
+            try:
+                self.ended()
+            except Exception:
+                _LOG.exception("%s: not all is given back", self.name)
             return [*found, Event.EXITED]
-        return [*found, *self._asked()]
+        try:
+            return [*found, *self._asked()]
+        except Exception:
+            _LOG.exception("%s: cannot be asked", self.name)
+            return found  # somebody may want it to end
 
     def _asked(self) -> list[Event]:
         """What the server says, and the replacement."""
@@ -178,14 +191,22 @@ class Supervisor:
             )  # fmt: skip
 
     def _start(self) -> None:
-        place = self._place = self.place()
-        self._probe = Probe(place.host, place.port, place.key, served_name(self.ask))
         self._due["word"] = time.monotonic() + _PROGRESS_S
-        argv = engine_argv(self.ask, place)
-        _LOG.info("%s: starting at port %d, log %s", self.name, place.port, self.log)
-        self._process = ServerProcess(
-            argv, engine_env(self.ask, place, self.environ, self.code), self.log
-        )
+        try:
+            place = self._place = self.place()
+            _LOG.info("%s: starting at port %d, log %s", self.name, place.port, self.log)
+            argv = engine_argv(self.ask, place)
+            env = engine_env(self.ask, place, self.environ, self.code)
+            self._process = ServerProcess(argv, env, self.log)
+        except (BadInputError, OSError) as error:
+            if isinstance(error, BadInputError) and not self._started:
+                raise
+            # What went before may go again: a disk that is full, a file server that is away.
+            _LOG.error("%s: cannot be started: %s", self.name, error)
+            self.tell(Event.EXITED)
+            return
+        self._started = True
+        self._probe = Probe(place.host, place.port, place.key, served_name(self.ask))
 
     def _warm(self, probe: Probe) -> None:
         found = probe.warm()

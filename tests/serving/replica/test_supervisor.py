@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -14,10 +16,11 @@ from serving.replica import registered, supervisor
 from serving.replica.command import Ask, Place
 from serving.replica.machine import Event, Life, Rules, State
 from serving.replica.probe import Flight
+from serving.replica.process import ServerProcess
 from serving.replica.registered import Registered, is_ready, sweep
 from serving.replica.supervisor import Supervisor
 from serving.router.registration import Registry
-from slurm_green.errors import SlurmError
+from slurm_green.errors import BadInputError, SlurmError
 
 
 def made(tmp_path: Path) -> Supervisor:
@@ -29,6 +32,16 @@ def made(tmp_path: Path) -> Supervisor:
         log=tmp_path / "log",
         environ={},
     )
+
+
+def bug() -> None:
+    raise ValueError("a bug")
+
+
+def until(one: Supervisor, state: State) -> None:
+    while one.life.state is not state:
+        for event in one._events():
+            one._feed(event)
 
 
 def test_requests_without_tokens_for_long_are_a_hang(
@@ -71,6 +84,57 @@ def test_a_slurm_that_is_slow_to_fail_holds_nothing_up(tmp_path: Path) -> None:
             one._feed(event)
     assert len(calls) == 2
     assert one.life.state is State.DRAINING
+
+
+def test_a_start_that_fails_is_tried_again_once_it_went_before(tmp_path: Path) -> None:
+    one, server = made(tmp_path), tmp_path / "server"
+    one.ask = Ask(model="m", server=(str(server),))
+    with pytest.raises(BadInputError, match="cannot be run"):
+        one._feed(Event.TICK)
+    server.write_text("#!/bin/sh\nexit 3\n")
+    server.chmod(0o755)
+    one.life = Life()
+    until(one, State.STARTING)
+    until(one, State.WAITING)
+    server.unlink()  # a file server that is away
+    one.life = Life()
+    until(one, State.STARTING)
+    until(one, State.WAITING)
+    assert one.life.failures == 1
+
+
+def test_a_log_that_cannot_be_is_no_end(tmp_path: Path) -> None:
+    one = made(tmp_path)
+    one.log = tmp_path / "away" / "log"
+    until(one, State.STARTING)
+    until(one, State.WAITING)
+    assert one.life.failures == 1
+
+
+def test_what_fails_while_it_is_asked_hides_no_other_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = made(tmp_path)
+    monkeypatch.setattr(one, "_asked", bug)
+    one.tell(Event.END)
+    assert one._events() == [Event.TICK, Event.END]
+    one.ended = bug
+    one._process = cast("ServerProcess", SimpleNamespace(status=3))
+    assert one._events() == [Event.TICK, Event.EXITED]
+
+
+def test_a_step_that_fails_is_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, fed = made(tmp_path), []
+
+    def feed(event: Event) -> None:
+        fed.append(event)
+        if len(fed) == 1:
+            bug()
+        one.life = Life(state=State.ENDED)
+
+    monkeypatch.setattr(one, "_feed", feed)
+    assert one.run() == 0
+    assert len(fed) == 2
 
 
 def test_a_registration_is_ready_or_not_and_goes(tmp_path: Path) -> None:
