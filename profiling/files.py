@@ -26,7 +26,7 @@ from profiling.table import COUNT, NUMBER, Column, read_bytes, read_rows
 from profiling.toml_file import TomlFile, toml_value
 from profiling.whole import write_directory
 
-__all__ = ["INFERENCE", "TRAINING", "read_profile", "write_profile"]
+__all__ = ["INFERENCE", "TRAINING", "profile_files", "read_profile", "write_profile"]
 
 P = TypeVar("P", InferencePoint, TrainingPoint)
 
@@ -63,6 +63,13 @@ _NEEDED = {
 }
 # Written where a point has them.
 _OPTIONAL = ("tp", "n", "ci95_latency_s", "ci95_rate", "ci95_power_w", "power_cap_w")
+
+
+def profile_files(path: Path) -> list[Path]:
+    """What `read_profile` reads of a directory or a shipped name; not all need be there."""
+    if not path.exists():
+        path = shipped(path)
+    return [path / name for name in (_TOML, *_NEEDED)]
 
 
 def read_profile(path: Path) -> Profile:

@@ -92,13 +92,8 @@ def command(
     No site draws more than it has: clocks fall, then replicas park, then requests move. Without
     --forecast policies know the past of the power, never its future. Nothing is measured here.
     """
-    inputs = {
-        "--sites": sites_file, "--power": power_file, "--requests": requests_file,
-        "--forecast": forecast_file,
-    }  # fmt: skip
-    check_outputs({"--report": report_file}, inputs)
     one_thread()
-    from profiling.files import read_profile
+    from profiling.files import profile_files, read_profile
     from serving.governor.engine import EngineModel
     from serving.governor.protocol import Slo
     from serving.replay.route.bound import bound_rps
@@ -107,6 +102,12 @@ def command(
     from serving.replay.route.sites import Times
     from serving.replay.route.trace import read_trace
 
+    inputs = {
+        "--sites": sites_file, "--power": power_file, "--requests": requests_file,
+        "--forecast": forecast_file,
+    }  # fmt: skip
+    inputs |= {f"--profile {one.name}": one for one in profile_files(profile_dir)}
+    check_outputs({"--report": report_file}, inputs)
     names = names_of(policy, "per-site,prices")
     sites, columns = read_sites(sites_file)
     supply = read_power(power_file, columns)

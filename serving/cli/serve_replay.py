@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slurm_green.cli.output import emit_json, emit_rows
+from slurm_green.cli.output import check_outputs, emit_json, emit_rows
 from slurm_green.cli.params import POSITIVE, as_json, finite, names_of
 from slurm_green.cli.progress import progress_bar
 from slurm_green.errors import BadInputError
@@ -125,8 +125,7 @@ def command(
     the profile, clock switches included. Energy counts idle time. Nothing is measured here.
     """
     one_thread()
-    from profiling.files import read_profile
-    from profiling.shipped import shipped
+    from profiling.files import profile_files, read_profile
     from serving.governor.ceiling import Ceiling
     from serving.governor.engine import EngineModel
     from serving.governor.protocol import Slo
@@ -135,6 +134,9 @@ def command(
     from slurm_green.plan.files import read_site
     from slurm_green.plan.outcome import Objective
 
+    inputs = {"--requests": requests_file, "--signal": signal}
+    inputs |= {f"--profile {one.name}": one for one in profile_files(profile_dir)}
+    check_outputs({"--report": report_file}, inputs)
     names = names_of(policy, "max,governor")
     if objective != _OBJECTIVES[0] and signal is None:
         raise BadInputError(f"--objective {objective}: needs carbon; give --signal S.csv")
@@ -148,7 +150,7 @@ def command(
         ceiling=Ceiling(clock_mhz=ceiling_mhz, power_w=ceiling_w),
     )
     requests = read_requests(requests_file)
-    engine = EngineModel(read_profile(shipped(profile_dir)), tp=tp)
+    engine = EngineModel(read_profile(profile_dir), tp=tp)
     site = None if signal is None else read_site(signal)
     slo = Slo(ttft_s=slo_ttft_ms / 1e3, tpot_s=slo_tpot_ms / 1e3)
     with progress_bar() as shown:

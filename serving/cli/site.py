@@ -99,15 +99,16 @@ def size(
     More GPUs stand still more often; fewer leave power unused. A fluid model: no single requests.
     Prices are assumed until you give yours.
     """
-    check_outputs({"--plot": plot_file}, {"--power": power_file})
     one_thread()
-    from profiling.files import read_profile
+    from profiling.files import profile_files, read_profile
     from serving.governor.engine import Batch, EngineModel
     from serving.governor.protocol import Slo
     from serving.replay.route.files import read_power
     from serving.replay.route.sizing import Costs, sizes
     from serving.router.policy.capacity import Capacity
 
+    inputs = {f"--profile {one.name}": one for one in profile_files(profile_dir)}
+    check_outputs({"--plot": plot_file}, {"--power": power_file, **inputs})
     wanted = _percentiles(percentiles)
     columns = _columns(power_file)
     engine = EngineModel(read_profile(profile_dir), tp=tp)

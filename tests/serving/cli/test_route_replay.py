@@ -93,6 +93,16 @@ def test_the_page_is_written_and_loads_nothing(asked: list[str], tmp_path: Path)
     assert text.count("<svg") == 4
 
 
+@pytest.mark.parametrize("name", ["r.csv", "sites.toml", "profile/inference.csv"])
+def test_no_page_takes_the_place_of_what_is_read(
+    asked: list[str], tmp_path: Path, name: str
+) -> None:
+    before = (tmp_path / name).read_bytes()
+    result = run(*asked, "--policy", "per-site", "--report", str(tmp_path / name))
+    assert (result.exit_code, "is the file of --" in result.stderr) == (2, True), result.output
+    assert (tmp_path / name).read_bytes() == before
+
+
 def test_a_forecast_is_read(asked: list[str], tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text(
         "issued_s,start_s,n_w,n_w_p10,s_w\n-60,-60,1500,1400,900\n-60,10,0,0,900\n-60,20,700,600,900\n"

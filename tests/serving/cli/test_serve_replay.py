@@ -56,8 +56,29 @@ def test_the_page_has_the_front_and_loads_nothing(asked: list[str], tmp_path: Pa
     assert "30 requests under 3 clock policies" in text
     assert text.count("<circle") == 3
     assert "<script" not in text and "http:" not in text and "src=" not in text
-    bad = run(*asked, "--policy", "max", "--report", str(tmp_path / "no" / "out.html"))
-    assert (bad.exit_code, "cannot be written" in bad.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("no/out.html", "cannot be written"),
+        ("r.csv", "is the file of --requests"),
+        ("s.csv", "is the file of --signal"),
+        ("profile/inference.csv", "is the file of --profile inference.csv"),
+    ],
+)
+def test_a_page_that_cannot_be_is_refused_before_anything_is_read(
+    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, told: str
+) -> None:
+    def read(_: Path) -> None:
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr("serving.replay.requests.read_requests", read)
+    before = {one: one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()}
+    signal = ("--signal", str(tmp_path / "s.csv"))
+    result = run(*asked, *signal, "--policy", "max", "--report", str(tmp_path / name))
+    assert (result.exit_code, told in result.stderr) == (2, True), result.output
+    assert {one: one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()} == before
 
 
 def test_the_front_is_what_nobody_beats_in_both() -> None:

@@ -70,3 +70,11 @@ def test_a_file_without_sites_is_named(asked: list[str], tmp_path: Path) -> None
     result = run(*asked)
     assert result.exit_code != 0
     assert "no column of watts" in str(result.exception) + result.output
+
+
+def test_no_picture_takes_the_place_of_what_is_read(asked: list[str], tmp_path: Path) -> None:
+    for name in ("p.csv", "profile/profile.toml"):
+        before = (tmp_path / name).read_bytes()
+        result = run(*asked, "--plot", str(tmp_path / name))
+        assert (result.exit_code, "is the file of --p" in result.stderr) == (2, True), result.output
+        assert (tmp_path / name).read_bytes() == before
