@@ -9,11 +9,12 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from profiling.errors import ProfileError
+from profiling.errors import ProfileError, ProfilingError
 
 __all__ = ["SweepJournal"]
 
@@ -23,6 +24,9 @@ class SweepJournal:
 
     Raises ProfileError: it was begun with other options or on another GPU (`header` differs), it
     is there and `resume` is false, another process writes it, or it is damaged.
+
+    As a context it goes with an error of ours that comes before the first window: nothing worth
+    much is lost, and the corrected command finds no sweep begun with what was wrong.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], *, resume: bool) -> None:
@@ -48,6 +52,9 @@ class SweepJournal:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if isinstance(value, ProfilingError) and not self.of("window"):
+            with suppress(OSError):
+                self.path.unlink()
         os.close(self._file)
 
     def add(self, kind: str, **values: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One `sgreen profile run`: opens the GPUs, sweeps, and writes the profile's directory.
 
-The trap: the journal of windows goes only when the profile is there, and what is owed to a GPU
+The trap: a journal that has windows goes only when the profile is there, and what is owed to a GPU
 stays written down until it was paid.
 """
 
@@ -59,17 +59,22 @@ class Session:
             self.out.with_name(f"{self.out.name}.sweep{end}")
             for end in (".jsonl", ".gpus", ".owed")
         )
-        with (
-            ended_by_signals(),
-            opened(self.which, library=self.library, emulate=self.emulate, state=bench) as hardware,
-        ):
-            said = self._swept(
-                hardware, journal, self.owed if self.emulate is None else owed, resume, shown
-            )
-        journal.unlink()
-        if self.emulate is not None:
-            bench.unlink()
-            shutil.rmtree(owed)
+        try:
+            with (
+                ended_by_signals(),
+                opened(
+                    self.which, library=self.library, emulate=self.emulate, state=bench
+                ) as hardware,
+            ):
+                said = self._swept(
+                    hardware, journal, self.owed if self.emulate is None else owed, resume, shown
+                )
+            journal.unlink()
+        finally:
+            # Emulated GPUs live as long as the sweep that is on them.
+            if self.emulate is not None and not journal.exists():
+                bench.unlink(missing_ok=True)
+                shutil.rmtree(owed, ignore_errors=True)
         return said
 
     def _swept(
