@@ -38,6 +38,7 @@ class Source:
     points: Callable[[Row], Iterable[InferencePoint | TrainingPoint]]
     head: Callable[[Row], Mapping[str, Any]] = lambda _row: {}
     repeats: bool = False  # rows of one setting are repeats; else they only look alike
+    apart: tuple[str, ...] = ()  # columns in which repeats must not differ
 
 
 def chosen(rows: Iterable[Row], where: Mapping[str, str]) -> list[Row]:
@@ -69,7 +70,9 @@ def convert(source: Source, rows: Sequence[Row], *, cites: str | None = None) ->
     said = cites or source.cites
     if not said:
         raise ProfileError(f"a table of kind {source.name} does not say where it is from: give it")
-    points = [point for row in rows for point in source.points(row)]
+    made = [(row, point) for row in rows for point in source.points(row)]
+    _check_repeats(source, made)
+    points = [point for _, point in made]
     return Profile(
         provenance=Provenance.PUBLISHED,
         source=said,
@@ -90,6 +93,30 @@ def missing(profile: Profile) -> list[str]:
             if points and all(getattr(one, name, 0) is None for one in points):
                 unknown.append(name)
     return unknown
+
+
+def _check_repeats(
+    source: Source, made: Sequence[tuple[Row, InferencePoint | TrainingPoint]]
+) -> None:
+    """Refuse to average rows of one setting that differ in a column of `apart`."""
+    first: dict[tuple[object, ...], Row] = {}
+    found: dict[str, tuple[Row, Row]] = {}
+    for row, point in made:
+        other = first.setdefault(point.key, row)
+        for name in source.apart:
+            if not _same(row.cells[name].strip(), other.cells[name].strip()):
+                found.setdefault(name, (other, row))
+    if not found:
+        return
+    values = {name: {row.cells[name].strip() for row, _ in made} for name in found}
+    # What has the fewest values is most likely what tells runs apart.
+    name, *more = sorted(found, key=lambda one: (len(values[one]), one))
+    one, two = found[name]
+    raise ProfileError(
+        f"{one.path}: lines {one.line} and {two.line} are of one setting and differ in {name}, "
+        f"which is {_some(values[name])}; choose one with --where {name}=VALUE, or --ignore {name}"
+        " and they are averaged" + (f"; rows differ in {', '.join(more)}, too" if more else "")
+    )
 
 
 def _merged(points: list[P], source: Source) -> tuple[P, ...]:
@@ -117,10 +144,12 @@ def _mean(group: list[P], repeats: bool) -> P:
 
 
 def _same(cell: str, wanted: str) -> bool:
+    if cell == wanted.strip():
+        return True
     try:
         return float(cell) == float(wanted)
     except ValueError:
-        return cell == wanted.strip()
+        return False
 
 
 def _some(values: Iterable[str]) -> str:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any table as a profile, its columns named by the caller. Pure.
 
-The trap: a profile's units are seconds, watts and MHz, the table's perhaps not: hence factors.
+The trap: a profile's units are seconds, watts and MHz, the table's perhaps not: hence factors. And
+a column that nobody mapped may be a setting, such as the memory's clock: its rows are no repeats.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from profiling.convert import Source
@@ -55,13 +56,24 @@ class Formula:
             return cell
 
 
-def plain(names: Mapping[str, str], values: Mapping[str, str], header: Iterable[str]) -> Source:
+def plain(
+    names: Mapping[str, str],
+    values: Mapping[str, str],
+    header: Iterable[str],
+    *,
+    table: Sequence[Row] = (),
+    ignore: Sequence[str] = (),
+) -> Source:
     """Any table: `names` maps our columns to its own, a COLUMN, COLUMN*FACTOR or FACTOR/COLUMN.
 
-    `values` gives columns it has not. A column of the same name needs no mapping. Raises
-    ProfileError for what is no column of ours or of the table.
+    `values` gives columns it has not. A column of the same name needs no mapping. Rows that
+    differ in what looks like a setting over all rows of the `table`, but for `ignore`, are no
+    repeats. Raises ProfileError for what is no column of ours or of the table.
     """
     own = set(header)
+    for name in ignore:
+        if name not in own:
+            raise ProfileError(f"--ignore: no column {name!r} in the table")
     ours = {one.name for one in (*INFERENCE, *TRAINING)}
     for target in (*names, *values):
         if target not in ours:
@@ -78,6 +90,9 @@ def plain(names: Mapping[str, str], values: Mapping[str, str], header: Iterable[
                 f"give a value with --set {name}=VALUE"
             )
 
+    read = {one.column for one in formulas.values()} | set(ignore)
+    read |= {one.name for one in columns} - set(formulas) - set(values)
+
     def points(row: Row) -> Iterable[InferencePoint | TrainingPoint]:
         cells = {**row.cells, **values}
         cells |= {name: formula.of(row) for name, formula in formulas.items()}
@@ -91,4 +106,19 @@ def plain(names: Mapping[str, str], values: Mapping[str, str], header: Iterable[
         identity=(),
         points=points,
         repeats=True,
+        apart=tuple(name for name in sorted(own - read) if _is_setting(name, table)),
     )
+
+
+def _is_setting(name: str, table: Sequence[Row]) -> bool:
+    """Whether it holds words, or numbers of which each comes twice or more on average.
+
+    What was measured hardly ever comes again to the last digit.
+    """
+    seen: set[float] = set()
+    for row in table:
+        try:
+            seen.add(float(row.cells[name]))
+        except ValueError:
+            continue
+    return not seen or 2 * len(seen) <= len(table)

@@ -40,6 +40,12 @@ _MAX_BYTES = 256 * 2**20
     metavar="OURS=VALUE",
     help="csv: a profile's column has this value in every row.",
 )
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="COLUMN",
+    help="csv: rows that differ in this column are repeats, and averaged.",
+)
 @click.option("--source", help="Where TABLE is from; csv needs it.")
 @click.option("--gpu-name", help="The GPU, where TABLE does not name it.")
 @click.option("--model", help="The model, where TABLE does not name it.")
@@ -52,6 +58,7 @@ def command(
     where: tuple[str, ...],
     names: tuple[str, ...],
     values: tuple[str, ...],
+    ignore: tuple[str, ...],
     source: str | None,
     gpu_name: str | None,
     model: str | None,
@@ -61,7 +68,8 @@ def command(
     """Make a profile of TABLE, a CSV file, also packed as .xz; its provenance is "published".
 
     perseus, zeus, mlenergy-v2 and -v3 and splitwise are tables of these projects; csv is any
-    other, with --map and --set. What TABLE does not say stays unknown, and is listed.
+    other, with --map and --set; rows of one setting are repeats, unless a column that looks like a
+    setting says otherwise. What TABLE does not say stays unknown, and is listed.
     """
     from profiling.convert import chosen, convert, missing
     from profiling.convert_plain import plain
@@ -71,14 +79,16 @@ def command(
     from profiling.whole import check_new
 
     check_new(out)
-    if kind != "csv" and (names or values):
-        raise ProfileError("--map and --set go with --from csv only")
+    if kind != "csv" and (names or values or ignore):
+        raise ProfileError("--map, --set and --ignore go with --from csv only")
     needed = SOURCES[kind].columns if kind != "csv" else ()
-    rows = chosen(read_rows(_bytes(table), table, needed), _pairs(where, "--where"))
+    every = list(read_rows(_bytes(table), table, needed))
+    rows = chosen(every, _pairs(where, "--where"))
     if kind == "csv":
         if not source:
             raise ProfileError("--from csv needs --source: where the table is from")
-        taken = plain(_pairs(names, "--map"), _pairs(values, "--set"), rows[0].cells)
+        given = (_pairs(names, "--map"), _pairs(values, "--set"))
+        taken = plain(*given, rows[0].cells, table=every, ignore=ignore)
     else:
         taken = SOURCES[kind]
     profile = convert(taken, rows, cites=source)

@@ -135,6 +135,47 @@ def test_a_plain_table_is_mapped():
     assert [one.rate for one in convert(source, rows(text), cites="x").training] == [50, 40]
 
 
+RUNS = """mem,sm,tps,who,note,W
+405,300,28.6,a,,51.2
+405,600,33.1,a,,61.7
+810,300,31.9,a,,58.4
+810,600,40.2,b,,70.1
+"""
+
+
+def plain_of(table, ignore=(), **where):
+    header = table[0].cells
+    names = {"clock_mhz": "sm", "rate": "tps"}
+    source = plain(names, {"workers": "1"}, header, table=table, ignore=ignore)
+    return convert(source, chosen(table, where), cites="x").training
+
+
+def test_rows_that_differ_in_a_setting_nobody_mapped_are_no_repeats():
+    table = rows(RUNS)
+    with pytest.raises(ProfileError) as told:
+        plain_of(table)
+    assert str(told.value) == (
+        "t.csv: lines 2 and 4 are of one setting and differ in mem, which is '405', '810'; choose "
+        "one with --where mem=VALUE, or --ignore mem and they are averaged; rows differ in who, too"
+    )
+    assert [(one.rate, one.n) for one in plain_of(table, mem="405.0")] == [
+        (28.6, None),
+        (33.1, None),
+    ]
+    # What the whole table tells of a column holds for the rows that were chosen of it.
+    with pytest.raises(ProfileError, match="differ in mem"):
+        plain_of(table, sm="300")
+    first, _ = plain_of(table, ignore=("mem", "who"))
+    assert (first.rate, first.n) == (pytest.approx(30.25), 2)
+    with pytest.raises(ProfileError, match="--ignore: no column 'memory' in the table"):
+        plain_of(table, ignore=("memory",))
+
+
+def test_repeats_differ_in_what_was_measured():
+    table = rows(RUNS.replace("810", "405.0").replace(",b,", ",a,").replace(",,", ",nan,"))
+    assert [one.n for one in plain_of(table)] == [2, 2]
+
+
 def test_a_plain_table_that_says_too_little_is_refused():
     with pytest.raises(ProfileError, match="nothing for column latency_s: name the table's column"):
         plain({}, {"phase": "decode", "batch": "1"}, ["W"])

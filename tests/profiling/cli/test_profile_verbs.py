@@ -193,6 +193,11 @@ def test_convert_a_plain_table(tmp_path):
     run("convert", tmp_path / "t.csv", *args, "--source", "a blog", "--out", tmp_path / "p")
     assert read_profile(tmp_path / "p").source == "a blog"
     assert "W cap" in run("show", tmp_path / "p")
+    (tmp_path / "t.csv").write_text("W,tps,draw,host\n300,50,290,a\n300,48,249,b\n")
+    args += ("--source", "a blog", "--out", tmp_path / "hosts")
+    assert "differ in host" in refused("convert", tmp_path / "t.csv", *args)
+    run("convert", tmp_path / "t.csv", *args, "--ignore", "host")
+    assert [one.rate for one in read_profile(tmp_path / "hosts").training] == [49]
     assert "lowest clock a cap forces" in run("fit", tmp_path / "p", "--replicas", 2)
 
 
