@@ -192,4 +192,5 @@ def _answer(metrics: Metrics, environ: dict[str, Any], start: Callable[..., Any]
         if found is not None:
             status, kind, body = "200 OK", "application/json", json.dumps(found).encode()
     start(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
-    return [body]
+    # wsgiref would send a body to who asks for the head alone, which AIPerf takes for an error.
+    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]

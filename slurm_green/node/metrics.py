@@ -45,7 +45,7 @@ def text_of(node: str, gpus: Iterable[Identity], readings: Mapping[str, Reading]
 
 
 async def serve_metrics(address: str, text: Callable[[], str]) -> asyncio.Server:
-    """Answer every GET on host:port with the text. OSError where the address is taken."""
+    """Answer GET and HEAD on host:port with the text. OSError where the address is taken."""
     host, _, port = address.rpartition(":")
     open_now = 0
 
@@ -72,7 +72,8 @@ async def serve_metrics(address: str, text: Callable[[], str]) -> asyncio.Server
 
 
 def _response(head: bytes, text: Callable[[], str]) -> bytes:
-    if head.split(b" ", 2)[:2] == [b"GET", b"/metrics"]:
+    words = head.split(b" ", 2)
+    if words[0] in {b"GET", b"HEAD"} and words[1:2] == [b"/metrics"]:
         status, body = "200 OK", text().encode()
     else:
         status, body = "404 Not Found", b"there is GET /metrics\n"
@@ -80,7 +81,8 @@ def _response(head: bytes, text: Callable[[], str]) -> bytes:
         f"HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
-    return header.encode() + body
+    # To who asked for the head alone a body is an error: AIPerf would take the node for lost.
+    return header.encode() + (b"" if words[0] == b"HEAD" else body)
 
 
 def _labels(node: str, gpu: Identity) -> str:

@@ -2,6 +2,7 @@
 """The meter and what is shown of it."""
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -169,6 +170,11 @@ def test_it_is_told_on_a_port_or_in_a_file(tmp_path: Path, unused_port: int) -> 
     base = f"http://127.0.0.1:{unused_port}"
     with urllib.request.urlopen(f"{base}/metrics") as answer:
         assert b"slurm_green_serving_requests_total" in answer.read()
+    with socket.create_connection(("127.0.0.1", unused_port)) as peer:
+        peer.sendall(b"HEAD /metrics HTTP/1.1\r\n\r\n")
+        head = peer.makefile("rb").read()
+    assert b" 200 OK\r\n" in head
+    assert head.endswith(b"\r\n\r\n")
     with urllib.request.urlopen(f"{base}/requests/a%20b") as answer:
         told = json.load(answer)
     assert told["energy_j"] == pytest.approx(told["work_j"] + told["idle_j"])

@@ -48,6 +48,29 @@ def test_what_is_unknown_has_no_line() -> None:
     assert "{" not in text_of("n1", [GPU], {})
 
 
+def test_who_asks_for_the_head_gets_nothing_behind_it() -> None:
+    """AIPerf asks so first; a body would end its connection, and it would look no more."""
+
+    async def heads(*paths: str) -> list[list[bytes]]:
+        server = await serve_metrics("127.0.0.1:0", lambda: "hello 1\n")
+        port = server.sockets[0].getsockname()[1]
+        told = []
+        for path in paths:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"HEAD {path} HTTP/1.1\r\nHost: n1\r\n\r\n".encode())
+            told.append((await reader.read()).split(b"\r\n"))
+            writer.transport.abort()
+        server.close()
+        return told
+
+    found, lost = asyncio.run(heads("/metrics", "/"))
+
+    assert found[0] == b"HTTP/1.1 200 OK"
+    assert b"Content-Length: 8" in found
+    assert lost[0] == b"HTTP/1.1 404 Not Found"
+    assert found[-2:] == lost[-2:] == [b"", b""]
+
+
 def test_over_http_beside_who_never_asks() -> None:
     async def run() -> tuple[str, int, bytes]:
         server = await serve_metrics("127.0.0.1:0", lambda: "hello 1\n")
