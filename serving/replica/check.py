@@ -31,6 +31,8 @@ def profile_here(settings: Settings, gpus: Sequence[int]) -> str | None:
     if not path.is_dir():
         return f"--profile {settings.profile}: no such directory and no shipped profile"
     profile = read_profile(path)
+    if not profile.inference:
+        return f"--profile {settings.profile}: it has no inference.csv, only training"
     try:
         with Nvml(settings.nvml_library) as nvml:
             names = {one.identity.index: one.identity.name for one in nvml.gpus()}

@@ -49,6 +49,8 @@ def test_its_own_profile_fits_and_another_gpus_is_refused(bench: Bench) -> None:
 def test_without_a_profile_nothing_is_governed_and_it_says_why(bench: Bench) -> None:
     assert profile_here(settings(bench), ()) == "no --profile"
     assert "no such directory" in str(profile_here(settings(bench, profile=Path("/x")), ()))
+    training = settings(bench, profile=Path("a100-sxm-training"))
+    assert "no inference.csv" in str(profile_here(training, ()))
 
 
 def test_gpus_are_those_that_nvml_shows(bench: Bench) -> None:
