@@ -14,6 +14,7 @@ import json
 import os
 import random
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -45,7 +46,7 @@ from slurm_green.plan.price_file import PriceFile, write_prices  # noqa: E402
 A100 = load_model("a100-sxm4-80gb")
 HIGH_MHZ = 1410
 CLOCKS = tuple(float(mhz) for mhz in range(480, HIGH_MHZ + 1, 30))
-CGROUP = Path("/sys/fs/cgroup/cpu/sgreen-live")  # version 1; 2 has cpu.max instead
+CGROUPS = Path("/sys/fs/cgroup/cpu")  # version 1; 2 has cpu.max instead
 PERIOD_US = 10_000
 DIRTY = 400.0
 
@@ -67,7 +68,8 @@ class Throttle:
     """Gives the worker the share of a core that the clock is of the highest one."""
 
     def __init__(self, bench: Bench, worker: int) -> None:
-        CGROUP.mkdir(exist_ok=True)
+        self._group = CGROUPS / f"sgreen-live-{worker}"
+        self._group.mkdir(exist_ok=True)
         self._write("cpu.cfs_period_us", PERIOD_US)
         self._write("cpu.shares", 4096)
         self._write("cgroup.procs", worker)
@@ -77,8 +79,11 @@ class Throttle:
         self._thread.start()
 
     def close(self) -> None:
+        """Once the worker is gone."""
         self._going = False
         self._thread.join()
+        with suppress(OSError):
+            self._group.rmdir()
 
     def _run(self) -> None:
         quota, ran, load = 0, 0, (-1.0, -1.0)
@@ -97,7 +102,7 @@ class Throttle:
             time.sleep(0.02)
 
     def _write(self, name: str, value: int) -> None:
-        (CGROUP / name).write_text(str(value))
+        (self._group / name).write_text(str(value))
 
 
 def ask(port: int, prompt: str, tokens: int) -> Answer:
@@ -127,17 +132,27 @@ def load(port: int, seconds: float, rate: float, seed: int) -> list[Answer]:
         return [one.result() for one in asked]
 
 
+def free_port() -> int:
+    """Of this machine."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
 @contextmanager
-def server(model: Path, bench: Bench, home: Path, settings: dict[str, str]) -> Iterator[int]:
-    """vLLM with the governor, its worker throttled."""
-    port = 18_000 + os.getpid() % 2000
+def server(
+    model: Path, bench: Bench, home: Path, settings: dict[str, str], *options: str
+) -> Iterator[int]:
+    """vLLM with the governor, its worker throttled; `options` are vLLM's."""
+    port = free_port()
     argv = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
         "--served-model-name", "m", "--port", str(port), "--host", "127.0.0.1",
         "--enforce-eager", "--max-model-len", "1024", "--kv-cache-memory-bytes", "268435456",
         "--dtype", "float32", "--max-num-seqs", "32", "--disable-uvicorn-access-log",
         "--no-enable-prefix-caching",
-        "--scheduler-cls", "serving.vllm.scheduler.GovernedScheduler",
+        "--scheduler-cls", "serving.vllm.scheduler.GovernedScheduler", *options,
     ]  # fmt: skip
     env = {
         **os.environ, STATE_VARIABLE: str(bench.path), "PYTHONPATH": str(ROOT),
@@ -146,7 +161,7 @@ def server(model: Path, bench: Bench, home: Path, settings: dict[str, str]) -> I
         f"{PREFIX}GPUS": "0", f"{PREFIX}JOURNAL": str(home / "journal"),
         **{f"{PREFIX}{key.upper()}": value for key, value in settings.items()},
     }  # fmt: skip
-    log = home / f"vllm-{settings.get('objective', 'none')}.log"
+    log = home / f"vllm-{port}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(argv, env=env, stdout=out, stderr=out, start_new_session=True)
     throttle = None
@@ -159,16 +174,14 @@ def server(model: Path, bench: Bench, home: Path, settings: dict[str, str]) -> I
         ask(port, "0", 4)
         yield port
     finally:
-        if throttle is not None:
-            throttle.close()
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(30)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        with suppress(OSError):  # the next server makes it anew
-            CGROUP.rmdir()
+        if throttle is not None:
+            throttle.close()
         for line in log.read_text(errors="replace").splitlines():
             if "governed" in line or "governor off" in line or "policy governor" in line:
                 click.echo(f"  vLLM: {line[-160:]}", err=True)
