@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
 """Every policy on the instances of replay_ours.py: share of the possible saving, and late jobs.
 
 `python benchmarks/replay_baselines.py --kind rigid --zones DE,FR` prints, as means over zones, how
@@ -8,13 +9,16 @@ than in `fifo` are late, and how long jobs wait. `--policies` names others than 
 
 import argparse
 
+from slurm_green.threads import one_thread
+
+one_thread()  # before numpy is imported: later it changes nothing
+
 import numpy as np
 from replay_ours import Case, problem_of, provider_forecasts
 
 from slurm_green.plan.policy.registry import OWN
 from slurm_green.replay.inputs import prepared
 from slurm_green.replay.run import replay
-from slurm_green.threads import one_thread
 
 __all__ = ["figures"]
 
@@ -49,7 +53,6 @@ def main() -> None:
     parser.add_argument("--policies", default=",".join(one for one in OWN if one != "prices"))
     asked = vars(parser.parse_args())
     zones, policies = asked.pop("zones").split(","), asked.pop("policies").split(",")
-    one_thread()
     rows = [figures(Case(zone=zone, **asked), policies) for zone in zones]
     print(f"{asked['kind']}, {asked['trace']}, {', '.join(zones)}")
     print("| policy | % of possible saving | late above fifo | mean wait h |\n|---|---:|---:|---:|")

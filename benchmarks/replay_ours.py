@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
 """Policy `prices` against its bars: real jobs and carbon, forecasts of provider quality.
 
 `python benchmarks/replay_ours.py` prints a row per instance and the mean: of the saving that the
@@ -20,6 +21,10 @@ import csv
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
+from slurm_green.threads import one_thread
+
+one_thread()  # before numpy is imported: later it changes nothing
+
 import numpy as np
 from numpy.typing import NDArray
 from plan_traces import DATA, carbon_g_per_kwh, rows  # type: ignore[import-not-found, unused-ignore]
@@ -28,7 +33,6 @@ from slurm_green.plan.problem import Jobs, Problem, Shapes, Site
 from slurm_green.replay.forecasts import Forecasts
 from slurm_green.replay.inputs import prepared
 from slurm_green.replay.run import replay
-from slurm_green.threads import one_thread
 
 __all__ = ["Case", "problem_of", "provider_forecasts"]
 
@@ -215,7 +219,6 @@ def _noise(random: np.random.Generator, count: int, correlation: float) -> Float
 
 
 def _row(case: Case) -> tuple[Case, dict[str, float]]:
-    one_thread()
     truth = problem_of(case)
     forecasts = None if case.forecast == "built-in" else provider_forecasts(case, truth.site)
     found = replay(prepared(truth, forecasts=forecasts), ["fifo", "prices", "oracle"])

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
 """How long each policy takes for 40,000 jobs over a year, and what it makes of them.
 
 `python benchmarks/replay_speed.py [POLICY ...]` replays GAIA's first 40,000 PAI jobs, stretched
@@ -10,6 +11,10 @@ and lets half of the jobs pause. Without $SLURM_GREEN_DATA jobs and carbon are m
 import argparse
 import time
 from dataclasses import replace
+
+from slurm_green.threads import one_thread
+
+one_thread()  # before numpy is imported: later it changes nothing
 
 import numpy as np
 from plan_traces import DATA, carbon_g_per_kwh, rows

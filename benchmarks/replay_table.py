@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
 """Every policy over all zones: rigid, elastic and preemptible jobs, with and without own supply.
 
 `python benchmarks/replay_table.py --out table.jsonl` appends a line per case and goes on where it
@@ -15,6 +16,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from slurm_green.threads import one_thread
+
+one_thread()  # before numpy is imported: later it changes nothing
+
 import numpy as np
 from plan_traces import rows  # type: ignore[import-not-found, unused-ignore]
 from replay_ours import Case, problem_of, provider_forecasts
@@ -22,7 +27,6 @@ from replay_ours import Case, problem_of, provider_forecasts
 from slurm_green.plan.policy.registry import OWN
 from slurm_green.replay.inputs import prepared
 from slurm_green.replay.run import replay
-from slurm_green.threads import one_thread
 
 __all__ = ["figures", "means"]
 
@@ -97,7 +101,6 @@ def main() -> None:
     if asked.show:
         show(lines)
         return
-    one_thread()
     done = [line["case"] for line in lines]
     for forecast, supply, zone, kind in product(
         asked.forecasts.split(","),

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
 """What policy `prices` would save if it were told what none can know: arrivals, and carbon.
 
 `python benchmarks/replay_told.py --zone DE --first-job 30000 --first-hour 3000` prints the share of
@@ -9,6 +10,10 @@ GPU-hours that arrive in GAIA's trace can be foretold at all.
 
 import argparse
 from dataclasses import replace
+
+from slurm_green.threads import one_thread
+
+one_thread()  # before numpy is imported: later it changes nothing
 
 import numpy as np
 from plan_traces import rows  # type: ignore[import-not-found, unused-ignore]
@@ -24,7 +29,6 @@ from slurm_green.replay.outlook import Outlooks
 from slurm_green.replay.result import PolicyResult, result_of
 from slurm_green.replay.run import replay
 from slurm_green.replay.simulator import simulate
-from slurm_green.threads import one_thread
 
 __all__ = ["Told", "foretold"]
 
@@ -84,7 +88,6 @@ def main() -> None:
     parser.add_argument("--first-hour", type=int, default=720, help="of the year")
     parser.add_argument("--trace", action="store_true")
     asked = parser.parse_args()
-    one_thread()
     if asked.trace:
         foretold()
         return
