@@ -27,7 +27,7 @@ class Uses:
         self._kernel = library() if compiled else None
         self._all = np.zeros(len(ways), dtype=np.int64)
         if self._kernel is not None:
-            starts = np.append(0, np.cumsum(ways.between + 2))[ways.first]
+            starts = np.append(0, np.cumsum(ways.between + 3))[ways.first]
             self._room = np.zeros(int(np.diff(starts).max(initial=0)))
             self._arrays = {
                 name: np.ascontiguousarray(array)
