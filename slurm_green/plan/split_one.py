@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slurm_green.plan.hull import ENOUGH, hull_edges
+from slurm_green.plan.hull import ENOUGH, Edges, hull_edges
 from slurm_green.plan.problem import Floats
 
-__all__ = ["Part", "Split", "split_one"]
+__all__ = ["Hulls", "Part", "Split", "hulls_of", "split_along", "split_one"]
 
 _SLIVER = 1e-9  # of a slot
 
@@ -33,6 +33,26 @@ class Split:
     parts: tuple[Part, ...]
 
 
+class Hulls(NamedTuple):
+    """What work costs in each slot from `first` on, for every job with the same shapes.
+
+    `rates` of work per second, shape (ways,), and `cost` in g per second, shape (slots, ways); way
+    0 is standing still. The slots of `edges` count from `first`.
+    """
+
+    first: int
+    rates: Floats
+    cost: Floats
+    edges: Edges
+
+
+def hulls_of(price: Floats, need: Floats, rate: Floats, first: int = 0) -> Hulls:
+    """The hulls of some shapes at prices of the slots from `first` on, as for `split_one`."""
+    rates = np.append(0.0, rate)
+    cost = np.concatenate([np.zeros((1, price.shape[1])), need @ price]).T
+    return Hulls(first, rates, cost, hull_edges(rates[None, :], cost))
+
+
 def split_one(
     price: Floats,
     need: Floats,
@@ -48,15 +68,33 @@ def split_one(
     `price` is g per second of what is needed, shape (things, slots); `need` how much of each
     thing a shape needs, shape (shapes, things); `rate` its work per second, shape (shapes,).
     """
-    low, high = int(early), min(price.shape[1], int(np.ceil(until - _SLIVER)))
+    low, high = _slots(early, until, price.shape[1])
     if high <= low:
         return None
+    hulls = hulls_of(price[:, low:high], need, rate, low)
+    return split_along(hulls, step_s=step_s, work=work, early=early, until=until)
+
+
+def _slots(early: float, until: float, slots: int) -> tuple[int, int]:
+    """The first slot that is met, and the one after the last."""
+    return int(early), min(slots, int(np.ceil(until - _SLIVER)))
+
+
+def split_along(
+    hulls: Hulls, *, step_s: float, work: float, early: float, until: float
+) -> Split | None:
+    """The same, by hulls that have the slots from `early` on, or more."""
+    low, high = _slots(early, until, hulls.first + len(hulls.cost))
+    if high <= low:
+        return None
+    slot, old, new = hulls.edges
+    rates, cost = hulls.rates, hulls.cost[low - hulls.first : high - hulls.first]
+    if len(cost) < len(hulls.cost):
+        slot = slot - (low - hulls.first)
+        met = (slot >= 0) & (slot < high - low)
+        slot, old, new = slot[met], old[met], new[met]
     edges = np.clip(np.arange(low, high + 1, dtype=np.float64), early, until)
     seconds = np.diff(edges) * step_s
-    # Row 0 is standing still.
-    rates = np.append(0.0, rate)
-    cost = np.concatenate([np.zeros((1, high - low)), need @ price[:, low:high]]).T
-    slot, old, new = hull_edges(rates[None, :], cost)
     done = np.cumsum(seconds[slot] * (rates[new] - rates[old]))
     last = int(np.searchsorted(done, work * ENOUGH))
     if last == len(done):

@@ -17,7 +17,7 @@ from slurm_green.plan.policy.arrivals import Arrivals
 from slurm_green.plan.policy.prices_forecast import Corrections
 from slurm_green.plan.policy.prices_split import Choice, Room, Wishes, choose
 from slurm_green.plan.policy.protocol import Decision, Job, Outlook, Run, Setup, Start, View
-from slurm_green.plan.policy.rolling import Planned, busy_of, first_room, list_of, window
+from slurm_green.plan.policy.rolling import Planned, busy_of, first_rooms, list_of, window
 from slurm_green.plan.policy.rolling_prices import Ahead, look_ahead
 from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Shapes, Site
 
@@ -55,7 +55,7 @@ class PricesPolicy:
         self._listed_s = -math.inf
         self._stale = False
         self._free_gpus: Floats = np.zeros(0)
-        self._wishes: Wishes = {}
+        self._wishes = Wishes()
 
     @property
     def plan(self) -> Mapping[str, Planned]:
@@ -85,7 +85,7 @@ class PricesPolicy:
             self._outlook = view.outlook
             self._site = self._corrected(view)
             self._reprice(view)
-            self._wishes = {}
+            self._wishes = Wishes()
         self._stale = self._stale or bool(view.arrived) or any(one.failed for one in view.done)
         if self._pressed and view.done:
             self._stale = True
@@ -172,15 +172,17 @@ class PricesPolicy:
         # all of its time, beyond its aim; without room even then it gets the first room there is,
         # before the others, until it runs.
         kept = {name: place for name, place in in_time.items() if name in self._pressed}
+        firm: dict[str, Planned] = {}
+        busy, same = running, False
         for tries_left in reversed(range(_TRIES)):
-            self._plan, busy = dict(kept), running
-            for place in kept.values():
-                busy = busy.and_also(place, site, shapes)
-            pressed = [job for job in jobs if job.job_id in self._pressed - kept.keys()]
-            for job in sorted(pressed, key=self._latest_s):
-                place = first_room(job, view.work_left[job.job_id], site, shapes, now, busy)
-                self._plan[job.job_id] = place
-                busy = busy.and_also(place, site, shapes)
+            if not same:
+                busy = running.and_also(list(kept.values()), site, shapes)
+                pressed = [job for job in jobs if job.job_id in self._pressed - kept.keys()]
+                pressed.sort(key=self._latest_s)
+                rooms = first_rooms(pressed, view.work_left, site, shapes, now, busy)
+                busy = busy.and_also(list(rooms.values()), site, shapes)
+                firm = kept | rooms
+            self._plan, same = dict(firm), True
             rest = [
                 replace(job, deadline_s=aim[job.job_id])
                 for job in jobs
@@ -196,17 +198,17 @@ class PricesPolicy:
             for job in missing:
                 if job.job_id in in_time:
                     kept[job.job_id] = in_time[job.job_id]
+                    same = False
                 elif aim[job.job_id] < job.deadline_s:
                     aim[job.job_id] = job.deadline_s
                 else:
                     self._pressed.add(job.job_id)
+                    same = False
             if tries_left == 1:
-                kept = in_time
+                kept, same = in_time, False
             rounds = 1
         for job in missing:
-            self._plan[job.job_id] = first_room(
-                job, view.work_left[job.job_id], site, shapes, now, busy
-            )
+            self._plan |= first_rooms([job], view.work_left, site, shapes, now, busy)
 
     def _in_time(self, view: View, jobs: Sequence[Job]) -> dict[str, Planned]:
         """The places that the last list gave these jobs, where they still end in time."""

@@ -8,22 +8,44 @@ until it is used up: at the price of the relaxation all would run, or nobody.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.policy.protocol import Job, Run, Setup, Start
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Shapes, Site
-from slurm_green.plan.split_one import split_one
+from slurm_green.plan.split_one import Hulls, hulls_of, split_along
 
 __all__ = ["Choice", "Room", "Wishes", "choose"]
-
-Wishes = dict[tuple[str, bool], tuple[int, float]]
 
 _MARGIN = 0.04  # of the time a job can wait
 _HAIR = 1e-9
 _SAFE = 0.8  # of the GPUs: the rest is for who is yet to come
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ways:
+    """The shapes of a class that fit the site, and what its work costs in them.
+
+    `need` are watts and GPUs of each, shape (shapes, 2).
+    """
+
+    shapes: list[int]
+    need: Floats
+    rate: Floats
+    hulls: Hulls
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What was found at some prices, in some slot: what each job would do, and a class's ways.
+
+    The second part of a key is whether own supply is left.
+    """
+
+    found: dict[tuple[str, bool], tuple[int, float]] = field(default_factory=dict)
+    ways: dict[tuple[int, bool], _Ways] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +100,15 @@ def choose(
     own[0, slot] = prices.nu[slot] / JOULES_PER_KWH
 
     def wish(job: Job, fed: bool) -> tuple[int, float]:
-        key = job.job_id, fed
-        if key not in wishes:
+        key, number = (job.job_id, fed), (job.class_index, fed)
+        price = own if fed else grid
+        if number not in wishes.ways:
+            wishes.ways[number] = _ways(job.class_index, price, setup)
+        if key not in wishes.found:
             run, left = running.get(job.job_id), work_left[job.job_id]
-            wishes[key] = _wish(job, left, run, site, own if fed else grid, setup, now_s)
-        return wishes[key]
+            ways = wishes.ways[number]
+            wishes.found[key] = _wish(job, left, run, site, price, ways, setup, now_s)
+        return wishes.found[key]
 
     laxity_s, pressed = _pressed(jobs, work_left, site, setup, now_s, free_gpus)
     fed = supply_w > 0
@@ -157,20 +183,26 @@ def _fastest(number: int, setup: Setup) -> int:
     return max(fits, key=setup.shapes.rate.__getitem__)
 
 
+def _ways(number: int, price: Floats, setup: Setup) -> _Ways:
+    shapes = setup.shapes
+    own = [k for k in shapes.of(number) if shapes.gpus[k] <= setup.gpus]
+    need = np.stack([shapes.power_w[own], shapes.gpus[own].astype(np.float64)], axis=1)
+    rate = shapes.rate[own]
+    return _Ways(shapes=own, need=need, rate=rate, hulls=hulls_of(price, need, rate))
+
+
 def _wish(
     job: Job,
     work: float,
     run: Run | None,
     site: Site,
     price: Floats,
+    ways: _Ways,
     setup: Setup,
     now_s: float,
 ) -> tuple[int, float]:
     """The shape in which it would run now (-1: none), and what it loses in g if it does not."""
-    shapes, step = setup.shapes, site.step_s
-    own = [k for k in shapes.of(job.class_index) if shapes.gpus[k] <= setup.gpus]
-    need = np.stack([shapes.power_w[own], shapes.gpus[own].astype(np.float64)], axis=1)
-    rate = shapes.rate[own]
+    step, own, need, rate = site.step_s, ways.shapes, ways.need, ways.rate
     fastest = own[int(np.argmax(rate))]
     early = (now_s - site.start_s) / step
     slack = job.deadline_s - job.earliest_s - job.work / float(rate.max())
@@ -184,7 +216,7 @@ def _wish(
 
     def best(since: float, work: float = work) -> tuple[float, int, int]:
         """Cost, shape at once (-1: none), and the slot in which it begins."""
-        found = split_one(price, need, rate, step_s=step, work=work, early=since, until=until)
+        found = split_along(ways.hulls, step_s=step, work=work, early=since, until=until)
         if found is None:
             return math.inf, fastest, int(since)
         if not found.parts:

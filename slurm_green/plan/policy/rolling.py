@@ -22,7 +22,7 @@ from slurm_green.plan.profile import Profile, rounded_up
 from slurm_green.plan.squeaky import Aim, PriceTags, build, places
 from slurm_green.plan.start_now import slot_average
 
-__all__ = ["Busy", "HeldBoard", "Planned", "busy_of", "first_room", "list_of", "window"]
+__all__ = ["Busy", "HeldBoard", "Planned", "busy_of", "first_rooms", "list_of", "window"]
 
 _ABSENT = 3.0  # usual job's costs
 _GUIDES = (1.0, 0.5)  # of the price of GPU-hours, while jobs settle
@@ -50,16 +50,24 @@ class Busy:
         """Slot averages of amounts that hold while these are busy."""
         return slot_average(site, self.start_s, self.end_s, amount)
 
-    def and_also(self, place: Planned, site: Site, shapes: Shapes) -> "Busy":
-        """These and one more."""
-        ends = rounded_up(np.array([place.start_s, place.end_s]) - site.start_s)
-        begin, end = np.minimum(ends, site.horizon_s).tolist()
+    def and_also(self, places: Sequence[Planned], site: Site, shapes: Shapes) -> "Busy":
+        """These and what has such places."""
+        if not places:
+            return self
+        span = _span_s(places, site)
+        shape = [place.shape for place in places]
         return Busy(
-            start_s=np.append(self.start_s, begin),
-            end_s=np.append(self.end_s, end),
-            gpus=np.append(self.gpus, shapes.gpus[place.shape]),
-            power_w=np.append(self.power_w, shapes.power_w[place.shape]),
+            start_s=np.append(self.start_s, span[:, 0]),
+            end_s=np.append(self.end_s, span[:, 1]),
+            gpus=np.append(self.gpus, shapes.gpus[shape]),
+            power_w=np.append(self.power_w, shapes.power_w[shape]),
         )
+
+
+def _span_s(places: Sequence[Planned], site: Site) -> Floats:
+    """From when until when places hold their GPUs within the window, shape (places, 2)."""
+    span = np.array([(place.start_s, place.end_s) for place in places])
+    return np.minimum(rounded_up(span - site.start_s), site.horizon_s)
 
 
 def busy_of(runs: Sequence[Run], shapes: Shapes, now_s: float, site: Site) -> Busy:
@@ -117,12 +125,30 @@ def window(
     )
 
 
-def first_room(
-    job: Job, work: float, site: Site, shapes: Shapes, now_s: float, busy: Busy
-) -> Planned:
-    """Where the job is done first beside what is busy, whatever that emits."""
-    profile = Profile(site.gpus, 4 * len(busy.gpus) + 16)
+def first_rooms(
+    jobs: Sequence[Job],
+    work_left: dict[str, float],
+    site: Site,
+    shapes: Shapes,
+    now_s: float,
+    busy: Busy,
+) -> dict[str, Planned]:
+    """Where jobs, one after the other, are done first beside what is busy, whatever that emits."""
+    profile = Profile(site.gpus, 4 * (len(busy.gpus) + len(jobs)) + 16)
     profile.add_all(busy.start_s, busy.end_s, busy.gpus)
+    found = {}
+    for job in jobs:
+        place = _first_room(job, work_left[job.job_id], site, shapes, now_s, profile)
+        found[job.job_id] = place
+        begin, end = _span_s([place], site)[0].tolist()
+        if begin < end:
+            profile.add(begin, end, int(shapes.gpus[place.shape]))
+    return found
+
+
+def _first_room(
+    job: Job, work: float, site: Site, shapes: Shapes, now_s: float, profile: Profile
+) -> Planned:
     # Now may be before the first slot by an error of rounding.
     early = max(now_s, job.earliest_s, site.start_s) - site.start_s
     best: Planned | None = None
