@@ -181,13 +181,15 @@ def _submit(
     model: str, options: tuple[str, ...], given: dict[str, Any], state: Path, registrations: Path
 ) -> None:
     """One job for each replica."""
-    from serving.cli.serve_ask import again, asked
+    from serving.cli.serve_ask import again, asked, profile_missing
     from serving.replica.command import gpus_per_replica
     from serving.replica.registered import job_stem
     from serving.replica.script import sbatch_script
     from serving.replica.submit import submit, wait_ready
 
-    asked(model, options, given)  # what is wrong is told here, not in a job
+    _, settings, _ = asked(model, options, given)  # what is wrong is told here, not in a job
+    if why := profile_missing(settings):
+        click.echo(f"sgreen: {why}", err=True)
     # Slurm's signal must come before the limit, and its lead be what the job reckons with.
     given["lead_s"] = min(given["lead_s"], 30.0 * (given["minutes"] or math.inf))
     named = f"{given['site']}-{Path(model).name}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from profiling.shipped import shipped, shipped_names
 from serving.governor.registry import POLICIES
 from serving.replica.check import gpus_here, profile_here
 from serving.replica.command import Ask, gpus_per_replica
@@ -23,7 +24,7 @@ from serving.router.registration import NAME
 from serving.vllm.settings import KEY, PREFIX, Settings
 from slurm_green.errors import BadInputError
 
-__all__ = ["again", "asked", "local_of"]
+__all__ = ["again", "asked", "local_of", "profile_missing"]
 
 
 def asked(
@@ -67,6 +68,20 @@ def asked(
     if f"{PREFIX}METRICS" in os.environ:
         raise BadInputError(f"{PREFIX}METRICS: sgreen serve gives each replica its own; unset it")
     return ask, settings, code
+
+
+def profile_missing(settings: Settings) -> str | None:
+    """What to warn of before jobs are submitted; None where their profile is here.
+
+    No error: the directory may be on the nodes only.
+    """
+    if settings.profile is None or shipped(settings.profile).is_dir():
+        return None
+    return (
+        f"--profile {settings.profile}: no such directory here, and no shipped profile, which are "
+        f"{', '.join(shipped_names())}; where the job finds none either, clocks stay at their "
+        "maximum"
+    )
 
 
 def local_of(

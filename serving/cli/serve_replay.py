@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen serve-replay`: a request trace through vLLM replicas under several clock policies."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
 
 if TYPE_CHECKING:
+    from serving.governor.ceiling import Ceiling
+    from serving.governor.engine import EngineModel
     from serving.replay.compare import Result
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -93,7 +96,7 @@ _KEYS = (
     "--ceiling-mhz",
     type=POSITIVE,
     callback=finite,
-    help="No policy runs above this clock.",
+    help="No policy runs above this clock; no less than the profile's lowest.",
 )
 @click.option(
     "--ceiling-w",
@@ -151,6 +154,7 @@ def command(
     )
     requests = read_requests(requests_file)
     engine = EngineModel(read_profile(profile_dir), tp=tp)
+    _check_ceiling(engine, aim.ceiling)
     site = None if signal is None else read_site(signal)
     slo = Slo(ttft_s=slo_ttft_ms / 1e3, tpot_s=slo_tpot_ms / 1e3)
     with progress_bar() as shown:
@@ -165,6 +169,24 @@ def command(
         emit_json({"policies": {name: _values(one) for name, one in results.items()}})
         return
     _print(results, len(requests), engine.kv_tokens)
+
+
+def _check_ceiling(engine: "EngineModel", ceiling: "Ceiling") -> None:
+    """Refuse a ceiling below the lowest clock: what ran then would run above it."""
+    from serving.governor.ceiling import worst_power_w
+
+    lowest_mhz = engine.clocks_mhz[0]
+    if ceiling.clock_mhz is not None and ceiling.clock_mhz < lowest_mhz:
+        raise BadInputError(
+            f"--ceiling-mhz {ceiling.clock_mhz:g}: the profile's lowest clock is {lowest_mhz:g} "
+            "MHz; wanted no less"
+        )
+    power_w = worst_power_w(engine, 0)
+    if ceiling.power_w is not None and ceiling.power_w < power_w:
+        raise BadInputError(
+            f"--ceiling-w {ceiling.power_w:g}: at the lowest clock, {lowest_mhz:g} MHz, a replica "
+            f"may draw {math.ceil(power_w)} W; wanted no less"
+        )
 
 
 def _values(result: "Result") -> dict[str, Any]:

@@ -122,6 +122,8 @@ def test_the_table_is_for_people(asked: list[str]) -> None:
         (("--policy", "max,max"), "twice"),
         (("--tp", "4"), "tp 4"),
         (("--slo-tpot-ms", "nan"), "finite"),
+        (("--ceiling-mhz", "599"), "--ceiling-mhz 599: the profile's lowest clock is 600 MHz"),
+        (("--ceiling-w", "10"), "--ceiling-w 10: at the lowest clock, 600 MHz, a replica may draw"),
     ],
 )
 def test_what_cannot_be_is_refused(asked: list[str], more: tuple[str, ...], told: str) -> None:

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgreen serve` as a person calls it, before a job is submitted."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from slurm_green.cli.root import root
+
+
+@pytest.fixture
+def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Slurm that takes every job, and the file that says that it did."""
+    taken = tmp_path / "taken"
+    command = tmp_path / "bin" / "sbatch"
+    command.parent.mkdir()
+    command.write_text(f"#!/bin/sh\necho 7\ntouch '{taken}'\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(command.parent), prepend=":")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    return taken
+
+
+def submitted(tmp_path: Path, *args: str) -> Result:
+    own = ("--slo-ttft-ms", "500", "--slo-tpot-ms", "30", "--state", str(tmp_path), "--no-wait")
+    return CliRunner().invoke(root, ["serve", "org/model", *own, *args])
+
+
+def test_a_profile_that_is_nowhere_is_told_at_submission(sbatch: Path, tmp_path: Path) -> None:
+    result = submitted(tmp_path, "--profile", "h100-sxm-8")
+    assert result.exit_code == 0, result.output
+    assert sbatch.exists()
+    assert "sgreen: --profile h100-sxm-8: no such directory here" in result.stderr
+    assert "h100-sxm-8b" in result.stderr
+
+
+@pytest.mark.parametrize("profile", ["h100-sxm-8b", ".", None])
+def test_a_profile_that_is_there_is_not(sbatch: Path, tmp_path: Path, profile: str | None) -> None:
+    result = submitted(tmp_path, *(() if profile is None else ("--profile", profile)))
+    assert result.exit_code == 0, result.output
+    assert sbatch.exists()
+    assert "no such directory" not in result.stderr
