@@ -110,7 +110,7 @@ job_argument = click.argument("job", callback=_job)
 
 
 def past_time(text: str, *, now_utc: datetime, zone: tzinfo) -> datetime:
-    """A time as sacct's -S takes it: an ISO date or time, `now-7days`, today, yesterday."""
+    """A time in those of sacct's forms that are clear: ISO, `now-7days`, today, yesterday."""
     word = text.strip().lower()
     if ago := _AGO.fullmatch(word):
         return now_utc - timedelta(seconds=int(ago[1] or 0) * _UNIT_S.get(ago[2] or "", 0))
@@ -123,6 +123,7 @@ def past_time(text: str, *, now_utc: datetime, zone: tzinfo) -> datetime:
         moment = datetime.fromisoformat(text.strip())
     except ValueError as error:
         raise BadInputError(
-            f"{text!r} is not a time: write 2026-01-31, 2026-01-31T08:00, now-7days or today"
+            f"{text!r} is not a time: write 2026-01-31, 2026-01-31T08:00, now, now-7days, today, "
+            "midnight or yesterday"
         ) from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)

@@ -54,7 +54,9 @@ def command(
     """Report energy and carbon of the jobs that ended in a period, and what deferring saved.
 
     Who may read the ledger gets the site's figure against a replayed FIFO; everybody else a
-    report of the jobs that Slurm's accounting shows them. Times are as sacct takes them.
+    report of the jobs that Slurm's accounting shows them. Times are as 2026-01-31,
+    2026-01-31T08:00, now, now-7days, today, midnight or yesterday; the other forms of sacct, such
+    as noon or 11/29, are refused.
     """
     if as_csv and as_json:
         raise BadInputError("--csv and --json exclude each other")

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from slurm_green.cli.params import past_time
+from slurm_green.cli.report import command as report
 from slurm_green.errors import BadInputError
 from slurm_green.words import clean, grams, length
 
@@ -32,11 +33,22 @@ def test_times_are_read_as_sacct_reads_them(text, expected):
     assert past_time(text, now_utc=NOW, zone=PARIS).isoformat() == expected
 
 
-@pytest.mark.parametrize("bad", ["", "now-", "now+1day", "last week", "2026-13-01"])
+@pytest.mark.parametrize("bad", ["", "now-", "now+1day", "noon", "1101", "11/29", "2026-13-01"])
 def test_other_times_are_refused_with_examples(bad):
     """No guess."""
     with pytest.raises(BadInputError, match="write 2026-01-31"):
         past_time(bad, now_utc=NOW, zone=UTC)
+
+
+def test_every_time_that_is_offered_is_taken_and_in_the_help():
+    """By the error and by `sgreen report --help`."""
+    with pytest.raises(BadInputError) as told:
+        past_time("noon", now_utc=NOW, zone=UTC)
+    offered = str(told.value).split(": write ")[1].replace(" or ", ", ").split(", ")
+    assert len(offered) == 7
+    for one in offered:
+        assert past_time(one, now_utc=NOW, zone=UTC) <= NOW
+        assert one in (report.help or "").split("Times are as")[1]
 
 
 @pytest.mark.parametrize(
