@@ -60,8 +60,9 @@ class Source:
 
     def _slowly(self) -> tuple[list[Partition], list[Reservation], ClusterInfo]:
         now = self.now()
-        old = self._slow_at is None or (now - self._slow_at).total_seconds() >= self.slow_every_s
-        if self._slow is None or old:
+        # A time in the future is one from before the clock was set back.
+        age_s = -1.0 if self._slow_at is None else (now - self._slow_at).total_seconds()
+        if self._slow is None or not 0.0 <= age_s < self.slow_every_s:
             self._slow = (
                 self.client.partitions(),
                 self.client.reservations(),

@@ -29,7 +29,8 @@ class PlanPace:
         if self._asked_s is None:
             return True
         since_s = observed.now_utc.timestamp() - self._asked_s
-        if since_s >= self.interval_s:
+        # Below 0 the clock was set back: what it said before says nothing of how long ago it is.
+        if not 0.0 <= since_s < self.interval_s:
             return True
         if since_s < self.interval_s / _MOST_OFTEN:
             return False

@@ -53,6 +53,14 @@ def test_what_hardly_changes_is_asked_once_a_minute(site: Site) -> None:
     assert site.slurm.calls.count("info") == site.slurm.calls.count("partitions") == 2
 
 
+def test_after_a_clock_was_set_back_what_hardly_changes_is_asked_anew(site: Site) -> None:
+    """Not only once the clock is where it was: a new partition is seen within the minute."""
+    for minutes in (0, -40, -39.5):
+        site.now = NOW + timedelta(minutes=minutes)
+        site.runner.step()
+    assert site.slurm.calls.count("partitions") == 2
+
+
 def test_slurm_down_costs_the_cycle_and_is_counted(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -130,6 +130,8 @@ def test_a_new_plan_is_due_when_something_changed() -> None:
     assert not seen(1830, jobs=25, issued_h=0.05, ours=1), "too soon"
     assert seen(1870, jobs=25, issued_h=0.05, ours=1), "one that the plan does not know"
     assert not seen(1990, jobs=25, issued_h=0.05, ours=0), "one less is no reason"
+    assert seen(-600, jobs=25, issued_h=0.05), "the clock was set back"
+    assert not seen(-570, jobs=25, issued_h=0.05)
 
 
 def test_the_planner_publishes_and_tells(tmp_path: Path, made: list[Asked]) -> None:
