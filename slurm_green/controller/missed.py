@@ -20,6 +20,8 @@ _MIN_JOB_AGE_S = 300
 # Where MinJobAge is shorter than a cycle's interval every cycle misses jobs. And accounting that
 # hangs keeps the next cycle waiting: it is asked ever more rarely.
 _ASK_EVERY, _ASK_AT_LEAST_EVERY = timedelta(minutes=1), timedelta(hours=1)
+# Receipts in one cycle: half a second or two, so that no hold waits for a whole week's.
+_AT_ONCE = 2_000
 # The last cycle asked for jobs a little before its time, and clocks differ.
 _EARLIER = timedelta(seconds=60)
 
@@ -60,10 +62,10 @@ class Missed:
         try:
             self._ask()
             if self._jobs:
-                self.books.observe(self._jobs)
+                self.books.observe(self._jobs[:_AT_ONCE])
         except Exception:
             _LOG.exception("what ended while nobody looked is not in the ledger")
-        self._jobs = ()
+        self._jobs = self._jobs[_AT_ONCE:]
 
     def _ask(self) -> None:
         since, now = self._since, self.now()

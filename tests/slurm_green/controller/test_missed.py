@@ -99,6 +99,18 @@ def test_accounting_that_is_down_at_the_start_is_asked_again(site: Site) -> None
     assert [one.job_id for one in rows(site)] == [7]
 
 
+def test_a_week_of_receipts_is_written_over_several_cycles(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that is held meanwhile waits for some of them only."""
+    monkeypatch.setattr("slurm_green.controller.missed._AT_ONCE", 2)
+    site.slurm.accounting = [ended(number) for number in range(1, 6)]
+    site.runner.remember()
+    for count in (2, 4, 5, 5):
+        look(site)
+        assert len(rows(site)) == count
+
+
 def test_a_restart_changes_no_receipt(site: Site) -> None:
     """Accounting knows neither what shadow mode thought, nor Extra, nor restarts, nor an emoji."""
     one = site.hold(1, name="\N{SEEDLING}", restarts=1, cluster="test")
