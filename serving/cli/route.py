@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen route`: one front door for replicas at many sites."""
 
+import logging
 import os
 import sys
 from importlib.util import find_spec
@@ -83,6 +84,8 @@ def command(config_file: Path, workers: int | None, check: bool, as_json: bool) 
     from slurm_green.controller.logs import set_up_logging
 
     set_up_logging("route")
+    # It would log each look at a supply_url, every second, with a key that may be in it.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     # HiGHS says things on the process's own stdout, where nothing of ours belongs from here on.
     sys.stdout.flush()
     os.dup2(2, 1)
