@@ -216,6 +216,8 @@ def _peak(rows: Iterable[SacctRow]) -> int:
         held = row.gpus or row.cores
         start_s = row.start_s or 0.0
         end_s = row.end_s if row.end_s is not None else float("inf")
+        # A clock that was set back meanwhile ends a job before it has run.
+        end_s = max(end_s, start_s + (row.ran_s or 0.0))
         if end_s > start_s:
             changes += [(start_s, held), (end_s, -held)]
     most = now = 0

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slurm_green.errors import BadInputError
@@ -261,7 +261,13 @@ ROWS = st.builds(
 )
 
 
+SET_BACK = SacctRow(
+    at=2, job_id="1", state="COMPLETED", submit_s=1e9, start_s=1e9, end_s=1e9, elapsed_s=1.0
+)
+
+
 @settings(max_examples=100, deadline=None)
+@example([SET_BACK])
 @given(st.lists(ROWS | st.builds(BadRow, st.integers(2, 999), st.just("bad")), max_size=20))
 def test_no_row_vanishes(rows: list[SacctRow | BadRow]) -> None:
     """Each is a job, a part of one, or counted; jobs are such that a replay accepts them."""
