@@ -45,13 +45,16 @@ class Fetcher:
 
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=_TIMEOUT_S)
+        parts = httpx.URL(url)
+        # For the log: a name, a password or a key may be in the rest.
+        where = f"{parts.scheme}://{parts.netloc.decode()}{parts.path}"
         async with asyncio.timeout(_TIMEOUT_S):
             try:
-                answer = await self._client.get(url)
+                answer = await self._client.get(parts)
             except httpx.HTTPError as error:
-                raise OSError(f"{url}: {error}") from error
+                raise OSError(f"{where}: {error}") from error
         if answer.status_code != 200:
-            raise OSError(f"{url}: answers {answer.status_code}")
+            raise OSError(f"{where}: answers {answer.status_code}")
         return answer.content
 
     async def close(self) -> None:
