@@ -5,7 +5,7 @@ How much is tried depends on the numbers of jobs and shapes alone, so that the s
 the same plan on any machine; a time limit is for who cannot wait.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,22 +13,23 @@ from numpy.typing import NDArray
 
 from slurm_green.plan.board import Board
 from slurm_green.plan.kernel.board import lendable
-from slurm_green.plan.offers import joined
+from slurm_green.plan.offers import Piece, joined
 from slurm_green.plan.options import options_of
 from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.overdue import place_overdue
-from slurm_green.plan.pieces import Piece, Pieces
-from slurm_green.plan.prices import PriceSearch, inside
+from slurm_green.plan.pieces import Pieces
+from slurm_green.plan.prices import Found, PriceSearch, inside
 from slurm_green.plan.problem import Floats, Ints, Problem
 from slurm_green.plan.runs import Effort, improve_again, place_again, place_runs
 from slurm_green.plan.schedule import Schedule
-from slurm_green.plan.split_lists import place_splits, place_splits_again
+from slurm_green.plan.split_lists import MANY, Start, place_splits, place_splits_again
 from slurm_green.plan.squeaky import PriceTags
 
 __all__ = ["Draft", "draft", "prices_for"]
 
 _TOLERANCE_S = 1e-3
 _FEW_JOBS = 500
+_SPARES = (0.0, 0.005, 0.01)  # of the GPUs: the rest is what prices are for
 _TIGHT = 0.7  # of its window: where a ramp binds, such a job is not split
 
 
@@ -144,10 +145,9 @@ def draft(
         late_splits = place_splits(
             pieces,
             kinds.splits,
-            prices,
-            expected.only(kinds.splits),
+            _starts(found, kinds, pieces, again),
             lists=effort.split_lists,
-            thorough=previous is None,
+            thorough=previous is None or again,
             expired=expired,
             progress=lambda done: progress("splits", done),
         )
@@ -161,6 +161,15 @@ def draft(
             pieces.put(job, problem.site.horizon_s)
     progress("done", 1.0)
     return Draft(schedule=_schedule(board, kinds, pieces, extra), prices=prices)
+
+
+def _starts(found: Found, kinds: _Kinds, pieces: Pieces, again: bool) -> Iterator[Start]:
+    """Where jobs that may be split begin: the prices, and those of a site with fewer GPUs."""
+    one = again or pieces.kernel is None or len(kinds.runs) or len(kinds.splits) > MANY
+    for spare in _SPARES[:1] if one else _SPARES:
+        prices = found.tighter(spare) if spare else found.prices
+        expected = found.pool.expected(prices, found.temperature_g)
+        yield Start(prices, expected.only(kinds.splits))
 
 
 def prices_for(
@@ -211,17 +220,14 @@ def _schedule(
     chosen = np.array(board.option, dtype=np.int64)
     placed = np.flatnonzero(chosen >= 0)
     options = board.options
-    rows = [
-        (job, piece.shape, piece.start_s, piece.end_s)
-        for group in (pieces.of, extra)
-        for job, stretches in group.items()
-        for piece in joined(sorted(stretches, key=lambda piece: piece.start_s))
-    ]
-    job = np.concatenate([kinds.runs[placed], np.array([r[0] for r in rows], dtype=np.int64)])
-    shape = np.concatenate(
-        [options.shape[chosen[placed]], np.array([r[1] for r in rows], dtype=np.int64)]
-    )
-    start = np.concatenate([board.start_s[placed], np.array([r[2] for r in rows])])
-    end = np.concatenate([board.end_s[placed], np.array([r[3] for r in rows])])
+    tables = {job: joined(stretches) for job, stretches in pieces.of.items()}
+    tables |= {job: np.array(one, dtype=np.float64) for job, one in extra.items() if one}
+    count = np.array([len(one) for one in tables.values()], dtype=np.int64)
+    owner = np.repeat(np.array(list(tables), dtype=np.int64), count)
+    rows = np.concatenate([np.zeros((0, 3)), *tables.values()])
+    job = np.concatenate([kinds.runs[placed], owner])
+    shape = np.concatenate([options.shape[chosen[placed]], rows[:, 0].astype(np.int64)])
+    start = np.concatenate([board.start_s[placed], rows[:, 1]])
+    end = np.concatenate([board.end_s[placed], rows[:, 2]])
     order = np.lexsort((start, job))
     return Schedule(job=job[order], shape=shape[order], start_s=start[order], end_s=end[order])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from slurm_green.plan.board import Place
-from slurm_green.plan.pieces import Piece, Pieces
+from slurm_green.plan.pieces import Pieces
 from slurm_green.plan.problem import Floats
 
 __all__ = ["make_room"]
@@ -52,7 +52,7 @@ class _Attempt:
         self._others = [
             job
             for job, stretches in pieces.of.items()
-            if any(piece.start_s < late and piece.end_s > early for piece in stretches)
+            if ((stretches[:, 1] < late) & (stretches[:, 2] > early)).any()
         ]
         self._others.sort(key=lambda job: float(self._until_s[job]), reverse=True)
         # Runs are counted from -1 down; those that have to be moved last come last.
@@ -60,7 +60,7 @@ class _Attempt:
         ease = board.options.ease()
         self._others += sorted((~int(row) for row in met), key=lambda at: -float(ease[~at]))
         self._ease = ease
-        self._pieces_out: dict[int, list[Piece]] = {}
+        self._pieces_out: dict[int, Floats] = {}
         self._runs_out: dict[int, Place] = {}
 
     def succeeds(self, job: int) -> bool:

@@ -128,14 +128,12 @@ def buy(offers: Offers, work: float, rate: Floats, *, capped: bool) -> list[Piec
     return pieces if capped else _ended(pieces, work, rate)
 
 
-def joined(pieces: list[Piece]) -> list[Piece]:
-    """Pieces in order of time, those that touch in the same shape as one."""
-    found: list[Piece] = []
-    for piece in pieces:
-        if found and found[-1].shape == piece.shape and found[-1].end_s == piece.start_s:
-            found[-1] = found[-1]._replace(end_s=piece.end_s)
-        else:
-            found.append(piece)
+def joined(pieces: Floats) -> Floats:
+    """Pieces in order of time, shape (n, 3), those that touch in the same shape as one."""
+    goes_on = (pieces[1:, 0] == pieces[:-1, 0]) & (pieces[1:, 1] == pieces[:-1, 2])
+    low = np.flatnonzero(np.append(True, ~goes_on)[: len(pieces)])
+    found = pieces[low]
+    found[:, 2] = pieces[np.append(low[1:], len(pieces)) - 1, 2] if len(low) else 0.0
     return found
 
 

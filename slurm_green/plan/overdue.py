@@ -4,7 +4,7 @@
 import numpy as np
 
 from slurm_green.plan.board import Board
-from slurm_green.plan.pieces import Piece
+from slurm_green.plan.offers import Piece
 from slurm_green.plan.profile import GRID, rounded_up
 
 __all__ = ["place_overdue"]

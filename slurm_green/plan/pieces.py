@@ -6,31 +6,39 @@ perhaps in a narrower one for others; in the slot where its work is just done, i
 each number of free GPUs.
 """
 
-from itertools import pairwise
-
 import numpy as np
 
 from slurm_green.plan.board import Board
-from slurm_green.plan.offers import CRUMB, TOLERANCE_S, Offers, Piece, buy, joined, rooms_of
-from slurm_green.plan.problem import JOULES_PER_KWH, Floats, Ints, Problem
-from slurm_green.plan.profile import GRID, rounded, rounded_up
+from slurm_green.plan.kernel.board import lendable
+from slurm_green.plan.kernel.splits import KernelSplits
+from slurm_green.plan.offers import CRUMB, Offers, buy, joined, rooms_of
+from slurm_green.plan.outcome import Prices
+from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
+from slurm_green.plan.profile import GRID, rounded_up
 
-__all__ = ["Piece", "Pieces"]
+__all__ = ["Pieces"]
 
 
 class Pieces:
-    """Splits jobs (the problem's numbers) over what is free on the board."""
+    """Splits jobs (the problem's numbers) over what is free on the board.
+
+    Where a job is are its stretches in order of time, shape (n, 3): shape, start and end in s,
+    each within one slot.
+    """
 
     def __init__(self, board: Board) -> None:
         self.board = board
         self._problem: Problem = board.problem
-        self.of: dict[int, list[Piece]] = {}
+        self.of: dict[int, Floats] = {}
         # Where set, what a kWh costs; else what it adds to the site's carbon, exactly.
         self.mu: Floats | None = None
         site = board.problem.site
         self._opens_s = rounded_up(site.edges_s)
         self._closes_s = np.floor(site.edges_s[1:] * GRID + 1e-6) / GRID
         self._per_joule = site.carbon_g_per_kwh / JOULES_PER_KWH
+        self.kernel = (
+            KernelSplits(board, self._opens_s, self._closes_s) if lendable(board) else None
+        )
 
     def put(self, job: int, until_s: float) -> float | None:
         """Places a job before `until_s`; what it adds to the cost by the guide, None if no room."""
@@ -43,45 +51,36 @@ class Pieces:
 
     def put_all(self, jobs: list[int], until_s: Floats) -> bool:
         """Places those of the jobs that have no place; whether all of them have one then."""
+        if self.kernel is not None and self.mu is None:
+            self.kernel.put(self.of, jobs, until_s)
+            return all(job in self.of for job in jobs)
         missing = [job for job in jobs if job not in self.of]
         return not [job for job in missing if self.put(job, float(until_s[job])) is None]
 
-    def take(self, job: int) -> list[Piece]:
+    def take(self, job: int) -> Floats:
         """Takes a job out; where it was."""
         pieces = self.of.pop(job)
         self._book(pieces, -1)
         return pieces
 
-    def put_back(self, job: int, pieces: list[Piece]) -> None:
+    def put_back(self, job: int, pieces: Floats) -> None:
         """Places a job where it was."""
         self.of[job] = pieces
         self._book(pieces, 1)
 
-    def put_as(self, job: int, stretches: list[Piece], until_s: float) -> bool:
-        """Places a job in these stretches, which may be longer than slots, if that is allowed."""
-        problem, board = self._problem, self.board
-        shapes, early = problem.shapes, float(rounded_up(problem.jobs.earliest_s[job]))
-        pieces: list[Piece] = []
-        done, free_s, slowest = 0.0, early, np.inf
-        for shape, start_s, end_s in sorted(stretches, key=lambda stretch: stretch.start_s):
-            start, end = rounded(start_s), rounded(end_s)
-            if start < free_s or not board.profile.fits(int(shapes.gpus[shape]), start, end):
-                return False
-            low, high = self._opens_s.searchsorted([start, end], "right").tolist()
-            cuts = [start, *self._opens_s[low:high].tolist(), end]
-            pieces += [Piece(shape, one, two) for one, two in pairwise(cuts) if two > one]
-            done += (end - start) * float(shapes.rate[shape])
-            free_s, slowest = end, min(slowest, float(shapes.rate[shape]))
-        if done < float(problem.jobs.work[job]) - TOLERANCE_S * slowest or free_s > until_s:
-            return False
-        self.put_back(job, pieces)
-        if not board.holds():
-            self.take(job)
-            return False
-        return True
+    def put_all_back(self, of: dict[int, Floats]) -> None:
+        """Places jobs where they were, all at once."""
+        self.of.update(of)
+        if of:
+            runs = np.concatenate([joined(pieces) for pieces in of.values()])
+            gpus = self._problem.shapes.gpus[runs[:, 0].astype(np.int64)]
+            self.board.profile.add_all(runs[:, 1], runs[:, 2], gpus)
+            self._add_energy(np.concatenate(list(of.values())), 1)
 
     def settle(self, jobs: list[int], until_s: Floats) -> int:
         """Every job in turn is split anew where that is cheaper; how many changed."""
+        if self.kernel is not None:
+            return self.kernel.settle(self.of, jobs, until_s)
         moved = 0
         for job in jobs:
             if job not in self.of:
@@ -98,18 +97,29 @@ class Pieces:
             self.put_back(job, old)
         return moved
 
-    def added_g(self, pieces: list[Piece]) -> float:
+    def added_g(self, pieces: Floats) -> float:
         """What pieces that are not placed would add to the cost by the guide."""
         slot, drawn_j, gpu_s = self.uses(pieces)
         carbon_g = self._carbon_g(self._by_slot(slot, drawn_j))
         return carbon_g + float(self.board.lam_per_gpu_s[slot] @ gpu_s)
 
-    def uses(self, pieces: list[Piece]) -> tuple[Ints, Floats, Floats]:
+    def paid_g(self, prices: Prices, order: list[int]) -> Floats:
+        """What each of the jobs pays at the prices; nothing where it has no place."""
+        placed = [row for row, job in enumerate(order) if job in self.of]
+        if not placed:
+            return np.zeros(len(order))
+        tables = [self.of[order[row]] for row in placed]
+        slot, energy_j, gpu_s = self.uses(np.concatenate(tables))
+        paid = energy_j * ((prices.mu + prices.nu) / JOULES_PER_KWH)[slot]
+        paid += gpu_s * (prices.lam / SECONDS_PER_HOUR)[slot]
+        owner = np.repeat(placed, [len(table) for table in tables])
+        return np.asarray(np.bincount(owner, paid, len(order)), dtype=np.float64)
+
+    def uses(self, pieces: Floats) -> tuple[Ints, Floats, Floats]:
         """The slot of each piece, its joules and its GPU-seconds."""
-        table = np.array(pieces, dtype=np.float64).reshape(-1, 3)
-        shape = table[:, 0].astype(np.int64)
-        seconds = table[:, 2] - table[:, 1]
-        slot = (table[:, 1] + table[:, 2]) / 2 // self._problem.site.step_s
+        shape = pieces[:, 0].astype(np.int64)
+        seconds = pieces[:, 2] - pieces[:, 1]
+        slot = (pieces[:, 1] + pieces[:, 2]) / 2 // self._problem.site.step_s
         shapes = self._problem.shapes
         return slot.astype(np.int64), seconds * shapes.power_w[shape], seconds * shapes.gpus[shape]
 
@@ -121,10 +131,14 @@ class Pieces:
         more = np.maximum(net + energy_j, 0.0) - np.maximum(net, 0.0)
         return float(self._per_joule @ more)
 
-    def _book(self, pieces: list[Piece], sign: int) -> None:
-        board, gpus = self.board, self._problem.shapes.gpus
-        for piece in joined(pieces):
-            board.profile.add(piece.start_s, piece.end_s, sign * int(gpus[piece.shape]))
+    def _book(self, pieces: Floats, sign: int) -> None:
+        gpus = self._problem.shapes.gpus
+        for shape, start_s, end_s in joined(pieces).tolist():
+            self.board.profile.add(start_s, end_s, sign * int(gpus[int(shape)]))
+        self._add_energy(pieces, sign)
+
+    def _add_energy(self, pieces: Floats, sign: int) -> None:
+        board = self.board
         slot, drawn_j, _ = self.uses(pieces)
         energy_j = self._by_slot(slot, sign * drawn_j)
         board.cost_g += self._carbon_g(energy_j)
@@ -136,12 +150,13 @@ class Pieces:
     def _by_slot(self, slot: Ints, amount: Floats) -> Floats:
         return np.bincount(slot, amount, self._problem.site.slots).astype(np.float64, copy=False)
 
-    def _best(self, job: int, until_s: float) -> list[Piece] | None:
+    def _best(self, job: int, until_s: float) -> Floats | None:
         """Where the job is cheapest now; None where there is no room."""
         offers = self._offers(job, until_s)
         work, rate = float(self._problem.jobs.work[job]), self._problem.shapes.rate
         capped = self.board.limits is not None
-        return None if offers is None else buy(offers, work, rate, capped=capped)
+        found = None if offers is None else buy(offers, work, rate, capped=capped)
+        return None if found is None else np.array(found, dtype=np.float64)
 
     def _offers(self, job: int, until_s: float) -> Offers | None:
         board, site, shapes = self.board, self._problem.site, self._problem.shapes

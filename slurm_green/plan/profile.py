@@ -58,6 +58,14 @@ class Profile:
         """So many steps are there after the kernel changed the arrays."""
         self._count = count
 
+    def reset(self, times: Floats, used: Ints) -> None:
+        """These steps, of which it keeps a copy, instead of its own."""
+        self._count = len(times)
+        if self._count + 2 > len(self._times):
+            self._grow(2 * self._count)
+        self._times[: self._count] = times
+        self._used[: self._count] = used
+
     def add(self, start_s: float, end_s: float, gpus: int) -> None:
         """Makes GPUs busy, or free again with a negative number."""
         first = self._split(start_s)

@@ -11,6 +11,8 @@ import numpy as np
 from scipy import sparse
 
 from slurm_green.plan.hull import ENOUGH, hull_edges
+from slurm_green.plan.kernel import library
+from slurm_green.plan.kernel.respond import respond
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
 
@@ -43,6 +45,22 @@ class _Pieces:
 
 def split_response(problem: Problem, prices: Prices, jobs: Ints, deadline_s: Floats) -> Splits:
     """The cheapest way to split each of these jobs in time, with these deadlines."""
+    if library() is not None:
+        told = respond(problem, prices, jobs, deadline_s)
+        size = (len(jobs), problem.site.slots)
+        return Splits(
+            cost_g=told.cost_g,
+            gpu_h=sparse.csr_matrix(
+                (told.gpu_s / SECONDS_PER_HOUR, told.slot, told.first), shape=size
+            ),
+            energy_kwh=sparse.csr_matrix(
+                (told.energy_j / JOULES_PER_KWH, told.slot, told.first), shape=size
+            ),
+        )
+    return _respond_slowly(problem, prices, jobs, deadline_s)
+
+
+def _respond_slowly(problem: Problem, prices: Prices, jobs: Ints, deadline_s: Floats) -> Splits:
     site, all_jobs = problem.site, problem.jobs
     cost = np.zeros(len(jobs))
     parts: list[tuple[Ints, Ints, Floats, Floats]] = []

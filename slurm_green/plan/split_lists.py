@@ -8,78 +8,96 @@ the best plan so far is kept.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 
 from slurm_green.plan.as_before import expected_splits
 from slurm_green.plan.make_room import make_room
 from slurm_green.plan.outcome import Prices
-from slurm_green.plan.pieces import Piece, Pieces
+from slurm_green.plan.pieces import Pieces
 from slurm_green.plan.pool import Expected
 from slurm_green.plan.prices import standing_g
-from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints
+from slurm_green.plan.problem import Floats, Ints, Problem
 from slurm_green.plan.schedule import Schedule
-from slurm_green.plan.split import split_response
+from slurm_green.plan.split import Splits, split_response
 from slurm_green.plan.squeaky import bumped, places
 from slurm_green.plan.steering import STEER_EVERY, Steering
 
-__all__ = ["place_splits", "place_splits_again"]
+__all__ = ["MANY", "Start", "place_splits", "place_splits_again"]
 
 # Times the price of the relaxation: in small steps where many jobs want to change.
 _FALLING = (1.3, 1.2, 1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.0, 0.0)
+# By the kernel, where steps cost little.
+_FALLING_FINE = (*np.arange(1.3, 0.28, -0.045).round(3).tolist(), 0.0, 0.0)
 _FALLING_FAST = (1.2, 1.0, 0.8, 0.5, 0.0)
-_FALLING_AGAIN = (1.2, 1.05, 0.9, 0.7)
-_SHARE_AGAIN = 0.3  # of the jobs, those that pay most beyond their least: the others stay
-_FAR_AGAIN = 0.01  # from the bound: what has to be planned anew
-_MANY = 3_000  # jobs: their time is better spent in fewer passes
+_FALLING_QUICK = (1.2, 1.1, 1.0, 0.9, 0.8, 0.6, 0.3, 0.0)
+# Without the kernel: fewer, and only those of the jobs that pay most beyond their least move.
+_FALLING_AGAIN, _SHARE_AGAIN = (1.2, 1.05, 0.9, 0.7), 0.3
+_LISTS_AGAIN, _FAR_AGAIN = 2, 4.5e-3  # and how far from the bound needs other prices
+_LISTS_SLOW, _FAR_SLOW = 1, 0.01
+MANY = 3_000  # jobs: their time is better spent in fewer passes
 _AFTER = (0.3, 0.0)
 _BUMP = 0.25  # of the list: who waits for nobody's seconds can come early without harm
+
+
+class Start(NamedTuple):
+    """Prices, and what the jobs that may be split, and only they, are expected to use at them."""
+
+    prices: Prices
+    expected: Expected
 
 
 def place_splits(
     pieces: Pieces,
     splits: Ints,
-    prices: Prices,
-    expected: Expected,
+    starts: Iterable[Start],
     *,
     lists: int,
     thorough: bool = True,
+    least_g: Floats | None = None,
     expired: Callable[[], bool],
     progress: Callable[[float], None],
 ) -> list[int]:
     """Places these jobs (the problem's numbers); returns those without room before the deadline.
 
-    `expected` is what they, and only they, are expected to use. Not `thorough` is for a plan
-    after a plan. Keeping jobs where they were would leave new ones the dirty hours: 4 % more.
+    The best of what comes of each of the `starts`, a few. `least_g` is what each of the problem's
+    jobs costs at least at the prices of the first. Not `thorough` is for a plan after a plan.
+    Keeping jobs where they were would leave new ones the dirty hours: 4 % more.
     """
     if not len(splits):
         return []
     board, problem = pieces.board, pieces.board.problem
-    jobs, lam = problem.jobs, prices.lam
+    jobs, lam = problem.jobs, np.zeros(problem.site.slots)
     slack = (jobs.deadline_s - jobs.earliest_s) / problem.fastest_s
     order = splits[np.argsort(slack[splits], kind="stable")].tolist()
-    state = _State(pieces, 1 / np.maximum(slack - 1, 0.01))
-    _best_list(pieces, state, order, prices, expected, lists=lists, expired=expired)
-    guides: tuple[float, ...] = _FALLING if len(order) <= _MANY else _FALLING_FAST
-    look_at = len(order)
-    if not thorough:
-        guides, look_at = _FALLING_AGAIN, math.ceil(_SHARE_AGAIN * len(order))
-    make_room(pieces, order, lam, runs=False, expired=expired)
-    state.remember(order)
-    least = _least_g(pieces, prices, order)
-    for number, share in enumerate(guides):
-        progress((number + 1) / (len(guides) + 1))
+    hardness = 1 / np.maximum(slack - 1, 0.01)
+    best = _State(pieces, hardness)
+    for number, start in enumerate(starts, 1):
+
+        def told(done: float, number: int = number) -> None:
+            progress(1 - (1 - done) / number)
+
+        best.clear()
+        if least_g is None:
+            least_g = _least_g(problem, start.prices, splits)[0]
+        _place_at(
+            pieces,
+            _State(pieces, hardness),
+            order,
+            start,
+            least_g[order],
+            lists=lists,
+            thorough=thorough,
+            expired=expired,
+            progress=told,
+        )
+        best.remember(order)
+        least_g, lam = None, start.prices.lam if number == 1 else lam
         if expired():
             break
-        board.guide(share * lam)
-        pieces.put_all(order, jobs.deadline_s)
-        # Who pays too much is first to take what got cheaper.
-        regret = {job: _paid_g(pieces, prices, job) - least[job] for job in pieces.of}
-        blamed = sorted(regret, key=regret.__getitem__, reverse=True)
-        pieces.settle(blamed[:look_at], jobs.deadline_s)
-        state.remember(order)
-    state.recall()
+    best.recall()
     missing = len(order) - len(pieces.of)
     make_room(pieces, order, lam, runs=True, expired=expired)
     for share in _AFTER if len(order) - len(pieces.of) < missing else ():
@@ -88,6 +106,45 @@ def place_splits(
             pieces.settle(order, jobs.deadline_s)
     board.guide(0.0 * lam)
     return [job for job in order if job not in pieces.of]
+
+
+def _place_at(
+    pieces: Pieces,
+    state: "_State",
+    order: list[int],
+    start: Start,
+    least_g: Floats,
+    *,
+    lists: int,
+    thorough: bool,
+    expired: Callable[[], bool],
+    progress: Callable[[float], None],
+) -> None:
+    """Places the jobs in this order: a list, then passes at falling prices; the best of them."""
+    board, prices = pieces.board, start.prices
+    until_s = board.problem.jobs.deadline_s
+    fast, few = pieces.kernel is not None, len(order) <= MANY
+    guides: tuple[float, ...] = _FALLING if fast or few else _FALLING_FAST
+    guides = _FALLING_FINE if fast and few else guides
+    look_at = len(order)
+    if not thorough:
+        guides = _FALLING_QUICK if fast else _FALLING_AGAIN
+        look_at = look_at if fast else math.ceil(_SHARE_AGAIN * look_at)
+    _best_list(pieces, state, order, least_g, start, lists=lists, expired=expired)
+    make_room(pieces, order, prices.lam, runs=False, expired=expired)
+    state.remember(order)
+    for number, share in enumerate(guides):
+        progress((number + 1) / (len(guides) + 1))
+        if expired():
+            break
+        board.guide(share * prices.lam)
+        pieces.put_all(order, until_s)
+        # Who pays too much is first to take what got cheaper.
+        regret = pieces.paid_g(prices, order) - least_g
+        blamed = [order[row] for row in np.argsort(-regret, kind="stable").tolist()]
+        pieces.settle([job for job in blamed if job in pieces.of][:look_at], until_s)
+        state.remember(order)
+    state.recall()
 
 
 def place_splits_again(
@@ -105,41 +162,42 @@ def place_splits_again(
     all is taken off again.
     """
     board, problem = pieces.board, pieces.board.problem
-    found = split_response(problem, prices, splits, problem.jobs.deadline_s[splits])
-    bound_g = standing_g(problem, prices) + float(found.cost_g[np.isfinite(found.cost_g)].sum())
+    least_g, found = _least_g(problem, prices, splits)
+    bound_g = standing_g(problem, prices) + float(least_g.sum())
+    fast = pieces.kernel is not None
     missing = place_splits(
         pieces,
         splits,
-        prices,
-        expected_splits(problem, previous, found, splits),
-        lists=1,
+        [Start(prices, expected_splits(problem, previous, found, splits))],
+        lists=_LISTS_AGAIN if fast else _LISTS_SLOW,
         thorough=False,
+        least_g=least_g,
         expired=expired,
         progress=progress,
     )
-    near = board.cost_g + board.bare_g - bound_g <= _FAR_AGAIN * abs(bound_g)
+    far = _FAR_AGAIN if fast else _FAR_SLOW
+    near = board.cost_g + board.bare_g - bound_g <= far * abs(bound_g)
     if expired() or (near and not missing):
         return missing
-    for job in list(pieces.of):
-        pieces.take(job)
+    pieces.of.clear()
     board.clear()
     return None
 
 
-def _least_g(pieces: Pieces, prices: Prices, order: list[int]) -> dict[int, float]:
-    """What each job's best response costs at the prices; nothing where there is none."""
-    problem = pieces.board.problem
-    jobs = np.array(order)
-    cost = split_response(problem, prices, jobs, problem.jobs.deadline_s[jobs]).cost_g
-    return dict(zip(order, np.where(np.isfinite(cost), cost, 0.0).tolist(), strict=True))
+def _least_g(problem: Problem, prices: Prices, splits: Ints) -> tuple[Floats, Splits]:
+    """What each of the problem's jobs costs at least, 0 for others; and the best responses."""
+    found = split_response(problem, prices, splits, problem.jobs.deadline_s[splits])
+    least_g = np.zeros(len(problem.jobs))
+    least_g[splits] = np.where(np.isfinite(found.cost_g), found.cost_g, 0.0)
+    return least_g, found
 
 
 def _best_list(
     pieces: Pieces,
     state: "_State",
     order: list[int],
-    prices: Prices,
-    expected: Expected,
+    least_g: Floats,
+    start: Start,
     *,
     lists: int,
     expired: Callable[[], bool],
@@ -147,28 +205,30 @@ def _best_list(
     """Places the jobs as the best of some lists does; whoever paid too much comes earlier."""
     board, problem = pieces.board, pieces.board.problem
     jobs, splits = problem.jobs, np.array(order)
-    least = np.array(list(_least_g(pieces, prices, order).values()))
     # Early come those with little slack, and those whose last start is early.
     last_start = jobs.deadline_s[splits] - problem.fastest_s[splits]
     position = places(np.minimum(np.arange(len(order)), places(last_start)))
     for number in range(lists):
         state.clear()
-        _place_list(pieces, splits[np.argsort(position, kind="stable")].tolist(), prices, expected)
+        _place_list(pieces, splits[np.argsort(position, kind="stable")].tolist(), start)
         # Loads that were only expected have been among what was added up.
         board.cost_g = board.carbon_g() - board.bare_g if board.green else board.cost_g
         state.remember(order)
         if expired() or number + 1 == lists:
             break
         missing = [row for row, job in enumerate(order) if job not in pieces.of]
-        blame = np.array([_paid_g(pieces, prices, job) for job in order]) - least
+        blame = pieces.paid_g(start.prices, order) - least_g
         position = bumped(position, blame, missing, strength=_BUMP, strength_absent=1.0)
     state.recall()
 
 
-def _place_list(pieces: Pieces, order: list[int], prices: Prices, expected: Expected) -> None:
-    board = pieces.board
+def _place_list(pieces: Pieces, order: list[int], start: Start) -> None:
+    board, prices, expected = pieces.board, start.prices, start.expected
     jobs, shapes = board.problem.jobs, board.problem.shapes
     board.guide(prices.lam)
+    if pieces.kernel is not None:
+        pieces.kernel.place_list(pieces.of, np.array(order), jobs.deadline_s, prices, expected)
+        return
     steering = Steering(board, prices.lam, expected)
     for number, job in enumerate(order):
         if number % STEER_EVERY == 0:
@@ -176,16 +236,9 @@ def _place_list(pieces: Pieces, order: list[int], prices: Prices, expected: Expe
             pieces.mu = steering.mu(prices.mu)
         steering.leaves(job)
         if pieces.put(job, float(jobs.deadline_s[job])) is not None:
-            for piece in pieces.of[job]:
-                steering.takes(piece.start_s, piece.end_s, int(shapes.gpus[piece.shape]))
+            for shape, start_s, end_s in pieces.of[job].tolist():
+                steering.takes(start_s, end_s, int(shapes.gpus[int(shape)]))
     pieces.mu = None
-
-
-def _paid_g(pieces: Pieces, prices: Prices, job: int) -> float:
-    """What a job pays at the prices; nothing if it has no place."""
-    slot, energy_j, gpu_s = pieces.uses(pieces.of.get(job, []))
-    per_j = (prices.mu + prices.nu)[slot] / JOULES_PER_KWH
-    return float(energy_j @ per_j + gpu_s @ prices.lam[slot] / SECONDS_PER_HOUR)
 
 
 class _State:
@@ -197,14 +250,15 @@ class _State:
         board = pieces.board
         self._cost_g = board.cost_g
         self._net_j = board.net_j.copy()
+        self._steps = board.profile.times.copy(), board.profile.used.copy()
         self._energy_j = None if board.limits is None else board.limits.energy_j.copy()
-        self._best: tuple[tuple[float, float], dict[int, list[Piece]]] | None = None
+        self._best: tuple[tuple[float, float], dict[int, Floats]] | None = None
 
     def clear(self) -> None:
         """Takes all pieces off, and with them what adding and taking has left in the sums."""
-        pieces, board = self._pieces, self._pieces.board
-        for job in list(pieces.of):
-            pieces.take(job)
+        board = self._pieces.board
+        self._pieces.of.clear()
+        board.profile.reset(*self._steps)
         board.cost_g = self._cost_g
         board.net_j[:] = self._net_j
         if board.limits is not None and self._energy_j is not None:
@@ -220,8 +274,5 @@ class _State:
     def recall(self) -> None:
         """Places the best again."""
         assert self._best is not None
-        if self._best[1] == self._pieces.of:
-            return
         self.clear()
-        for job, stretches in self._best[1].items():
-            self._pieces.put_back(job, stretches)
+        self._pieces.put_all_back(self._best[1])

@@ -13,10 +13,10 @@ from slurm_green.plan.overlap import seconds_by_slot
 from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats
 
-__all__ = ["STEER_EVERY", "STRENGTH", "Steering"]
+__all__ = ["STEER_EVERY", "STRENGTH", "STRENGTH_MU", "Steering"]
 
 STRENGTH = 3.0  # times the usual price, for an overload of all GPUs
-_STRENGTH_MU = 0.25  # times the intensity, for an excess of a usual load
+STRENGTH_MU = 0.25  # times the intensity, for an excess of a usual load
 STEER_EVERY = 10  # jobs
 
 
@@ -32,7 +32,7 @@ class Steering:
         self._expected = expected
         self.gpu_h = np.asarray(expected.gpu_h.sum(axis=0)).ravel()
         energy_j = np.asarray(expected.energy_j.sum(axis=0)).ravel()
-        self._usual_j = float(energy_j.mean())
+        self.usual_j = float(energy_j.mean())
         if board.green:
             board.add_energy(energy_j, 1.0)
 
@@ -46,11 +46,11 @@ class Steering:
     def mu(self, mu: Floats) -> Floats:
         """The price of a kWh, steered likewise by what exceeds the renewable supply."""
         board, site = self._board, self._board.problem.site
-        if not board.green or self._usual_j <= 0:
+        if not board.green or self.usual_j <= 0:
             return mu
-        over = board.net_j[:-1] / self._usual_j
+        over = board.net_j[:-1] / self.usual_j
         carbon = site.carbon_g_per_kwh
-        steered = np.clip(mu + _STRENGTH_MU * carbon * over, 0.0, carbon)
+        steered = np.clip(mu + STRENGTH_MU * carbon * over, 0.0, carbon)
         return np.where(site.green, steered, carbon)
 
     def leaves(self, job: int) -> None:

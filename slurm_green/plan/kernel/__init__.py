@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists and moves on a board in C: some thirty times faster than board.py, squeaky.py, improve.py.
+"""Lists, moves and splits in C: some thirty times faster than board.py, improve.py, pieces.py.
 
 Where it was not compiled, or a cap or a ramp holds, those do the work; what they find differs,
 what is allowed does not. A board's arrays are shared, so both can work on one in turn.
@@ -14,7 +14,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CBoard", "CLists", "CMoves", "address", "compiled", "library"]
+__all__ = [
+    "CBoard",
+    "CLists",
+    "CMoves",
+    "CQuestion",
+    "CSplits",
+    "CSteeredEnergy",
+    "address",
+    "compiled",
+    "library",
+]
 
 
 class CBoard(Structure):
@@ -86,6 +96,49 @@ class CMoves(Structure):
     ]
 
 
+class CSplits(Structure):
+    """`Splits` of rooms.c; what comes after `steps` is the kernel's own."""
+
+    _fields_ = [
+        *[
+            (name, c_void_p)
+            for name in (
+                *("opens", "closes", "own_first", "own", "size_first", "sizes"),
+                *("gpus", "rate", "power", "class_of", "work", "early", "until"),
+                *("first", "count", "row"),
+            )
+        ],
+        *[(name, c_int64) for name in ("rows", "most_rows", "most_rooms", "most_ways", "steps")],
+        *[(name, c_void_p) for name in ("mu", "stretch", "room", "heap", "offer")],
+        *[(name, c_int64) for name in ("stretches", "most_stretches", "rooms")],
+    ]
+
+
+class CSteeredEnergy(Structure):
+    """`SteeredEnergy` of splits.c."""
+
+    _fields_ = [
+        *[(name, c_void_p) for name in ("mu", "carbon", "green", "steered")],
+        *[(name, c_double) for name in ("usual_j", "strength")],
+    ]
+
+
+class CQuestion(Structure):
+    """`Question` of respond.c."""
+
+    _fields_ = [
+        *[(name, c_int64) for name in ("slots", "ways", "jobs")],
+        ("step", c_double),
+        *[
+            (name, c_void_p)
+            for name in (
+                *("per_joule", "per_gpu_s", "rate", "gpus", "power", "early", "late", "work"),
+                *("cost_g", "count", "slot", "gpu_s", "energy_j"),
+            )
+        ],
+    ]
+
+
 def address(array: NDArray[np.generic]) -> int:
     """Where the entries of an array lie; the caller keeps it alive."""
     assert array.flags.c_contiguous
@@ -116,7 +169,19 @@ def library() -> ctypes.CDLL | None:
     found.sg_settle.argtypes = [moves, c_void_p, c_int64]
     found.sg_open.argtypes = [board, c_int64]
     found.sg_close.argtypes, found.sg_close.restype = [board], None
-    for function in (found.sg_place_all, found.sg_moves):
+    splits, energy = POINTER(CSplits), POINTER(CSteeredEnergy)
+    found.sg_split_put.argtypes = [board, splits, c_int64, c_void_p]
+    found.sg_split_settle.argtypes = [board, splits, c_int64, c_void_p, c_void_p]
+    found.sg_split_list.argtypes = [
+        *(board, splits, lists, energy),
+        *(c_int64, c_int64, c_void_p),
+    ]
+    found.sg_split_respond.argtypes = [POINTER(CQuestion)]
+    for function in (
+        *(found.sg_place_all, found.sg_moves),
+        *(found.sg_split_put, found.sg_split_settle, found.sg_split_list),
+        found.sg_split_respond,
+    ):
         function.restype = c_int64
     found.sg_settle.restype = None
     return found

@@ -21,12 +21,15 @@ def lendable(board: Board) -> bool:
 
 
 @contextmanager
-def lent(board: Board) -> Iterator[tuple[CDLL, CBoard]]:
-    """The kernel, and the board with room for all its jobs; it keeps the board's guide."""
+def lent(board: Board, steps: int = 0) -> Iterator[tuple[CDLL, CBoard]]:
+    """The kernel, and the board with room for all its jobs; it keeps the board's guide.
+
+    `steps` is how many more its profile may need for others.
+    """
     kernel = library()
     assert kernel is not None and board.limits is None
     jobs, slots = len(board.option), board.problem.site.slots
-    board.profile.reserve(2 * jobs + 4)
+    board.profile.reserve(2 * jobs + 4 + steps)
     times, used = board.profile.arrays
     option = np.array(board.option, dtype=np.int64)
     lam, lam_sum = board.guides

@@ -12,7 +12,7 @@ from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import Floats, Ints
 from slurm_green.plan.steering import STEER_EVERY, STRENGTH, Steering
 
-__all__ = ["place_all"]
+__all__ = ["place_all", "steered"]
 
 
 def place_all(
@@ -33,15 +33,34 @@ def place_all(
     steering = Steering(board, lam, expected, spare)
     number_of = board.number_of
     absent = np.zeros(len(order), dtype=np.int64)
-    guide = np.zeros((2, len(lam) + 1))
     order = np.ascontiguousarray(order)
+    stay_option, stay_start = stay or (np.full(len(board.option), -1), board.start_s)
+    guide = np.zeros((2, len(lam) + 1))
+    lists = steered(steering, lam, expected, guide)
+    lists.number_of, lists.ranked = address(number_of), address(ranked)
+    lists.option_g = address(option_g)
+    lists.stay_option, lists.stay_start = address(stay_option), address(stay_start)
+    with lent(board) as (kernel, it):
+        count = kernel.sg_place_all(
+            byref(it), byref(lists), len(order), address(order), address(absent)
+        )
+    return [int(job) for job in absent[:count]]
+
+
+def steered(steering: Steering, lam: Floats, expected: Expected, guide: Floats) -> CLists:
+    """What the kernel has to know to steer; `guide` is room for the prices, shape (2, slots + 1).
+
+    The caller keeps all of it alive.
+    """
+    for table in (expected.gpu_h, expected.energy_j):
+        assert table.indptr.dtype == table.indices.dtype == np.int32
+        assert table.data.dtype == np.float64
     tables = {
         f"{name}_{part}": address(array)
         for name, table in (("gpu", expected.gpu_h), ("energy", expected.energy_j))
         for part, array in (("first", table.indptr), ("slot", table.indices), ("value", table.data))
     }
-    stay_option, stay_start = stay or (np.full(len(board.option), -1), board.start_s)
-    lists = CLists(
+    return CLists(
         lam=address(lam),
         guide=address(guide[0]),
         guide_sum=address(guide[1]),
@@ -50,15 +69,5 @@ def place_all(
         usual=steering.usual,
         strength=STRENGTH,
         every=STEER_EVERY,
-        number_of=address(number_of),
-        ranked=address(ranked),
-        option_g=address(option_g),
-        stay_option=address(stay_option),
-        stay_start=address(stay_start),
         **tables,
     )
-    with lent(board) as (kernel, it):
-        count = kernel.sg_place_all(
-            byref(it), byref(lists), len(order), address(order), address(absent)
-        )
-    return [int(job) for job in absent[:count]]

@@ -14,3 +14,9 @@
 #include "eject.c"
 
 #include "moves.c"
+
+#include "rooms.c"
+
+#include "splits.c"
+
+#include "respond.c"
