@@ -227,7 +227,7 @@ def _each(records: Sequence[dict[str, Any]], name: str) -> np.ndarray:
 
 def _cost_j(side: Side, name: str) -> float:
     """Of one request's work, as the replica tells it by the client's own id."""
-    url = f"http://127.0.0.1:{side.replica_port}/requests/cmpl-{name}-0"
+    url = f"http://127.0.0.1:{side.replica_port}/requests/cmpl-{name}"
     with urllib.request.urlopen(url, timeout=30) as answer:
         return float(json.load(answer)["work_j"])
 

@@ -35,11 +35,15 @@ class Admin(asyncio.Protocol):
         if b"\r\n\r\n" not in self._asked and len(self._asked) < _MOST:
             return
         words = self._asked.split(b" ", 2)
-        path = words[1].partition(b"?")[0] if len(words) == 3 and words[0] == b"GET" else b""
+        path = (
+            words[1].partition(b"?")[0]
+            if len(words) == 3 and words[0] in (b"GET", b"HEAD")
+            else b""
+        )
         status, kind, body = self._answer(path)
         self._transport.write(
             b"%bcontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (status_line(status), kind, len(body), body)
+            % (status_line(status), kind, len(body), b"" if words[0] == b"HEAD" else body)
         )
         self._transport.close()
 

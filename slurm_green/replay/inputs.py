@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slurm_green.errors import BadInputError
-from slurm_green.plan.problem import Floats, Problem
+from slurm_green.plan.problem import Floats, Problem, Shapes
 from slurm_green.replay.forecasts import Forecasts
 
 __all__ = ["Inputs", "prepared"]
@@ -89,7 +89,7 @@ def prepared(
     earliest = np.maximum(jobs.earliest_s, submit)
     truth = Problem(
         site=site,
-        shapes=problem.shapes,
+        shapes=_fitting(problem.shapes, site.gpus),
         jobs=replace(jobs, work=work, earliest_s=earliest),
     )
     possible = earliest + work / _fastest_rate(truth) <= site.horizon_s + _TOLERANCE_S
@@ -107,6 +107,28 @@ def prepared(
         forecasts=forecasts,
         pause_cost_s=pause_cost_s,
         notes=tuple(said),
+    )
+
+
+def _fitting(shapes: Shapes, gpus: int) -> Shapes:
+    """The shapes that the site has GPUs for, and all of a class that has none of them.
+
+    Policies take a job to be as short as in its fastest shape.
+    """
+    fits = shapes.gpus <= gpus
+    if fits.all():
+        return shapes
+    none = ~np.logical_or.reduceat(fits, shapes.first[:-1])
+    kept = fits | np.repeat(none, np.diff(shapes.first))
+    sizes = np.add.reduceat(kept.astype(np.int64), shapes.first[:-1])
+    return Shapes(
+        class_names=shapes.class_names,
+        first=np.append(0, np.cumsum(sizes)),
+        workers=shapes.workers[kept],
+        clock_mhz=shapes.clock_mhz[kept],
+        gpus=shapes.gpus[kept],
+        rate=shapes.rate[kept],
+        power_w=shapes.power_w[kept],
     )
 
 

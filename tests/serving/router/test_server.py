@@ -242,9 +242,9 @@ def test_its_own_port_tells_metrics_and_replicas() -> None:
             async with routed(replace(settings, listen=listen)) as rig:
                 await rig.complete()
 
-                async def get(path: str) -> tuple[int, bytes]:
+                async def get(path: str, method: str = "GET") -> tuple[int, bytes]:
                     caller = await Caller.at(admin_port)
-                    caller.send(path, method="GET")
+                    caller.send(path, method=method)
                     answer = await caller.reader.read()
                     caller.close()
                     head, _, body = answer.partition(b"\r\n\r\n")
@@ -257,6 +257,7 @@ def test_its_own_port_tells_metrics_and_replicas() -> None:
                 assert json.loads((await get("/replicas"))[1])[0]["state"] == "ready"
                 assert (await get("/health"))[0] == 200
                 assert (await get("/x"))[0] == 404
+                assert await get("/metrics", "HEAD") == (200, b"")
 
     run(main)
 

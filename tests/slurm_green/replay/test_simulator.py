@@ -54,6 +54,18 @@ def test_jobs_are_seen_from_their_submission_and_run_for_their_real_work():
     assert stretches(trace) == [(0, 0, 2, 5)]
 
 
+def test_shapes_wider_than_the_site_are_not_there():
+    """No policy may count on them; a class that has no others keeps them, and waits for ever."""
+    wide = (64, 40.0, 30_000.0)
+    jobs = [(0, 4, 0, 10, False), (1, 4, 0, 10, False), (2, 4, 0, 10, False)]
+    inputs = prepared(make([(ONE[0], wide), (wide,), ELASTIC], jobs, [100] * 12))
+
+    shapes = inputs.problem.shapes
+    assert [shapes.gpus[shapes.of(one)].tolist() for one in range(3)] == [[1], [64], [1, 2]]
+    assert (shapes.fastest_rate * HOUR).round(9).tolist() == [1.0, 40.0, 2.0]
+    assert inputs.possible.tolist() == [True, False, True]
+
+
 def test_a_run_is_shown_by_its_limit():
     """Ends by its limit; work left shrinks with time."""
     problem = make([ONE], [(0, 4, 0, 10, False), (0, 1, 1, 10, False)], [100] * 12)
