@@ -112,8 +112,11 @@ def draft(
                 progress=progress,
             )
     if absent is None:
+        # Jobs that may be split fill a site so well that far from the bound means: other prices.
         found = search.search(
-            warm, enough=expired, progress=lambda done, best: progress("prices", done)
+            None if again and len(kinds.splits) else warm,
+            enough=expired,
+            progress=lambda done, best: progress("prices", done),
         )
         prices = found.prices
         tags = PriceTags(board, prices)
@@ -145,7 +148,7 @@ def draft(
         late_splits = place_splits(
             pieces,
             kinds.splits,
-            _starts(found, kinds, pieces, again),
+            _starts(found, kinds, pieces),
             lists=effort.split_lists,
             thorough=previous is None or again,
             expired=expired,
@@ -163,9 +166,9 @@ def draft(
     return Draft(schedule=_schedule(board, kinds, pieces, extra), prices=prices)
 
 
-def _starts(found: Found, kinds: _Kinds, pieces: Pieces, again: bool) -> Iterator[Start]:
+def _starts(found: Found, kinds: _Kinds, pieces: Pieces) -> Iterator[Start]:
     """Where jobs that may be split begin: the prices, and those of a site with fewer GPUs."""
-    one = again or pieces.kernel is None or len(kinds.runs) or len(kinds.splits) > MANY
+    one = pieces.kernel is None or len(kinds.runs) or len(kinds.splits) > MANY
     for spare in _SPARES[:1] if one else _SPARES:
         prices = found.tighter(spare) if spare else found.prices
         expected = found.pool.expected(prices, found.temperature_g)

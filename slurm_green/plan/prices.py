@@ -27,9 +27,7 @@ _WALK_WARM = 2
 _TEMPERATURES = (0.01, 0.003, 0.001, 0.0005, 0.0003)  # of a job's usual cost
 _TEMPERATURES_WARM = (0.0005,)
 # Where all jobs may be split, a plan gains more from better prices than it costs to find them.
-_WALK_WARM_SPLITS = 8
 _TEMPERATURES_SPLITS = (*_TEMPERATURES, *[_TEMPERATURES[-1]] * 8)
-_TEMPERATURES_WARM_SPLITS = (0.003, 0.001, 0.001, 0.0005, 0.0005, 0.0003, 0.0003)
 _RISEN_ENOUGH = 2e-5
 # Where jobs have much freedom prices need longer: the walk goes on while the last steps rose so
 # much, and pools are balanced again, nearer to the best prices each time that led astray.
@@ -37,8 +35,7 @@ _STRIDE, _UPHILL, _WALK_MOST = 6, 0.02, 30
 _RADIUS, _ASTRAY = 1.0, 0.01
 _RADIUS_TIGHT = 0.1  # where there is no such room prices would rise without bounds
 _RISEN_LITTLE, _MORE, _MORE_JOBS = 3e-4, 20, 200_000
-# Of the value: earlier prices that rise by more were those of another problem.
-_FAR, _FAR_SPLITS = 1e-3, 1e-2
+_FAR = 1e-3  # of the value: earlier prices that rise by more were those of another problem
 _DEAREST = 20.0  # times the usual price of a GPU-hour: more says that there is no room
 
 
@@ -142,11 +139,8 @@ class PriceSearch:
             return self._found(self._idle_prices(), 0.0, pool, 1.0)
         steps = _WALK_WARM if warm is not None else (_WALK_GREEN if green else _WALK)
         temperatures: tuple[float, ...] = _TEMPERATURES if warm is None else _TEMPERATURES_WARM
-        far = _FAR
-        if not len(self._runs):
-            far = _FAR_SPLITS
-            steps = steps if warm is None else _WALK_WARM_SPLITS
-            temperatures = _TEMPERATURES_SPLITS if warm is None else _TEMPERATURES_WARM_SPLITS
+        if warm is None and not len(self._runs):
+            temperatures = _TEMPERATURES_SPLITS
         best, best_prices, jobs_g = -np.inf, prices, 0.0
         count = max(1, len(np.unique(self._runs.job)) + len(self._splits))
         walk = _Walk(self._problem, scale, green, gentle=warm is not None)
@@ -187,7 +181,7 @@ class PriceSearch:
             if number + 1 >= len(temperatures) and abs(risen) < _RISEN_LITTLE * abs(best):
                 break
             pool.add(answer.ways)
-        if warm is not None and best - values[0] > far * abs(best):
+        if warm is not None and best - values[0] > _FAR * abs(best):
             self._seen = self._seen[:0]
             return self.search(enough=enough, progress=progress)
         return self._found(best_prices, best, pool, temperatures[-1] * usual)

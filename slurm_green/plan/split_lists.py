@@ -32,7 +32,7 @@ _FALLING = (1.3, 1.2, 1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 
 # By the kernel, where steps cost little.
 _FALLING_FINE = (*np.arange(1.3, 0.28, -0.045).round(3).tolist(), 0.0, 0.0)
 _FALLING_FAST = (1.2, 1.0, 0.8, 0.5, 0.0)
-_FALLING_QUICK = (1.2, 1.1, 1.0, 0.9, 0.8, 0.6, 0.3, 0.0)
+_FALLING_QUICK = (1.2, 1.1, 1.0, 0.9, 0.8, 0.6)
 # Without the kernel: fewer, and only those of the jobs that pay most beyond their least move.
 _FALLING_AGAIN, _SHARE_AGAIN = (1.2, 1.05, 0.9, 0.7), 0.3
 _LISTS_AGAIN, _FAR_AGAIN = 2, 4.5e-3  # and how far from the bound needs other prices
