@@ -30,6 +30,7 @@ _FLIGHT_S = 10.0
 _HEARTBEAT_S = 5.0
 _PROGRESS_S = 15.0
 _STUCK_S = 120.0  # requests and no token
+_REPLACE_S = 60.0  # at the end, for a replacement that is still being asked for
 
 
 class Shown(Protocol):
@@ -71,6 +72,7 @@ class Supervisor:
         self._place: Place | None = None
         self._probe: Probe | None = None
         self._relieved: Callable[[], bool] | None = None
+        self._replacing: threading.Thread | None = None
         self._started = False
         self._state: str | None = None  # as it is shown
         self._due = dict.fromkeys(("probe", "flight", "heartbeat", "word"), 0.0)
@@ -84,13 +86,15 @@ class Supervisor:
         """Until it has ended; the exit status. Raises BadInputError where it can never start."""
         try:
             while self.life.state is not State.ENDED:
-                try:
-                    for event in self._events():
+                for event in self._events():
+                    try:
                         self._feed(event)
-                except BadInputError:
-                    raise
-                except Exception:  # nobody else would look after a server that runs
-                    _LOG.exception("%s goes on after this", self.name)
+                    except BadInputError:
+                        raise
+                    except Exception:  # nobody else would look after a server that runs
+                        _LOG.exception("%s goes on after this", self.name)
+            if self._replacing is not None and not self.life.last:
+                self._replacing.join(_REPLACE_S)
             return 1 if self.life.failures > self.rules.most_failures else 0
         finally:
             if self._process is not None:
@@ -179,7 +183,8 @@ class Supervisor:
         elif action is Action.HIDE:
             self._hide()
         elif action is Action.REPLACE:
-            threading.Thread(target=self._replace, daemon=True).start()
+            self._replacing = threading.Thread(target=self._replace, daemon=True)
+            self._replacing.start()
         elif action is Action.TERMINATE and process is not None:
             process.terminate()
         elif action is Action.KILL and process is not None:
@@ -198,11 +203,12 @@ class Supervisor:
             argv = engine_argv(self.ask, place)
             env = engine_env(self.ask, place, self.environ, self.code)
             self._process = ServerProcess(argv, env, self.log)
-        except (BadInputError, OSError) as error:
+        except Exception as error:
             if isinstance(error, BadInputError) and not self._started:
                 raise
             # What went before may go again: a disk that is full, a file server that is away.
-            _LOG.error("%s: cannot be started: %s", self.name, error)
+            bug = not isinstance(error, BadInputError | OSError)
+            _LOG.error("%s: cannot be started: %s", self.name, error, exc_info=bug)
             self.tell(Event.EXITED)
             return
         self._started = True

@@ -183,12 +183,17 @@ def source_of(
 
 
 def _refuse_to_overwrite(keep: Path | None) -> None:
-    for name in _FILES if keep is not None else ():
-        if keep is not None and (keep / name).exists():
-            raise BadInputError(
-                f"--keep {keep}: holds {name} already, which would be overwritten; give another"
-                " directory"
-            )
+    if keep is None:
+        return
+    try:
+        there = [name for name in _FILES if (keep / name).exists()]
+    except OSError as error:
+        raise BadInputError(f"--keep {keep}: {error.strerror or error}") from error
+    if there:
+        raise BadInputError(
+            f"--keep {keep}: holds {there[0]} already, which would be overwritten; give another"
+            " directory"
+        )
 
 
 def _copy(directory: Path, keep: Path) -> None:

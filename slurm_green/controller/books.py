@@ -111,12 +111,16 @@ class Books:
             return False
         return True
 
-    def observe(self, past: Iterable[Job], cluster: str = "") -> None:
-        """Receipts of jobs that ended while nobody looked, from accounting.
+    def observe(self, past: Iterable[Job], cluster: str = "") -> bool:
+        """Receipts of jobs that ended while nobody looked, from accounting; False: not now.
 
-        It knows less than a cycle sees: a receipt that is there already stays as it is.
+        It knows less than a cycle sees: a receipt that is there already stays as it is, and one
+        that still waits would be written over.
         """
+        if not self._ledger.flush():
+            return False
         self._ledger.record(*self._receipts(past, cluster))
+        return True
 
     def tidy(self, now_utc: datetime) -> None:
         """Once an hour forget what is older than the site keeps, a part of it in each cycle."""

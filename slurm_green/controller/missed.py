@@ -61,11 +61,15 @@ class Missed:
         """Whatever is wrong with accounting or the ledger, cycles go on."""
         try:
             self._ask()
-            if self._jobs:
-                self.books.observe(self._jobs[:_AT_ONCE])
+        except Exception:
+            _LOG.exception("accounting is not asked what ended while nobody looked")
+        try:
+            written = not self._jobs or self.books.observe(self._jobs[:_AT_ONCE])
         except Exception:
             _LOG.exception("what ended while nobody looked is not in the ledger")
-        self._jobs = self._jobs[_AT_ONCE:]
+            written = True  # it would fail again
+        if written:
+            self._jobs = self._jobs[_AT_ONCE:]
 
     def _ask(self) -> None:
         since, now = self._since, self.now()

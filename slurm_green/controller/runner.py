@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from slurm_green.controller.books import Books
 from slurm_green.controller.cycle import cycle
@@ -53,6 +54,7 @@ class Runner:
     _failed_links: set[tuple[str, str]] = field(default_factory=set)
     # Only the first cycle needs it; kept no longer, it can be large.
     _past: tuple[Job, ...] = ()
+    _remembered_utc: datetime | None = None
 
     def __post_init__(self) -> None:
         """What closes the books on jobs that no cycle saw end."""
@@ -62,13 +64,15 @@ class Runner:
 
     def remember(self) -> None:
         """Learn from accounting what happened while we were away; nothing is lost without it."""
-        since = self.books.remember_since(self.source.now())
+        now = self.source.now()
+        since = self.books.remember_since(now)
         try:
             past = self.source.client.finished(since)
         except SlurmError as error:
             _LOG.warning("accounting did not answer, starting without history: %s", error)
             self._missed.unknown_since(since)
             return
+        self._remembered_utc = now
         if past:
             history, _, _ = learn(self.memory.history, past, started=frozenset(), ended=frozenset())
             self.memory = Memory(history=history)
@@ -106,7 +110,8 @@ class Runner:
         refused = self._apply(outcome)
         refused |= self._pause(outcome)
         stiff = {i for i in refused if i in outcome.changes and outcome.changes[i].reshapes}
-        self._missed.looked(self.memory.last_utc, observed.now_utc, observed.info)
+        before = self.memory.last_utc or self._remembered_utc
+        self._missed.looked(before, observed.now_utc, observed.info)
         self.memory = replace(outcome.memory, rigid=outcome.memory.rigid | stiff)
         self._past = ()
         self._book(observed, outcome, refused)

@@ -75,7 +75,8 @@ class Daemon:
         for server in servers:
             await server.start()
         await self._open_metrics()
-        loops = [asyncio.create_task(self._ticks()), asyncio.create_task(self._leases())]
+        rounds = (self._ticks(), self._leases(), self._keep_metrics())
+        loops = [asyncio.create_task(one) for one in rounds]
         _LOG.info("sgreen-noded %s serves %d GPUs", __version__, len(self._node.gpus))
         await self._stopping.wait()
         for task in loops:
@@ -111,7 +112,6 @@ class Daemon:
             await asyncio.sleep(self._settings.interval_s)
             await self._look()
             await self._report()
-            await self._open_metrics()
 
     async def _look(self) -> None:
         try:
@@ -168,6 +168,12 @@ class Daemon:
             self._metrics = await serve_metrics(address, self._exposition)
         except Exception as error:
             self._complain(f"no metrics on {address} yet", error)
+
+    async def _keep_metrics(self) -> None:
+        """Beside the looks: to find the address of a name may take long."""
+        while self._settings.metrics and self._metrics is None:
+            await asyncio.sleep(self._settings.interval_s)
+            await self._open_metrics()
 
     def _exposition(self) -> str:
         node, host = self._node, self._settings.name or _host()

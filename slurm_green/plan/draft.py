@@ -144,17 +144,17 @@ def draft(
     board.guide(np.zeros(problem.site.slots))
     if late_splits is None:
         late_splits = []
-    if len(kinds.splits) and not pieces.of:
-        late_splits = place_splits(
-            pieces,
-            kinds.splits,
-            _starts(found, kinds, pieces),
-            lists=effort.split_lists,
-            thorough=previous is None or again,
-            expired=expired,
-            progress=lambda done: progress("splits", done),
-        )
-        if len(kinds.runs):
+        if len(kinds.splits):
+            late_splits = place_splits(
+                pieces,
+                kinds.splits,
+                _starts(found, kinds, pieces),
+                lists=effort.split_lists,
+                thorough=previous is None or again,
+                expired=expired,
+                progress=lambda done: progress("splits", done),
+            )
+        if len(kinds.splits) and len(kinds.runs):
             absent = improve_again(board, tags, absent, prices.lam, effort.moves, seed + 1, expired)
     extra: dict[int, list[Piece]] = {}
     waiting = [int(kinds.runs[row]) for row in absent] + late_splits + kinds.overdue.tolist()

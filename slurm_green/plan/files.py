@@ -106,10 +106,16 @@ def _site(table: CsvTable, gpus: int, cap_w: float, ramp_w: float) -> Site:
     if not len(table):
         raise BadInputError(f"{table.path}: has a header but no rows; wanted one row per step")
     starts = table.numbers("start_s", -_MOST_S, _MOST_S)
+    step_s = _step_s(table, starts)
+    if step_s * len(starts) > _MOST_S:
+        # Beyond it moments on the planner's grid are no whole numbers of it any more.
+        raise BadInputError(
+            f"{table.path}: spans {step_s * len(starts):g} s; wanted at most {_MOST_S:g} s"
+        )
     return Site(
         gpus=gpus,
         start_s=float(starts[0]),
-        step_s=_step_s(table, starts),
+        step_s=step_s,
         carbon_g_per_kwh=table.numbers("carbon_g_per_kwh", 0),
         renewable_w=table.numbers("renewable_w", 0, empty=0.0),
         base_power_w=table.numbers("base_power_w", 0, empty=0.0),

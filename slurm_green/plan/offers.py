@@ -142,8 +142,9 @@ def _ended(pieces: list[Piece], work: float, rate: Floats) -> list[Piece]:
 
     Under a cap or a ramp that is not asked: less power in one slot is more of a rise to the next.
     """
-    last = pieces[-1]
-    done = sum((piece.end_s - piece.start_s) * float(rate[piece.shape]) for piece in pieces)
+    last, done = pieces[-1], 0.0
+    for piece in pieces:  # not sum(), which later Pythons round otherwise than the kernel
+        done += (piece.end_s - piece.start_s) * float(rate[piece.shape])
     spare_s = float(np.floor((done - work) / float(rate[last.shape]) * GRID)) / GRID
     if not 0 < spare_s < last.end_s - last.start_s:
         return pieces

@@ -77,7 +77,7 @@ def place_splits(
     for number, start in enumerate(starts, 1):
 
         def told(done: float, number: int = number) -> None:
-            progress(1 - (1 - done) / number)
+            progress(1 - (2 - done) / 2**number)  # how many there are is not known
 
         best.clear()
         if least_g is None:

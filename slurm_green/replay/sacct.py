@@ -166,12 +166,19 @@ def _held(row: SacctRow) -> Held:
 
 
 def _once(rows: list[SacctRow], out: Judge) -> list[SacctRow]:
-    """Each run once, as it is told last: exports of two months both have what ran across."""
-    last = {(row.cluster, row.job_id, row.submit_s, row.start_s): row for row in rows}
+    """Each run once: exports of two months both have what ran across.
+
+    The row counts that tells of its end, whichever export comes first; of several, the last.
+    """
+    last: dict[tuple[str, str, float | None, float | None], SacctRow] = {}
+    for row in rows:
+        key = row.cluster, row.job_id, row.submit_s, row.start_s
+        if key not in last or last[key].goes_on or not row.goes_on:
+            last[key] = row
     kept = {row.at for row in last.values()}
     for row in rows:
         if row.at not in kept:
-            out.add("told again further down", row.at)
+            out.add("told twice", row.at)
     return [row for row in rows if row.at in kept]
 
 

@@ -11,7 +11,6 @@ __all__ = ["Judge", "LeftOut"]
 
 _HOUR_S = 3600.0
 _LISTED = 20
-_NOT_ENDED = frozenset({"PENDING", "RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +45,16 @@ class Judge:
         if row.submit_s is None:
             return self.add("without a submit time", row.at)
         if row.start_s is None or (row.allocated is False and not row.ran_s):
-            waiting = row.state in _NOT_ENDED
-            return self.add("not started yet" if waiting else "ended before they started", row.at)
+            return self.add(
+                "not started yet" if row.goes_on else "ended before they started", row.at
+            )
         return False
 
     def not_replayed(self, row: SacctRow, assumed: Assumed, on_gpus: bool) -> bool:
         """Runs that are known, and that the replay cannot or need not repeat."""
         ran_s = row.ran_s
         gpu_s = row.gpus * (ran_s or 0.0)
-        if row.end_s is None or row.state in _NOT_ENDED:
+        if row.end_s is None or row.goes_on:
             return self.add("still running when exported", row.at, gpu_s)
         if ran_s is None or ran_s <= 0:
             return self.add("ran for less than a second", row.at)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 __all__ = ["BadRow", "Export", "SacctRow", "cores_of", "gpu_type_of"]
 
 _TYPE = re.compile(r"gres/gpu:([^=:,()]+)=")
+_NOT_ENDED = frozenset({"PENDING", "RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,11 @@ class SacctRow:
     cluster: str = ""
     comment: str = ""
     admin_comment: str = ""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it had not ended when it was exported."""
+        return self.state in _NOT_ENDED
 
     @property
     def ran_s(self) -> float | None:

@@ -35,7 +35,8 @@ def plain_signal(path: Path, directory: Path) -> tuple[Path, tuple[str, ...]]:
     if not path.name.endswith(_TABLES):
         return path, ()
     try:
-        names = read_columns(path).names
+        table = read_columns(path)
+        names = table.names
         if path.suffix == ".csv" and "start_s" in names:
             return path, ()
         columns: dict[str, Floats] = {}
@@ -43,7 +44,8 @@ def plain_signal(path: Path, directory: Path) -> tuple[Path, tuple[str, ...]]:
         carbon = read_history(path)
         start_s, step_s = carbon.start_utc.timestamp(), carbon.step_s
         columns[CARBON.name] = _filled(path, CARBON.name, carbon.values, step_s, notes)
-        for name in (one.name for one in (RENEWABLE, BASE_POWER, PRICE) if one.name in names):
+        others = [one.name for one in (RENEWABLE, BASE_POWER, PRICE) if one.name in names]
+        for name in (one for one in others if np.isfinite(table.amounts(one, one)).any()):
             more = read_history(path, name, step_s)
             columns[name] = _filled(path, name, more.values, step_s, notes)
     except SignalError as error:
@@ -74,9 +76,9 @@ def site_signal(
 def _filled(path: Path, name: str, values: Floats, step_s: float, notes: list[str]) -> Floats:
     """Without its gaps; BadInputError for one longer than six hours."""
     known = np.flatnonzero(~np.isnan(values))
-    gaps_s = (np.diff(known) - 1) * step_s
+    gaps_s = (np.diff(known, prepend=-1, append=len(values)) - 1) * step_s
     if (gaps_s > _LONGEST_GAP_S).any():
-        at = int(known[int(np.argmax(gaps_s > _LONGEST_GAP_S))])
+        at = int(np.append(-1, known)[int(np.argmax(gaps_s > _LONGEST_GAP_S))])
         raise BadInputError(
             f"{path}: column {name}: {gaps_s.max() / 3600:g} h are missing after row {at + 2}; gaps"
             " of up to 6 h are filled, fill in this one or give another file"

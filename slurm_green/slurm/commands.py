@@ -94,7 +94,15 @@ class CommandClient:
         arguments = sacct_arguments(
             since_utc=since_utc, delimiter=delimiter, job_id=job_id, extra=extra
         )
-        return parse_sacct(self._output(arguments), delimiter=delimiter, extra=extra)
+        try:
+            text = self._output(arguments)
+        except SlurmError:
+            if not extra:
+                raise
+            # A sacct that is older than slurmctld tells nothing if it is asked for Extra.
+            self._sacct_extra = False
+            return self.finished(since_utc, job_id=job_id)
+        return parse_sacct(text, delimiter=delimiter, extra=extra)
 
     def note(self, job_id: int, cluster: str, admin_comment: str) -> None:
         """One sacctmgr; it takes as long as the database does."""

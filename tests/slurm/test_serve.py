@@ -105,7 +105,7 @@ def test_a_replacement_is_submitted_once_however_often_it_is_asked_for(
     job = successor("again-job7-0")
     assert successor("again-job7-0") == job
     other = successor("again-job77-0")
-    assert int(other) == int(job) + 1
+    assert other != job
     site.cluster.run("scancel", job, other)
 
 

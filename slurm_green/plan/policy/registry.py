@@ -134,7 +134,8 @@ def entry(name: str) -> Entry:
 def check_options(asked: Iterable[Entry], options: Mapping[str, float]) -> None:
     """Raises BadInputError for a setting that none of these policies reads, or out of range."""
     known = [one.options for one in asked]
-    for name in options.keys() & _MOST.keys():
+    ours = {name for mine in known for name in mine or ()}
+    for name in options.keys() & _MOST.keys() & ours:
         if not 0 <= options[name] <= _MOST[name]:
             wanted = "0 or more" if _MOST[name] == math.inf else f"0 to {_MOST[name]:g}"
             raise BadInputError(f"--option {name}={options[name]:g}: wanted {wanted}")

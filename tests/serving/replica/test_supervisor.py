@@ -103,6 +103,31 @@ def test_a_start_that_fails_is_tried_again_once_it_went_before(tmp_path: Path) -
     assert one.life.failures == 1
 
 
+def test_a_replacement_that_is_still_asked_for_is_waited_for(tmp_path: Path) -> None:
+    one, asked = made(tmp_path), []
+
+    def replacement() -> None:
+        while one.life.state is not State.ENDED:
+            time.sleep(0.01)
+        time.sleep(0.2)  # until sbatch has answered
+        asked.append(one.name)
+
+    one.replacement = replacement
+    one.rules, one.life = Rules(lead_s=0.0), Life(until_s=float("inf"))
+    one.tell(Event.NEAR_END)
+    assert one.run() == 0
+    assert asked == ["r"]
+
+
+def test_a_start_that_meets_a_bug_is_a_start_that_failed(tmp_path: Path) -> None:
+    """Not a replica that is starting for ever, without a process to end."""
+    one = made(tmp_path)
+    one.place = bug  # type: ignore[assignment]
+    until(one, State.STARTING)
+    until(one, State.WAITING)
+    assert one.life.failures == 1
+
+
 def test_a_log_that_cannot_be_is_no_end(tmp_path: Path) -> None:
     one = made(tmp_path)
     one.log = tmp_path / "away" / "log"

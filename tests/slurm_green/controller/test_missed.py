@@ -99,6 +99,27 @@ def test_accounting_that_is_down_at_the_start_is_asked_again(site: Site) -> None
     assert [one.job_id for one in rows(site)] == [7]
 
 
+def test_a_gap_right_after_the_start_is_one_too(site: Site) -> None:
+    site.runner.remember()
+    site.slurm.accounting = [ended(7)]
+    look(site, site.now + timedelta(seconds=310))
+    assert [one.job_id for one in rows(site)] == [7]
+
+
+def test_what_accounting_knows_waits_while_the_disk_is_full(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be written over the receipts that wait, which know more."""
+    site.slurm.accounting = [ended(7)]
+    site.runner.remember()
+    with monkeypatch.context() as full:
+        full.setattr(site.ledger, "flush", lambda: False)
+        look(site)
+        assert not [one for one in site.ledger._queue if isinstance(one, JobFacts)]
+    look(site)
+    assert [one.job_id for one in rows(site)] == [7]
+
+
 def test_a_week_of_receipts_is_written_over_several_cycles(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

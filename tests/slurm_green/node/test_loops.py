@@ -66,17 +66,19 @@ def test_a_disk_that_fails_for_a_moment_ends_no_looks(
     assert caplog.text.count("energies are not reported yet") == 1
 
 
-def test_an_address_that_makes_no_sense_ends_no_looks(
+def test_an_address_that_makes_no_sense_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def wrong(*_: object) -> None:
+    tries: list[object] = []
+
+    async def wrong(*asked: object) -> None:
+        tries.append(asked)
         raise OverflowError("port must be 0-65535.")
 
-    node = Node(lambda: None)
-    one = made(tmp_path, node)
+    one = made(tmp_path, Node(lambda: None))
     one._settings = NodeSection(interval_s=0.01, metrics="127.0.0.1:99999", run=tmp_path)
     monkeypatch.setattr(daemon, "serve_metrics", wrong)
-    rounds(one._ticks, lambda: node.ticks)
+    rounds(one._keep_metrics, lambda: len(tries))
     assert caplog.text.count("no metrics on") == 1
 
 
@@ -89,4 +91,4 @@ def test_a_round_that_fails_is_not_the_last(
     rounds(one._ticks, lambda: node.ticks)
     rounds(one._leases, lambda: node.looks)
     assert caplog.text.count("leases cannot be looked at") == 1
-    assert caplog.text.count("this look failed") >= 2
+    assert "this look failed" in caplog.text

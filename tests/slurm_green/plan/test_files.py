@@ -236,6 +236,10 @@ def test_empty_optional_cells_stand_for_what_is_usual(read: Read) -> None:
         ({"jobs": JOBS + "c,big,1,5,0,9,0\n"}, r"J\.csv: line 4: column 7: 7 cells"),
         ({"classes": CLASSES.splitlines()[0]}, r"J\.csv: line 2: column class: .*C\.csv has no"),
         ({"signal": SIGNAL.splitlines()[0]}, r"S\.csv: has a header but no rows"),
+        (
+            {"signal": "start_s,carbon_g_per_kwh\n0,1\n6e11,1\n"},
+            r"spans 1.2e\+12 s; wanted at most",
+        ),
         ({"jobs": JOBS.encode() + b"\xff,big,1,,,\n"}, r"J\.csv: line 4: not UTF-8"),
         ({"jobs": JOBS.encode("utf-16")}, r"J\.csv: line 1: "),
         ({"jobs": JOBS + "c\0,big,1,,,\n"}, r"J\.csv: line 4: holds a NUL"),

@@ -489,6 +489,19 @@ def test_a_time_limit_gives_the_best_plan_so_far(objective: Objective, reads: in
     assert solved(problem, time_limit_s=1e9, clock=ticking(1.0)).stopped == "done"
 
 
+def test_a_re_plan_without_room_for_anybody_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = make(
+        [[(1, 1.0, 1000.0)]], [(0, 2.0, 0, 12, True)] * 5, [100] * 24,
+        base_w=500.0, power_cap_w=500.0,
+    )  # fmt: skip
+    first = solved(problem)
+    monkeypatch.setattr(draft, "_FEW_JOBS", 0)
+    again = solved(
+        problem, warm=first.prices, previous=first.schedule, time_limit_s=1.0, clock=ticking(1.0)
+    )
+    assert misses(first) == misses(again) == (5, 5)
+
+
 def test_a_plan_made_from_an_earlier_one_is_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = crowd()
     first = solved(problem)

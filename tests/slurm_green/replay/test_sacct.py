@@ -159,7 +159,9 @@ def test_exports_joined_tell_a_run_once(tmp_path: Path) -> None:
 
     assert [job.job_id for job in found.trace.jobs] == ["1", "2", "1#2"]
     assert found.trace.gpus == 4
-    assert reasons(found) == {"told again further down": 2}
+    assert reasons(found) == {"told twice": 2}
+    again = from_sacct(export(tmp_path, line("2", ran=900), across, line("1")))
+    assert [job.job_id for job in again.trace.jobs] == ["2", "1"], "the older export last"
 
 
 def test_local_times_need_their_zone(tmp_path: Path) -> None:
@@ -366,6 +368,13 @@ def test_a_dated_history_is_a_signal_too(tmp_path: Path) -> None:
         plain_signal(path, tmp_path)
     plain = signal(tmp_path, 0, 3)
     assert plain_signal(plain, tmp_path) == (plain, ())
+    dated = tmp_path / "dated.csv"
+    priceless = "\n".join(f"2026-09-21 0{hour}:00:00,100," for hour in range(9))
+    dated.write_text(f"start_utc,carbon_g_per_kwh,price_per_kwh\n{priceless}0.1\n")
+    with pytest.raises(BadInputError, match="8 h are missing after row 1"):
+        plain_signal(dated, tmp_path)
+    dated.write_text(f"start_utc,carbon_g_per_kwh,price_per_kwh\n{priceless}\n")
+    assert plain_signal(dated, tmp_path)[0].read_text().startswith("start_s,carbon_g_per_kwh\n")
 
 
 def test_the_ledgers_own_signal(tmp_path: Path) -> None:

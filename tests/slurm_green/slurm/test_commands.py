@@ -152,6 +152,19 @@ def test_extra_of_ended_jobs_is_asked_for_where_sacct_has_it() -> None:
     assert found == [(7, "a green:v1 id=x", "somebody else's")] * 2
 
 
+def test_a_sacct_older_than_slurmctld_is_asked_without_extra() -> None:
+    recorded = with_accounting("24.11.5")
+
+    def told() -> Finished:
+        if "Extra" in recorded.lines()[-1]:
+            words = b"sacct: fatal: Invalid field requested: Extra"
+            return Finished(returncode=1, stdout=b"", stderr=words)
+        return finished(b"")
+
+    recorded.special["sacct"] = told
+    assert CommandClient(run=recorded).finished(WHEN) == []
+
+
 def test_a_dead_slurmctld_is_an_error_even_where_squeue_says_success() -> None:
     # As seen on 22.05.8: status 0, an empty list and this.
     answer = {"errors": [{"description": "Failed while looking for jobs", "error_number": -1}]}

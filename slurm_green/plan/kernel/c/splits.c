@@ -14,6 +14,8 @@ static void cut(Splits *s, int64_t shape, double seconds, int64_t *at, double *b
         }
         double until = *begin + seconds;
         until = until < s->stretch[*at].end ? until : s->stretch[*at].end;
+        if (until <= *begin) // off the grid: nothing is left of the seconds
+            return;
         double *row = s->row + 3 * s->rows++;
         row[0] = (double)shape;
         row[1] = *begin;
