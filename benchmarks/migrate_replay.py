@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
 """Policies of `sgreen migrate replay` on real wind, carbon intensity and WAN: the bars of moves.
 
 `python benchmarks/migrate_replay.py` prints a table per bandwidth; `--gbps 1,10,100,measured`,
@@ -24,6 +25,10 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
+from slurm_green.threads import one_thread
+
+one_thread()  # before numpy is imported: later it changes nothing
+
 import numpy as np
 from numpy.typing import NDArray
 from plan_traces import rows as uncached_rows  # type: ignore[import-not-found, unused-ignore]
@@ -34,7 +39,6 @@ from slurm_green.migration.policy.registry import policy_of
 from slurm_green.migration.replay.inputs import Costs, Inputs, Issue, ReplayJob, ReplaySite
 from slurm_green.migration.replay.run import replay
 from slurm_green.migration.windows import Outlook
-from slurm_green.threads import one_thread
 
 __all__ = ["SITES", "Case", "inputs_of"]
 
@@ -339,7 +343,6 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="DIR", help="write files, replay nothing")
     parser.add_argument("--cycle", action="store_true", help="time one decision, replay nothing")
     asked = parser.parse_args()
-    one_thread()
     if asked.cycle:
         for name in asked.policies.split(","):
             took_s, moves = cycle_s(name, jobs=10_000, sites=8)

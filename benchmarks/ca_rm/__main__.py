@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
 """CA-RM's evaluation by one command: `python -m benchmarks.ca_rm [--quick]`, from the checkout.
 
 Three objectives against MAX, MIN, EnergyCost and PowerCap at three loads of one site that trains
@@ -9,13 +10,16 @@ import argparse
 import sys
 import time
 
+from slurm_green.threads import one_thread
+
+one_thread()  # before numpy is imported: later it changes nothing
+
 import numpy as np
 from plan_traces import DATA
 
 from ca_rm.chat import measured
 from ca_rm.runs import COMPETITORS, LIVE, OBJECTIVES, Figures, figures, mean_reduction
 from ca_rm.site import LOADS, Case
-from slurm_green.threads import one_thread
 
 __all__ = ["main"]
 
@@ -34,7 +38,6 @@ def main() -> None:
     asked = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"{DATA} is missing: set SLURM_GREEN_DATA to where the traces are")
-    one_thread()
     weeks = [one.split(":") for one in asked.weeks.split(",")][: 1 if asked.quick else None]
     chat = measured(600.0 if asked.quick else 1750.0)
     everything: list[dict[str, Figures]] = []

@@ -154,8 +154,9 @@ def draft(
                 expired=expired,
                 progress=lambda done: progress("splits", done),
             )
-        if len(kinds.splits) and len(kinds.runs):
-            absent = improve_again(board, tags, absent, prices.lam, effort.moves, seed + 1, expired)
+            if len(kinds.runs):
+                moves = effort.moves
+                absent = improve_again(board, tags, absent, prices.lam, moves, seed + 1, expired)
     extra: dict[int, list[Piece]] = {}
     waiting = [int(kinds.runs[row]) for row in absent] + late_splits + kinds.overdue.tolist()
     for job in sorted(waiting, key=lambda job: float(problem.jobs.earliest_s[job])):
