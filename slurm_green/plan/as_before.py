@@ -9,7 +9,6 @@ what is expected of it until then (see steering.py).
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from slurm_green.plan.board import Board
 from slurm_green.plan.overlap import overlap
@@ -17,6 +16,7 @@ from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
 from slurm_green.plan.profile import GRID
 from slurm_green.plan.schedule import Schedule
+from slurm_green.plan.slot_table import SlotTable
 from slurm_green.plan.split import Splits
 
 __all__ = ["Places", "expected_of", "expected_splits", "places_of", "stay_of"]
@@ -55,8 +55,8 @@ def expected_of(board: Board, option: Ints, start_s: Floats) -> Expected:
     gpu_h = options.gpus[option][met.stretch] * met.seconds / SECONDS_PER_HOUR
     energy_j = options.power_w[option][met.stretch] * met.seconds
     return Expected(
-        energy_j=sparse.csr_matrix((energy_j, cells), shape=shape),
-        gpu_h=sparse.csr_matrix((gpu_h, cells), shape=shape),
+        energy_j=SlotTable.of_cells(*cells, energy_j, shape),
+        gpu_h=SlotTable.of_cells(*cells, gpu_h, shape),
     )
 
 
@@ -64,20 +64,23 @@ def expected_splits(problem: Problem, previous: Schedule, found: Splits, splits:
     """What split jobs used in an earlier plan; those that were not in it as in `found`."""
     site, shapes = problem.site, problem.shapes
     met = overlap(previous.start_s, previous.end_s, step_s=site.step_s, slots=site.slots)
-    shape = len(problem.jobs), site.slots
-    cells = previous.job[met.stretch], met.slot
     used = previous.shape[met.stretch]
     gpu_h = shapes.gpus[used] * met.seconds / SECONDS_PER_HOUR
     energy_j = shapes.power_w[used] * met.seconds
     new = np.flatnonzero(~np.isin(splits, previous.job))
-    rows = (np.ones(len(new)), (splits[new], new))
-    spread = sparse.csr_matrix(rows, shape=(len(problem.jobs), len(splits)))
+
+    def both(before: Floats, after: SlotTable) -> SlotTable:
+        more = after.rows(new)
+        return SlotTable.of_cells(
+            np.concatenate([previous.job[met.stretch], np.repeat(splits[new], more.counts())]),
+            np.concatenate([met.slot, more.slot]),
+            np.concatenate([before, more.value]),
+            (len(problem.jobs), site.slots),
+        )
+
     return Expected(
-        energy_j=(
-            sparse.csr_matrix((energy_j, cells), shape=shape)
-            + spread @ found.energy_kwh * JOULES_PER_KWH
-        ).tocsr(),
-        gpu_h=(sparse.csr_matrix((gpu_h, cells), shape=shape) + spread @ found.gpu_h).tocsr(),
+        energy_j=both(energy_j, found.energy_kwh.times(JOULES_PER_KWH)),
+        gpu_h=both(gpu_h, found.gpu_h),
     ).only(splits)
 
 

@@ -5,6 +5,7 @@ How much is tried depends on the numbers of jobs and shapes alone, so that the s
 the same plan on any machine; a time limit is for who cannot wait.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -22,7 +23,13 @@ from slurm_green.plan.prices import Found, PriceSearch, inside
 from slurm_green.plan.problem import Floats, Ints, Problem
 from slurm_green.plan.runs import Effort, improve_again, place_again, place_runs
 from slurm_green.plan.schedule import Schedule
-from slurm_green.plan.split_lists import MANY, Start, place_splits, place_splits_again
+from slurm_green.plan.split_lists import (
+    MANY,
+    NEAR_AGAIN,
+    Start,
+    place_splits,
+    place_splits_again,
+)
 from slurm_green.plan.squeaky import PriceTags
 
 __all__ = ["Draft", "draft", "prices_for"]
@@ -151,6 +158,7 @@ def draft(
                 _starts(found, kinds, pieces),
                 lists=effort.split_lists,
                 thorough=previous is None or again,
+                good_g=found.value_g + NEAR_AGAIN * abs(found.value_g) if again else -math.inf,
                 expired=expired,
                 progress=lambda done: progress("splits", done),
             )

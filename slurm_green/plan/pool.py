@@ -11,10 +11,10 @@ a few dozen cheap evaluations, and a falling temperature T leads to the top of t
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
+from slurm_green.plan.slot_table import SlotTable
 
 __all__ = ["Expected", "Pool", "Ways"]
 
@@ -28,8 +28,8 @@ class Ways:
     """
 
     owner: Ints
-    gpu_h: sparse.csr_matrix
-    energy_kwh: sparse.csr_matrix
+    gpu_h: SlotTable
+    energy_kwh: SlotTable
     worth_g: Floats
 
 
@@ -37,17 +37,12 @@ class Ways:
 class Expected:
     """What jobs would use per slot if each took its ways by their odds, shape (jobs, slots)."""
 
-    energy_j: sparse.csr_matrix
-    gpu_h: sparse.csr_matrix
+    energy_j: SlotTable
+    gpu_h: SlotTable
 
     def only(self, jobs: Ints) -> "Expected":
         """The same, nothing expected of other jobs."""
-        keep = np.zeros(self.gpu_h.shape[0])
-        keep[jobs] = 1.0
-        chosen = sparse.diags_array(keep).tocsr()
-        return Expected(
-            energy_j=(chosen @ self.energy_j).tocsr(), gpu_h=(chosen @ self.gpu_h).tocsr()
-        )
+        return Expected(energy_j=self.energy_j.only(jobs), gpu_h=self.gpu_h.only(jobs))
 
 
 class Pool:
@@ -93,10 +88,11 @@ class Pool:
         capped = np.isfinite(site.power_cap_w)
         has = np.concatenate([[True], ways.owner[1:] != ways.owner[:-1]])
         first, segment = np.flatnonzero(has), np.cumsum(has) - 1
-        gpu_t, energy_t = ways.gpu_h.T.tocsr(), ways.energy_kwh.T.tocsr()
+        gpu_h_of, kwh_of = ways.gpu_h.matrix(), ways.energy_kwh.matrix()
+        gpu_t, energy_t = gpu_h_of.T.tocsr(), kwh_of.T.tocsr()
         fixed = carbon.copy()
         fixed[green] = 0.0
-        own = ways.energy_kwh @ fixed - ways.worth_g
+        own = kwh_of @ fixed - ways.worth_g
         usual = max(float(np.median(carbon)), 1e-9)
         base = (site.base_power_w - site.renewable_w) * kwh
         room = (site.power_cap_w - site.base_power_w) * kwh if capped else np.zeros(0)
@@ -113,9 +109,9 @@ class Pool:
                 nu = x[slots + len(green) :] * usual
                 value -= float(nu @ room)
                 per_kwh += nu
-            cost = own + ways.gpu_h @ lam
+            cost = own + gpu_h_of @ lam
             if capped or len(green):
-                cost += ways.energy_kwh @ per_kwh
+                cost += kwh_of @ per_kwh
             least = np.minimum.reduceat(cost, first)
             share = np.exp((least[segment] - cost) / temperature_g)
             total = np.add.reduceat(share, first)
@@ -155,19 +151,19 @@ class Pool:
         jobs, slots = len(self._problem.jobs), self._problem.site.slots
         ways = self._together()
         if ways is None:
-            nothing = sparse.csr_matrix((jobs, slots))
-            return Expected(energy_j=nothing, gpu_h=nothing.copy())
-        cost = ways.energy_kwh @ (prices.mu + prices.nu) + ways.gpu_h @ prices.lam - ways.worth_g
+            nothing = SlotTable.empty(jobs, slots)
+            return Expected(energy_j=nothing, gpu_h=nothing)
+        gpu_h, energy_kwh = ways.gpu_h.matrix(), ways.energy_kwh.matrix()
+        cost = energy_kwh @ (prices.mu + prices.nu) + gpu_h @ prices.lam - ways.worth_g
         has = np.concatenate([[True], ways.owner[1:] != ways.owner[:-1]])
         first, segment = np.flatnonzero(has), np.cumsum(has) - 1
         share = np.exp((np.minimum.reduceat(cost, first)[segment] - cost) / temperature_g)
         share /= np.add.reduceat(share, first)[segment]
-        spread = sparse.csr_matrix(
-            (share, (ways.owner, np.arange(len(share)))), shape=(jobs, len(share))
-        )
+        ones = np.arange(len(share))
+        spread = SlotTable.of_cells(ways.owner, ones, share, (jobs, len(share))).matrix()
         return Expected(
-            energy_j=(spread @ ways.energy_kwh).tocsr() * JOULES_PER_KWH,
-            gpu_h=(spread @ ways.gpu_h).tocsr(),
+            energy_j=SlotTable.of_matrix(spread @ energy_kwh).times(JOULES_PER_KWH),
+            gpu_h=SlotTable.of_matrix(spread @ gpu_h),
         )
 
     def _together(self) -> Ways | None:
@@ -178,10 +174,8 @@ class Pool:
             self._ways = [
                 Ways(
                     owner=owner[order],
-                    gpu_h=sparse.vstack([w.gpu_h for w in self._ways], format="csr")[order],
-                    energy_kwh=sparse.vstack([w.energy_kwh for w in self._ways], format="csr")[
-                        order
-                    ],
+                    gpu_h=SlotTable.stacked([w.gpu_h for w in self._ways]).rows(order),
+                    energy_kwh=SlotTable.stacked([w.energy_kwh for w in self._ways]).rows(order),
                     worth_g=np.concatenate([w.worth_g for w in self._ways])[order],
                 )
             ]

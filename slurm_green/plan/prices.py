@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from slurm_green.plan.options import Options
 from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.overlap import overlap
 from slurm_green.plan.pool import Pool, Ways
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
+from slurm_green.plan.slot_table import SlotTable
 from slurm_green.plan.split import split_response
 
 __all__ = ["Answer", "Found", "PriceSearch", "inside", "standing_g"]
@@ -210,7 +210,6 @@ class PriceSearch:
         jobs_g = float(np.abs(response.cost_g[least]).sum())
         start = response.start_s[least]
         met = overlap(start, start + runs.duration_s[least], step_s=site.step_s, slots=site.slots)
-        shape = (len(least), site.slots)
         gpu_h = runs.gpus[least][met.stretch] * met.seconds / SECONDS_PER_HOUR
         energy = runs.power_w[least][met.stretch] * met.seconds / JOULES_PER_KWH
         used_h = np.bincount(met.slot, gpu_h, site.slots).astype(np.float64)
@@ -219,8 +218,8 @@ class PriceSearch:
         ways = [
             Ways(
                 owner=runs.job[least][new],
-                gpu_h=sparse.csr_matrix((gpu_h, met.slot, met.first), shape=shape)[new],
-                energy_kwh=sparse.csr_matrix((energy, met.slot, met.first), shape=shape)[new],
+                gpu_h=SlotTable.of(met.first, met.slot, gpu_h, site.slots).rows(new),
+                energy_kwh=SlotTable.of(met.first, met.slot, energy, site.slots).rows(new),
                 worth_g=self._weights.performance_g * runs.performance(least, start)[new],
             )
         ]
@@ -230,20 +229,20 @@ class PriceSearch:
             # Performance of a split job is bounded by that of an uninterrupted one: at most 1.
             value += float(found.cost_g[fits].sum()) - self._weights.performance_g * len(fits)
             jobs_g += float(found.cost_g[fits].sum())
-            used_h += np.asarray(found.gpu_h.sum(axis=0)).ravel()
-            used_kwh += np.asarray(found.energy_kwh.sum(axis=0)).ravel()
+            used_h += found.gpu_h.by_slot()
+            used_kwh += found.energy_kwh.by_slot()
             ways.append(
                 Ways(
                     owner=self._splits[fits],
-                    gpu_h=found.gpu_h[fits],
-                    energy_kwh=found.energy_kwh[fits],
+                    gpu_h=found.gpu_h.rows(fits),
+                    energy_kwh=found.energy_kwh.rows(fits),
                     worth_g=np.full(len(fits), self._weights.performance_g),
                 )
             )
         both = Ways(
             owner=np.concatenate([w.owner for w in ways]),
-            gpu_h=sparse.vstack([w.gpu_h for w in ways], format="csr"),
-            energy_kwh=sparse.vstack([w.energy_kwh for w in ways], format="csr"),
+            gpu_h=SlotTable.stacked([w.gpu_h for w in ways]),
+            energy_kwh=SlotTable.stacked([w.energy_kwh for w in ways]),
             worth_g=np.concatenate([w.worth_g for w in ways]),
         )
         return Answer(value_g=value, jobs_g=jobs_g, ways=both, gpu_h=used_h, energy_kwh=used_kwh)

@@ -27,6 +27,7 @@ _NEAR_LIST = 1e-3  # of the bound: moves do the rest
 _NEAR_AGAIN, _FAR_AGAIN = 2.5e-3, 4e-3  # the same after a plan, and what has to be planned anew
 _GUIDES, _GUIDES_AGAIN = (0.5, 0.2, 0.0), (0.3,)
 _LISTS_AGAIN, _PATIENCE_AGAIN = 4, 1000
+_PRIZE_AGAIN = 8.0  # at once: cheap places were looked for by the earlier plan
 _MOVES_PER_JOB = 120
 _HEAT = 0.02
 _STRETCH, _STRETCHES = 5_000, 8  # so many moves at a time at least, so many times at most
@@ -109,7 +110,7 @@ def place_runs(
         option = np.concatenate([found.option, option])
         start_s = np.concatenate([found.start_s, start_s])
     # Beside what is expected of the jobs that may be split.
-    beside_j = np.asarray(expected.energy_j[splits].sum(axis=0)).ravel()
+    beside_j = expected.energy_j.rows(splits).by_slot()
     improver = Improver(
         board, tags, [], option=option, start_s=start_s, lam=found.prices.lam, seed=seed
     )
@@ -208,6 +209,7 @@ def place_again(
         effort,
         guides=_GUIDES_AGAIN,
         patience=_PATIENCE_AGAIN,
+        prize=_PRIZE_AGAIN,
         good_g=good_g,
         expired=expired,
         progress=progress,
@@ -243,6 +245,7 @@ def _improve(
     guides: tuple[float, ...],
     good_g: float,
     patience: int,
+    prize: float = _PRIZE,
     urgent: bool = False,
     expired: Callable[[], bool],
     progress: Callable[[str, float], None],
@@ -259,7 +262,7 @@ def _improve(
         if not improver.absent or expired():
             break
         if number < _CAREFUL_ROUNDS:
-            improver.prize(_PRIZE * _DEARER**number)
+            improver.prize(prize * _DEARER**number)
         elif number == _CAREFUL_ROUNDS:
             improver.calm()
         improver.eject(

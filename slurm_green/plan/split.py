@@ -8,13 +8,13 @@ The hulls belong to a class, not to a job.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from slurm_green.plan.hull import ENOUGH, hull_edges
 from slurm_green.plan.kernel import library
 from slurm_green.plan.kernel.respond import respond
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
+from slurm_green.plan.slot_table import SlotTable
 
 __all__ = ["Splits", "split_response"]
 
@@ -23,13 +23,12 @@ __all__ = ["Splits", "split_response"]
 class Splits:
     """One row per job asked for: its least cost in g, and what it uses per slot.
 
-    `gpu_h` and `energy_kwh` are sparse, shape (jobs, slots). A job whose work does not fit into
-    its window costs infinity.
+    A job whose work does not fit into its window costs infinity.
     """
 
     cost_g: Floats
-    gpu_h: sparse.csr_matrix
-    energy_kwh: sparse.csr_matrix
+    gpu_h: SlotTable
+    energy_kwh: SlotTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,15 +46,11 @@ def split_response(problem: Problem, prices: Prices, jobs: Ints, deadline_s: Flo
     """The cheapest way to split each of these jobs in time, with these deadlines."""
     if library() is not None:
         told = respond(problem, prices, jobs, deadline_s)
-        size = (len(jobs), problem.site.slots)
+        cells, slots = (told.first, told.slot), problem.site.slots
         return Splits(
             cost_g=told.cost_g,
-            gpu_h=sparse.csr_matrix(
-                (told.gpu_s / SECONDS_PER_HOUR, told.slot, told.first), shape=size
-            ),
-            energy_kwh=sparse.csr_matrix(
-                (told.energy_j / JOULES_PER_KWH, told.slot, told.first), shape=size
-            ),
+            gpu_h=SlotTable.of(*cells, told.gpu_s / SECONDS_PER_HOUR, slots),
+            energy_kwh=SlotTable.of(*cells, told.energy_j / JOULES_PER_KWH, slots),
         )
     return _respond_slowly(problem, prices, jobs, deadline_s)
 
@@ -98,8 +93,8 @@ def _respond_slowly(problem: Problem, prices: Prices, jobs: Ints, deadline_s: Fl
     shape = (len(jobs), site.slots)
     return Splits(
         cost_g=cost,
-        gpu_h=sparse.csr_matrix((gpu_s / SECONDS_PER_HOUR, (owner, slots)), shape=shape),
-        energy_kwh=sparse.csr_matrix((energy / JOULES_PER_KWH, (owner, slots)), shape=shape),
+        gpu_h=SlotTable.of_cells(owner, slots, gpu_s / SECONDS_PER_HOUR, shape),
+        energy_kwh=SlotTable.of_cells(owner, slots, energy / JOULES_PER_KWH, shape),
     )
 
 

@@ -8,7 +8,8 @@ the best plan so far is kept.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from slurm_green.plan.split import Splits, split_response
 from slurm_green.plan.squeaky import bumped, places
 from slurm_green.plan.steering import STEER_EVERY, Steering
 
-__all__ = ["MANY", "Start", "place_splits", "place_splits_again"]
+__all__ = ["MANY", "NEAR_AGAIN", "Start", "place_splits", "place_splits_again"]
 
 # Times the price of the relaxation: in small steps where many jobs want to change.
 _FALLING = (1.3, 1.2, 1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.0, 0.0)
@@ -35,8 +36,11 @@ _FALLING_FAST = (1.2, 1.0, 0.8, 0.5, 0.0)
 _FALLING_QUICK = (1.2, 1.1, 1.0, 0.9, 0.8, 0.6)
 # Without the kernel: fewer, and only those of the jobs that pay most beyond their least move.
 _FALLING_AGAIN, _SHARE_AGAIN = (1.2, 1.05, 0.9, 0.7), 0.3
-_LISTS_AGAIN, _FAR_AGAIN = 2, 4.5e-3  # and how far from the bound needs other prices
+_LISTS_AGAIN, NEAR_AGAIN = 2, 4.5e-3  # and farther than this from the bound needs other prices
 _LISTS_SLOW, _FAR_SLOW = 1, 0.01
+# At dearer GPU-hours lists leave a little room. What comes of one hangs on chance: where it is not
+# quite near enough, another one may do.
+_DEARER, _HOPELESS = (1.03, 1.06, 1.0), 2.0
 MANY = 3_000  # jobs: their time is better spent in fewer passes
 _AFTER = (0.3, 0.0)
 _BUMP = 0.25  # of the list: who waits for nobody's seconds can come early without harm
@@ -56,14 +60,14 @@ def place_splits(
     *,
     lists: int,
     thorough: bool = True,
-    least_g: Floats | None = None,
+    good_g: float = -math.inf,
     expired: Callable[[], bool],
     progress: Callable[[float], None],
 ) -> list[int]:
     """Places these jobs (the problem's numbers); returns those without room before the deadline.
 
-    The best of what comes of each of the `starts`, a few. `least_g` is what each of the problem's
-    jobs costs at least at the prices of the first. Not `thorough` is for a plan after a plan.
+    The best of what comes of each of the `starts`, a few, up to one that is no dearer than
+    `good_g`. Not `thorough` is for a plan after a plan.
     Keeping jobs where they were would leave new ones the dirty hours: 4 % more.
     """
     if not len(splits):
@@ -80,8 +84,7 @@ def place_splits(
             progress(1 - (2 - done) / 2**number)  # how many there are is not known
 
         best.clear()
-        if least_g is None:
-            least_g = _least_g(problem, start.prices, splits)[0]
+        least_g, _ = _least_g(problem, start.prices, splits)
         _place_at(
             pieces,
             _State(pieces, hardness),
@@ -94,8 +97,8 @@ def place_splits(
             progress=told,
         )
         best.remember(order)
-        least_g, lam = None, start.prices.lam if number == 1 else lam
-        if expired():
+        lam = start.prices.lam if number == 1 else lam
+        if expired() or best.score() <= (0.0, good_g - board.bare_g):
             break
     best.recall()
     missing = len(order) - len(pieces.of)
@@ -165,18 +168,27 @@ def place_splits_again(
     least_g, found = _least_g(problem, prices, splits)
     bound_g = standing_g(problem, prices) + float(least_g.sum())
     fast = pieces.kernel is not None
+    far_g = (NEAR_AGAIN if fast else _FAR_SLOW) * abs(bound_g)
+    expected = expected_splits(problem, previous, found, splits)
+
+    def near_prices() -> Iterator[Start]:
+        for times in _DEARER if fast else _DEARER[-1:]:
+            yield Start(replace(prices, lam=times * prices.lam), expected)
+            # Here the board holds what came of that.
+            if board.cost_g + board.bare_g - bound_g > _HOPELESS * far_g:
+                break
+
     missing = place_splits(
         pieces,
         splits,
-        [Start(prices, expected_splits(problem, previous, found, splits))],
+        near_prices(),
         lists=_LISTS_AGAIN if fast else _LISTS_SLOW,
         thorough=False,
-        least_g=least_g,
+        good_g=bound_g + far_g,
         expired=expired,
         progress=progress,
     )
-    far = _FAR_AGAIN if fast else _FAR_SLOW
-    near = board.cost_g + board.bare_g - bound_g <= far * abs(bound_g)
+    near = board.cost_g + board.bare_g - bound_g <= far_g
     if expired() or (near and not missing):
         return missing
     pieces.of.clear()
@@ -270,6 +282,11 @@ class _State:
         score = float(self._hardness[missing].sum()), self._pieces.board.cost_g
         if self._best is None or score < self._best[0]:
             self._best = score, dict(self._pieces.of)
+
+    def score(self) -> tuple[float, float]:
+        """How hard the jobs are that the best has no place for, and its cost."""
+        assert self._best is not None
+        return self._best[0]
 
     def recall(self) -> None:
         """Places the best again."""

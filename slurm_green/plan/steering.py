@@ -30,8 +30,8 @@ class Steering:
         self.hours = (1 - spare) * site.gpus * site.step_s / SECONDS_PER_HOUR
         self.usual = float(lam[lam > 0].mean()) if (lam > 0).any() else 0.0
         self._expected = expected
-        self.gpu_h = np.asarray(expected.gpu_h.sum(axis=0)).ravel()
-        energy_j = np.asarray(expected.energy_j.sum(axis=0)).ravel()
+        self.gpu_h = expected.gpu_h.by_slot()
+        energy_j = expected.energy_j.by_slot()
         self.usual_j = float(energy_j.mean())
         if board.green:
             board.add_energy(energy_j, 1.0)
@@ -59,8 +59,8 @@ class Steering:
         if self._board.green:
             tables.append((self._expected.energy_j, self._board.net_j))
         for table, load in tables:
-            low, high = table.indptr[job], table.indptr[job + 1]
-            load[table.indices[low:high]] -= table.data[low:high]
+            low, high = table.first[job], table.first[job + 1]
+            np.subtract.at(load, table.slot[low:high], table.value[low:high])
 
     def takes(self, start_s: float, end_s: float, gpus: int) -> None:
         """So many GPUs are now really used."""

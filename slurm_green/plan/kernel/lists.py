@@ -52,13 +52,10 @@ def steered(steering: Steering, lam: Floats, expected: Expected, guide: Floats) 
 
     The caller keeps all of it alive.
     """
-    for table in (expected.gpu_h, expected.energy_j):
-        assert table.indptr.dtype == table.indices.dtype == np.int32
-        assert table.data.dtype == np.float64
     tables = {
         f"{name}_{part}": address(array)
         for name, table in (("gpu", expected.gpu_h), ("energy", expected.energy_j))
-        for part, array in (("first", table.indptr), ("slot", table.indices), ("value", table.data))
+        for part, array in (("first", table.first), ("slot", table.slot), ("value", table.value))
     }
     return CLists(
         lam=address(lam),

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from slurm_green.plan.board import Board
 from slurm_green.plan.improve import Improver
@@ -19,6 +18,7 @@ from slurm_green.plan.policy.rolling_prices import Ahead
 from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Ints, Jobs, Problem, Shapes, Site
 from slurm_green.plan.profile import Profile, rounded_up
+from slurm_green.plan.slot_table import SlotTable
 from slurm_green.plan.squeaky import Aim, PriceTags, build, places
 from slurm_green.plan.start_now import slot_average
 
@@ -186,7 +186,7 @@ def list_of(
     gpus[-1] = ahead.others_gpus + busy.average(busy.gpus, site)
     watts[-1] = ahead.others_w
     expected = Expected(
-        gpu_h=sparse.csr_matrix(gpus * hours), energy_j=sparse.csr_matrix(watts * site.step_s)
+        gpu_h=SlotTable.of_dense(gpus * hours), energy_j=SlotTable.of_dense(watts * site.step_s)
     )
     position = places(options.ease())
     dear = _ABSENT * float(np.abs(tags.least_g).mean())

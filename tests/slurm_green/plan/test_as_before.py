@@ -59,7 +59,7 @@ def test_what_was_is_where_each_job_ran_and_what_it_drew(seed: int, gone: int) -
     places = places_of(board, before)
     in_time = before.end_s <= one.jobs.deadline_s[before.job] + 1e-3
     assert set(before.job[in_time].tolist()) <= set(places.row.tolist()) <= set(before.job.tolist())
-    drawn = expected_of(board, places.option, places.start_s).energy_j.sum(axis=0)
+    drawn = expected_of(board, places.option, places.start_s).energy_j.by_slot()
     same = np.isin(before.job, places.row)
     part = Schedule(
         job=before.job[same],
@@ -67,7 +67,7 @@ def test_what_was_is_where_each_job_ran_and_what_it_drew(seed: int, gone: int) -
         start_s=before.start_s[same],
         end_s=before.end_s[same],
     )
-    assert np.asarray(drawn).ravel() == pytest.approx(slot_energy_j(one, part), abs=1e3)
+    assert drawn == pytest.approx(slot_energy_j(one, part), abs=1e3)
 
 
 def test_a_place_outside_of_its_new_window_is_none() -> None:

@@ -167,10 +167,11 @@ def test_a_split_costs_what_a_linear_program_says(problem, mu, lam, nu):
     found = split_response(problem, given_, jobs, problem.jobs.deadline_s)
     wanted = [linear_program_g(problem, given_, job) for job in jobs]
     assert found.cost_g == pytest.approx(wanted, abs=1e-5)
-    paid = found.energy_kwh @ (given_.mu + given_.nu) + found.gpu_h @ given_.lam
+    gpu_h, energy_kwh = found.gpu_h.matrix(), found.energy_kwh.matrix()
+    paid = energy_kwh @ (given_.mu + given_.nu) + gpu_h @ given_.lam
     fits = np.isfinite(found.cost_g)
     assert paid[fits] == pytest.approx(found.cost_g[fits], abs=1e-5)
-    assert found.gpu_h.shape == found.energy_kwh.shape == (len(jobs), SLOTS)
+    assert gpu_h.shape == energy_kwh.shape == (len(jobs), SLOTS)
 
 
 def test_a_split_may_end_with_a_slower_shape():
@@ -179,4 +180,4 @@ def test_a_split_may_end_with_a_slower_shape():
     problem = make([shapes], [(0, 3.0, 0.0, 2.0, True)], [10.0] * 2)
     found = split_response(problem, prices(2, mu=[1000, 1000]), np.array([0]), np.array([2 * HOUR]))
     assert found.cost_g[0] == pytest.approx(0.1 * 1000 + 0.4 * 1000)
-    assert found.gpu_h.sum() == pytest.approx(3.0)
+    assert found.gpu_h.by_slot().sum() == pytest.approx(3.0)

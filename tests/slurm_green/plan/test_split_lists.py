@@ -3,7 +3,6 @@
 
 import numpy as np
 import pytest
-from scipy import sparse
 
 from slurm_green.plan import certificate, split_lists
 from slurm_green.plan.board import Board
@@ -14,6 +13,7 @@ from slurm_green.plan.pool import Expected
 from slurm_green.plan.prices import PriceSearch
 from slurm_green.plan.problem import Problem
 from slurm_green.plan.schedule import Schedule
+from slurm_green.plan.slot_table import SlotTable
 from slurm_green.plan.split_lists import Start, place_splits, place_splits_again
 from tests.slurm_green.plan.problems import make, prices
 
@@ -23,13 +23,14 @@ def pieces_of(problem: Problem) -> Pieces:
     return Pieces(Board(problem, nobody, Weights()))
 
 
-def placed(problem: Problem, starts: list[Start]) -> Pieces:
+def placed(problem: Problem, starts: list[Start], good_g: float = -np.inf) -> Pieces:
     pieces = pieces_of(problem)
     missing = place_splits(
         pieces,
         np.arange(len(problem.jobs)),
         starts,
         lists=1,
+        good_g=good_g,
         expired=lambda: False,
         progress=lambda done: None,
     )
@@ -50,8 +51,8 @@ def schedule(pieces: Pieces) -> Schedule:
 
 
 def nothing_expected(problem: Problem) -> Expected:
-    nothing = sparse.csr_matrix((len(problem.jobs), problem.site.slots))
-    return Expected(energy_j=nothing, gpu_h=nothing.copy())
+    nothing = SlotTable.empty(len(problem.jobs), problem.site.slots)
+    return Expected(energy_j=nothing, gpu_h=nothing)
 
 
 def test_the_start_that_ends_best_is_kept() -> None:
@@ -73,6 +74,11 @@ def test_the_start_that_ends_best_is_kept() -> None:
             placed(one, [Start(at, nothing_expected(one)) for at in starts])
             for starts in ([far], [near], [far, near], [near, far])
         ]
+        ended = [
+            placed(one, [Start(at, nothing_expected(one)) for at in (far, near)], good_g)
+            for good_g in (500.0, 700.0)
+        ]
+    assert [pieces.board.cost_g for pieces in ended] == pytest.approx([40.0, 600.0])
     assert [pieces.board.cost_g for pieces in made] == pytest.approx([600.0, 40.0, 40.0, 40.0])
     assert made[2].board.profile.used.max() == 2
     assert certificate.check(one, schedule(made[3])) is None
@@ -101,7 +107,7 @@ def test_after_an_earlier_plan_all_have_a_place_or_nothing_is_placed(near: bool)
     earlier = placed(before, [Start(at, found.pool.expected(at, found.temperature_g))])
     pieces = pieces_of(now)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_FAR_AGAIN", "_FAR_SLOW"):
+        for name in ("NEAR_AGAIN", "_FAR_SLOW"):
             patch.setattr(split_lists, name, 1.0 if near else -1.0)
         missing = place_splits_again(
             pieces,
