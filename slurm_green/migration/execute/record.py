@@ -169,6 +169,11 @@ class MoveRecord:
             self, **{"trouble": "", **changes}, step=step, since_s=now_s, history=history
         )
 
+    def entered(self, now_s: float) -> "MoveRecord":
+        """The same move, its step begun only now: the one before may have read for long."""
+        done, _ = self.history[-1]
+        return replace(self, since_s=now_s, history=(*self.history[:-1], (done, now_s)))
+
     def back(self, why: str, now_s: float) -> "MoveRecord":
         """The move given up: the job goes on where it was."""
         return self.at(Step.BACK, now_s, why=why, outcome=Step.STAYED)

@@ -438,3 +438,40 @@ def test_a_copy_that_fails_at_once_and_one_that_fails_later() -> None:
         world.after["b.release"] = fail
         assert world.run().step is step
         assert len(world.alive) == alive
+
+
+@pytest.mark.parametrize("site", ["a", "b"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_checkpoint_that_takes_long_to_read(way: Way, site: str) -> None:
+    """Half an hour at either site; the steps after it have their own time all the same."""
+    world = World(way=way)
+    record = world.journal.records["m1-abc"]
+    world.journal.records["m1-abc"] = replace(
+        record, limits=replace(record.limits, lease_s=Limits().lease_s)
+    )
+
+    def read() -> None:
+        world.now_s += 1800.0
+
+    world.after[f"{site}.manifest"] = read
+    assert check(world) is Step.DONE
+
+
+@pytest.mark.parametrize("store", ["", "s3://b/x"])
+def test_a_transfer_that_ends_while_nobody_looks(store: str) -> None:
+    """Another move's checkpoint is read meanwhile; one that did not end is too late as ever."""
+    for ticks, step in ((2, Step.DONE), (200, Step.STAYED)):
+        world = World(store=store)
+        record = world.journal.records["m1-abc"]
+        limits = replace(record.limits, lease_s=Limits().lease_s)
+        world.journal.records["m1-abc"] = replace(record, limits=limits)
+        world.copy_ticks = ticks
+        site = "b" if store else "a"
+
+        def elsewhere(world: World = world) -> None:
+            for _ in range(5):
+                world.tick()
+            world.now_s += 500.0
+
+        world.after[f"{site}.copy"] = elsewhere
+        assert check(world) is step
