@@ -50,9 +50,19 @@ def whole_file(
 
 
 def check_new(path: Path) -> None:
-    """Refuse a directory that is there already and not empty."""
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise ProfileError(f"{path}: is there already; name a new directory")
+    """Refuse a directory that is there already and not empty, or that cannot be made.
+
+    Asked before the work whose result it holds, which may take long; it makes nothing.
+    """
+    try:
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise ProfileError(f"{path}: is there already; name a new directory")
+        there = next(one for one in path.absolute().parents if one.exists())
+        # Not os.access: that says yes to root on a read-only file system.
+        with tempfile.TemporaryDirectory(dir=there, prefix=f".{path.name}."):
+            pass
+    except OSError as error:
+        raise ProfileError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def write_directory(path: Path, files: Mapping[str, str]) -> None:

@@ -60,12 +60,12 @@ def check_outputs(outputs: dict[str, Path | None], inputs: dict[str, Path | None
     for option, path in outputs.items():
         if path is None:
             continue
-        if path.exists() and not path.is_file():
-            raise BadInputError(f"{option} {path}: is not a plain file; give another name")
-        other = taken.setdefault(path.resolve(), option)
-        if other != option:
-            raise BadInputError(f"{option} {path}: is the file of {other}; give another name")
         try:
+            if path.exists() and not path.is_file():
+                raise BadInputError(f"{option} {path}: is not a plain file; give another name")
+            other = taken.setdefault(path.resolve(), option)
+            if other != option:
+                raise BadInputError(f"{option} {path}: is the file of {other}; give another name")
             # Not os.access: that says yes to root on a read-only file system.
             handle, probe = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             os.close(handle)

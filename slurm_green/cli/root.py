@@ -135,6 +135,9 @@ def _guarded(run: Callable[[], Any]) -> int:
         return _complain(str(error), 1)
     except ProfilingError as error:
         return _complain(str(error), error.exit_status)
+    except OSError as error:  # a full disk under stdout, a directory that may not be entered
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _complain(f"{where}{error.strerror or error}", 1)
     except click.Abort:
         return 130
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from profiling.whole import whole_file
+from profiling.errors import ProfileError
+from profiling.whole import check_new, whole_file
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -50,3 +51,19 @@ def test_trouble_on_the_way_leaves_the_old_file_and_nothing_else(
         raise trouble
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_directory_that_cannot_be_made_is_refused_before_there_is_anything_to_write(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    (tmp_path / "empty").mkdir()
+    for good in ("new", "empty", "not/there/yet"):
+        check_new(tmp_path / good)
+    for bad in ("file/new", "file/not/there", 300 * "a"):
+        with pytest.raises(ProfileError, match="cannot be written"):
+            check_new(tmp_path / bad)
+    with pytest.raises(ProfileError, match="is there already"):
+        check_new(tmp_path)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["empty", "file"]

@@ -277,6 +277,7 @@ def test_all_files_are_written(sgreen, words, tmp_path, planner):
         (["--ramp-w-per-slot", "inf"], "not a finite number"),
         (["--time-limit-s", "0"], "--time-limit-s"),
         (["--out", "/nowhere/plan.csv"], "--out /nowhere/plan.csv: cannot be written: No such"),
+        (["--out", "{tmp}/" + 300 * "a"], "cannot be written: File name too long"),
         (["--report", "/dev/null"], "--report /dev/null: is not a plain file"),
         (["--prices-out", "{tmp}/j.csv"], "is the file of --jobs"),
         (["--out", "{tmp}/x", "--report", "{tmp}/../{name}/x"], "is the file of --out"),

@@ -130,3 +130,20 @@ def test_colour_goes_only_where_it_is_wanted(sgreen):
     sgreen.environ["NO_COLOR"] = "1"
 
     assert "\x1b" not in sgreen("doctor").output
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_what_the_system_refuses_is_one_line():
+    """`sgreen config example > FILE` on a full disk."""
+    code = "from slurm_green.cli.root import main; main()"
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, "config", "example"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == "sgreen: No space left on device\n"
