@@ -31,7 +31,7 @@ def _config(app: App) -> Check:
         return warn(
             "configuration",
             "no file: every setting has its default",
-            "sgreen config example > /etc/slurm-green/slurm-green.toml",
+            "mkdir -p /etc/slurm-green; sgreen config example > /etc/slurm-green/slurm-green.toml",
         )
     found = config.source.stat()
     if stat.S_IMODE(found.st_mode) & 0o022:
