@@ -24,21 +24,23 @@ __all__ = [
 ]
 
 _FIND = "find . -type f ! -name '*.tmp'"
+_LINKS = "find . -type l ! -name '*.tmp'"
 
 # "DIGEST FILES": changes when a file appears, goes, grows or is replaced.
 LISTING = f"""set -eu; export LC_ALL=C
 [ -d "$1" ] || {{ echo none 0; exit 0; }}
 cd "$1"
-{_FIND} -printf '%P %s %T@ %i\\n' | sort | {{
+{{ {_FIND} -printf '%P %s %T@ %i\\n'; {_LINKS} -printf '%P %T@ %i\\n'; }} | sort | {{
     list=$(cat); [ -n "$list" ] || {{ echo none 0; exit 0; }}
     printf '%s %s\\n' "$(echo "$list" | b2sum | cut -d' ' -f1)" "$(echo "$list" | wc -l)"
 }}"""
 
-# "DIGEST BYTES FILES": depends on names and contents alone.
+# "DIGEST BYTES FILES": depends on names, contents and where links lead alone.
 MANIFEST = f"""set -eu; export LC_ALL=C
 [ -d "$1" ] || {{ echo none 0 0; exit 0; }}
 cd "$1"
-digest=$({_FIND} -print0 | sort -z | xargs -0 -r b2sum -- | b2sum | cut -d' ' -f1)
+digest=$({{ {_FIND} -print0 | sort -z | xargs -0 -r b2sum --
+    {_LINKS} -printf '%P -> %l\\n' | sort; }} | b2sum | cut -d' ' -f1)
 {_FIND} -printf '%s\\n' |
     awk -v d="$digest" '{{ b += $1 }} END {{ printf "%s %.0f %d\\n", d, b, NR }}'"""
 

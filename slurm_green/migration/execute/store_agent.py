@@ -5,14 +5,19 @@
 
 A file that is there in its size is not carried again, unless COMPARE is set; contents are compared
 by the manifest afterwards. It is sent as text, so nothing of ours is installed on the nodes.
+A store knows no symbolic links, and what a job goes on from is often one ("latest"): a file beside
+the others says where they lead.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 __all__ = ["get", "main", "put", "remove"]
+
+_LINKS = ".sgreen-links.json"
 
 
 def put(directory: Path, url: str, *, compare: bool) -> None:
@@ -29,6 +34,8 @@ def put(directory: Path, url: str, *, compare: bool) -> None:
             system.put_file(str(path), f"{root}/{name}")
     for name in there.keys() - here.keys():
         system.rm_file(f"{root}/{name}")
+    if links := _links(directory):
+        system.pipe_file(f"{root}/{_LINKS}", json.dumps(links).encode())
 
 
 def get(directory: Path, url: str, *, compare: bool) -> None:
@@ -37,6 +44,11 @@ def get(directory: Path, url: str, *, compare: bool) -> None:
 
     system, root = fsspec.core.url_to_fs(url)
     there = _sizes(system, root)
+    links: dict[str, str] = {}
+    if there.pop(_LINKS, None) is not None:
+        links = json.loads(system.cat_file(f"{root}/{_LINKS}"))
+    for name in _links(directory):
+        (directory / name).unlink()
     here = _files(directory)
     for name, size in there.items():
         path = directory / name
@@ -48,6 +60,10 @@ def get(directory: Path, url: str, *, compare: bool) -> None:
         fresh.replace(path)
     for name in here.keys() - there.keys():
         here[name].unlink()
+    for name, leads_to in links.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(leads_to)
 
 
 def remove(url: str) -> None:
@@ -60,8 +76,15 @@ def remove(url: str) -> None:
 
 
 def _files(directory: Path) -> dict[str, Path]:
-    found = (path for path in directory.rglob("*") if path.is_file())
+    found = (path for path in directory.rglob("*") if path.is_file() and not path.is_symlink())
     return {path.relative_to(directory).as_posix(): path for path in found}
+
+
+def _links(directory: Path) -> dict[str, str]:
+    found = (path for path in directory.rglob("*") if path.is_symlink())
+    # Not Path.readlink, which tidies what it reads.
+    named = {path.relative_to(directory).as_posix(): os.readlink(path) for path in found}  # noqa: PTH115
+    return {name: to for name, to in named.items() if not name.endswith(".tmp")}
 
 
 def _sizes(system: Any, root: str) -> dict[str, int]:

@@ -59,6 +59,18 @@ def test_a_manifest_is_of_contents_alone(tmp_path: Path) -> None:
     assert sh(scripts.MANIFEST, tmp_path / "none") == "none 0 0"
 
 
+def test_where_a_link_leads_belongs_to_a_checkpoint(tmp_path: Path) -> None:
+    here = checkpoint(tmp_path / "run")
+    seen = {script: {sh(script, here)} for script in (scripts.LISTING, scripts.MANIFEST)}
+    for leads_to in ("weights.pt", "deep er"):
+        (here / "latest.new").symlink_to(leads_to)
+        (here / "latest.new").replace(here / "latest")
+        for script, known in seen.items():
+            assert len(known) < len(known | {sh(script, here)})
+            known.add(sh(script, here))
+    assert sh(scripts.MANIFEST, here).split()[1:] == ["70001", "2"]
+
+
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("done", [0, 1, 2])
 def test_placing_may_be_repeated_from_wherever_it_died(

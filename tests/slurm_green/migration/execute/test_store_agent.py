@@ -61,3 +61,29 @@ def test_a_half_of_a_file_is_carried_again(tmp_path: Path) -> None:
     there.mkdir()
     carry("get", there, url)
     assert sh(scripts.MANIFEST, there) == sh(scripts.MANIFEST, here)
+
+
+def test_links_come_along(tmp_path: Path) -> None:
+    """`latest` is what a job goes on from; a store knows files alone."""
+    here, there, url = checkpoint(tmp_path / "run"), tmp_path / "there", f"file://{tmp_path}/s/m1"
+    (here / "latest").symlink_to("deep er")
+    (here / "latest.pt").symlink_to("./weights.pt")
+    (here / "half.tmp2.tmp").symlink_to("weights.pt")
+    there.mkdir()
+    (there / "left over").symlink_to(tmp_path)
+    for leads_to in ("./weights.pt", "deep er/.meta data"):
+        (here / "latest.pt").unlink()
+        (here / "latest.pt").symlink_to(leads_to)
+        assert sh(scripts.MANIFEST, there) != sh(scripts.MANIFEST, here)
+        for _ in range(2):
+            carry("put", here, url)
+            carry("get", there, url)
+            assert sh(scripts.MANIFEST, there) == sh(scripts.MANIFEST, here)
+    assert (there / "latest" / ".meta data").read_text() == "x"
+    assert not (there / "left over").is_symlink()
+    for name in ("latest", "latest.pt"):
+        (here / name).unlink()
+    carry("put", here, url)
+    carry("get", there, url)
+    assert sh(scripts.MANIFEST, there) == sh(scripts.MANIFEST, here)
+    assert sorted(path.name for path in there.iterdir()) == ["deep er", "weights.pt"]
