@@ -82,6 +82,8 @@ class Journal:
             raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from error
         except ValueError as error:
             raise BadInputError(f"{path}: no JSON: {error}") from error
+        except BadInputError as error:
+            raise BadInputError(f"{path}: {error}") from error
 
     def all(self) -> list[MoveRecord]:
         """Every move, the oldest first."""

@@ -167,6 +167,9 @@ def _made(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         if not isinstance(value, kinds) or isinstance(value, bool):
             key = _KEY_OF.get(key, key)
             raise BadInputError(f"{where}: {key}: {value!r} is no {_WORD_OF[kinds[-1]]}")
+        inner = list(value.values()) if isinstance(value, dict) else value
+        if isinstance(inner, list) and not all(isinstance(one, str) for one in inner):
+            raise BadInputError(f"{where}: {key}: {value!r} holds something that is no text")
         if isinstance(value, int | float) and not 0 <= value < math.inf:
             raise BadInputError(f"{where}: {key}: {value!r} is not allowed; wanted a number from 0")
     for name, one in known.items():

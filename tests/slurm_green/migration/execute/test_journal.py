@@ -57,7 +57,7 @@ def test_a_command_that_outlives_us_keeps_it_locked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"token": 1}', '{"step": "dance"}'])
 def test_a_broken_file_is_one_clear_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "m1.json").write_text(text)
-    with pytest.raises(BadInputError):
+    with pytest.raises(BadInputError, match=r"m1\.json: no "):
         Journal(tmp_path).all()
 
 

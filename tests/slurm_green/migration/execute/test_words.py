@@ -159,6 +159,7 @@ def test_policies_are_looked_at_before_slurm_is_asked(
         ("700", '"700"', "gpu_w: '700' is no number"),
         ("700", "true", "gpu_w: True is no number"),
         ('["python3"]', '"python3"', "software: 'python3' is no list"),
+        ('["python3"]', "[3]", "software: [3] holds something that is no text"),
         ('name = "b"', 'name = "a"', "'a' stands there twice"),
         ('name = "b"\n', "", "name is missing"),
         ("/b.conf", "b.conf", "slurm_conf: 'b.conf' does not begin with /"),
