@@ -87,7 +87,7 @@ def read_sites(path: Path) -> SitesFile:
     try:
         if path.stat().st_size > _BIGGEST:
             raise BadInputError(f"{path}: more than 1 MiB; that is no sites file")
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -15,6 +15,7 @@ from slurm_green.migration.moves import Link
 from slurm_green.migration.replay.inputs import Costs, Issue, ReplaySite
 from slurm_green.plan.csv_table import MOST, read_table
 from slurm_green.plan.files import read_site
+from slurm_green.plan.problem import SECONDS_PER_HOUR
 from slurm_green.plan.problem import Site as Signal
 
 __all__ = ["Sites", "read_sites"]
@@ -27,6 +28,7 @@ _KEYS = {
     "link": ("between", "gbps", "efficiency"),
 }  # fmt: skip
 _MOST_BYTES = 2**22
+_MOST_AHEAD = 100_000  # slots; each decision makes an outlook of so many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,12 @@ def read_sites(path: Path) -> Sites:
     cycle_s = moves.number("cycle_s", max(900.0, first.step_s))
     if cycle_s < first.step_s or abs(cycle_s / first.step_s % 1.0) > 1e-9:
         raise moves.bad("cycle_s", f"{cycle_s:g} is no multiple of the slots' {first.step_s:g} s")
+    horizon_h = moves.number("horizon_h", 24.0)
+    if (ahead := SECONDS_PER_HOUR * horizon_h / first.step_s) > _MOST_AHEAD:
+        raise moves.bad(
+            "horizon_h",
+            f"{horizon_h:g} is {ahead:g} slots of {first.step_s:g} s; wanted at most {_MOST_AHEAD}",
+        )
     return Sites(
         sites=sites,
         links=_links(path, document, moves, names),
@@ -71,7 +79,7 @@ def read_sites(path: Path) -> Sites:
         start_s=first.start_s,
         step_s=first.step_s,
         cycle_s=cycle_s,
-        horizon_s=max(3600.0 * moves.number("horizon_h", 24.0), first.step_s),
+        horizon_s=max(SECONDS_PER_HOUR * horizon_h, first.step_s),
     )
 
 
@@ -192,6 +200,8 @@ def _issues(path: Path, zero_s: float) -> list[Issue]:
     columns = {
         name: table.numbers(name, 0, empty=np.nan) for name in ("renewable_w", "carbon_g_per_kwh")
     }
+    if not len(start_s):  # nobody forecast anything
+        return []
     order = np.lexsort((start_s, issued_s))
     times, first = np.unique(issued_s[order], return_index=True)
     found = []

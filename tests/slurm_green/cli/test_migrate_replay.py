@@ -106,6 +106,7 @@ def test_a_table_and_a_page(files):
         ("sites.toml", 'name = "wind"', 'name = "dark"', "'dark' is there twice"),
         ("sites.toml", '["dark", "wind"]', '["dark", "sun"]', "no site is called 'sun'"),
         ("sites.toml", "cycle_s = 3600", "cycle_s = 5000", "no multiple of the slots' 3600 s"),
+        ("sites.toml", "horizon_h = 12", "horizon_h = 1e9", "1e+09 slots of 3600 s; wanted at"),
         ("sites.toml", "gbps = 1\n", "gbps = 0\n", "wanted a number above 0"),
         ("sites.toml", "gbps = 1\n", "gbps = 1\nefficiency = 2\n", "wanted at most 1"),
         ("sites.toml", "[[link]]", "[[links]]", "'links' is not known"),
@@ -124,6 +125,18 @@ def test_what_is_wrong_is_named(files, name, old, new, words):
     assert done.stdout == ""
     assert words in done.stderr
     assert name in done.stderr or "sites.toml" in done.stderr
+
+
+def test_a_forecast_without_rows_says_nothing(files):
+    """As if the site named none."""
+    asked = (*args(files), "--policy", "feasibility", "--json")
+    path = files / "wind-forecast.csv"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    found = json.loads(run(*asked).stdout)["policies"]["feasibility"]
+    sites = files / "sites.toml"
+    sites.write_text(sites.read_text().replace('forecast = "wind-forecast.csv"\n', ""))
+    without = json.loads(run(*asked).stdout)["policies"]["feasibility"]
+    assert {**found, "wall_s": 0} == {**without, "wall_s": 0}
 
 
 def test_unknown_policies_and_pages_are_refused(files):
