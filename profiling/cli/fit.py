@@ -11,6 +11,7 @@ from profiling.cli.output import (
     as_json,
     emit_json,
     emit_table,
+    finite,
     named,
     number,
     percent,
@@ -49,6 +50,7 @@ _QUANTILES = (0.05, 0.95)
     "settings",
     type=click.FloatRange(min=0, min_open=True),
     multiple=True,
+    callback=finite,
     help="Fill at this clock (MHz) or cap (W); give it several times. Else at all that are known.",
 )
 @click.option(

@@ -17,6 +17,7 @@ __all__ = [
     "clean",
     "emit_json",
     "emit_table",
+    "finite",
     "named",
     "number",
     "percent",
@@ -33,6 +34,14 @@ as_json = click.option(
 def profile_argument(name: str) -> Callable[[F], F]:
     """A profile's directory."""
     return click.argument(name, type=click.Path(path_type=Path))
+
+
+def finite(_ctx: click.Context, _param: click.Parameter, value: Any) -> Any:
+    """A callback for options that are numbers: click takes nan for any, and inf for some."""
+    for one in value if isinstance(value, tuple) else (value,):
+        if one is not None and not math.isfinite(one):
+            raise click.BadParameter(f"{one} is not a finite number.")
+    return value
 
 
 @contextmanager

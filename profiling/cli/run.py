@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from profiling.cli.output import as_json, clean, emit_json
+from profiling.cli.output import as_json, clean, emit_json, finite
 from profiling.cli.show import command as show
 from profiling.errors import ProfileError
 
@@ -75,6 +75,7 @@ _COUNTS = _Counts()
 @click.option(
     "--window-s",
     type=click.FloatRange(min=0.2, max=600),
+    callback=finite,
     default=5.0,
     show_default=True,
     help="Least length of a window. The energy counter errs by 1 % over 5 s.",

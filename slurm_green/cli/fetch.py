@@ -5,14 +5,20 @@ import click
 
 from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import emit_json
-from slurm_green.cli.params import as_json
+from slurm_green.cli.params import as_json, finite
 from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
 from slurm_green.words import clean
 
 
 @click.command(name="fetch", short_help="Fetch signals, make forecasts, write the signal files.")
-@click.option("--every", "every_s", type=click.FloatRange(min=60), help="Repeat, in seconds.")
+@click.option(
+    "--every",
+    "every_s",
+    type=click.FloatRange(min=60),
+    callback=finite,
+    help="Repeat, in seconds.",
+)
 @as_json
 @click.pass_context
 @pass_app

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen forecast`: a signal as a chart, a table or a picture."""
 
-import math
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +10,7 @@ import click
 
 from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import emit_json
-from slurm_green.cli.params import QUANTITIES, as_json, quantity_option
+from slurm_green.cli.params import QUANTITIES, as_json, finite, quantity_option
 from slurm_green.errors import BadInputError, SignalError
 from slurm_green.words import clean, length
 
@@ -29,6 +28,7 @@ _NOW = {"carbon_g_per_kwh": "now_g_per_kwh", "price_per_kwh": "now_per_kwh"}
 @click.option(
     "--hours",
     type=click.FloatRange(min=0, max=24 * 60, min_open=True),
+    callback=finite,
     default=24.0,
     show_default=True,
     help="How far ahead to show.",
@@ -56,8 +56,6 @@ def command(
     """
     if as_csv and as_json:
         raise BadInputError("--csv and --json exclude each other")
-    if math.isnan(hours):
-        raise BadInputError("--hours nan is no number of hours")
     if plot is not None:
         from slurm_green.cli.picture import check_path
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options that several verbs share, spelled as sacct spells them."""
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from profiling.cli.output import finite
 from slurm_green.errors import BadInputError
 
 __all__ = [
@@ -62,13 +62,6 @@ def quantity_option(help_text: str) -> Callable[[F], F]:
         show_default=True,
         help=help_text,
     )
-
-
-def finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
-    """A callback for options that are numbers: click takes nan and inf for some."""
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number.")
-    return value
 
 
 def names_of(policies: str, example: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm_green.cli.output import emit_json, emit_rows
-from slurm_green.cli.params import QUANTITIES, as_json, quantity_option
+from slurm_green.cli.params import QUANTITIES, as_json, finite, quantity_option
 from slurm_green.errors import BadInputError, SignalError
 from slurm_green.threads import one_thread
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--warm-up-days",
     type=click.FloatRange(28, 3650),
+    callback=finite,
     help="History before the first forecast [default: 59, less where there is little].",
 )
 @quantity_option("Which column to forecast.")

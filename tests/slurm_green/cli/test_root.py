@@ -39,6 +39,16 @@ def test_every_command_and_option_is_explained(name, command):
             assert param.help, f"{name} {param.opts}"
 
 
+@pytest.mark.parametrize(("name", "command"), EVERY, ids=[name for name, _ in EVERY])
+def test_no_number_is_nan(name, command):
+    """No bound of click's refuses it, and nobody expects it further on."""
+    for param in command.params:
+        if isinstance(param.type, click.types.FloatParamType):
+            given = ("nan",) if getattr(param, "multiple", False) else "nan"
+            with pytest.raises(click.BadParameter):
+                param.process_value(click.Context(command), given)
+
+
 def test_the_reference_page_is_current():
     """Repair: python -m slurm_green.cli.reference > docs/commands.md."""
     assert (ROOT / "docs/commands.md").read_text() == reference()
