@@ -55,7 +55,7 @@ def _jobs(table: CsvTable, read: Sites) -> tuple[ReplayJob, ...]:
     early = submit_s < 0
     if early.any():
         raise table.bad(int(np.argmax(early)), "submit_s", "is before the first slot of the sites")
-    late = submit_s >= read.horizon_s
+    late = submit_s >= len(read.sites[0].supply_w) * read.step_s
     if late.any():
         raise table.bad(int(np.argmax(late)), "submit_s", "is after the last slot of the sites")
     duration_s = table.numbers("duration_s", LEAST)

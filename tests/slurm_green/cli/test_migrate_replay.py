@@ -139,6 +139,16 @@ def test_a_forecast_without_rows_says_nothing(files):
     assert {**found, "wall_s": 0} == {**without, "wall_s": 0}
 
 
+def test_jobs_come_until_the_last_slot_ends(files):
+    """However far policies look ahead, here 12 of 48 h."""
+    jobs = files / "jobs.csv"
+    jobs.write_text(f"{HEADER}\na,172799,dark,1,10,500,10,,\nb,100000,dark,1,10,500,10,,\n")
+    assert run(*args(files), "--policy", "never,prices", "--json").exit_code == 0
+    jobs.write_text(f"{HEADER}\na,172800,dark,1,10,500,10,,\n")
+    done = run(*args(files), "--policy", "never", "--json")
+    assert (done.exit_code, "is after the last slot" in done.stderr) == (2, True)
+
+
 def test_unknown_policies_and_pages_are_refused(files):
     done = run(*args(files), "--policy", "best")
     assert (done.exit_code, "no policy is called 'best'" in done.stderr) == (2, True)
