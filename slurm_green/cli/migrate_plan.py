@@ -27,6 +27,7 @@ __all__ = [
     "journal_of",
     "plan_command",
     "proposal_json",
+    "stays_json",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -86,7 +87,7 @@ def plan_command(as_json: bool, sites_path: Path, journal: Path | None, **wish: 
         emit_json(
             {
                 "moves": [proposal_json(one) for one in moves],
-                "stays": [{"job": one.job, "why": one.why} for one in stays],
+                "stays": stays_json(stays),
             }
         )
         return
@@ -147,6 +148,11 @@ def proposal_json(one: "Proposal") -> dict[str, Any]:
         "migration_s": one.migration_s,
         "saves_g": one.saves_g,
     }
+
+
+def stays_json(stays: "list[Refused]") -> list[dict[str, str]]:
+    """Jobs that stay, and why."""
+    return [{"job": one.job, "why": one.why} for one in stays]
 
 
 def as_rows(moves: "list[Proposal]", stays: "list[Refused]") -> list[str]:

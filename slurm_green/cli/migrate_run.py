@@ -15,6 +15,7 @@ from slurm_green.cli.migrate_plan import (
     choosing,
     journal_of,
     proposal_json,
+    stays_json,
 )
 from slurm_green.cli.migrate_status import move_json, move_line
 from slurm_green.cli.output import emit_json
@@ -25,7 +26,7 @@ from slurm_green.threads import one_thread
 if TYPE_CHECKING:
     from slurm_green.migration.execute.journal import Journal
     from slurm_green.migration.execute.pair import Pair
-    from slurm_green.migration.execute.proposals import Proposal
+    from slurm_green.migration.execute.proposals import Proposal, Refused
     from slurm_green.migration.execute.record import MoveRecord
 
 __all__ = ["run_command"]
@@ -71,8 +72,11 @@ def run_command(
 
     file = read_sites(sites_path)
     books = journal_of(journal)
+    moves: list[Proposal] = []
+    stays: list[Refused] = []
     if not yes:
-        moves, stays = ([], []) if finish else choose(file, accesses_of(file), books, **wish)
+        if not finish:
+            moves, stays = choose(file, accesses_of(file), books, **wish)
         begun = [one for one in books.all() if not one.settled]
         if as_json:
             emit_json(
@@ -80,7 +84,7 @@ def run_command(
                     "dry_run": True,
                     "unfinished": [move_json(one) for one in begun],
                     "moves": [proposal_json(one) for one in moves],
-                    "stays": [{"job": one.job, "why": one.why} for one in stays],
+                    "stays": stays_json(stays),
                 }
             )
             return
@@ -91,18 +95,18 @@ def run_command(
     with books.locked() as lock:
         accesses = accesses_of(file, lock)
         begun = [one for one in books.all() if not one.settled]
-        wanted: list[Proposal] = []
         trouble: SlurmGreenError | None = None
         try:
-            wanted = [] if finish else choose(file, accesses, books, **wish)[0]
+            if not finish:
+                moves, stays = choose(file, accesses, books, **wish)
         except SlurmGreenError as error:
             if not begun:
                 raise
             trouble = error  # no reason to leave what was begun
-        for one in (*begun, *(one.record for one in wanted)):
+        for one in (*begun, *(one.record for one in moves)):
             for name in (one.source, one.destination, one.origin or one.source):
                 file.site(name)
-        for proposal in wanted:
+        for proposal in moves:
             books.save(proposal.record)
 
         def pair(move: "MoveRecord") -> "Pair":
@@ -120,7 +124,7 @@ def run_command(
         with standing_by(_finishing(sites_path, books), log):
             try:
                 done = drive(
-                    [*begun, *(one.record for one in wanted)],
+                    [*begun, *(one.record for one in moves)],
                     pair,
                     books,
                     poll_s=poll_s,
@@ -132,8 +136,11 @@ def run_command(
                 click.echo(f"\nthe process beside goes on: see `status`, or {log}", err=True)
                 raise
     if as_json:
-        emit_json({"dry_run": False, "moves": [move_json(one) for one in done]})
+        ended = [move_json(one) for one in done]
+        emit_json({"dry_run": False, "moves": ended, "stays": stays_json(stays)})
     elif not done:
+        for line in as_rows([], stays) if stays else ():
+            click.echo(line)
         click.echo("nothing to move")
     if trouble is not None:
         raise trouble

@@ -48,7 +48,7 @@ def scene_now(
     past: Sequence[MoveRecord],
     now_s: float,
 ) -> Scene:
-    """Ask every site; raises SlurmError where one does not answer.
+    """Ask every site; raises SlurmError where one does not answer, of a job alone it stays.
 
     Files come first: what is wrong with one needs no Slurm to be said.
     """
@@ -76,7 +76,11 @@ def scene_now(
             if why:
                 fixed.append((key, why))
                 continue
-            one = _movable(key, name, job, access, forecast, now_s)
+            try:
+                one = _movable(key, name, job, access, forecast, now_s)
+            except SlurmError as error:  # it has just ended, or no node is free to look
+                fixed.append((key, str(error)))
+                continue
             if moved := moves.get((name, job.job_id)):
                 one = replace(one, last_move_s=moved.since_s, window_end_s=moved.window_end_s)
             if tried := stayed.get((name, job.job_id)):
@@ -147,8 +151,8 @@ def _movable(
     directory = str(PurePosixPath(work) / words.checkpoint)
     try:
         size = int(access.shell(scripts.ARRIVED, directory))
-    except (SlurmError, ValueError):
-        raise SlurmError(f"{site}: the size of {directory} cannot be read") from None
+    except (SlurmError, ValueError) as error:
+        raise SlurmError(f"the size of {directory} cannot be read: {error}") from error
     gpus = job.gpus * job.tasks
     return MovableJob(
         id=key,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from slurm_green.errors import BadInputError
+from slurm_green.errors import BadInputError, SlurmError
 from slurm_green.migration.execute.begin import begin
 from slurm_green.migration.execute.commands import CommandAccess
 from slurm_green.migration.execute.moment import scene_now
@@ -78,7 +78,7 @@ def proposals(
                 window_end_s=now_s + move.window_s if math.isfinite(move.window_s) else None,
                 why=move.why,
             )
-        except BadInputError as error:
+        except (BadInputError, SlurmError) as error:
             stays.append(Refused(job=move.job.id, why=str(error)))
             continue
         found.append(Proposal(record=record, migration_s=move.migration_s, saves_g=move.saves_g))

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from slurm_green.cli.root import root
 from slurm_green.migration.execute.journal import Journal
+from slurm_green.migration.execute.proposals import Refused
 from slurm_green.migration.execute.record import MoveRecord
 from tests.slurm_green.migration.execute.test_words import SITES
 from tests.slurm_green.migration.execute.world import World
@@ -103,6 +104,18 @@ def test_run_has_nothing_to_finish(sites: Path, tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "nothing to move\n")
     shown = run("run", "--sites", sites, "--journal", tmp_path, "--finish", "--json")
     assert json.loads(shown.stdout) == {"dry_run": True, "unfinished": [], "moves": [], "stays": []}
+
+
+def test_run_says_why_nothing_moves(
+    sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that cannot be looked at is no error; so it must be said."""
+    why = Refused(job="a/7", why="the size of /run cannot be read")
+    proposals = "slurm_green.migration.execute.proposals.proposals"
+    monkeypatch.setattr(proposals, lambda *_, **__: ([], [why]))
+    asked = ("run", "--sites", sites, "--journal", tmp_path, "--yes")
+    assert run(*asked).stdout == f"stay a/7  {why.why}\nnothing to move\n"
+    assert json.loads(run(*asked, "--json").stdout)["stays"] == [{"job": "a/7", "why": why.why}]
 
 
 def test_who_interrupts_run_is_told_who_goes_on(

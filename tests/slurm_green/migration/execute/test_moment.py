@@ -83,6 +83,36 @@ def test_how_long_jobs_take_is_told_by_those_of_the_last_week(file: SitesFile) -
     assert took_h(lambda since: None) == took_h(away) == [3.0] * 4
 
 
+def test_a_job_that_cannot_be_looked_at_keeps_no_other(file: SitesFile) -> None:
+    """No node is free for the small job that would read its checkpoint."""
+    jobs = [
+        Job(
+            job_id=number, state="RUNNING", user="me", batch=True, requeue=True, time_limit_s=7200,
+            start_utc=datetime.fromtimestamp(NOW_S, UTC), comment=f"green:checkpoint=run{number}",
+        )
+        for number in (1, 2)
+    ]  # fmt: skip
+
+    def shell(script: str, directory: str) -> str:
+        if directory.endswith("run1"):
+            raise SlurmError("a: srun failed: Requested nodes are busy")
+        return "5\n"
+
+    client = SimpleNamespace(nodes=list, finished=lambda since: None)
+    there = SimpleNamespace(whoami=lambda: "me", jobs=list, client=client)
+    here = SimpleNamespace(
+        whoami=lambda: "me", jobs=lambda: jobs, client=client, shell=shell,
+        call=lambda *words: f"JobId={words[-1]} JobName=x\n   WorkDir=/home/me\n",
+    )  # fmt: skip
+    scene = scene_now(
+        file, {"a": cast("CommandAccess", here), "b": cast("CommandAccess", there)}, (), NOW_S
+    )
+    assert [(job.id, job.checkpoint_bytes) for job in scene.moment.jobs] == [("a/2", 5.0)]
+    ((job, why),) = scene.fixed
+    assert job == "a/1"
+    assert "size of /home/me/run1 cannot be read: a: srun failed: Requested nodes are busy" in why
+
+
 def test_signals_may_end_at_different_times_and_not_be_of_different_slots(
     file: SitesFile, tmp_path: Path
 ) -> None:
