@@ -6,6 +6,7 @@ partition, account, GPU type and limits fit. We ask for the rest on a node of ea
 """
 
 from slurm_green.errors import BadInputError, SlurmError
+from slurm_green.hook.record import parse
 from slurm_green.migration.execute.commands import CommandAccess
 from slurm_green.migration.execute.comment import Declared, declared
 from slurm_green.migration.execute.record import Order
@@ -37,6 +38,8 @@ def why_not_movable(job: Job) -> str:
         return "it depends on jobs of its cluster"
     if job.held:
         return "it is held"
+    if job.pending and job.reason == "BeginTime" and not _deferred(job):
+        return "it waits for the begin time that was asked for"
     if not (job.pending or job.state == "RUNNING"):
         return f"it is {job.state}"
     try:
@@ -44,6 +47,11 @@ def why_not_movable(job: Job) -> str:
     except BadInputError as error:
         return str(error)
     return "" if found else "its comment has no green:checkpoint=DIR"
+
+
+def _deferred(job: Job) -> bool:
+    """Whether its begin time is ours: then nobody asked for one."""
+    return any(parse(text) is not None for text in (job.admin_comment, job.extra))
 
 
 def check_job(job: Job) -> Declared:

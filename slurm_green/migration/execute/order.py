@@ -7,6 +7,7 @@ itself. `#SBATCH` lines stay in the script, and what is given here wins over the
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from slurm_green.errors import SlurmError
 from slurm_green.migration.execute.comment import without_tokens
@@ -31,7 +32,6 @@ _PLAIN = {
     "Features": "--constraint",
     "MinMemoryNode": "--mem",
     "MinMemoryCPU": "--mem-per-cpu",
-    "Deadline": "--deadline",
     "Licenses": "--licenses",
 }
 _GPUS = {
@@ -71,6 +71,8 @@ def order_of(text: str, script: str, source: Site, destination: Site) -> Order:
     for key, option in _PLAIN.items():
         if (value := fields.get(key, "")) not in _NONE:
             options.append(f"{option}={value}")
+    if (deadline := fields.get("Deadline", "")) not in _NONE:
+        options.append(f"--deadline={_time(deadline)}")
     for key, option in _GPUS.items():
         if gpus := _gpus(key, fields.get(key, ""), source):
             options.append(f"{option}={gpus}")
@@ -84,6 +86,13 @@ def order_of(text: str, script: str, source: Site, destination: Site) -> Order:
         script=script,
         arguments=tuple(fields.get("Command", "").split()[1:]),
     )
+
+
+def _time(value: str) -> str:
+    """As sbatch takes it: we let scontrol print seconds since 1970, and run sbatch in UTC."""
+    if not value.isdecimal():
+        return value
+    return datetime.fromtimestamp(int(value), UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _paths(fields: Mapping[str, str], source: Site, destination: Site) -> list[str]:

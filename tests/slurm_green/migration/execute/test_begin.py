@@ -2,11 +2,13 @@
 """What is checked before a move begins, each in one line that says what to do."""
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import cast
 
 import pytest
 
 from slurm_green.errors import BadInputError, SlurmError
+from slurm_green.hook.record import Record
 from slurm_green.migration.execute.begin import begin
 from slurm_green.migration.execute.commands import CommandAccess
 from slurm_green.migration.execute.record import MoveRecord, Order, Step, Way
@@ -87,6 +89,7 @@ def test_a_federation_keeps_the_job() -> None:
         ({"array_job_id": 3}, "array"),
         ({"het_job_id": 3}, "heterogeneous"),
         ({"state": "PENDING", "held": True}, "it is held"),
+        ({"state": "PENDING", "reason": "BeginTime"}, "begin time that was asked for"),
         ({"state": "COMPLETED"}, "it is COMPLETED"),
         ({"dependency": "afterok:3"}, "depends"),
         ({"comment": "green:max-delay=3h"}, "no green:checkpoint=DIR"),
@@ -101,6 +104,16 @@ def test_jobs_that_cannot_move(change: dict[str, object], words: str) -> None:
     with pytest.raises(BadInputError, match="job 14") as caught:
         started(replace(JOB, **change))  # type: ignore[arg-type]
     assert words in str(caught.value)
+
+
+def test_a_job_that_we_deferred_may_move() -> None:
+    """Nobody asked for its begin time."""
+    moment = datetime(2026, 11, 29, tzinfo=UTC)
+    ours = Record(
+        token="t", decided_utc=moment, start_utc=moment, latest_utc=moment, policy="prices"
+    )
+    deferred = replace(JOB, state="PENDING", reason="BeginTime", admin_comment=f"x {ours}")
+    assert started(deferred).step is Step.SIGNAL
 
 
 @pytest.mark.parametrize(

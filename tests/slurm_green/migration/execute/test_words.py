@@ -83,6 +83,13 @@ def test_a_job_is_ordered_again_as_it_was() -> None:
     assert order.arguments == ("ck", "60", "x=1")
 
 
+def test_a_deadline_goes_as_sbatch_reads_it() -> None:
+    """Our scontrol prints seconds since 1970, which sbatch refuses; seen with 22.05."""
+    for shown in ("1795986730", "2026-11-29T21:12:10"):
+        options = order_of(SHOWN.replace("Deadline=N/A", f"Deadline={shown}"), "", A, B).options
+        assert "--deadline=2026-11-29T21:12:10" in options
+
+
 def test_newer_slurm_writes_gpus_otherwise() -> None:
     newer = SHOWN.replace("gres:gpu:h100:1", "gres/gpu:2")
     newer += "   TresPerTask=cpu=1\n"
