@@ -45,7 +45,8 @@ vllm:            ## a CPU build of vLLM in the user's cache, 2.4 GB
 demo: setup slurm      ## a real Slurm, real jobs, deferred by a carbon day; receipts and a picture
 	$(BIN)/python examples/demo/demo.py
 
-test: setup slurm-tests check test-fast test-slow test-slurm test-vllm   ## everything on this machine's Slurm
+# vLLM before Slurm's tests, two of which train with its torch.
+test: setup slurm-tests check test-fast test-slow vllm test-slurm test-vllm   ## everything on this machine's Slurm
 
 test-fast: setup       ## tests without Slurm, under two minutes
 	$(BIN)/python -m pytest -q -n auto -m "not slurm and not vllm and not slow" tests

@@ -118,7 +118,6 @@ def test_ticks_of_a_single_value_span_something(low, high):
 
 
 def test_a_png_is_a_png(made):
-    pytest.importorskip("matplotlib")
     data = png(charts(replace(made, training=())), "a $b$ title")
     assert data.startswith(b"\x89PNG")
 

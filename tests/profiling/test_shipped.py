@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+import pynvml
 import pytest
 
 from profiling.curve import Curve
@@ -62,7 +63,6 @@ def test_what_ships_is_what_the_command_makes(name, tmp_path):
         find_compiler()
     except DeviceError as error:
         pytest.skip(str(error))
-    pynvml = pytest.importorskip("pynvml")
     before = pynvml.nvmlLib
     pynvml.nvmlLib = None
     pynvml._nvmlGetFunctionPointer_cache.clear()

@@ -154,7 +154,6 @@ def test_a_job_that_ends_and_one_that_is_cancelled_while_they_move(sites: TwoSit
 
 def test_by_way_of_an_object_store(clusters: tuple[Cluster, Cluster], tmp_path: Path) -> None:
     """fsspec's, here a directory; nothing is left in it."""
-    pytest.importorskip("fsspec", reason="no fsspec: pip install 'slurm-green[store]'")
     # Other users may not reach our Python.
     sites = TwoSites(*clusters, tmp_path / "journal")
     store = tmp_path / "store"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
+import matplotlib
 import numpy as np
 import pytest
 import signal_cases as cases
@@ -323,7 +324,6 @@ def test_no_signal_is_status_1(sgreen):
 @pytest.mark.parametrize("signal", [cases.whole(), cases.series(band=False)], ids=["band", "line"])
 def test_the_picture_appears_whole(sgreen, tmp_path, signal, ending):
     """With and without a band, and no temporary file beside it."""
-    pytest.importorskip("matplotlib", reason="needs the extra slurm-green[plot]")
     cases.leave(sgreen, signal)
     folder = tmp_path / "out"
     folder.mkdir()
@@ -338,7 +338,6 @@ def test_the_picture_appears_whole(sgreen, tmp_path, signal, ending):
 
 def test_the_picture_says_what_it_shows(sgreen, tmp_path):
     """Legend by origin, zone and now, as text in the SVG."""
-    matplotlib = pytest.importorskip("matplotlib", reason="needs the extra slurm-green[plot]")
     cases.leave(sgreen, cases.whole())
     sgreen.config = replace(
         sgreen.config, general=replace(sgreen.config.general, time_zone="Europe/Paris")
@@ -362,7 +361,6 @@ def test_the_picture_says_what_it_shows(sgreen, tmp_path):
 
 def test_a_picture_that_cannot_be_written_is_status_1(sgreen):
     """One line, nothing on stdout."""
-    pytest.importorskip("matplotlib", reason="needs the extra slurm-green[plot]")
     sgreen.signal()
 
     done = sgreen("forecast", "--plot", "/nowhere/day.png")

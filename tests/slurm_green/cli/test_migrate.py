@@ -54,7 +54,6 @@ def test_wrong_numbers_are_refused(wrong: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("kind", ["png", "svg", "html"])
 def test_map_draws(tmp_path: Path, kind: str) -> None:
-    pytest.importorskip("matplotlib")
     out = tmp_path / f"domain.{kind}"
     result = run("migrate", "map", "--window-h", "2.5", "--out", str(out), "--json")
     assert result.exit_code == 0, result.output

@@ -7,7 +7,10 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pandas
+import pyarrow as arrow
 import pytest
+from pyarrow import parquet
 
 from slurm_green.errors import SignalError
 from slurm_green.signals.table import read_history
@@ -27,8 +30,6 @@ def failure(path):
 @pytest.mark.parametrize("kind", ["utc", "naive", "text", "seconds", "local"])
 def test_parquet(tmp_path, kind):
     """The same past in the types that tools write times in."""
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     hours = [START + timedelta(hours=n) for n in (0, 1, 2, 4)]
     naive = [at.replace(tzinfo=None) for at in hours]
     column, times = {
@@ -49,8 +50,6 @@ def test_parquet(tmp_path, kind):
 
 def test_parquet_of_pandas(tmp_path):
     """A frame whose index is the time."""
-    pandas = pytest.importorskip("pandas")
-    pytest.importorskip("pyarrow")
     index = pandas.date_range(START, periods=3, freq="15min", name="start_utc")
     pandas.DataFrame({"price_per_kwh": [0.1, NAN, -0.2]}, index).to_parquet(tmp_path / "p.parquet")
     got = read_history(tmp_path / "p.parquet", "price_per_kwh")
@@ -60,8 +59,6 @@ def test_parquet_of_pandas(tmp_path):
 
 def test_bad_parquet(tmp_path):
     """Rows are named as lines are in a CSV."""
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     for start, value, words in (
         ([0, 3600], [1.0, -2.0], "row 1: column carbon_g_per_kwh: -2 is not"),
         ([3600, 0], [1.0, 2.0], "row 1: column start_s: not after"),

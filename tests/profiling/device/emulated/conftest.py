@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import pynvml
 import pytest
 
 from profiling.device.emulated.bench import STATE_VARIABLE, Bench
@@ -31,7 +32,6 @@ def library() -> Path:
 @pytest.fixture(scope="session")
 def emulate(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Emulate:
     """`with emulate(model, model, virtual=True) as bench:` and pynvml sees the same GPUs."""
-    pynvml = pytest.importorskip("pynvml")
     directory, numbers = tmp_path_factory.mktemp("gpus"), itertools.count()
 
     @contextmanager

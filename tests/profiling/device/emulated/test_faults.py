@@ -6,14 +6,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import pynvml as nvml
 import pytest
 
 from profiling.device.emulated.bench import Bench
 from profiling.device.emulated.models import GpuModel
 from profiling.errors import DeviceError
 from tests.timing import fastest_s
-
-nvml = pytest.importorskip("pynvml")
 
 Emulate = Callable[..., AbstractContextManager[Bench]]
 SM = nvml.NVML_CLOCK_SM

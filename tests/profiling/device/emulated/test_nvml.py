@@ -7,13 +7,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import pynvml as nvml
 import pytest
 
 from profiling.device.emulated.bench import STATE_VARIABLE, Bench
 from profiling.device.emulated.models import load_model
 from profiling.device.emulated.physics import power_w
-
-nvml = pytest.importorskip("pynvml")
 
 Emulate = Callable[..., AbstractContextManager[Bench]]
 A100, H100, H200, RTX = map(load_model, ("a100-sxm4-80gb", "h100-sxm", "h200", "rtx-4090"))

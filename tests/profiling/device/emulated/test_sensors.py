@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import pynvml as nvml
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,8 +18,6 @@ from hypothesis import strategies as st
 from profiling.device.emulated.bench import Bench
 from profiling.device.emulated.models import GpuModel, load_model
 from profiling.device.emulated.physics import power_w
-
-nvml = pytest.importorskip("pynvml")
 
 Emulate = Callable[..., AbstractContextManager[Bench]]
 

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
+import pynvml as nvml
 import pytest
 
 from profiling.device.emulated.bench import STATE_VARIABLE, Bench
@@ -21,8 +22,6 @@ from profiling.device.emulated.models import GpuModel
 from profiling.errors import DeviceError
 
 pytestmark = pytest.mark.slow
-
-nvml = pytest.importorskip("pynvml")
 
 Emulate = Callable[..., AbstractContextManager[Bench]]
 _NOBODY = 65534

@@ -6,12 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from slurm_green.migration.execute import scripts, store_agent
 from tests.slurm_green.migration.execute.test_scripts import checkpoint, sh
-
-pytest.importorskip("fsspec", reason="no fsspec: pip install 'slurm-green[store]'")
 
 
 def carry(verb: str, directory: Path, url: str, *, compare: bool = False) -> None:

@@ -17,8 +17,6 @@ from slurm_green.signals.providers.entsoe import DayAheadPrices, Entsoe
 
 pytestmark = pytest.mark.slow
 
-pytest.importorskip("entsoe")
-
 KEY = "9d6c1b1e-secret"
 DE_LU = "10Y1001A1001A82H"
 NOW = datetime(2026, 10, 24, 11, 20, tzinfo=UTC)  # tomorrow has 25 hours in Luxembourg
