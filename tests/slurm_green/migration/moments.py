@@ -12,6 +12,7 @@ __all__ = ["NOW_S", "STEP_S", "job", "moment", "moments", "site"]
 NOW_S = 1_000_000.0
 STEP_S = 900.0
 _SLOTS = 48
+_MEANS_W = (0.0, 8_000.0, 40_000.0)  # a calm, a little wind, more than its load
 
 
 def outlook(supply_w, sd_w=0.0, carbon=400.0, base_w=0.0):
@@ -59,8 +60,8 @@ def moments(draw):
     sites = tuple(
         site(
             name,
-            np.maximum(random.normal(8_000, 6_000) + random.normal(0, 800, _SLOTS).cumsum(), 0.0),
-            sd_w=np.linspace(0, random.uniform(0, 3_000), _SLOTS),
+            np.maximum(random.choice(_MEANS_W) + random.normal(0, 800, _SLOTS).cumsum(), 0.0),
+            sd_w=np.linspace(0, random.choice([0.0, random.uniform(0, 3_000)]), _SLOTS),
             carbon=random.uniform(0, 900),
             base_w=random.uniform(0, 1_000),
             gpus=32,
@@ -68,7 +69,7 @@ def moments(draw):
             load_w=random.uniform(0, 10_000),
             nodes=None if random.random() < 0.5 else 4,
             queue_wait_s=float(random.choice([0.0, 0.0, 600.0])),
-            projects=None if random.random() < 0.7 else frozenset({"x"}),
+            projects=None if random.random() < 0.8 else frozenset({"x"}),
         )
         for name in names
     )
@@ -76,7 +77,7 @@ def moments(draw):
         Link(
             source=one,
             destination=other,
-            gbps=float(10 ** random.uniform(-1, 2)),
+            gbps=float(10 ** random.uniform(0, 2)),
             in_flight_bytes=float(random.choice([0.0, 50e9])),
             budget_bytes=None if random.random() < 0.5 else float(random.uniform(0, 300e9)),
         )
@@ -89,7 +90,7 @@ def moments(draw):
             id=f"j{at}",
             site=str(random.choice(names)),
             project=str(random.choice(["x", "y"])),
-            checkpoint_bytes=float(random.choice([0.0, 10 ** random.uniform(9, 12)])),
+            checkpoint_bytes=float(random.choice([0.0, 10 ** random.uniform(9, 11.5)])),
             power_w=float(random.choice([0.0, 500.0, random.uniform(100, 4_000)])),
             remaining_s=float(random.uniform(0, 200_000)),
             deadline_s=None if random.random() < 0.5 else NOW_S + random.uniform(0, 300_000),
@@ -97,11 +98,11 @@ def moments(draw):
             nodes=int(random.integers(1, 6)),
             state=State.RUNNING if random.random() < 0.7 else State.PENDING,
             last_checkpoint_s=None if random.random() < 0.7 else NOW_S - random.uniform(0, 7200),
-            last_move_s=None if random.random() < 0.7 else NOW_S - random.uniform(0, 7200),
-            window_end_s=None if random.random() < 0.7 else NOW_S + random.uniform(-7200, 7200),
-            sites=None if random.random() < 0.8 else frozenset(names[:1]),
+            last_move_s=None if random.random() < 0.8 else NOW_S - random.uniform(0, 7200),
+            window_end_s=None if random.random() < 0.8 else NOW_S + random.uniform(-7200, 7200),
+            sites=None if random.random() < 0.9 else frozenset(names[:1]),
         )
-        for at in range(draw(st.integers(0, 30)))
+        for at in range(draw(st.sampled_from([30, 20, 12, 5, 1, 0])))
     )
     return Moment(
         now_s=NOW_S,

@@ -2,6 +2,7 @@
 """Whether a move fits: the formulas, the classes, which condition forbids it."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -82,35 +83,60 @@ def test_a_shared_link_is_slower() -> None:
     assert shared.migration_s - 150 == pytest.approx(4 * (alone.migration_s - 150))
 
 
-amounts = st.floats(0, 1e4)
+# Each condition decides on some of them, and a third are feasible.
+seconds = st.floats(0, 600)
+shares = st.floats(0, 1)
 moves = st.builds(
     Move,
-    checkpoint_gb=amounts,
-    bandwidth_gbps=st.floats(0.01, 1e3),
-    window_h=st.floats(0, 100),
-    alpha=st.floats(0.01, 1),
-    efficiency=st.floats(0.1, 1),
-    snapshot_s=amounts,
-    restart_s=amounts,
-    queue_wait_s=amounts,
-    lost_work_s=amounts,
-    transfers=st.integers(1, 16),
-    job_power_w=st.none() | amounts,
-    green_share_here=st.none() | st.floats(0, 1),
-    green_share_there=st.none() | st.floats(0, 1),
-    remaining_h=st.none() | st.floats(0, 1e3),
+    checkpoint_gb=st.integers(0, 400).map(float),
+    bandwidth_gbps=st.integers(1, 100).map(float),
+    window_h=st.integers(0, 100).map(float) | st.floats(0, 5),
+    alpha=st.sampled_from([0.01, 0.05, 0.1, 0.5, 1.0]),
+    efficiency=st.floats(0.5, 1),
+    snapshot_s=seconds,
+    restart_s=seconds,
+    queue_wait_s=seconds,
+    lost_work_s=seconds,
+    transfers=st.integers(1, 4),
+    network_j_per_gb=st.floats(0, 1e4),
+    job_power_w=st.sampled_from([300.0, 2e3, 1e4, 0.0, None]),
+    green_share_here=st.sampled_from([0.0, 0.2, 0.5, 1.0, None]) | shares,
+    green_share_there=st.sampled_from([1.0, 0.9, 0.6, 0.3, None]) | shares,
+    remaining_h=st.sampled_from([200.0, 9.0, 2.0, 0.5, None]) | st.floats(0, 3),
 )
+
+
+def away_s(move: Move) -> float:
+    """Seconds in which it does not run."""
+    gb_per_s = move.efficiency * move.bandwidth_gbps / move.transfers / 8
+    return move.snapshot_s + move.checkpoint_gb / gb_per_s + move.restart_s + move.queue_wait_s
+
+
+def forbids(move: Move) -> Binding:
+    """The conditions, written down again."""
+    away = away_s(move)
+    ends_s = math.inf if move.remaining_h is None else 3600 * move.remaining_h
+    if away > move.alpha * 3600 * move.window_h or ends_s <= away:
+        return Binding.TIME
+    power_w, here, there = move.job_power_w, move.green_share_here, move.green_share_there
+    if power_w is None or here is None or there is None:
+        return Binding.NONE
+    # Joules that are not green: those of the move, and what the rest of the run has less of there.
+    costs_j = power_w * (away + move.lost_work_s) + move.network_j_per_gb * move.checkpoint_gb
+    stays_s = min(3600 * move.window_h, ends_s) - away
+    wins_j = power_w * (there - here) / (1 - here) * stays_s if here < 1 else 0.0
+    return Binding.NONE if wins_j > costs_j else Binding.ENERGY
 
 
 @given(moves)
 def test_feasible_exactly_when_nothing_forbids_it(move: Move) -> None:
     answer = check(move)
+    assert answer.binding is forbids(move)
     assert answer.feasible == (answer.binding is Binding.NONE)
-    if answer.feasible:
-        assert answer.migration_s <= move.alpha * move.window_h * 3600
-        assert answer.klass in ("A", "B")
-        if answer.break_even_s is not None and move.remaining_h is not None:
-            assert answer.migration_s + answer.break_even_s < move.remaining_h * 3600
+    window_s = 3600 * move.window_h
+    assert answer.migration_s == pytest.approx(away_s(move))
+    small = window_s > 0 and away_s(move) <= 0.02 * window_s
+    assert answer.klass == ("A" if small else "B" if away_s(move) <= move.alpha * window_s else "C")
 
 
 @given(moves, st.sampled_from(["checkpoint_gb", "lost_work_s", "queue_wait_s"]))

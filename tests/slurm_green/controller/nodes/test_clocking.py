@@ -251,16 +251,22 @@ def test_a_dear_hour_of_a_gpu_keeps_it_fast() -> None:
 
 @settings(deadline=None)
 @given(
-    ran_s=st.integers(0, 20_000),
     limit_s=st.integers(60, 20_000),
-    runtime_s=st.integers(60, 20_000),
+    runs=st.floats(0.05, 1.2),
+    ran=st.floats(0, 1.5),
     recorded=st.sampled_from([None, 900, 1200, 1500, 1980]),
-    deadline_s=st.none() | st.integers(60, 20_000),
+    due=st.none() | st.floats(0.3, 1.5),
 )
 def test_slower_never_means_killed(
-    ran_s: int, limit_s: int, runtime_s: int, recorded: int | None, deadline_s: int | None
+    limit_s: int, runs: float, ran: float, recorded: int | None, due: float | None
 ) -> None:
-    """Whatever was recorded: a job that runs as expected ends in time at any clock ordered."""
+    """Whatever was recorded: a job that runs as expected ends in time at any clock ordered.
+
+    `runs` and `due` are shares of its limit, `ran` of its run time: every other one gets a clock.
+    """
+    runtime_s = max(int(runs * limit_s), 60)
+    ran_s = int(ran * runtime_s)
+    deadline_s = None if due is None else int(due * limit_s)
     start = NOW - timedelta(seconds=ran_s)
     text = "" if recorded is None else RECORDED.replace("clock=1200", f"clock={recorded}")
     end_s = limit_s if deadline_s is None else min(limit_s, deadline_s)
