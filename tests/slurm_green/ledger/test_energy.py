@@ -61,6 +61,23 @@ def test_unknown_stays_unknown(energies: list[NodeEnergy], note: str) -> None:
     assert any(note in one for one in receipt.notes) or not note
 
 
+@pytest.mark.parametrize(
+    ("begin_s", "end_s", "known"),
+    [(-9, 1, True), (-12, 0, False), (0, 12, True), (0, 16, False), (-60, 62, True)],
+)
+def test_what_its_prolog_and_epilog_saw_is_its_own_within_seconds(
+    begin_s: float, end_s: float, known: bool
+) -> None:
+    """By the middle of it: a run of two seconds, of which one node's GPU drew nothing."""
+    job = replace(JOB, end_utc=NOW + timedelta(seconds=2))
+    seen = {
+        "begin_utc": NOW + timedelta(seconds=begin_s), "end_utc": NOW + timedelta(seconds=end_s),
+    }  # fmt: skip
+    both = [told("n1", energy_j=0.0, **seen), told("n2", energy_j=50.0, **seen)]
+    wanted = pytest.approx(1.2 * 50 + REST_J * 2 / 3600) if known else None
+    assert with_counters(job, both, POWER).energy_j == wanted
+
+
 @given(st.lists(st.sampled_from(["nvml-counter", "amdsmi-counter", "emulated"]), min_size=1))
 def test_what_one_emulated_gpu_is_in_is_not_measured(sources: list[str]) -> None:
     energies = [told(f"n{i}", source=source) for i, source in enumerate(sources)]

@@ -82,6 +82,7 @@ def test_unknown_is_none(series, carbon, now, words):
     got = receipt(series=series)
     assert (got.carbon_g, got.carbon_now_g) == (carbon, now)
     assert (got.saved_g, got.saved_percent, got.energy_j) == (None, None, 3.6e6)
+    assert (got.provider is None) == (carbon is None and now is None)
     assert words in "; ".join(got.notes)
 
 
@@ -104,7 +105,9 @@ def test_earlier_runs_count():
 
 def test_runs_that_are_not_known_are_said():
     """Slurm's restarts without their times are not silently forgotten."""
-    assert receipt(replace(JOB, restarts=2)).notes == ("2 earlier run(s) not in this receipt",)
+    for restarts in (1, 2):
+        notes = receipt(replace(JOB, restarts=restarts)).notes
+        assert notes == (f"{restarts} earlier run(s) not in this receipt",)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +139,21 @@ def test_measured_energy_is_used_and_stable():
     assert (got.energy_j, got.energy_source, got.power_w) == (7.2e6, "measured", 2000.0)
     again = receipt(with_receipt(job, got))
     assert (again.energy_j, again.saved_g) == (got.energy_j, got.saved_g)
+
+
+def test_modelled_energy_is_modelled_anew():
+    """A row's own figure is by the power that the site's GPUs were taken for then."""
+    job = with_receipt(JOB, receipt(power=PowerModel(gpu_w=500.0, cpu_core_w=0.0)))
+    assert (job.energy_j, job.energy_source) == (1.8e6, "modelled")
+    assert receipt(job).energy_j == 3.6e6
+
+
+def test_what_was_counted_on_a_scaled_day_stays_without_its_signal():
+    """The row knows its scale: joules of the trace's time do not become real ones."""
+    job = replace(JOB, energy_j=7.2e6, energy_source="measured", time_scale=720.0)
+    got = receipt(job, signal(1, start_utc=NOW + 99 * HOUR))
+    assert (got.energy_j, got.carbon_g, got.time_scale) == (pytest.approx(7.2e6), None, 720.0)
+    assert receipt(job).notes[-1] == "the signal changed its time scale"
 
 
 def test_kinds_do_not_mix():

@@ -227,3 +227,5 @@ def test_time_scaled_site():
     got = report([one], series)
     assert (got.time_scale, got.receipts_saved_g) == (720.0, pytest.approx(400))
     assert (got.site.receipts_g, got.site.saved_g) == pytest.approx((400, 360))
+    # Of the trace's time: two GPUs run for an hour and wait for two.
+    assert got.site.energy_j == pytest.approx(2 * (1000 + 2 * 100) * 3600)
