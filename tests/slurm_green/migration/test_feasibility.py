@@ -147,7 +147,7 @@ def test_more_of_a_burden_never_makes_it_feasible(move: Move, burden: str) -> No
 
 def test_arrays_give_what_numbers_give() -> None:
     sizes = np.array([1.0, 40.0, 400.0])
-    assert migration_s(sizes, np.full(3, 10.0))[1] == migration_s(40.0, 10.0)
+    assert migration_s(sizes, np.full(3, 10.0))[1] == migration_s(40.0, 10.0) == 30 + 40 + 120
     pays = break_even_s(np.full(2, 7e4), np.full(2, 700.0), np.array([0.5, 0.5]), np.array([1, 0]))
     assert pays.tolist() == [100.0, np.inf]
 

@@ -106,15 +106,48 @@ JSON = st.recursive(
 )
 
 
-@given(JSON, st.sampled_from(TIME_KINDS), st.booleans(), st.booleans())
-def test_whatever_comes_back(answer, kind, columns, named):
-    """Any JSON gives rows or one sentence, never another exception."""
+def written(at, kind):
+    """A time as an API of that kind has it."""
+    if kind == "local":
+        return f"{at.astimezone(BERLIN):%Y-%m-%dT%H:%M:%S}"
+    return {"iso": f"{at:{ISO}}", "posix": at.timestamp(), "posix_ms": 1e3 * at.timestamp()}[kind]
+
+
+@given(
+    st.lists(st.none() | st.floats(0, 1e5), max_size=5),
+    st.sampled_from(TIME_KINDS),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["as it is", "a cell", "a row", "all"]),
+    st.data(),
+)
+def test_whatever_comes_back(values, kind, columns, named, spoilt, data):
+    """Any JSON gives rows or one sentence, never another exception; what is right, all rows."""
+    keys = ("t", "v") if named else (0, 1, 2)
+    table = [[written(HOURS[n], kind), value, value] for n, value in enumerate(values)]
+    if spoilt == "a cell" and table:
+        row = data.draw(st.sampled_from(table))
+        row[data.draw(st.integers(0, len(keys) - 1))] = data.draw(JSON)
+    cells = [list(column) for column in zip(*table, strict=True)] if columns else table
+    answer = dict(zip(keys, cells, strict=False)) if named and columns else cells
+    if named and not columns:
+        answer = [dict(zip(keys, row, strict=False)) for row in table]
+    if spoilt == "a row" and isinstance(answer, list) and answer:
+        answer[data.draw(st.integers(0, len(answer) - 1))] = data.draw(JSON)
+    if spoilt == "all":
+        answer = data.draw(JSON)
     fields = {"time_field": "t", "value_field": "v"} if named else {"p90_field": 2}
     zone = BERLIN if kind == "local" else None
     rows = JsonRows(time_kind=kind, time_zone=zone, columns=columns, **fields)
+    got = []
     try:
         for row in rows.read(Expression("@", "x: path").search(answer), "x"):
+            got.append((row.at, row.value))
             assert row.at.tzinfo is UTC
             assert row.value is None or 0 <= row.value <= 1e5
     except SignalError as exc:
         assert str(exc).startswith("x")
+        assert spoilt != "as it is" or not values
+        return
+    if spoilt == "as it is":
+        assert got == list(zip(HOURS, values, strict=False))
