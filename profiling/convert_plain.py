@@ -78,6 +78,8 @@ def plain(
     for target in (*names, *values):
         if target not in ours:
             raise ProfileError(f"{target!r} is no column of a profile; {', '.join(sorted(ours))}")
+    if both := sorted(names.keys() & values.keys()):
+        raise ProfileError(f"{both[0]}: --map and --set both say what it is; give one of them")
     formulas = {name: Formula.read(text, own) for name, text in names.items()}
     filled = set(values) | set(names) | own
     training = "rate" in filled and "latency_s" not in filled

@@ -132,5 +132,7 @@ def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name.strip() or not value.strip():
             raise ProfileError(f"{option} {text!r}: wanted NAME=VALUE")
+        if name.strip() in found:
+            raise ProfileError(f"{option} {name.strip()}: is given twice; wanted one value")
         found[name.strip()] = value.strip()
     return found

@@ -202,6 +202,10 @@ def test_convert_refuses_what_it_cannot_do(tmp_path):
     perseus = ("convert", table, "--from", "perseus", *out)
     assert "no row is as wanted; stage is '0'" in refused(*perseus, "--where", "stage=9")
     assert "--where 'stage': wanted NAME=VALUE" in refused(*perseus, "--where", "stage")
+    twice = refused(*perseus, "--where", "stage=0", "--where", "stage=1")
+    assert "--where stage: is given twice" in twice
+    plain = ("convert", table, "--from", "csv", "--source", "x", *out, "--map", "rate=time")
+    assert "rate: --map and --set both" in refused(*plain, "--set", "rate=1")
     assert "go with --from csv only" in refused(*perseus, "--set", "n=1")
     assert "line 1: no column dataset" in refused("convert", table, "--from", "zeus", *out)
     assert "no such file" in refused("convert", tmp_path / "x.csv", "--from", "zeus", *out)
