@@ -142,6 +142,8 @@ def test_the_sites_file(tmp_path: Path) -> None:
     assert (back.gbps, back.limit_mbps) == (10, 80)
     with pytest.raises(BadInputError, match="no site is called 'c'; there are a, b"):
         file.site("c")
+    path.write_text(SITES, encoding="utf-8-sig")  # as some editors save it
+    assert read_sites(path) == file
 
 
 @pytest.mark.parametrize(
