@@ -74,19 +74,24 @@ class Board:
         self._until_s = self._floats(lambda job: -np.inf if job.window_end_s is None
                                      else job.window_end_s)  # fmt: skip
         self.load_w = np.array([site.load_w for site in self.sites], dtype=np.float64)
-        self.free = np.array(
-            [site.free_gpus - int(rules.headroom * site.gpus) for site in self.sites],
-            dtype=np.int64,
-        )
+        self.free = np.array([site.free_gpus for site in self.sites], dtype=np.int64)
         self.grid_g_per_kwh = np.array([one.outlook.carbon_g_per_kwh.mean() for one in self.sites])
         self.wait_s = np.array([site.queue_wait_s for site in self.sites], dtype=np.float64)
         self.links = LinkBook(moment.links, number)
         self.curves = Curves(
             [site.outlook for site in self.sites], self.load_w, self.power_w, rules.grid_g_per_kwh
         )
-        self._low = [site.outlook.low_w(rules.quantile) for site in self.sites]
-        self._lowest = [np.minimum.accumulate(low_w) for low_w in self._low]
+        self._supply_w: dict[float, Floats] = {}
+        self._low = self.supply_w(rules.quantile)
+        self._lowest = np.minimum.accumulate(self._low, axis=1)
         self._step_s = self.sites[0].outlook.step_s
+
+    def supply_w(self, quantile: float) -> Floats:
+        """What the supply leaves above the base load at that quantile of it: (sites, slots)."""
+        if quantile not in self._supply_w:
+            found = [site.outlook.low_w(quantile) for site in self.sites]
+            self._supply_w[quantile] = np.array(found)
+        return self._supply_w[quantile]
 
     def fixed_s(self, jobs: Ints) -> Floats:
         """What a move takes beyond its transfer and the wait there."""

@@ -31,11 +31,11 @@ class Curves:
         self._extra_g = extra_g
         self._carbon = [one.carbon_g_per_kwh + extra_g for one in outlooks]
         self._load_w = load_w
-        self._levels_w = _levels(power_w)
-        self.level = np.abs(power_w[:, np.newaxis] - self._levels_w).argmin(axis=1)
+        self.levels_w = _levels(power_w)
+        self.level = np.abs(power_w[:, np.newaxis] - self.levels_w).argmin(axis=1)
         self._step_s = outlooks[0].step_s
         self.horizon_s = float(outlooks[0].edges_s[-1])
-        shape = (2, len(outlooks), len(self._levels_w), len(outlooks[0]) + 1)
+        shape = (2, len(outlooks), len(self.levels_w), len(outlooks[0]) + 1)
         self._dark_s = np.zeros(shape)
         self._g_per_w = np.zeros(shape)
         self._rate = np.zeros((*shape[:3], len(outlooks[0])))
@@ -55,7 +55,7 @@ class Curves:
         )
         keys = np.unravel_index(some, shape)
         self._refresh(keys[1], keys[2], keys[0])
-        extra_w = np.maximum(self._levels_w[keys[2]], 1e-9)[:, np.newaxis]
+        extra_w = np.maximum(self.levels_w[keys[2]], 1e-9)[:, np.newaxis]
         dark = np.clip((self._load_w[there] + extra_w - low_w) / extra_w, 0.0, 1.0)
         worse = dark * self._carbon[there] > self._rate[keys]
         slots = np.where(worse.any(axis=1), worse.argmax(axis=1), worse.shape[1])
@@ -125,7 +125,7 @@ class Curves:
         asked &= self._stale
         for mode, place in zip(*np.nonzero(asked.any(axis=2)), strict=True):
             rows = np.flatnonzero(asked[mode, place])
-            extra_w = self._levels_w[rows]
+            extra_w = self.levels_w[rows]
             below_w = self._load_w[place] - (extra_w if mode == 0 else 0.0 * extra_w)
             outlook = self._outlooks[place]
             dark = outlook.shortfall(np.maximum(below_w, 0.0), extra_w)

@@ -14,8 +14,7 @@ class Rules:
     `alpha` is the share of a window that a move may take, `quantile` that of the forecast supply
     a window must hold for, `dwell_s` the least time between two moves of a job. A window is the
     time for which the supply there covers the job or, `greener`, for which its power there emits
-    less than here. `headroom` is the share of a site's GPUs that moves leave to jobs submitted
-    there, `grid_g_per_kwh` what a kWh of any grid costs on top of its intensity.
+    less than here. `grid_g_per_kwh` is what a kWh of any grid costs on top of its intensity.
     """
 
     alpha: float = 0.1
@@ -23,7 +22,6 @@ class Rules:
     dwell_s: float = 3600.0
     domain: bool = True
     greener: bool = False
-    headroom: float = 0.0
     grid_g_per_kwh: float = 0.0
 
 
