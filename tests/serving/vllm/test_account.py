@@ -86,9 +86,45 @@ def test_who_comes_after_an_idle_hour_does_not_pay_for_all_of_it() -> None:
     assert accounts.pool_j == pytest.approx(216_000.0 - found.idle_j)
 
 
+def test_a_pause_between_iterations_is_idle() -> None:
+    accounts = Accounts(0.0)
+    for at_s in (0.0, 3.0):
+        accounts.ran(at_s, at_s + 1, 300.0, 60.0, [("a", 1.0)])
+    accounts.settle(4.0, None)
+    assert (accounts.work_j, accounts.idle_j) == (600.0, 120.0)
+
+
+def test_what_nobody_worked_for_stays_in_the_pool() -> None:
+    accounts = Accounts(0.0)
+    accounts.ran(0.0, 0.0, 300.0, 60.0, [("a", 1.0)])  # over before it began
+    accounts.idled(100.0, 60.0)
+    accounts.settle(100.0, 500.0)
+    assert (accounts.pool_j, accounts.total_j()) == (500.0, 0.0)
+    accounts.ran(100.0, 101.0, 300.0, 60.0, [])  # whose requests are unknown
+    accounts.settle(101.0, 300.0)
+    assert accounts.pool_j == 500.0
+
+
+def test_a_request_is_found_by_what_its_client_calls_it() -> None:
+    accounts = Accounts(0.0, most=2)
+    names = ("chat-a-11", "cmpl-b-0-22", "cmpl-b-1-33")
+    accounts.ran(0.0, 1.0, 300.0, 60.0, [(name, 1 / 3) for name in names])
+    assert accounts.named("chat-a") == accounts.named("chat-a-11") == ["chat-a-11"]
+    assert accounts.named("cmpl-b") == ["cmpl-b-0-22", "cmpl-b-1-33"]
+    assert accounts.named("cmpl-b-1") == ["cmpl-b-1-33"]
+    assert accounts.named("cmpl") == []
+    for name in names:
+        accounts.over(name, "finished")
+    accounts.settle(1.0, None)
+    assert accounts.named("chat-a") == []
+
+
 def test_before_the_meter_is_read_the_model_speaks_at_the_last_scale() -> None:
     accounts = Accounts(0.0)
     accounts.ran(0.0, 1.0, 300.0, 60.0, [("a", 1.0)])
+    first = accounts.joules("a")
+    assert first is not None
+    assert first.work_j == first.pending_j == 300.0
     accounts.settle(1.0, 600.0)
     accounts.ran(1.0, 2.0, 300.0, 60.0, [("b", 1.0)])
     found = accounts.joules("b")
@@ -119,6 +155,43 @@ def test_parts_of_an_iteration_sum_to_one(
     assert min(part for _, part in parts) > 0
 
 
+class Plain:
+    """An engine by hand: 10 ms, 1 ms a decode, 1 us a token read; prompts, the longer the dearer.
+
+    At its second clock all of that takes twice as long.
+    """
+
+    def time_s(self, batch: Batch, clock: int) -> float:
+        read = batch.decodes * batch.context
+        return (clock + 1) * (0.010 + 0.001 * batch.decodes + 1e-6 * read)
+
+    def prompt_s(self, tokens: float, clock: int) -> float:
+        return (clock + 1) * (1e-5 * tokens + 1e-7 * tokens**2)
+
+
+@pytest.mark.parametrize("clock", [0, 1])
+def test_parts_by_hand(clock: int) -> None:
+    one = Iteration(
+        0.0, 1.0, clock, Batch(2, 200.0, [(50, 100)]), [("a", 100), ("b", 300)], [("c", 50, 100)]
+    )
+    # One decode of nothing is what all bear; the second adds 1 ms for both; then what each reads.
+    # The chunk adds what 150 tokens take beyond 50.
+    wanted = {
+        "a": 0.011 / 3 + 0.0005 + 0.0001,
+        "b": 0.011 / 3 + 0.0005 + 0.0003,
+        "c": 0.011 / 3 + 0.001 + 0.002,
+    }
+    whole = sum(wanted.values())
+    found = dict(shares(one, Plain()))  # type: ignore[arg-type]
+    assert found == pytest.approx({name: part / whole for name, part in wanted.items()})
+    assert dict(shares(one, None)) == pytest.approx({"a": 1 / 102, "b": 1 / 102, "c": 100 / 102})
+
+
+def test_chunks_of_no_tokens_are_worth_the_same() -> None:
+    one = Iteration(0.0, 1.0, TOP, Batch(0, 0.0, [(5, 0)] * 2), [], [("a", 5, 0), ("b", 5, 0)])
+    assert shares(one, None) == [("a", 0.5), ("b", 0.5)]
+
+
 def test_a_longer_prompt_and_a_longer_context_weigh_more() -> None:
     one = Iteration(
         0.0, 1.0, TOP, Batch(2, 2050.0, [(0, 100), (0, 1000)]),
@@ -141,7 +214,8 @@ def test_carbon_is_of_when_it_was_drawn_and_unknown_once_is_unknown() -> None:
     assert told.carbon_g == pytest.approx((360 + 720) * 1000 / 3.6e6)
     accounts.ran(3.0, 4.0, 1000.0, 0.0, [("a", 1.0)])
     pending = accounts.joules("a", 360.0)
-    assert pending is not None and pending.carbon_g is not None
+    assert pending is not None
+    assert pending.carbon_g == pytest.approx((360 + 720 + 360) * 1000 / 3.6e6)
     accounts.settle(4.0, 1000.0, None)
     accounts.settle(5.0, 0.0, 360.0)
     gone = accounts.joules("a", 360.0)

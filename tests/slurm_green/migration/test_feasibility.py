@@ -47,6 +47,7 @@ def test_energy_is_won_back_by_the_share_that_is_greener_there() -> None:
     # 80 % of the power here is not green, 10 % there: seven eighths are saved.
     assert answer.break_even_s == pytest.approx(190 / (1 - 0.1 / 0.8))
     assert answer.feasible
+    assert "pays for itself within" in answer.reason
 
 
 @pytest.mark.parametrize(("here", "there"), [(0.5, 0.5), (0.9, 0.2), (1.0, 1.0), (1.0, 0.0)])
@@ -56,6 +57,13 @@ def test_a_site_that_is_no_greener_never_pays(here: float, there: float) -> None
     assert (answer.feasible, answer.binding) == (False, Binding.ENERGY)
     assert answer.break_even_s is None
     assert answer.energy_cost_j is not None
+    assert answer.reason == "the power there is no greener than here"
+
+
+def test_a_job_that_draws_nothing_has_nothing_to_save() -> None:
+    answer = check(dataclasses.replace(ENERGY, job_power_w=0.0))
+    assert answer.binding is Binding.ENERGY
+    assert answer.reason == "a job that draws nothing saves nothing"
 
 
 def test_a_job_that_ends_too_soon_stays() -> None:
@@ -71,6 +79,7 @@ def test_energy_is_unknown_without_power_or_shares(missing: str) -> None:
     assert answer.energy_cost_j is None
     assert answer.break_even_s is None
     assert answer.feasible
+    assert answer.reason.endswith("for that takes the job's power and both green shares")
 
 
 def test_no_window_is_no_move() -> None:

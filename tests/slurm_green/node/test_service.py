@@ -73,6 +73,14 @@ class TestJobs:
         why = "it shared a GPU with another job"
         assert _energies(rig) == [(7, None, why), (8, None, why)]
 
+    def test_one_shared_gpu_of_two_is_enough(self, rig: Rig) -> None:
+        rig.begin(7, 0, 1)
+        rig.begin(8, 1)
+        rig.end(8)
+        rig.end(7)
+        why = "it shared a GPU with another job"
+        assert sorted(_energies(rig)) == [(7, None, why), (8, None, why)]
+
     def test_a_requeued_job_begins_anew(self, rig: Rig) -> None:
         rig.begin(7, 0, clock_mhz=1095)
         rig.begin(7, 1, clock_mhz=1095)
@@ -101,6 +109,15 @@ class TestJobs:
 
         assert _locks(rig) == [1500, None]
         assert set(rig.node.state.jobs) == {8}
+
+    def test_a_new_job_on_another_gpu_shows_nothing_of_it(self, rig: Rig) -> None:
+        rig.begin(7, 0, clock_mhz=1095)
+        rig.sight.live.clear()
+        rig.tick(GRACE_S + 1)
+        rig.begin(8, 1)
+
+        assert set(rig.node.state.jobs) == {7, 8}
+        assert _energies(rig) == []
 
     def test_a_gpu_that_is_not_there_is_refused(self, rig: Rig) -> None:
         with pytest.raises(BadInputError, match="GPU 5: the GPUs here are 0, 1"):
@@ -185,6 +202,16 @@ class TestUsers:
         rig.node.look()
         assert rig.gpus[0].at_default
         assert rig.owed == set()
+
+    def test_a_lease_ends_with_its_job_and_with_no_other(self, rig: Rig) -> None:
+        rig.begin(7, 0)
+        rig.begin(8, 1)
+        for job, gpu in ((7, 0), (8, 1)):
+            rig.ask(job, gpu, 1095)
+        rig.end(7)
+        assert _locks(rig) == [None, 1095]
+        rig.begin(7, 0)  # requeued within the lease's time
+        assert _locks(rig) == [None, 1095]
 
     def test_a_lease_never_asks_for_more_than_the_plan_or_the_cap(self, rig: Rig) -> None:
         rig.begin(7, 0, clock_mhz=1500)
@@ -323,6 +350,14 @@ class TestHardware:
 
         rig.gpus[0].pids = ()
         rig.node.tick()
+        assert _locks(rig) == [1095, None]
+
+    def test_obeyed_it_is_kept(self, rig: Rig) -> None:
+        shown = rig.begin(7, 0, clock_mhz=1095)
+        for _ in range(5):
+            rig.node.tick()
+
+        assert shown["0"]["observed_mhz"] == 1095
         assert _locks(rig) == [1095, None]
 
     def test_clamped_below_is_told_and_kept(self, rig: Rig) -> None:

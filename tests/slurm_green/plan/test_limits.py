@@ -87,7 +87,7 @@ def test_a_site_without_limits_has_none():
 
 
 @settings(max_examples=100, deadline=None)
-@given(load, st.integers(8, 24), st.integers(4, 16), st.integers(0, SLOTS - 1), watts)
+@given(load, st.integers(8, 24), st.integers(4, 16), st.integers(0, SLOTS - 1), st.floats(4, 20))
 def test_where_a_run_meets_a_limit_is_a_turning_point(base, cap_w, ramp_w, slot, power_w):
     """As much of the run's first slot as is allowed is one of the points."""
     site = at(base, float(cap_w), float(ramp_w))
