@@ -8,6 +8,7 @@ import pytest
 
 from tests.serving.router.fakes import (
     DRAIN,
+    MODEL,
     FakeReplica,
     Fault,
     answer_of,
@@ -239,7 +240,7 @@ def test_all_down_is_said_after_a_while_and_one_that_comes_back_in_time_answers(
             assert "no replica of this model is up" in answer.json["error"]["message"]
             assert (await rig.ask("/health", method="GET")).status == 503
             later = asyncio.create_task(rig.complete())
-            await asyncio.sleep(0.1)
+            await until(lambda: rig.server.fleet.groups[MODEL].waiting)
             await one.start()
             assert (await later).status == 200
             await until(rig.clean)

@@ -224,6 +224,13 @@ class TestUsers:
         rig.node.look()
         assert _locks(rig) == [1200, None]
 
+    def test_a_lease_may_go_below_what_a_cap_may_not(self, rig: Rig) -> None:
+        rig.begin(7, 0, clock_mhz=1500, floor_mhz=900)
+        rig.orders = Orders({7: Plan(clock_mhz=1500, floor_mhz=900)}, Cap(clock_mhz=600))
+        rig.tick()
+        assert _locks(rig) == [900, None]
+        assert rig.ask(7, 0, 700)["clock_mhz"] == 700
+
     def test_renewing_writes_nothing(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         """A governor asks ten times a second: the journal knows that something is owed."""
         rig.begin(7, 0)

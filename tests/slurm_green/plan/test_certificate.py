@@ -477,6 +477,7 @@ FINE: list[Run] = [(0, 0, 1.0, 5.0), (1, 2, 0.0, 2.0), (1, 2, 7.0, 11.0)]
         ([(0, 0, 1.0, 3.0), (0, 0, 4.0, 6.0)], "job j0 is split into 2 though not preemptible"),
         ([(1, 2, 0.0, 2.0), (1, 2, 1.5, 5.5)], "job j1 overlaps itself at 1.500 s"),
         ([(1, 2, 0.0, 6.0), (1, 2, 2.0, 3.0)], "job j1 overlaps itself at 2.000 s"),
+        ([FINE[0], *((1, 2, at, at + 2) for at in (7.0, 0.0, 6.5))], "job j1 overlaps itself at 7"),
         ([(0, 1, 1.0, 3.0), *FINE[1:]], "5 GPUs are used at 1.000 s, the site has 4"),
         ([(0, 1, 9.0, 11.0), *FINE[1:]], "5 GPUs are used at 9.000 s, the site has 4"),
         ([(0, 0, 4.0, 8.0), (1, 2, 0.0, 6.0)], "165 W are drawn in slot 1"),
@@ -488,6 +489,12 @@ def test_what_is_wrong_is_said(runs: list[Run], wrong: str | None) -> None:
     said = check(PAIR, plan(runs))
     assert (said is None) == (wrong is None), said
     assert (said or "").startswith(wrong or ""), said
+
+
+def test_of_long_work_a_millionth_may_be_missing() -> None:
+    problem = make([[(1, 1.0, 1.0)]], [(0, 4e4, 0.0, 5e4, False)], [1.0], step_s=5e4)
+    assert check(problem, plan([(0, 0, 0.0, 4e4 * (1 - 9e-7))])) is None
+    assert check(problem, plan([(0, 0, 0.0, 4e4 * (1 - 2e-6))])) is not None
 
 
 def test_who_ends_makes_room_for_who_begins() -> None:
