@@ -282,6 +282,7 @@ def test_an_error_inside_the_courier_never_reaches_slurm(shim, tools):
     with tools.daemon(shim.socket, lambda ask: tools.defer()):
         result = shim.run("green.submit(nil, nil, nil) green.submit(42) return {ok='yes'}")
         assert result.fields == {"ok": b"yes"}
+        assert result.log
         assert all("passes unchanged" in text for text in result.log)
         assert not shim.submit().unchanged
 
