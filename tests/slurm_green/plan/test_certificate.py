@@ -405,6 +405,7 @@ def test_prices_of_other_slots_are_refused() -> None:
 def test_upper_bounds_by_hand() -> None:
     weights = Weights(carbon=2.0, performance_g=4.0)
     assert performance_at_most(-8.0, weights, budget_g=10.0) == 7.0
+    assert performance_at_most(-8.0, Weights(performance_g=0.5), budget_g=10.0) == 36.0
     assert ppc_at_most(-8.0, weights, least_carbon_g=16.0) == 625.0
     assert ppc_at_most(8.0, weights, least_carbon_g=16.0) == 500.0
     assert ppc_at_most(-8.0, weights, least_carbon_g=-1.0) == pytest.approx(2e9, rel=1e-6)
@@ -582,6 +583,16 @@ def test_the_bound_of_a_service_is_its_best_clock(slo_s: float, reward: float) -
             values.append(carbon_g(problem, plan([]), clocks) - reward * speed)
     at = prices(3, mu=problem.site.carbon_g_per_kwh)
     assert bound(problem, at, weights) == pytest.approx(min(values))
+
+
+def test_a_cap_and_its_price_by_hand() -> None:
+    """What the cap leaves beside the base is sold, and the service buys at its cheapest clocks."""
+    problem = make(
+        [], [], [KW] * 3, services=(service(),), base_w=[7.0, 0.0, 0.0], power_cap_w=1000.0
+    )
+    sold = STEP_S * ((1000 - 7) * 1 + 1000 * 2)
+    bought = STEP_S * (200 * 1 + 900 * 2)
+    assert bound(problem, prices(3, nu=[1 * KW, 0, 2 * KW])) == pytest.approx(bought - sold)
 
 
 def test_a_service_without_load_earns_nothing() -> None:
