@@ -3,7 +3,7 @@
 
 from datetime import datetime, tzinfo
 
-__all__ = ["clean", "grams", "length", "when"]
+__all__ = ["clean", "grams", "length", "saving", "when"]
 
 
 def clean(text: str) -> str:
@@ -47,3 +47,8 @@ def grams(amount: float | None) -> str:
     if size >= 9.5 or amount == 0:
         return f"{amount:.0f} g"
     return f"{amount:.2g} g" if size >= 0.001 else "~0 g"
+
+
+def saving(saves_g: float) -> str:
+    """What a choice saves for people, or emits more where that is less than nothing."""
+    return f"saves {grams(saves_g)}" if saves_g >= 0 else f"emits {grams(-saves_g)} more"

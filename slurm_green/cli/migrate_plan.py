@@ -11,7 +11,7 @@ import click
 from slurm_green.cli.output import emit_json
 from slurm_green.cli.params import as_json
 from slurm_green.threads import one_thread
-from slurm_green.words import grams, length
+from slurm_green.words import length, saving
 
 if TYPE_CHECKING:
     from slurm_green.migration.execute.commands import CommandAccess
@@ -161,7 +161,7 @@ def as_rows(moves: "list[Proposal]", stays: "list[Refused]") -> list[str]:
     for one in moves:
         move = one.record
         takes = "" if one.migration_s is None else f", takes {length(one.migration_s)}"
-        saves = "" if one.saves_g is None else f", saves {grams(one.saves_g)}"
+        saves = "" if one.saves_g is None else f", {saving(one.saves_g)}"
         lines.append(f"move job {move.job_id}  {move.source} -> {move.destination}{takes}{saves}")
         lines.append(f"    {move.reason}; {move.directory} -> {move.target} ({move.way})")
     lines += [f"stay {one.job}  {one.why}" for one in stays]

@@ -16,7 +16,7 @@ from slurm_green.migration.policy.protocol import MovePolicy
 from slurm_green.migration.rules import Obstacle
 from slurm_green.migration.savings import stay_and_save_g
 from slurm_green.plan.problem import Floats, Ints
-from slurm_green.words import grams, length
+from slurm_green.words import length, saving
 
 __all__ = ["MOST_MOVES", "decide"]
 
@@ -129,7 +129,7 @@ def _move(board: Board, job: int, site: int, reach: Reach, at: int) -> Move:
         source=one.site,
         destination=there,
         why=f"power at {there} is greener for {length(window_s)}; the move takes at most"
-        f" {length(migration_s)}{allowed} and saves {grams(saves_g)}",
+        f" {length(migration_s)}{allowed} and {saving(saves_g)}",
         migration_s=migration_s,
         due_s=board.moment.now_s + most_s,
         window_s=window_s,

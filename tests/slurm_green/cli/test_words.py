@@ -9,7 +9,7 @@ import pytest
 from slurm_green.cli.params import past_time
 from slurm_green.cli.report import command as report
 from slurm_green.errors import BadInputError
-from slurm_green.words import clean, grams, length
+from slurm_green.words import clean, grams, length, saving
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 PARIS = ZoneInfo("Europe/Paris")
@@ -71,6 +71,15 @@ def test_lengths_have_two_units_at_most(seconds, words):
 def test_grams_change_their_unit(amount, words):
     """Unknown is not zero."""
     assert grams(amount) == words
+
+
+def test_what_does_not_save_emits_more():
+    """No saving is less than nothing."""
+    assert [saving(g) for g in (2500, 0, -2500)] == [
+        "saves 2.50 kg",
+        "saves 0 g",
+        "emits 2.50 kg more",
+    ]
 
 
 def test_text_of_users_is_made_harmless():
