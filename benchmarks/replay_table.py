@@ -70,6 +70,8 @@ def means(lines: list[dict[str, Any]]) -> dict[str, tuple[float, float, float]]:
     """Of each policy: percent of the possible saving, percent beyond oracle, late above fifo."""
     found = {}
     for name in lines[0]["carbon_g"]:
+        if any(name not in line["carbon_g"] for line in lines):
+            continue  # `--policies` was not the same for all
         each = []
         for line in lines:
             grams, late, jobs = line["carbon_g"], line["late"], line["case"]["jobs"]
@@ -121,6 +123,9 @@ def main() -> None:
     if asked.show:
         show(lines)
         return
+    policies = asked.policies.split(",")
+    if not {"fifo", "oracle"} <= set(policies):
+        parser.error("--policies: fifo and oracle must be among them")
     done = [line["case"] for line in lines]
     for forecast, supply, zone, kind in product(
         asked.forecasts.split(","),
@@ -136,7 +141,7 @@ def main() -> None:
         )
         if asdict(case) in done:
             continue
-        line = figures(case, asked.policies.split(","))
+        line = figures(case, policies)
         with asked.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

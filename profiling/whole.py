@@ -55,7 +55,8 @@ def check_new(path: Path) -> None:
     Asked before the work whose result it holds, which may take long; it makes nothing.
     """
     try:
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        taken = path.is_symlink() or not path.name
+        if taken or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
             raise ProfileError(f"{path}: is there already; name a new directory")
         there = next(one for one in path.absolute().parents if one.exists())
         # Not os.access: that says yes to root on a read-only file system.

@@ -138,10 +138,11 @@ def run_command(
     if as_json:
         ended = [move_json(one) for one in done]
         emit_json({"dry_run": False, "moves": ended, "stays": stays_json(stays)})
-    elif not done:
+    else:
         for line in as_rows([], stays) if stays else ():
             click.echo(line)
-        click.echo("nothing to move")
+        if not done:
+            click.echo("nothing to move")
     if trouble is not None:
         raise trouble
 

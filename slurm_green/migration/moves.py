@@ -109,7 +109,7 @@ class Move:
 
     `migration_s` is the longest it may take with all that shares the link, `due_s` when it must
     have ended to stay in the feasible domain, `window_s` what is left of the window there.
-    `saves_g` is expected, of the job alone, and may be negative where a policy does not look at it.
+    `saves_g` is expected, of the job alone, and may be negative: a policy may want something else.
     """
 
     job: MovableJob

@@ -151,6 +151,9 @@ def draft(
     board.guide(np.zeros(problem.site.slots))
     if late_splits is None:
         late_splits = []
+        # The bound is that of all jobs; overdue ones come later.
+        near = again and not len(kinds.overdue)
+        good_g = found.value_g + NEAR_AGAIN * abs(found.value_g) if near else -math.inf
         if len(kinds.splits):
             late_splits = place_splits(
                 pieces,
@@ -158,7 +161,7 @@ def draft(
                 _starts(found, kinds, pieces),
                 lists=effort.split_lists,
                 thorough=previous is None or again,
-                good_g=found.value_g + NEAR_AGAIN * abs(found.value_g) if again else -math.inf,
+                good_g=good_g,
                 expired=expired,
                 progress=lambda done: progress("splits", done),
             )

@@ -175,7 +175,8 @@ def place_splits_again(
         for times in _DEARER if fast else _DEARER[-1:]:
             yield Start(replace(prices, lam=times * prices.lam), expected)
             # Here the board holds what came of that.
-            if board.cost_g + board.bare_g - bound_g > _HOPELESS * far_g:
+            far = board.cost_g + board.bare_g - bound_g > _HOPELESS * far_g
+            if far or len(pieces.of) < len(splits):
                 break
 
     missing = place_splits(

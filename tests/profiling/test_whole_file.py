@@ -64,6 +64,8 @@ def test_a_directory_that_cannot_be_made_is_refused_before_there_is_anything_to_
     for bad in ("file/new", "file/not/there", 300 * "a"):
         with pytest.raises(ProfileError, match="cannot be written"):
             check_new(tmp_path / bad)
-    with pytest.raises(ProfileError, match="is there already"):
-        check_new(tmp_path)
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["empty", "file"]
+    (tmp_path / "link").symlink_to("gone")
+    for taken in (tmp_path, tmp_path / "link", Path()):
+        with pytest.raises(ProfileError, match="is there already"):
+            check_new(taken)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["empty", "file", "link"]

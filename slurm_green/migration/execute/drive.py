@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from slurm_green.migration.execute.journal import Journal
 from slurm_green.migration.execute.pair import Pair, Wait
@@ -12,6 +13,7 @@ from slurm_green.migration.execute.turn import turn
 __all__ = ["drive", "step_once"]
 
 _MANY = 1000  # turns without a wait: far more than a move has
+_LONG_S = 60.0  # more than a turn takes, but where a checkpoint is read
 
 
 def step_once(
@@ -54,15 +56,24 @@ def drive(
     tell: Callable[[MoveRecord, str], None] = lambda *_: None,
     unwanted: Callable[[MoveRecord], str] = lambda _: "",
 ) -> list[MoveRecord]:
-    """All of them side by side until they are settled; after `give_up_s` as they are then."""
+    """All of them side by side until they are settled; after `give_up_s` as they are then.
+
+    The time in which another move's checkpoint is read is none of this one's step: nobody looked.
+    """
     current = {move.token: move for move in moves}
     waits: dict[str, str] = {}
+    read_s, seen_s = 0.0, dict.fromkeys(current, 0.0)
     began = time.monotonic()
     while True:
         for token, move in current.items():
             if move.settled:
                 continue
-            current[token], why = step_once(move, pairs(move), journal, time.time, unwanted)
+            begun_s = time.monotonic()
+            looked_at = replace(move, since_s=move.since_s + read_s - seen_s[token])
+            current[token], why = step_once(looked_at, pairs(move), journal, time.time, unwanted)
+            took_s = time.monotonic() - begun_s
+            read_s += took_s if took_s > _LONG_S else 0.0
+            seen_s[token] = read_s
             if why != waits.get(token) or current[token].step != move.step:
                 tell(current[token], why)
             waits[token] = why

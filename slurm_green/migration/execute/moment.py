@@ -31,6 +31,7 @@ __all__ = ["Scene", "scene_now", "window_closed"]
 _UNIX_S = 315_532_800.0  # 1980: a signal that starts before is meant to start now
 _NO_LIMIT_S = 7 * 86_400.0
 _OUR_JOBS = "sgreen-migrate"
+_FAILURES = 2  # of looks at jobs of a site: each waits half a minute for a free node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,7 @@ def scene_now(
         forecast = file.forecasts[name]
         sites.append(_site(name, access, listed, forecast, outlooks[name]))
         everybody_s += _everybody_s(access, listed, now_s)
+        unseen: list[str] = []
         for job in listed:
             if job.user != me or not (job.pending or job.active) or job.name == _OUR_JOBS:
                 continue
@@ -73,13 +75,16 @@ def scene_now(
             why = why_not_movable(job)
             if (name, job.job_id) in busy:
                 why = "it is being moved"
+            if not why and len(unseen) >= _FAILURES:
+                why = f"not looked at, since {len(unseen)} before it could not be: {unseen[-1]}"
             if why:
                 fixed.append((key, why))
                 continue
             try:
                 one = _movable(key, name, job, access, forecast, now_s)
             except SlurmError as error:  # it has just ended, or no node is free to look
-                fixed.append((key, str(error)))
+                unseen.append(str(error))
+                fixed.append((key, unseen[-1]))
                 continue
             if moved := moves.get((name, job.job_id)):
                 one = replace(one, last_move_s=moved.since_s, window_end_s=moved.window_end_s)

@@ -30,10 +30,10 @@ _LINKS = "find . -type l ! -name '*.tmp'"
 LISTING = f"""set -eu; export LC_ALL=C
 [ -d "$1" ] || {{ echo none 0; exit 0; }}
 cd "$1"
-{{ {_FIND} -printf '%P %s %T@ %i\\n'; {_LINKS} -printf '%P %T@ %i\\n'; }} | sort | {{
-    list=$(cat); [ -n "$list" ] || {{ echo none 0; exit 0; }}
-    printf '%s %s\\n' "$(echo "$list" | b2sum | cut -d' ' -f1)" "$(echo "$list" | wc -l)"
-}}"""
+files=$({_FIND} -printf x | wc -c)
+[ "$files" -gt 0 ] || {{ echo none 0; exit 0; }}
+{{ {_FIND} -printf '%P %s %T@ %i\\n'; {_LINKS} -printf '%P %T@ %i\\n'; }} | sort | b2sum |
+    {{ read -r digest rest; echo "$digest $files"; }}"""
 
 # "DIGEST BYTES FILES": depends on names, contents and where links lead alone.
 MANIFEST = f"""set -eu; export LC_ALL=C

@@ -51,7 +51,7 @@ def get(directory: Path, url: str, *, compare: bool) -> None:
         (directory / name).unlink()
     here = _files(directory)
     for name, size in there.items():
-        path = directory / name
+        path = _inside(directory, name)
         if not compare and name in here and path.stat().st_size == size:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def get(directory: Path, url: str, *, compare: bool) -> None:
     for name in here.keys() - there.keys():
         here[name].unlink()
     for name, leads_to in links.items():
-        path = directory / name
+        path = _inside(directory, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(leads_to)
 
@@ -73,6 +73,14 @@ def remove(url: str) -> None:
     system, root = fsspec.core.url_to_fs(url)
     if system.exists(root):
         system.rm(root, recursive=True)
+
+
+def _inside(directory: Path, name: str) -> Path:
+    """Where a file of that name belongs; whoever may write to the store writes nowhere else."""
+    path = directory / name
+    if not path.parent.resolve().is_relative_to(directory.resolve()):
+        raise ValueError(f"{name!r} leads out of the checkpoint")
+    return path
 
 
 def _files(directory: Path) -> dict[str, Path]:

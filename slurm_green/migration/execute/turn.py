@@ -41,10 +41,8 @@ def turn(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     """What the move is next, to be written down; or what it waits for."""
     if move.settled:
         return move
-    if move.abortable and move.until_s is not None and now_s > move.until_s:
-        return move.back(f"no time is left for the move (at step {move.step})", now_s)
-    if late := _overdue(move, now_s) if move.abortable else "":
-        return _ended_unseen(move, pair, now_s) or move.back(late, now_s)
+    if move.abortable and (why := _overdue(move, now_s)):
+        return move.back(why, now_s)
     try:
         if move.step in _PARKED and _lapses(move, now_s):
             return leave.park(move, pair, now_s)
@@ -54,17 +52,6 @@ def turn(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         return Wait(said, None if said == move.trouble else replace(move, trouble=said))
 
 
-def _ended_unseen(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | None:
-    """What follows a transfer that ended while another move's checkpoint was read, if one did."""
-    if move.step not in {Step.COPY, Step.FETCH} or move.copies <= move.bad_copies:
-        return None
-    try:
-        found = _HANDLERS[move.step](move, pair, now_s)
-    except SlurmError:
-        return None
-    return None if isinstance(found, Wait) or found.step in {move.step, Step.COPY} else found
-
-
 def _lapses(move: MoveRecord, now_s: float) -> bool:
     if move.way is Way.FEDERATION or not move.ran:
         return False  # a job that waited has a begin time of its own, and stays held
@@ -72,6 +59,8 @@ def _lapses(move: MoveRecord, now_s: float) -> bool:
 
 
 def _overdue(move: MoveRecord, now_s: float) -> str:
+    if move.until_s is not None and now_s > move.until_s:
+        return f"no time is left for the move (at step {move.step})"
     limits = move.limits
     own_s = {
         Step.SIGNAL: limits.signal_s,

@@ -127,3 +127,40 @@ def test_after_an_earlier_plan_all_have_a_place_or_nothing_is_placed(near: bool)
     assert not pieces.of
     assert board.profile.times.tolist() == [0.0]
     assert board.cost_g == 0.0
+
+
+@pytest.mark.parametrize(
+    ("over", "unplaced", "starts"),
+    [
+        ((0.9,), 0, 1),  # near enough at once
+        ((1.5, 0.9), 0, 2),
+        ((1.5, 1.5, 1.5), 0, 3),
+        ((2.5,), 0, 1),  # hopeless
+        ((-9.0,), 1, 1),  # so is a list that leaves somebody out, however cheap
+    ],
+)
+def test_not_quite_near_enough_is_tried_again(
+    over: tuple[float, ...], unplaced: int, starts: int
+) -> None:
+    """`over` is how far each start ends above the bound, in what is near enough."""
+    one = make([[(1, 1.0, 1000.0)]], [(0, 1.0, 0.0, 4.0, True)] * 2, [400.0, 20.0, 300.0, 400.0])
+    at = prices(4, mu=one.site.carbon_g_per_kwh)
+    splits = np.arange(2)
+    bound_g = 2 * 20.0  # both in the clean hour
+    tried: list[float] = []
+
+    def place_at(
+        pieces: Pieces, state: object, order: list[int], start: Start, *_: object, **__: object
+    ) -> None:
+        pieces.put_all(order[unplaced:], one.jobs.deadline_s)
+        near_g = split_lists.NEAR_AGAIN * bound_g
+        pieces.board.cost_g = bound_g + over[len(tried)] * near_g
+        tried.append(float(start.prices.lam.sum()))
+
+    nobody = Schedule(job=splits[:0], shape=splits[:0], start_s=np.zeros(0), end_s=np.zeros(0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(split_lists, "_place_at", place_at)
+        place_splits_again(
+            pieces_of(one), splits, at, nobody, expired=lambda: False, progress=lambda done: None
+        )
+    assert len(tried) == starts

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slurm_green.errors import SlurmError
+from slurm_green.migration.execute.drive import step_once
 from slurm_green.migration.execute.record import Limits, Step, Way
 from tests.slurm_green.migration.execute.world import CHECKPOINT, Fault, Killed, World
 
@@ -457,21 +458,16 @@ def test_a_checkpoint_that_takes_long_to_read(way: Way, site: str) -> None:
     assert check(world) is Step.DONE
 
 
-@pytest.mark.parametrize("store", ["", "s3://b/x"])
-def test_a_transfer_that_ends_while_nobody_looks(store: str) -> None:
-    """Another move's checkpoint is read meanwhile; one that did not end is too late as ever."""
-    for ticks, step in ((2, Step.DONE), (200, Step.STAYED)):
-        world = World(store=store)
-        record = world.journal.records["m1-abc"]
-        limits = replace(record.limits, lease_s=Limits().lease_s)
-        world.journal.records["m1-abc"] = replace(record, limits=limits)
-        world.copy_ticks = ticks
-        site = "b" if store else "a"
-
-        def elsewhere(world: World = world) -> None:
-            for _ in range(5):
-                world.tick()
-            world.now_s += 500.0
-
-        world.after[f"{site}.copy"] = elsewhere
-        assert check(world) is step
+def test_what_the_job_did_while_nobody_looked_is_not_thrown_away() -> None:
+    """The lease is over, the job ran on here and waits again: what was carried is old by now."""
+    world = World()
+    move = world.journal.load("m1-abc")
+    while not move.copies:
+        move, _ = step_once(move, world.pair, world.journal, lambda: world.now_s)
+        world.tick()
+    for _ in range(100):
+        world.tick()
+    world.job.asked = True
+    world.tick()
+    world.job.state, world.job.begin_s = "PENDING", world.now_s + 1000.0  # requeued by Slurm
+    assert check(world) is Step.STAYED

@@ -83,18 +83,26 @@ def test_how_long_jobs_take_is_told_by_those_of_the_last_week(file: SitesFile) -
     assert took_h(lambda since: None) == took_h(away) == [3.0] * 4
 
 
-def test_a_job_that_cannot_be_looked_at_keeps_no_other(file: SitesFile) -> None:
-    """No node is free for the small job that would read its checkpoint."""
+@pytest.mark.parametrize(("count", "busy", "looks"), [(2, 1, 2), (6, 6, 2)])
+def test_a_job_that_cannot_be_looked_at_keeps_no_other(
+    file: SitesFile, count: int, busy: int, looks: int
+) -> None:
+    """No node is free for the small job that would read its checkpoint; on a full site it never is.
+
+    Each look waits half a minute for one.
+    """
     jobs = [
         Job(
             job_id=number, state="RUNNING", user="me", batch=True, requeue=True, time_limit_s=7200,
             start_utc=datetime.fromtimestamp(NOW_S, UTC), comment=f"green:checkpoint=run{number}",
         )
-        for number in (1, 2)
+        for number in range(1, 1 + count)
     ]  # fmt: skip
+    asked = []
 
     def shell(script: str, directory: str) -> str:
-        if directory.endswith("run1"):
+        asked.append(directory)
+        if len(asked) <= busy:
             raise SlurmError("a: srun failed: Requested nodes are busy")
         return "5\n"
 
@@ -107,9 +115,12 @@ def test_a_job_that_cannot_be_looked_at_keeps_no_other(file: SitesFile) -> None:
     scene = scene_now(
         file, {"a": cast("CommandAccess", here), "b": cast("CommandAccess", there)}, (), NOW_S
     )
-    assert [(job.id, job.checkpoint_bytes) for job in scene.moment.jobs] == [("a/2", 5.0)]
-    ((job, why),) = scene.fixed
-    assert job == "a/1"
+    assert len(asked) == looks
+    moving = [(job.id, job.checkpoint_bytes) for job in scene.moment.jobs]
+    assert moving == ([("a/2", 5.0)] if busy == 1 else [])
+    assert [job for job, _ in scene.fixed] == [f"a/{number}" for number in range(1, 1 + busy)]
+    why = scene.fixed[0][1]
+    assert all("not looked at, since 2" in words for _, words in scene.fixed[2:])
     assert "size of /home/me/run1 cannot be read: a: srun failed: Requested nodes are busy" in why
 
 

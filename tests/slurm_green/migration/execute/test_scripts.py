@@ -42,6 +42,11 @@ def test_a_listing_changes_with_the_files_alone(tmp_path: Path) -> None:
     assert sh(scripts.LISTING, tmp_path / "none") == "none 0"
     (tmp_path / "empty").mkdir()
     assert sh(scripts.LISTING, tmp_path / "empty") == "none 0"
+    (tmp_path / "empty" / "latest").symlink_to("gone")  # nothing to go on from
+    assert sh(scripts.LISTING, tmp_path / "empty") == "none 0"
+    odd = here / "\\cut here"
+    odd.touch()
+    assert sh(scripts.LISTING, here).split()[1] == "3"
 
 
 def test_a_manifest_is_of_contents_alone(tmp_path: Path) -> None:

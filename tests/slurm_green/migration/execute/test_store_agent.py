@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints to an object store and back, as the nodes do it; the store is a directory here."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from slurm_green.migration.execute import scripts, store_agent
 from tests.slurm_green.migration.execute.test_scripts import checkpoint, sh
@@ -83,3 +86,22 @@ def test_links_come_along(tmp_path: Path) -> None:
     carry("get", there, url)
     assert sh(scripts.MANIFEST, there) == sh(scripts.MANIFEST, here)
     assert sorted(path.name for path in there.iterdir()) == ["deep er", "weights.pt"]
+
+
+@pytest.mark.parametrize(
+    "links",
+    [{"../out": "x"}, {"/ABSOLUTE/out": "x"}, {"a": "/ABSOLUTE", "a/out": "x"}],
+    ids=["above", "absolute", "by a link"],
+)
+def test_names_of_others_in_a_store_lead_nowhere_else(
+    tmp_path: Path, links: dict[str, str]
+) -> None:
+    """Whoever may write to the bucket must not write to the job's other directories."""
+    here, there, url = checkpoint(tmp_path / "run"), tmp_path / "there", f"file://{tmp_path}/s/m1"
+    there.mkdir()
+    carry("put", here, url)
+    text = json.dumps(links).replace("/ABSOLUTE", str(tmp_path))
+    (tmp_path / "s" / "m1" / ".sgreen-links.json").write_text(text)
+    with pytest.raises(ValueError, match="leads out of the checkpoint"):
+        carry("get", there, url)
+    assert not (tmp_path / "out").is_symlink()
