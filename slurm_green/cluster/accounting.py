@@ -58,9 +58,11 @@ def _start_database(machine: Machine) -> None:
     layout = machine.layout
     log = layout.log / "mariadb.log"
     user = pwd.getpwuid(os.geteuid()).pw_name
+    layout.database_tmp.mkdir(mode=0o700, exist_ok=True)
+    where = [f"--datadir={layout.database}", f"--tmpdir={layout.database_tmp}"]
     if not (layout.database / "mysql").is_dir():
         install = [
-            *("--no-defaults", f"--user={user}", f"--datadir={layout.database}"),
+            *("--no-defaults", f"--user={user}", *where),
             *("--auth-root-authentication-method=socket", "--skip-test-db"),
             "--innodb-log-file-size=16M",
         ]
@@ -73,7 +75,7 @@ def _start_database(machine: Machine) -> None:
         if done.returncode != 0:
             raise ClusterError(f"mariadb-install-db failed: {(done.stderr or done.stdout)[-600:]}")
     server = [
-        *("--no-defaults", f"--user={user}", f"--datadir={layout.database}"),
+        *("--no-defaults", f"--user={user}", *where),
         *(f"--socket={layout.database_socket}", f"--pid-file={layout.run / 'mariadb.pid'}"),
         *("--skip-networking", f"--log-error={log}"),
         # Small, and quick rather than safe: it dies with the demo.

@@ -119,6 +119,11 @@ class Layout:
         return self.directory / "db"
 
     @property
+    def database_tmp(self) -> Path:
+        """MariaDB's temporary tables, its own: one that starts deletes those that it finds."""
+        return self.directory / "db-tmp"
+
+    @property
     def record(self) -> Path:
         """What `up` wrote down: the spec, the ports, the owner."""
         return self.directory / "cluster.json"

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cluster with accounting, and a second site that joins it."""
 
+import getpass
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,6 +38,15 @@ def test_finished_jobs_are_in_accounting(sites: tuple[Cluster, Cluster], wait_fo
             return f"{site.name}|counted|COMPLETED" in listing
 
         wait_for(counted, 20, "sacct's row")
+
+
+def test_temporary_tables_are_a_clusters_own(sites: tuple[Cluster, Cluster]) -> None:
+    """A MariaDB that starts deletes those in its directory, whoever's they are."""
+    home, _ = sites
+    socket, user = f"--socket={home.layout.database_socket}", getpass.getuser()
+    asked = ["mariadb", "--no-defaults", socket, f"--user={user}", "-Ne", "select @@tmpdir"]
+    told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    assert Path(told.strip()) == home.layout.database_tmp
 
 
 def test_sites_of_one_slurmdbd_form_a_federation(
