@@ -151,10 +151,10 @@ def draft(
     board.guide(np.zeros(problem.site.slots))
     if late_splits is None:
         late_splits = []
-        # The bound is that of all jobs; overdue ones come later.
-        near = again and not len(kinds.overdue)
-        good_g = found.value_g + NEAR_AGAIN * abs(found.value_g) if near else -math.inf
         if len(kinds.splits):
+            # The bound is that of all jobs; overdue ones come later.
+            near = again and not len(kinds.overdue)
+            good_g = found.value_g + NEAR_AGAIN * abs(found.value_g) if near else -math.inf
             late_splits = place_splits(
                 pieces,
                 kinds.splits,

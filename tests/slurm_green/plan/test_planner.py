@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from problems import HOUR, Plans, all_plans, make, permuted, prices, service, tiny
 
 from slurm_green.errors import PlanError
-from slurm_green.plan import certificate, draft
+from slurm_green.plan import certificate, draft, runs, split_lists
 from slurm_green.plan.outcome import Objective, Outcome
 from slurm_green.plan.planner import solve
 from slurm_green.plan.problem import Problem
@@ -511,6 +511,23 @@ def test_a_plan_made_from_an_earlier_one_is_as_good(monkeypatch: pytest.MonkeyPa
     assert misses(again) == misses(warm) == (0, 0)
     assert again.carbon_g <= first.carbon_g * 1.001
     assert max(again.gap, warm.gap) <= first.gap + 0.015
+
+
+@pytest.mark.parametrize("may_split", [False, True])
+def test_a_plan_near_an_earlier_one_needs_no_new_prices(
+    monkeypatch: pytest.MonkeyPatch, may_split: bool
+) -> None:
+    jobs = [(0, 1.0 + row % 3, row % 12, 24, may_split) for row in range(30)]
+    problem = make([ONE], jobs, [200 + 100 * math.sin(slot / 4) for slot in range(24)], gpus=6)
+    first = solved(problem)
+    monkeypatch.setattr(draft, "_FEW_JOBS", 0)
+    monkeypatch.setattr(runs, "_FAR_AGAIN", 1.0)
+    monkeypatch.setattr(split_lists, "NEAR_AGAIN", 1.0)
+    monkeypatch.setattr(split_lists, "_FAR_SLOW", 1.0)
+    monkeypatch.setattr(draft.PriceSearch, "search", None)
+    again = solved(problem, warm=first.prices, previous=first.schedule)
+    assert misses(again) == (0, 0)
+    assert again.lower_bound_g == pytest.approx(first.lower_bound_g)
 
 
 def test_prices_of_a_dirtier_forecast_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
