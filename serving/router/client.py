@@ -41,7 +41,8 @@ class Client(asyncio.Protocol):
 
     __slots__ = (
         "_body", "_expects", "_head", "_headers", "_parser", "_paused", "_queue", "_request",
-        "_room", "_target", "_transport", "deadline_s", "door", "exchange", "open", "reading_body",
+        "_room", "_target", "_transport", "_unread", "deadline_s", "door", "exchange", "open",
+        "reading_body",
     )  # fmt: skip
 
     def __init__(self, door: "Door") -> None:
@@ -54,6 +55,7 @@ class Client(asyncio.Protocol):
         self._queue: deque[Request] = deque()
         self._request: Request | None = None  # in work
         self._paused = False
+        self._unread = (0, 0.0)  # bytes that they have not read, and when they last read any
         self._fresh()
 
     def _fresh(self) -> None:
@@ -73,11 +75,15 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests."""
+        while data and self.open:
+            data = self._parse(data)
+
+    def _parse(self, data: bytes) -> bytes:
+        """What comes after an offer to talk another protocol, nothing otherwise."""
         door = self.door
         if self.deadline_s == 0.0 or not (self._head or self.reading_body):
             self.deadline_s = door.now_s() + door.settings.timeouts.head_s
-        if not self.reading_body:
-            self._head += len(data)
+        self._head += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -90,13 +96,13 @@ class Client(asyncio.Protocol):
         except httptools.HttpParserUpgrade as offer:
             # Nobody has to take it; the request was answered as if it were not there.
             self._parser = httptools.HttpRequestParser(self)
-            if self.open and data[offer.args[0] :]:
-                self.data_received(data[offer.args[0] :])
+            return data[offer.args[0] :]
         except httptools.HttpParserError:
             self._reject(Refusal(400, "this is not a request in HTTP/1.1"))
         else:
-            if not self.reading_body and self._head > door.settings.limits.header_bytes:
+            if self._head > door.settings.limits.header_bytes:
                 self._reject(Refusal(431, "request headers are too large"))
+        return b""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """They went."""
@@ -118,6 +124,8 @@ class Client(asyncio.Protocol):
         self._paused = False
         if self.exchange is not None:
             self.exchange.resume()
+        elif self._queue:
+            self.door.loop.call_soon(self._work_ahead)
 
     # What httptools calls.
 
@@ -131,7 +139,9 @@ class Client(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header of it."""
+        """A header of it; what stands behind a body is none that we know."""
+        if self.reading_body:
+            return
         self._room += len(name) + len(value) + 4
         if self._room > self.door.settings.limits.header_bytes:
             raise Refusal(431, "request headers are too large")
@@ -151,6 +161,7 @@ class Client(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """A part of its body."""
+        self._head = 0
         self._room += len(data)
         if self._room > self.door.settings.limits.body_bytes:
             raise Refusal(413, _too_large(self.door.settings.limits.body_bytes))
@@ -167,7 +178,7 @@ class Client(asyncio.Protocol):
         self.reading_body = False
         self.deadline_s = 0.0
         self._fresh()
-        if self._request is not None:
+        if self._request is not None or self._paused:
             self._queue.append(request)
             if len(self._queue) == 1:
                 self._transport.pause_reading()
@@ -178,11 +189,16 @@ class Client(asyncio.Protocol):
 
     def _work(self, request: Request) -> None:
         self._request = request
-        self.door.asked(self, request)
+        try:
+            self.door.asked(self, request)
+        except Exception as error:
+            # Nobody would answer it any more.
+            self.door.bug(error)
+            self.abort()
 
     def _reject(self, refusal: Refusal) -> None:
         """The connection cannot be understood any further."""
-        if self.exchange is not None or self._request is not None:
+        if self._request is not None or self._queue:
             self.abort()  # in the middle of somebody else's answer
             return
         self._request = Request(b"", b"", {})
@@ -207,10 +223,13 @@ class Client(asyncio.Protocol):
         if request is None or not self.open:
             return
         keep = request.keep and not self.door.closing
+        # HTTP/1.0 takes a connection for one that ends unless it is told.
+        stays = b"" if request.modern else b"connection: keep-alive\r\n"
         self._transport.write(
             b"%b%b%b%bcontent-length: %d\r\n\r\n%b"
             % (
-                status_line(status), kept(headers), more, b"" if keep else b"connection: close\r\n",
+                status_line(status), kept(headers), more,
+                stays if keep else b"connection: close\r\n",
                 len(body), b"" if request.method == b"HEAD" else body,
             )
         )  # fmt: skip
@@ -268,9 +287,9 @@ class Client(asyncio.Protocol):
 
     def _next(self, keep: bool) -> None:
         self._request = None
+        self._unread = (self._transport.get_write_buffer_size(), self.door.now_s())
         if not keep:
-            self.open = False
-            self._transport.close()
+            self.close()
         elif self._queue:
             # Not from here: the stack would grow with every request sent ahead.
             self.door.loop.call_soon(self._work_ahead)
@@ -278,7 +297,7 @@ class Client(asyncio.Protocol):
             self.deadline_s = self.door.now_s() + self.door.settings.timeouts.idle_s
 
     def _work_ahead(self) -> None:
-        if self.open and self._request is None and self._queue:
+        if self.open and self._request is None and self._queue and not self._paused:
             request = self._queue.popleft()
             if not self._queue:
                 self._transport.resume_reading()
@@ -288,6 +307,19 @@ class Client(asyncio.Protocol):
     def idle(self) -> bool:
         """Whether nothing of theirs is in work."""
         return self._request is None and not self._queue
+
+    def sweep(self, now_s: float) -> None:
+        """Let them go whose time is up, and who read nothing of an answer that is whole."""
+        if self._request is not None:
+            return  # its own times hold
+        if self._paused or not self.open:
+            left = self._transport.get_write_buffer_size()
+            if left != self._unread[0]:
+                self._unread = left, now_s
+            elif now_s - self._unread[1] > self.door.settings.timeouts.client_s:
+                self._transport.abort()
+        elif self.deadline_s and now_s > self.deadline_s and not self._queue:
+            self.close()
 
     def close(self) -> None:
         """After what was written has left."""

@@ -182,7 +182,7 @@ class Exchange:
     def _events(self, upstream: "Upstream", parts: list[bytes], ended: bool) -> None:
         data = parts[0] if len(parts) == 1 and not self.tail else self.tail + b"".join(parts)
         cut = data.rfind(b"\n\n") + 2
-        if cut == 1 and b"\r\n\r\n" in data:
+        if cut == 1 and b"\n\r\n" in data:  # the first line's end may have been read already
             data = data.replace(b"\r\n", b"\n")
             cut = data.rfind(b"\n\n") + 2
         if cut == 1:

@@ -140,6 +140,7 @@ class FakeReplica:
         self.extra = ""  # headers
         self.pad = ""  # in every event
         self.ends = "\n"  # of lines of events
+        self.late = False  # an event's last byte comes with the next one
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
@@ -312,6 +313,7 @@ class FakeReplica:
             "transfer-encoding: chunked\r\n\r\n".encode()
         )
         await writer.drain()
+        held = ""
         for place, event in enumerate(self._events(path, asked)):
             if kind and place == at:
                 if kind == "die":
@@ -336,9 +338,13 @@ class FakeReplica:
                     _chunk(writer, "data: [DONE]\n\n")
                     writer.write(b"0\r\n\r\n")
                     return True
-            _chunk(writer, event.replace("\n", self.ends))
+            text = held + event.replace("\n", self.ends)
+            text, held = (text[:-1], text[-1:]) if self.late else (text, "")
+            _chunk(writer, text)
             await writer.drain()
             await asyncio.sleep(self.gap_s)
+        if held:
+            _chunk(writer, held)
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         return True

@@ -2,6 +2,7 @@
 """Clients that are slow, huge, malformed, gone or not allowed; keys, limits and queues."""
 
 import asyncio
+import contextlib
 import json
 import ssl
 import subprocess
@@ -117,6 +118,156 @@ def test_a_client_that_never_reads_holds_its_replica_back_and_is_let_go() -> Non
             await until(lambda: one.running == 0)
             assert b'code="499"' in rig.server.stats.text()
             caller.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("word", ["keep-alive", "close"])
+def test_a_client_that_never_reads_a_plain_answer_is_let_go(word: str) -> None:
+    async def main() -> None:
+        times = "[timeouts]\nclient_s = 0.3\nidle_s = 0.1\n"
+        async with replicas(1) as (one,), routed(settings_for([one], times)) as rig:
+            caller = await Caller.at(rig.server.port)
+            caller.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            one._whole = lambda path, asked: {"text": "a" * 20_000_000}  # type: ignore[method-assign]
+            caller.send("/v1/completions", {"model": MODEL, "prompt": "a"},
+                headers=f"connection: {word}\r\n")  # fmt: skip
+            await until(lambda: one.seen and not rig.server.relay.live)
+            assert rig.server.door.clients
+            await until(lambda: not rig.server.door.clients, 10)
+            caller.close()
+
+    run(main)
+
+
+def test_a_client_that_reads_slowly_gets_all_of_a_plain_answer() -> None:
+    async def main() -> None:
+        times = "[timeouts]\nclient_s = 0.5\nidle_s = 0.1\n"
+        async with replicas(1) as (one,), routed(settings_for([one], times)) as rig:
+            one._whole = lambda path, asked: {"text": "a" * 20_000_000}  # type: ignore[method-assign]
+            caller = await Caller.at(rig.server.port)
+            caller.send("/v1/completions", {"model": MODEL, "prompt": "a"})
+            _, headers = await caller.head()
+            left = int(headers["content-length"])
+            while left:
+                left -= len(await caller.reader.readexactly(min(left, 1_000_000)))
+                await asyncio.sleep(0.05)
+            caller.close()
+
+    run(main)
+
+
+def test_who_asks_ahead_and_never_reads_is_asked_no_more() -> None:
+    async def main() -> None:
+        times = "[timeouts]\nclient_s = 0.5\n"
+        async with replicas(1) as (one,), routed(settings_for([one], times)) as rig:
+            caller = await Caller.at(rig.server.port)
+            caller.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            many = b"GET /health HTTP/1.1\r\n\r\n" * 40_000
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                for _ in range(40):
+                    caller.writer.write(many)
+                    async with asyncio.timeout(0.2):
+                        await caller.writer.drain()
+            # Gone at once where it asked for more than may be asked ahead.
+            left = [one._transport.get_write_buffer_size() for one in rig.server.door.clients]
+            assert max(left, default=0) < 2**20
+            await until(lambda: not rig.server.door.clients, 10)
+            caller.close()
+
+    run(main)
+
+
+def test_who_asks_ahead_and_reads_late_gets_every_answer_in_order() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            one._whole = lambda path, asked: {"said": asked["prompt"] * 400_000}  # type: ignore[method-assign]
+            caller = await Caller.at(rig.server.port)
+            caller.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            words = [chr(97 + at) for at in range(20)]
+            for word in words:
+                caller.send("/v1/completions", {"model": MODEL, "prompt": word})
+            await until(lambda: next(iter(rig.server.door.clients), None) is not None)
+            (client,) = rig.server.door.clients
+            await until(lambda: client.paused and client._request is None)
+            caller.reader._transport.resume_reading()  # type: ignore[attr-defined]
+            for word in words:
+                assert (await caller.read()).json["said"][:1] == word
+            caller.close()
+
+    run(main)
+
+
+def test_json_that_is_deeper_than_we_write_is_refused_also_when_sent_ahead() -> None:
+    async def main() -> None:
+        deep = json.loads("[" * 400 + "]" * 400)
+        async with replicas(1) as (one,), routed(settings_for([one], resume=True)) as rig:
+            chat = {"model": MODEL, "messages": [{"role": "user", "content": deep}]}
+            plain = {"model": MODEL, "prompt": "a", "stream": True, "metadata": deep}
+            caller = await Caller.at(rig.server.port)
+            for path, asked in (("/v1/chat/completions", chat), ("/v1/completions", plain)) * 2:
+                caller.send(path, asked)
+            for _ in range(4):
+                answer = await caller.read()
+                assert answer.status == 400
+                assert "too deep" in answer.json["error"]["message"]
+            assert not one.seen
+            caller.close()
+
+    run(main)
+
+
+def test_a_fault_of_ours_closes_the_connection_also_for_what_was_sent_ahead() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            bugs: list[BaseException] = []
+            rig.server.door.bug = bugs.append
+            caller = await Caller.at(rig.server.port)
+            one.hold.clear()
+            for _ in range(2):
+                caller.send("/v1/completions", {"model": MODEL, "prompt": "a"})
+            await until(lambda: one.seen)
+            rig.server.door._asked = None  # type: ignore[assignment, method-assign]
+            one.hold.set()
+            assert (await caller.read()).status == 200
+            assert await caller.reader.read() == b""
+            assert len(bugs) == 1
+            caller.close()
+
+    run(main)
+
+
+def test_chunks_may_have_trailers_after_any_body_but_not_without_end() -> None:
+    async def main() -> None:
+        more = "[limits]\nheader_bytes = 1000\n"
+        async with replicas(1) as (one,), routed(settings_for([one], more)) as rig:
+            body = json.dumps({"model": MODEL, "prompt": "a", "user": "b" * 3000}).encode()
+            head = b"POST /v1/completions HTTP/1.1\r\ntransfer-encoding: chunked\r\n"
+            sent = b"connection: close\r\n\r\n%x\r\n%b\r\n0\r\n" % (len(body), body)
+            answer = await raw(rig.server.port, head + sent + b"authorization: x\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200"), answer
+            assert len(one.seen) == 1
+            caller = await Caller.at(rig.server.port)
+            caller.writer.write(head + sent + b"x: ")
+            with contextlib.suppress(ConnectionError):
+                for _ in range(200):
+                    caller.writer.write(b"a" * 10_000)
+                    await caller.writer.drain()
+                    await asyncio.sleep(0.001)
+            await until(lambda: not rig.server.door.clients, 10)
+            assert rig.server.stats.refusals["431"] == 1
+            caller.close()
+
+    run(main)
+
+
+def test_offers_to_talk_another_protocol_are_no_limit_to_requests_sent_ahead() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            offer = b"GET /health HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
+            last = b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n"
+            answer = await raw(rig.server.port, offer * 2000 + last)
+            assert answer.count(b"HTTP/1.1 200 OK") == 2001
 
     run(main)
 

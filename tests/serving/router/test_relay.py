@@ -61,6 +61,19 @@ def test_other_ends_of_lines_and_large_events_are_events_too() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_an_event_may_come_in_two_pieces_wherever_it_is_cut(ends: str) -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            one.ends, one.late, one.gap_s = ends, True, 0.005
+            for tokens in (7, 8):
+                answer = await rig.complete(tokens=tokens, stream=True)
+                assert answer.done, answer.body
+                assert answer.text == answer_of("abc", tokens)
+
+    run(main)
+
+
 def test_ids_and_traces_go_through() -> None:
     async def main() -> None:
         async with replicas(1) as (one,), routed(settings_for([one])) as rig:
@@ -92,6 +105,7 @@ def test_models_health_and_what_is_not_there() -> None:
             models = await rig.ask("/v1/models", method="GET")
             assert [row["id"] for row in models.json["data"]] == [MODEL]
             assert (await rig.ask(f"/v1/models/{MODEL}", method="GET")).json["id"] == MODEL
+            assert (await rig.ask("/v1/models/%6d", method="GET")).json["id"] == MODEL
             assert (await rig.ask("/v1/models/x", method="GET")).status == 404
             assert (await rig.ask("/health", method="GET")).status == 200
             assert (await rig.ask("/v1/other")).status == 404
@@ -139,5 +153,21 @@ def test_http_1_0_gets_a_stream_that_ends_with_its_connection() -> None:
             assert events.startswith(b"data: ")
             assert events.endswith(b"data: [DONE]\n\n")
             caller.close()
+
+    run(main)
+
+
+def test_http_1_0_hears_that_its_connection_stays_where_it_asks_for_that() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            for word in ("close", "keep-alive"):
+                caller = await Caller.at(rig.server.port)
+                for _ in range(1 if word == "close" else 3):
+                    start = f"GET /v1/models HTTP/1.0\r\nconnection: {word}\r\n\r\n"
+                    caller.writer.write(start.encode())
+                    answer = await caller.read()
+                    assert answer.status == 200
+                    assert answer.headers["connection"] == word
+                caller.close()
 
     run(main)
