@@ -56,7 +56,12 @@ class Balanced:
         return home if moment.replicas[home].running <= most else other
 
     def finished(
-        self, request: RequestView, replica: int, ttft_s: float, tpot_s: float | None, tokens: int
+        self,
+        request: RequestView,
+        replica: int,
+        ttft_s: float | None,
+        tpot_s: float | None,
+        tokens: int,
     ) -> None:
         """It does not learn."""
 

@@ -93,7 +93,7 @@ class Group:
         self,
         exchange: "Exchange",
         replica: Replica,
-        ttft_s: float,
+        ttft_s: float | None,
         tpot_s: float | None,
         tokens: int,
     ) -> None:

@@ -146,7 +146,8 @@ class Relay:
             elif not why:
                 if status < 500:
                     replica.breaker.succeeded()
-                    self._learn(exchange, replica, now_s)
+                    if status == 200:  # a refusal is quick and short, and says nothing of others
+                        self._learn(exchange, replica, now_s)
                 else:
                     replica.breaker.undecided()
         elif exchange.waits_until_s is not None:
@@ -328,14 +329,15 @@ class Relay:
 
     def _learn(self, exchange: Exchange, replica: Replica, now_s: float) -> None:
         """The policy hears of an answer, and the view of how fast they come."""
-        ttft_s = exchange.first_s - exchange.started_s
         # vLLM sends an event per token, then the usage and the end.
         tokens = exchange.tokens or max(0, exchange.events - 2)
-        tpot_s = (now_s - exchange.first_s) / (tokens - 1) if tokens > 1 else None
-        view = replica.view
-        if exchange.stream:
+        ttft_s = tpot_s = None
+        if exchange.streamed:
+            view = replica.view
+            ttft_s = exchange.first_s - exchange.started_s
             view.ttft_s = _mean(view.ttft_s, ttft_s)
-            if tpot_s is not None:
+            if tokens > 1:
+                tpot_s = (now_s - exchange.first_s) / (tokens - 1)
                 view.tpot_s = _mean(view.tpot_s, tpot_s)
         exchange.group.learn(exchange, replica, ttft_s, tpot_s, tokens)
 

@@ -118,7 +118,12 @@ class Heron:
         return full
 
     def finished(
-        self, request: RequestView, replica: int, ttft_s: float, tpot_s: float | None, tokens: int
+        self,
+        request: RequestView,
+        replica: int,
+        ttft_s: float | None,
+        tpot_s: float | None,
+        tokens: int,
     ) -> None:
         """Lengths, by class too: the one that it was taken for, as its like will be again."""
         kind = class_of(request.prompt_tokens, self._mix.answer(request))

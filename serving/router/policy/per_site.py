@@ -53,7 +53,12 @@ class PerSiteAdmit:
         return self._sites[site].route(replace(request, sites=frozenset((site,))), moment)
 
     def finished(
-        self, request: RequestView, replica: int, ttft_s: float, tpot_s: float | None, tokens: int
+        self,
+        request: RequestView,
+        replica: int,
+        ttft_s: float | None,
+        tpot_s: float | None,
+        tokens: int,
     ) -> None:
         """Its site learns."""
         self._sites[self._site_of[replica]].finished(request, replica, ttft_s, tpot_s, tokens)

@@ -190,11 +190,18 @@ class Prices:
         return best
 
     def finished(
-        self, request: RequestView, replica: int, ttft_s: float, tpot_s: float | None, tokens: int
+        self,
+        request: RequestView,
+        replica: int,
+        ttft_s: float | None,
+        tpot_s: float | None,
+        tokens: int,
     ) -> None:
         """Learn lengths, and whether it was in time."""
         self._mix.ended(request.prompt_tokens, tokens)
         self._answers.append(tokens)
+        if ttft_s is None:
+            return
         self._ended += 1
         if ttft_s > self._slo.ttft_s or (tpot_s or 0.0) > self._slo.tpot_s:
             self._missed += 1

@@ -149,7 +149,15 @@ class Policy(Protocol):
         ...
 
     def finished(
-        self, request: RequestView, replica: int, ttft_s: float, tpot_s: float | None, tokens: int
+        self,
+        request: RequestView,
+        replica: int,
+        ttft_s: float | None,
+        tpot_s: float | None,
+        tokens: int,
     ) -> None:
-        """A request was answered in full, with so many tokens."""
+        """A request was answered in full, with so many tokens.
+
+        `ttft_s` is None where nobody saw the first one: the answer came in one piece.
+        """
         ...

@@ -57,7 +57,12 @@ class Reactive:
         return min(ready, key=lambda one: self._cost(moment.replicas[one], moment), default=None)
 
     def finished(
-        self, request: RequestView, replica: int, ttft_s: float, tpot_s: float | None, tokens: int
+        self,
+        request: RequestView,
+        replica: int,
+        ttft_s: float | None,
+        tpot_s: float | None,
+        tokens: int,
     ) -> None:
         """Lengths, for the setting of a site."""
         self._mix.ended(request.prompt_tokens, tokens)

@@ -98,7 +98,12 @@ class _Split:
         return None
 
     def finished(
-        self, request: RequestView, replica: int, ttft_s: float, tpot_s: float | None, tokens: int
+        self,
+        request: RequestView,
+        replica: int,
+        ttft_s: float | None,
+        tpot_s: float | None,
+        tokens: int,
     ) -> None:
         """Nothing to learn."""
 
@@ -153,7 +158,12 @@ class PerSite(_Split):
         return None if site is None else least_busy(moment, request, site)
 
     def finished(
-        self, request: RequestView, replica: int, ttft_s: float, tpot_s: float | None, tokens: int
+        self,
+        request: RequestView,
+        replica: int,
+        ttft_s: float | None,
+        tpot_s: float | None,
+        tokens: int,
     ) -> None:
         """Learn how long answers are."""
         self._mix.ended(request.prompt_tokens, tokens)

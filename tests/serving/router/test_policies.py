@@ -4,10 +4,18 @@
 import asyncio
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.serving.router.fakes import answer_of, replicas, routed, run, settings_for, until
+from profiling.files import read_profile
+from profiling.shipped import shipped
+from serving.governor.engine import EngineModel
+from serving.governor.protocol import Slo
+from serving.router.balance import Balanced
+from serving.router.policy.prices import Prices
+from serving.router.policy.protocol import Moment, ReplicaView, RequestView, SiteView
+from tests.serving.router.fakes import Fault, answer_of, replicas, routed, run, settings_for, until
 
 PRICES = (
     '[policy]\nname = "{}"\nprofile = "h100-sxm-8b"\nslo_ttft_ms = 2000\nslo_tpot_ms = 100\n'
@@ -74,3 +82,43 @@ def test_load_that_other_routers_bring_counts() -> None:
             assert not both[0].seen
 
     run(main)
+
+
+def test_policies_learn_from_answers_alone_and_first_tokens_from_streams_alone() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            group, told = rig.server.fleet.groups["m"], []
+
+            class Listening(Balanced):
+                def finished(self, *what: Any) -> None:
+                    told.append(what[2:])
+
+            group.policy = Listening()
+            view = rig.server.fleet.replicas[one.url].view
+            one.gap_s = 0.05
+            one.faults.append(Fault("status", status=400))
+            assert (await rig.complete(stream=True)).status == 400
+            assert (told, view.ttft_s) == ([], None)
+            assert (await rig.complete(tokens=8)).status == 200
+            assert (told, view.ttft_s) == ([(None, None, 8)], None)
+            assert (await rig.complete(tokens=8, stream=True)).done
+            ttft_s, tpot_s, _ = told[1]
+            assert ttft_s < 8 * 0.05 < 8 * tpot_s * 1.3
+            assert view.ttft_s == ttft_s
+
+    run(main)
+
+
+def test_plain_answers_do_not_make_prices_turn_requests_away() -> None:
+    """Each takes longer than a first token may."""
+    engine = EngineModel(read_profile(shipped(Path("h100-sxm-8b"))))
+    policy = Prices(engine, Slo(ttft_s=0.5, tpot_s=0.05))
+    moment = Moment(0.0, [SiteView("s0", 0.0, 1)], [ReplicaView(site=0)])
+    room = []
+    for ttft_s in (None, 4.0):
+        for at in range(200):
+            policy.finished(RequestView(100), 0, ttft_s, None, 100)
+            if at % 50 == 49:
+                policy.control(moment)
+        room.append(policy._room)
+    assert room == [1.0, pytest.approx(0.68)]
