@@ -2,6 +2,7 @@
 """From the options of `sgreen serve` to what runs: here, and again in a job."""
 
 import os
+import re
 import secrets
 import shlex
 import socket
@@ -15,12 +16,13 @@ import click
 from profiling.shipped import shipped, shipped_names
 from serving.governor.registry import POLICIES
 from serving.replica.check import gpus_here, profile_here
-from serving.replica.command import Ask, gpus_per_replica
+from serving.replica.command import Ask, gpus_per_replica, served_name
 from serving.replica.local import Local, code_directory, packages
 from serving.replica.machine import Rules
 from serving.replica.registered import job_stem
 from serving.replica.script import container
 from serving.router.registration import NAME
+from serving.router.settings import MODEL
 from serving.vllm.settings import KEY, PREFIX, Settings
 from slurm_green.errors import BadInputError
 
@@ -65,6 +67,11 @@ def asked(
         model=model, options=options, server=server, launcher=launcher, settings=values,
         shutdown_s=min(drain_s, 30.0),
     )  # fmt: skip
+    if not re.fullmatch(MODEL, name := served_name(ask)):
+        raise BadInputError(
+            f"{name!r}: routers cannot ask for a model of this name; give one without blanks, as"
+            " -- --served-model-name NAME"
+        )
     if f"{PREFIX}METRICS" in os.environ:
         raise BadInputError(f"{PREFIX}METRICS: sgreen serve gives each replica its own; unset it")
     return ask, settings, code

@@ -106,9 +106,10 @@ def gpus_per_replica(options: Sequence[str]) -> int:
 
 
 def _value(options: Sequence[str], names: Sequence[str]) -> str | None:
-    """What follows an option, in either spelling; None where it is not given."""
+    """What follows an option, in any spelling that vLLM takes; None where it is not given."""
     for at, option in enumerate(options):
         name, equals, value = option.partition("=")
+        name = name.replace("_", "-")
         if name in names:
             return value if equals else next(iter(options[at + 1 :]), "")
     return None

@@ -113,7 +113,7 @@ def _supervisor(told: Local, number: int) -> Supervisor:
         replacement=lambda: _replacement(told.replace_with, registration),
         ended=lambda: give_back(told.settings),
         code=told.code,
-        url_host=told.host,
+        url_host=_reached_at(told.host),
     )
 
 
@@ -125,6 +125,11 @@ def _replacement(script: Path | None, registration: Path) -> Callable[[], bool] 
     job = successor(script, registration.stem)
     _LOG.info("job %d is to replace this replica", job)
     return lambda: is_ready(registration.with_name(f"{job_stem(job, script)}-0.json"))
+
+
+def _reached_at(host: str) -> str:
+    """Where routers elsewhere find a server that listens there."""
+    return socket.gethostname() if host == "0.0.0.0" else host
 
 
 def _free_ports(host: str, count: int) -> list[int]:

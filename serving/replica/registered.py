@@ -64,19 +64,27 @@ def job_stem(job: int | str, script: Path | None) -> str:
 
 def is_ready(path: Path) -> bool:
     """Whether that replica says so."""
-    try:
-        told = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(told, dict) and told.get("state") == READY
+    return _told(path).get("state") == READY
 
 
 def sweep(directory: Path, now_s: float) -> None:
-    """Remove what killed replicas left: a day without a heartbeat, which is every few seconds."""
+    """Remove what killed replicas left: a day without a heartbeat, which is every few seconds.
+
+    The trap: the directory is the user's choice, and may hold other files.
+    """
     for path in directory.glob("*.json"):
         with suppress(OSError):
-            if path.stat().st_mtime < now_s - _LEFT_S:
+            if path.stat().st_mtime < now_s - _LEFT_S and "heartbeat_utc" in _told(path):
                 path.unlink()
+
+
+def _told(path: Path) -> dict[str, object]:
+    """What a registration says; nothing where it is none."""
+    try:
+        told = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def state_dir() -> Path:

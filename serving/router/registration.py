@@ -17,13 +17,14 @@ from datetime import datetime
 from pathlib import Path
 
 from profiling.whole import whole_file
-from serving.router.settings import URL
+from serving.router.settings import MODEL, URL
 from slurm_green.errors import BadInputError
 
 __all__ = ["DRAINING", "NAME", "READY", "Registration", "Registry", "write_registration"]
 
 READY, DRAINING = "ready", "draining"
 _URL = re.compile(URL)
+_MODEL = re.compile(MODEL)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 _MAX_BYTES = 65_536
@@ -119,7 +120,12 @@ def _read(text: bytes, where: str) -> Registration:
 def _check(one: Registration, where: str) -> None:
     for name, value, right, wanted in (
         ("url", one.url, _URL.fullmatch(one.url), "http://HOST:PORT"),
-        ("model", one.model, NAME.fullmatch(one.model), "the name that clients ask for"),
+        (
+            "model",
+            one.model,
+            _MODEL.fullmatch(one.model),
+            "the name that clients ask for, without blanks",
+        ),
         ("site", one.site, NAME.fullmatch(one.site), "a site's name"),
         ("state", one.state, one.state in (READY, DRAINING), f"{READY} or {DRAINING}"),
         ("key", "***", one.key is None or _KEY.fullmatch(one.key), "printable characters"),

@@ -13,6 +13,7 @@ from slurm_green.config import kinds
 from slurm_green.config.kinds import Kind
 
 __all__ = [
+    "MODEL",
     "URL",
     "Breaking",
     "Checks",
@@ -34,6 +35,9 @@ _MIB = 2**20
 _NAME = kinds.text("letters, digits and . _ - / :", r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
 # The host is a name, an IPv4 address, or an IPv6 address in brackets.
 URL = r"https?://([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+(%[\w.]+)?\]):\d{1,5}"
+# Whatever vLLM was told to serve: also a directory.
+MODEL = r"[^\s\x00-\x1f\x7f]{1,200}"
+_MODEL = kinds.text("the name that clients ask for, without blanks", MODEL)
 _URL = kinds.text("http://HOST:PORT or https://HOST:PORT", rf"{URL}/?")
 _LINK = kinds.text("an http:// or https:// address", r"https?://\S+")
 _WORD = kinds.text("one line of text", r"[^\n\x00]+")
@@ -177,7 +181,7 @@ class StaticReplica:
     """A replica that does not register itself; `key_file` holds what it wants as a bearer token."""
 
     url: str = _set(_URL)
-    model: str = _set(_NAME)
+    model: str = _set(_MODEL)
     site: str = _set(_NAME, "local")
     key_file: Path | None = _set(kinds.path(), None)
 
@@ -186,7 +190,7 @@ class StaticReplica:
 class Route:
     """A model's own rules; `resume`: a stream whose replica dies goes on at another one."""
 
-    name: str = _set(_NAME)
+    name: str = _set(_MODEL)
     sites: tuple[str, ...] | None = _some()
     resume: bool = _set(kinds.flag(), False)
 

@@ -22,9 +22,9 @@ def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return taken
 
 
-def submitted(tmp_path: Path, *args: str) -> Result:
+def submitted(tmp_path: Path, *args: str, model: str = "org/model") -> Result:
     own = ("--slo-ttft-ms", "500", "--slo-tpot-ms", "30", "--state", str(tmp_path), "--no-wait")
-    return CliRunner().invoke(root, ["serve", "org/model", *own, *args])
+    return CliRunner().invoke(root, ["serve", model, *own, *args])
 
 
 def test_a_profile_that_is_nowhere_is_told_at_submission(sbatch: Path, tmp_path: Path) -> None:
@@ -41,3 +41,15 @@ def test_a_profile_that_is_there_is_not(sbatch: Path, tmp_path: Path, profile: s
     assert result.exit_code == 0, result.output
     assert sbatch.exists()
     assert "no such directory" not in result.stderr
+
+
+def test_a_name_that_routers_cannot_use_is_refused_before_a_job_waits_for_it(
+    sbatch: Path, tmp_path: Path
+) -> None:
+    result = submitted(tmp_path, model="/data/my models/m")
+    assert result.exit_code == 2
+    assert "--served-model-name" in result.stderr
+    assert not sbatch.exists()
+    for name, more in (("/data/models/m", ()), ("/my models/m", ("--served_model_name=m",))):
+        result = submitted(tmp_path, "--", *more, model=name)
+        assert result.exit_code == 0, result.output

@@ -57,7 +57,7 @@ def test_the_environment_is_what_the_scheduler_reads() -> None:
     )
 
 
-@pytest.mark.parametrize("option", ["--host", "--port=3", "--api-key"])
+@pytest.mark.parametrize("option", ["--host", "--port=3", "--api-key", "--api_key"])
 def test_what_is_ours_is_refused(option: str) -> None:
     with pytest.raises(BadInputError, match="sets it itself"):
         Ask(model="m", options=(option, "1"))
@@ -66,7 +66,9 @@ def test_what_is_ours_is_refused(option: str) -> None:
 def test_names_and_sizes_are_read_in_both_spellings() -> None:
     assert served_name(Ask(model="m", options=("--served-model-name=chat",))) == "chat"
     assert served_name(Ask(model="m", options=("--served-model-name", "a", "b"))) == "a"
+    assert served_name(Ask(model="m", options=("--served_model_name", "a_b"))) == "a_b"
     assert gpus_per_replica(("-tp", "2", "--pipeline-parallel-size=3")) == 6
+    assert gpus_per_replica(("--tensor_parallel_size=2", "--data_parallel_size", "2")) == 4
     assert gpus_per_replica(()) == 1
     with pytest.raises(BadInputError, match="-size all"):
         gpus_per_replica(("--tensor-parallel-size", "all"))

@@ -113,6 +113,13 @@ def asked(shown: dict[str, Any], count: int) -> tuple[int, bytes]:
             return answer.status, answer.read()
 
 
+def test_an_address_of_all_is_registered_under_the_machines_name(serve: Serve) -> None:
+    (shown,) = serve.start("--host", "0.0.0.0").ready()
+    assert shown["url"].startswith(f"http://{socket.gethostname()}:")
+    serve.signal(signal.SIGTERM)
+    assert serve.end() == 0
+
+
 def in_flight(shown: dict[str, Any]) -> int:
     peer = http.client.HTTPConnection(shown["url"].removeprefix("http://"), timeout=60)
     with closing(peer):

@@ -3,11 +3,13 @@
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from serving.router.config import loads
 from serving.router.registration import Registration, Registry, write_registration
 from slurm_green.errors import BadInputError
 
@@ -23,6 +25,17 @@ def test_what_is_written_is_read_and_secret(tmp_path: Path) -> None:
         "url", "model", "site", "key", "state", "heartbeat_utc",
     }  # fmt: skip
     assert Registry(tmp_path, 10.0).read(0.0) == [ONE]
+
+
+@pytest.mark.parametrize("model", ["/data/models/llama-8b", "./m", "org/m@v1+x", "modèle"])
+def test_a_model_has_whatever_name_vllm_serves_it_under(tmp_path: Path, model: str) -> None:
+    one = replace(ONE, model=model)
+    write_registration(tmp_path / "one.json", one, NOW)
+    assert Registry(tmp_path, 10.0).read(0.0) == [one]
+    text = f'[[replica]]\nurl = "http://h:1"\nmodel = "{model}"\n[[model]]\nname = "{model}"\n'
+    assert loads(text).replica[0].model == model
+    with pytest.raises(BadInputError, match="without blanks"):
+        write_registration(tmp_path / "one.json", replace(ONE, model=f"{model} x"), NOW)
 
 
 def test_nobody_else_can_open_it_while_it_is_written(
