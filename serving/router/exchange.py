@@ -88,8 +88,7 @@ class Exchange:
         if ended:
             self._whole(upstream)
         elif len(parts) and sum(map(len, self.plain)) > self.relay.settings.limits.answer_bytes:
-            upstream.drop()
-            self.fault(upstream, "answer too large")
+            self._too_large(upstream, "answer", self.relay.settings.limits.answer_bytes)
 
     def fault(self, upstream: "Upstream | None", why: str) -> None:
         """The replica failed this request."""
@@ -104,6 +103,11 @@ class Exchange:
             return
         stale = upstream is not None and upstream.reused and upstream.silent
         self.relay.failed(self, why, stale=stale)
+
+    def _too_large(self, upstream: "Upstream", what: str, most: int) -> None:
+        """More than we take: nobody's fault, and as large from any other replica."""
+        upstream.drop()
+        self.give_up(502, f"the {what} is larger than the {most} bytes that the router takes")
 
     # What the client's connection calls.
 
@@ -190,8 +194,7 @@ class Exchange:
         else:
             self.tail, data = data[cut:], data[:cut]
         if len(self.tail) > _EVENT:
-            upstream.drop()
-            self.fault(upstream, "event too large")
+            self._too_large(upstream, "event", _EVENT)
             return
         if data and not self._pass_on(upstream, data):
             return

@@ -141,15 +141,12 @@ class Relay:
         now_s = self.now_s()
         group, replica = exchange.group, exchange.replica
         if replica is not None:
-            if status == 499:
+            if why or status >= 500:
                 replica.breaker.undecided()
-            elif not why:
-                if status < 500:
-                    replica.breaker.succeeded()
-                    if status == 200:  # a refusal is quick and short, and says nothing of others
-                        self._learn(exchange, replica, now_s)
-                else:
-                    replica.breaker.undecided()
+            else:
+                replica.breaker.succeeded()
+                if status == 200:  # a refusal is quick and short, and says nothing of others
+                    self._learn(exchange, replica, now_s)
         elif exchange.waits_until_s is not None:
             group.waiting.remove(exchange)
         self._detach(exchange, now_s)

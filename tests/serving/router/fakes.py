@@ -243,10 +243,18 @@ class FakeReplica:
             self._plain(writer, 200, text[:20], len(text))
             await writer.drain()
             writer.transport.abort()
+        elif kind == "in chunks":
+            start = f"HTTP/1.1 200 x\r\ncontent-type: application/json\r\n{self.extra}"
+            writer.write(f"{start}transfer-encoding: chunked\r\n\r\n".encode())
+            for at in range(0, len(text), 10_000):
+                _chunk(writer, text[at : at + 10_000])
+                await writer.drain()
+                await asyncio.sleep(0.001)
+            writer.write(b"0\r\n\r\n")
         else:
             self._plain(writer, 200, text)
         await writer.drain()
-        return kind == ""
+        return kind in ("", "in chunks")
 
     def _plain(
         self, writer: asyncio.StreamWriter, status: int, text: str, length: int | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from serving.router import exchange as exchange_module
 from tests.serving.router.fakes import (
     DRAIN,
     MODEL,
@@ -308,5 +309,29 @@ def test_a_replica_that_health_says_is_down_loses_what_can_go_on(
             for one in await asyncio.gather(*asked):
                 assert one.done
                 assert one.text == answer_of("abc", 20)
+
+    run(main)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_too_large_for_us_is_asked_once_and_blamed_on_nobody(
+    stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange_module, "_EVENT", 50_000)
+
+    async def main() -> None:
+        more = "[limits]\nanswer_bytes = 50_000\n"
+        async with replicas(2) as both, routed(settings_for(both, more)) as rig:
+            for one in both:
+                one.pad, one.always = "x" * 200_000, Fault("in chunks")
+                one._whole = lambda path, asked: {"text": "x" * 200_000}  # type: ignore[method-assign]
+            for at in range(4):
+                answer = await rig.complete(stream=stream)
+                assert answer.status == 502
+                assert "larger than the 50000 bytes" in answer.json["error"]["message"]
+                assert len(both[0].seen) + len(both[1].seen) == at + 1
+            states = [one.breaker.failures for one in rig.server.fleet.replicas.values()]
+            assert states == [0, 0]
+            await until(rig.clean)
 
     run(main)
