@@ -45,7 +45,10 @@ class Fetcher:
 
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=_TIMEOUT_S)
-        parts = httpx.URL(url)
+        try:
+            parts = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise OSError(f"supply_url is no address: {error}") from error
         # For the log: a name, a password or a key may be in the rest.
         where = f"{parts.scheme}://{parts.netloc.decode()}{parts.path}"
         async with asyncio.timeout(_TIMEOUT_S):
@@ -131,7 +134,9 @@ class Supply:
         if "supply_w" not in told:
             raise ValueError("supply_w is missing")
         now_s = self._now_s()
-        rows = raw.get("outlook") or ()
+        rows = raw.get("outlook") or []
+        if not isinstance(rows, list):
+            raise ValueError("outlook: wanted a list")
         self._outlook = tuple(
             Outlook(
                 now_s + _number(row["in_s"], "in_s"),

@@ -85,7 +85,7 @@ class Accounts:
             counter_j = modelled_j
         # Nothing modelled although something was drawn: it was idle.
         scale = counter_j / modelled_j if modelled_j > 0 else 0.0
-        work_j = self._work_j * scale
+        work_j = min(self._work_j * scale, counter_j)  # rounded up, a counter of idle would sink
         self.work_j += work_j
         self.idle_j += counter_j - work_j
         self.pool_j += counter_j - work_j

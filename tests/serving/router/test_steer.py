@@ -58,7 +58,10 @@ def test_telemetry_ages_by_our_clock_and_its_own_age(tmp_path: Path) -> None:
     assert told(None, 11) == 70.0
     assert told('{"supply_w": 300, "low_w": 200}', 1) == 300.0
     assert view.supply_low_w == 200.0
-    for bad in ("{}", "[]", "x", '{"supply_w": -1}', '{"supply_w": true}', '{"supply_w": null}'):
+    for bad in (
+        "{}", "[]", "x", '{"supply_w": -1}', '{"supply_w": true}', '{"supply_w": null}',
+        '{"supply_w": 1, "outlook": 5}',
+    ):  # fmt: skip
         assert told(bad, 1) == 300.0
         assert supply.fault is not None
     row = {"in_s": 300, "supply_w": 250, "low_w": 100}
@@ -101,6 +104,14 @@ def test_addresses_are_asked_by_one_client_that_is_closed(monkeypatch: pytest.Mo
     asyncio.run(run())
     assert asked == ["a", "b", "a", "b"]
     assert [one.is_closed for one in made] == [True]
+
+
+def test_what_is_no_address_is_a_fault_of_its_site_alone() -> None:
+    supply = Supply(Site(name="a", supply_url="http://h:port/?key=x"), Clock(), Fetcher().get)
+    asyncio.run(supply.read())
+    assert supply.fault is not None
+    assert supply.fault.startswith("site a: supply: supply_url is no address")
+    assert "key" not in supply.fault
 
 
 def test_a_site_that_nobody_limits_has_no_supply() -> None:

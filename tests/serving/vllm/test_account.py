@@ -2,6 +2,7 @@
 """Joules of requests sum to the meter's, whatever runs, ends or is not read."""
 
 import math
+import random
 
 import pytest
 from hypothesis import given
@@ -56,6 +57,15 @@ def test_requests_and_pool_are_what_was_drawn(steps: list[tuple], most: int) -> 
     assert accounts.work_j + accounts.idle_j == pytest.approx(drawn_j, abs=1e-6)
     assert accounts.total_j() + accounts.pool_j == pytest.approx(drawn_j, abs=1e-6)
     assert accounts.pool_j >= -1e-9
+
+
+def test_idle_joules_never_sink_while_it_is_busy_all_the_time() -> None:
+    accounts, draw = Accounts(0.0), random.Random(1)
+    for second in range(1000):
+        before_j = accounts.idle_j
+        accounts.ran(second, second + 1.0, 300.0 + draw.random(), 100.0, [("a", 1.0)])
+        accounts.settle(second + 1.0, 700.0 * draw.random())
+        assert accounts.idle_j >= before_j
 
 
 def test_only_what_ended_last_is_remembered() -> None:
