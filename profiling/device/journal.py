@@ -76,6 +76,12 @@ class Journal:
         # The lock goes last: until then nobody else may take the GPU for free.
         os.close(self._ours.pop(uuid)[0])
 
+    def close(self) -> None:
+        """Hold nothing any more; what is owed stays so, for whoever looks next."""
+        for descriptor, _ in self._ours.values():
+            os.close(descriptor)
+        self._ours.clear()
+
     def take_over(self) -> tuple[Owed, ...]:
         """Entries whose holder is gone; they are this process's now, to restore and forget."""
         found = []

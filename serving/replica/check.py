@@ -3,6 +3,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from profiling.device.apply import Setting
@@ -63,9 +64,13 @@ def give_back(settings: Settings) -> None:
     if settings.clocks != "nvml":
         return
     try:
-        with Nvml(settings.nvml_library) as nvml:
+        with (
+            Nvml(settings.nvml_library) as nvml,
+            # We live on: what stays owed must not be ours until we end.
+            closing(Journal(Path(settings.journal))) as journal,
+        ):
             default = Setting(clock_mhz=settings.default_clock_mhz)
-            failed = restore_left(Journal(Path(settings.journal)), nvml.gpus(), default)
+            failed = restore_left(journal, nvml.gpus(), default)
     except ProfilingError as error:
         failed = (str(error),)
     for words in failed:

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from profiling.device.emulated.bench import STATE_VARIABLE, Bench
 from profiling.device.emulated.models import load_model
+from profiling.device.journal import Journal
 from serving.replica.check import give_back, gpus_here, profile_here
 from serving.vllm.settings import Settings
 from slurm_green.errors import BadInputError
@@ -67,3 +69,16 @@ def test_clocks_of_a_killed_server_are_given_back(bench: Bench, tmp_path: Path) 
     for clocks, locked in (("none", 900.0), ("nvml", math.inf)):
         give_back(settings(bench, clocks=clocks, journal=journal))
         assert [bench.read(gpu).lock_high_mhz for gpu in (0, 1)] == [locked, locked]
+
+
+def test_what_cannot_be_given_back_now_is_left_for_others_and_tried_again(
+    bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = tmp_path / "journal"
+    journal.mkdir()
+    (journal / "GPU-gone.owed").touch()
+    for times in (1, 2):
+        give_back(settings(bench, clocks="nvml", journal=journal))
+        assert caplog.text.count("this machine has no such GPU now") == times
+    with closing(Journal(journal)) as other:
+        assert [one.uuid for one in other.take_over()] == ["GPU-gone"]
