@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes SIGINT and SIGTERM end a sweep by an exception, so that what is set is given back.
+"""Makes SIGINT, SIGTERM and the end of a terminal end a sweep by an exception.
 
-The trap: a second signal while giving back would interrupt that; from the first on both wait.
+So what is set is given back. The trap: a second signal while giving back would interrupt that; from
+the first on all wait. Who ignores SIGHUP (nohup) means to outlive the terminal.
 """
 
 import signal
@@ -34,11 +35,13 @@ def ended_by_signals() -> Iterator[None]:
         return
 
     def stop(number: int, _: FrameType | None) -> None:
-        for one in _SIGNALS:
+        for one in meant:
             signal.signal(one, signal.SIG_IGN)
         raise Stopped(number)
 
-    before = {one: signal.signal(one, stop) for one in _SIGNALS}
+    outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    meant = _SIGNALS if outlives else (*_SIGNALS, signal.SIGHUP)
+    before = {one: signal.signal(one, stop) for one in meant}
     try:
         yield
     finally:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replicas on this machine, in the foreground, until all have ended.
 
-SIGTERM and SIGINT drain them, once more hurries; SIGUSR1 says that the time limit comes.
+SIGTERM, SIGINT and the end of the terminal drain them, once more hurries; SIGUSR1 says that the
+time limit comes.
 """
 
 import logging
@@ -153,6 +154,8 @@ def _signals(tell: Callable[[Event], None]) -> Iterator[None]:
         signal.SIGINT: Event.END,
         signal.SIGUSR1: Event.NEAR_END,
     }
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        meant[signal.SIGHUP] = Event.END
     before = {
         number: signal.signal(number, lambda _, __, event=event: tell(event))  # type: ignore[misc]
         for number, event in meant.items()

@@ -260,7 +260,7 @@ def test_a_gpu_lost_on_the_way_ends_the_sweep_and_it_can_go_on(tmp_path):
     assert world.gpus[0].at_default
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_give_the_clocks_back(tmp_path, number):
     world = World()
 
@@ -277,6 +277,16 @@ def test_signals_give_the_clocks_back(tmp_path, number):
     assert world.gpus[0].at_default
     assert list((tmp_path / "owed").iterdir()) == []
     assert signal.getsignal(number) is before
+
+
+def test_who_ignores_the_end_of_the_terminal_goes_on():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_gpu_that_lists_no_clocks_is_swept_as_it_is(tmp_path):

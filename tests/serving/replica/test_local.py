@@ -113,13 +113,6 @@ def asked(shown: dict[str, Any], count: int) -> tuple[int, bytes]:
             return answer.status, answer.read()
 
 
-def test_an_address_of_all_is_registered_under_the_machines_name(serve: Serve) -> None:
-    (shown,) = serve.start("--host", "0.0.0.0").ready()
-    assert shown["url"].startswith(f"http://{socket.gethostname()}:")
-    serve.signal(signal.SIGTERM)
-    assert serve.end() == 0
-
-
 def in_flight(shown: dict[str, Any]) -> int:
     peer = http.client.HTTPConnection(shown["url"].removeprefix("http://"), timeout=60)
     with closing(peer):
@@ -151,6 +144,17 @@ def test_keys_are_for_nobody_to_read(serve: Serve) -> None:
     assert shown["key"] not in json.dumps(serve.starts) + serve.words
     (path,) = (serve.state / "replicas").iterdir()
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_an_address_of_all_is_the_machines_name_and_the_end_of_the_terminal_drains(
+    serve: Serve,
+) -> None:
+    (shown,) = serve.start("--host", "0.0.0.0").ready()
+    assert shown["url"].startswith(f"http://{socket.gethostname()}:")
+    serve.signal(signal.SIGHUP)  # its terminal was closed
+    assert serve.end() == 0
+    assert "draining: asked to end" in serve.words
+    assert serve.shown == []
 
 
 @pytest.mark.slow
