@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -24,12 +23,12 @@ from typing import Any
 from profiling.device.emulated.bench import STATE_VARIABLE
 from profiling.device.gpu import Gpu
 from profiling.errors import ProfileError, ProfilingError
+from profiling.group import wait_for_group
 from profiling.workload.protocol import Load, Steps
 
 __all__ = ["ChildWorkload", "environment", "pace"]
 
 _POLITE_S = 20.0
-_GONE_S = 10.0
 _LAST_WORDS = 400
 
 
@@ -129,7 +128,7 @@ class ChildWorkload:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         status = process.wait()
-        _wait_for_group(process.pid)
+        wait_for_group(process.pid)
         self._lines.close()
         self._socket.close()
         with self._log as log:
@@ -160,23 +159,6 @@ class ChildWorkload:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1.0)
         return self._end()
-
-
-def _wait_for_group(group: int) -> None:
-    """Until the last of those killed has let go of its GPU: that one may remain a zombie."""
-    deadline_s = time.monotonic() + _GONE_S
-    while _works(group) and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-
-
-def _works(group: int) -> bool:
-    """Whether a process of it is more than a zombie."""
-    for place in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, _, its_group = place.read_text().rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state not in "ZX":
-                return True
-    return False
 
 
 def _how(status: int) -> str:

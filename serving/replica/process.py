@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from profiling.group import wait_for_group
 from slurm_green.errors import BadInputError
 
 __all__ = ["ServerProcess", "last_lines"]
@@ -37,13 +38,19 @@ class ServerProcess:
                     " names another command"
                 ) from error
         self.pid = self._process.pid
+        self._ended = False
 
     @property
     def status(self) -> int | None:
-        """Its exit status, None while it runs; what it left behind is killed then."""
+        """Its exit status, None while it runs; what it left behind is killed then, and waited for.
+
+        Until that is gone it holds the GPU's memory, and the lock on what is owed to the GPU.
+        """
         status = self._process.poll()
-        if status is not None:
+        if status is not None and not self._ended:
+            self._ended = True
             self.kill()
+            wait_for_group(self.pid)
         return status
 
     def terminate(self) -> None:
