@@ -32,9 +32,9 @@ class Exchange:
 
     __slots__ = (
         "attempts", "begun", "body", "bytes_out", "client", "connecting", "continuation", "done",
-        "events", "extra", "first_s", "fresh", "group", "guest", "head_sent", "last", "path",
-        "paused_s", "plain", "progress_s", "refused_resume", "relay", "replica", "request_id",
-        "resumed", "sent_s", "sites", "started_s", "status", "stream", "streamed", "tail",
+        "doubted", "events", "extra", "first_s", "fresh", "group", "guest", "head_sent", "last",
+        "path", "paused_s", "plain", "progress_s", "refused_resume", "relay", "replica",
+        "request_id", "resumed", "sent_s", "sites", "started_s", "status", "stream", "streamed", "tail",
         "tokens", "tried", "upstream", "view", "waits_until_s",
     )  # fmt: skip
 
@@ -55,6 +55,7 @@ class Exchange:
         self.attempts = self.resumed = self.bytes_out = self.status = self.events = 0
         self.tokens: int | None = None  # of the answer, where somebody said
         self.tried: set[Replica] = set()
+        self.doubted: list[Replica] = []  # that had an error, which may be the request's own
         self.last: tuple[int, list[tuple[bytes, bytes]], bytes] | None = None
         self.replica: Replica | None = None
         self.upstream: Upstream | None = None
@@ -219,6 +220,7 @@ class Exchange:
             if self.first_s == 0.0:
                 self.first_s = self.progress_s
             self.begun = True
+            self.relay.proven(self)
             if self.replica is not None:
                 self.group.started(self.replica, self, self.progress_s)
         self.done = data.endswith(_DONE)

@@ -25,6 +25,8 @@ __all__ = ["Relay"]
 
 # Faults that say nothing bad of the replica's next answer.
 _INNOCENT = frozenset((Verdict.BUSY.value, "moved away"))
+# Faults that may be the request's: vLLM has an error for each `top_k` beyond 64 bits.
+_DOUBTFUL = frozenset((Verdict.ERROR.value, "error event"))
 _STILL_S = 1.0  # a stream without a byte for so long may be gone
 _DRAIN_S = 30.0  # a replica that refuses everything is looked at again after this
 
@@ -115,7 +117,7 @@ class Relay:
             self._retry(exchange)
             return
         exchange.fresh = False
-        self._blame(replica, why, now_s)
+        self._blame(exchange, replica, why, now_s)
         self.stats.retried(exchange.group.model, replica.site, why)
         exchange.tried.add(replica)
         if exchange.head_sent:
@@ -146,6 +148,7 @@ class Relay:
             else:
                 replica.breaker.succeeded()
                 if status == 200:  # a refusal is quick and short, and says nothing of others
+                    self.proven(exchange)
                     self._learn(exchange, replica, now_s)
         elif exchange.waits_until_s is not None:
             group.waiting.remove(exchange)
@@ -180,7 +183,7 @@ class Relay:
             upstream.drop()
         if what == "answer":
             if exchange.replica is not None:
-                self._blame(exchange.replica, "timeout: answer", self.now_s())
+                self._blame(exchange, exchange.replica, "timeout: answer", self.now_s())
             exchange.give_up(504, "the replica did not answer in time")
         else:
             exchange.fault(upstream, f"timeout: {what}")
@@ -278,7 +281,16 @@ class Relay:
         exchange.view.prompt_tokens = going_on.known
         self._retry(exchange)
 
-    def _blame(self, replica: Replica, why: str, now_s: float) -> None:
+    def proven(self, exchange: Exchange) -> None:
+        """A replica answers the request well: others' errors were theirs."""
+        now_s = self.now_s()
+        for one in exchange.doubted:
+            if one is not exchange.replica:
+                one.breaker.failed(now_s)
+                one.changed(now_s)
+        exchange.doubted.clear()
+
+    def _blame(self, exchange: Exchange, replica: Replica, why: str, now_s: float) -> None:
         replica.failures += 1
         if why == Verdict.DRAINING.value:
             replica.drain_until_s = now_s + _DRAIN_S
@@ -289,6 +301,10 @@ class Relay:
             and now_s - replica.heard_s < self.settings.timeouts.progress_s
         ):
             replica.breaker.undecided()
+        elif why in _DOUBTFUL and not exchange.head_sent and not replica.breaker.opened:
+            # One client's request must not close every replica to everybody.
+            exchange.doubted.append(replica)
+            self._suspect(replica)
         else:
             sure = why.startswith("connect") or why == Verdict.LOCKED.value
             replica.breaker.failed(now_s, at_once=sure)

@@ -335,3 +335,50 @@ def test_what_is_too_large_for_us_is_asked_once_and_blamed_on_nobody(
             await until(rig.clean)
 
     run(main)
+
+
+@pytest.mark.parametrize(
+    ("stream", "fault"),
+    [(False, Fault("status", status=500)), (True, Fault("status", status=500)),
+     (True, Fault("error event"))],
+)  # fmt: skip
+def test_a_request_that_every_replica_fails_closes_none_to_others(
+    stream: bool, fault: Fault
+) -> None:
+    async def main() -> None:
+        more = "[breaker]\nopen_s = 60\nopen_max_s = 60\n"
+        async with replicas(2) as both, routed(settings_for(both, more)) as rig:
+            for _ in range(6):
+                for one in both:
+                    one.always = fault
+                assert (await rig.complete(stream=stream)).status >= 500
+                for one in both:
+                    one.always = None
+                assert (await rig.complete()).status == 200
+            await until(rig.clean)
+
+    run(main)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_replica_that_fails_what_others_answer_is_left_alone(stream: bool) -> None:
+    async def main() -> None:
+        more = "[breaker]\nopen_s = 60\nopen_max_s = 60\n"
+        async with replicas(2) as both, routed(settings_for(both, more)) as rig:
+            both[0].always = Fault("status", status=500)
+            for _ in range(40):
+                assert (await rig.complete(stream=stream)).status == 200
+            assert len(both[0].seen) == 3
+
+    run(main)
+
+
+def test_who_answers_after_errors_of_its_own_stays() -> None:
+    async def main() -> None:
+        more = "[breaker]\nopen_s = 60\nopen_max_s = 60\n"
+        async with replicas(1) as (one,), routed(settings_for([one], more)) as rig:
+            for _ in range(3):
+                one.faults.extend([Fault("status", status=500)] * 3)
+                assert (await rig.complete()).status == 200
+
+    run(main)
