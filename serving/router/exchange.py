@@ -34,8 +34,8 @@ class Exchange:
         "attempts", "begun", "body", "bytes_out", "client", "connecting", "continuation", "done",
         "doubted", "events", "extra", "first_s", "fresh", "group", "guest", "head_sent", "last",
         "path", "paused_s", "plain", "progress_s", "refused_resume", "relay", "replica",
-        "request_id", "resumed", "sent_s", "sites", "started_s", "status", "stream", "streamed", "tail",
-        "tokens", "tried", "upstream", "view", "waits_until_s",
+        "request_id", "resumed", "sent_s", "sites", "started_s", "status", "stream", "streamed",
+        "tail", "tokens", "tried", "upstream", "view", "waits_until_s",
     )  # fmt: skip
 
     def __init__(
