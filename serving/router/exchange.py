@@ -25,6 +25,7 @@ __all__ = ["Exchange"]
 
 _EVENT = 4 * 2**20  # bytes of one event
 _DONE = b"data: [DONE]\n\n"
+_ERROR = b'data: {"error"'  # what was generated cannot look so: its quotes are escaped
 
 
 class Exchange:
@@ -32,8 +33,8 @@ class Exchange:
 
     __slots__ = (
         "attempts", "begun", "body", "bytes_out", "client", "connecting", "continuation", "done",
-        "doubted", "events", "extra", "first_s", "fresh", "group", "guest", "head_sent", "last",
-        "path", "paused_s", "plain", "progress_s", "refused_resume", "relay", "replica",
+        "doubted", "erred", "events", "extra", "first_s", "fresh", "group", "guest", "head_sent",
+        "last", "path", "paused_s", "plain", "progress_s", "refused_resume", "relay", "replica",
         "request_id", "resumed", "sent_s", "sites", "started_s", "status", "stream", "streamed",
         "tail", "tokens", "tried", "upstream", "view", "waits_until_s",
     )  # fmt: skip
@@ -62,6 +63,7 @@ class Exchange:
         self.connecting: asyncio.Task[None] | None = None
         self.fresh = False  # wants a new connection
         self.head_sent = False
+        self.erred = False  # the client was told of an error in the middle
         self.anew()
 
     def anew(self) -> None:
@@ -224,6 +226,7 @@ class Exchange:
             if self.replica is not None:
                 self.group.started(self.replica, self, self.progress_s)
         self.done = data.endswith(_DONE)
+        self.erred |= self.continuation is None and _ERROR in data
         self.events += data.count(b"\n\n")
         going_on = self.continuation
         if going_on is not None:
@@ -245,7 +248,10 @@ class Exchange:
     def _finish(self) -> None:
         if self.client is not None:
             self.client.end(self)
-            self.relay.ended(self, 200, "")
+            if self.erred:
+                self.relay.ended(self, 502, "the replica sent an error")
+            else:
+                self.relay.ended(self, 200, "")
 
     def give_up(self, status: int, text: str, retry_after_s: float | None = None) -> None:
         """No replica can answer it: one clear error, in the form in which the client can read."""

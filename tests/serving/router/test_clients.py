@@ -181,7 +181,7 @@ def test_who_asks_ahead_and_never_reads_is_asked_no_more() -> None:
 def test_who_asks_ahead_and_reads_late_gets_every_answer_in_order() -> None:
     async def main() -> None:
         async with replicas(1) as (one,), routed(settings_for([one])) as rig:
-            one._whole = lambda path, asked: {"said": asked["prompt"] * 400_000}  # type: ignore[method-assign]
+            one._whole = lambda path, asked: {"said": asked["prompt"] * 2_000_000}  # type: ignore[method-assign]
             caller = await Caller.at(rig.server.port)
             caller.reader._transport.pause_reading()  # type: ignore[attr-defined]
             words = [chr(97 + at) for at in range(20)]

@@ -382,3 +382,19 @@ def test_who_answers_after_errors_of_its_own_stays() -> None:
                 assert (await rig.complete()).status == 200
 
     run(main)
+
+
+def test_a_stream_that_ends_in_an_error_of_its_replica_is_counted_as_one() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            one.faults.append(Fault("error event", at=3))
+            answer = await rig.complete(stream=True)
+            assert "engine is dead" in answer.body.decode()
+            assert answer.done
+            said = await rig.complete('data: {"error": 1}', stream=True)
+            assert said.done
+            text = rig.server.stats.text().decode()
+            assert 'requests_total{code="502",model="m",site="s0",tenant=""} 1.0' in text
+            assert 'requests_total{code="200",model="m",site="s0",tenant=""} 1.0' in text
+
+    run(main)
