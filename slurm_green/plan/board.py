@@ -18,7 +18,7 @@ from slurm_green.plan.options import Options
 from slurm_green.plan.outcome import Weights
 from slurm_green.plan.overlap import seconds_by_slot
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
-from slurm_green.plan.profile import GRID, Profile, rounded, rounded_up
+from slurm_green.plan.profile import GRID, Profile, rounded, rounded_down, rounded_up
 
 __all__ = ["Board", "Place"]
 
@@ -49,7 +49,7 @@ class Board:
         # A run of no length would leave a step of none in the profile.
         duration = np.maximum(rounded_up(options.duration_s), 1 / GRID)
         early = rounded_up(options.earliest_s)
-        until = np.floor((options.latest_s + options.duration_s) * GRID + 1e-6) / GRID
+        until = rounded_down(options.latest_s + options.duration_s)
         until = np.maximum(np.minimum(until, site.horizon_s), early + duration)
         # Arrays for the kernel, lists for single entries.
         self.arrays = {
@@ -171,7 +171,7 @@ class Board:
                 continue
             if not len(begin):
                 continue
-            starts = self._starts(option, begin, end, border, slot)
+            starts = self.starts(self._power[option], duration, begin, end, border, slot)
             cost = self._added(option, starts, slot, last)
             if self.limits is not None:
                 cost[~self.limits.allow(self._power[option], starts, starts + duration)] = np.inf
@@ -273,10 +273,19 @@ class Board:
         """GPUs of an option."""
         return self._gpus[option]
 
-    def _starts(self, option: int, begin: Floats, end: Floats, border: Floats, slot: int) -> Floats:
-        """All starts that can be best: window borders, slot borders, and turning points."""
-        duration, power = self.duration_s[option], self._power[option]
-        kinks = [border, border - duration]
+    def starts(
+        self, power: float, duration: float, begin: Floats, end: Floats, border: Floats, slot: int
+    ) -> Floats:
+        """All starts that can be best or first: window borders, slot borders, and turning points.
+
+        Windows of starts are from `begin` to `end`, in order; `border` are those of the slots that
+        they meet, from that of `slot` on.
+        """
+        # Off the grid the nearest start may be a hair beyond a limit: that side of it which is not.
+        up, down = (
+            (rounded_up, rounded_down) if self.limits is not None else (np.asarray, np.asarray)
+        )
+        kinks = [up(border), down(border - duration)]
         if self.green or self.limits is not None:
             turns = []
             if self.green:
@@ -286,9 +295,9 @@ class Board:
             for room in turns:
                 inside = np.flatnonzero((room > 0) & (room < power * self._step))
                 span = room[inside] / power if power else room[inside]
-                kinks += [border[inside + 1] - span, border[inside] + span - duration]
+                kinks += [up(border[inside + 1] - span), down(border[inside] + span - duration)]
                 if self.limits is not None:
-                    kinks.append(border[inside] + span)
+                    kinks.append(down(border[inside] + span))
         points = np.concatenate(kinks)
         if len(begin) == 1:
             points = points[(points >= begin[0]) & (points <= end[0])]

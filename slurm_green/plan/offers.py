@@ -93,11 +93,13 @@ def rooms_of(
     )
 
 
-def buy(offers: Offers, work: float, rate: Floats, *, capped: bool) -> list[Piece] | None:
+def buy(
+    offers: Offers, work: float, rate: Floats, *, capped: bool, ramped: bool
+) -> list[Piece] | None:
     """The cheapest pieces that do the work, in order of time; None if all do too little.
 
-    `rate` has one entry per shape. A piece lies within one slot. With `capped`, seconds are
-    rounded down, and the work is what a checker lets pass.
+    `rate` has one entry per shape. A piece lies within one slot. With `capped`, which
+    stands for a ramp, too, seconds are rounded down, and the work is what a checker lets pass.
     """
     room, old, new = hull_edges(offers.work, offers.cost_g)
     more = offers.work[room, new] - offers.work[room, old]
@@ -125,7 +127,7 @@ def buy(offers: Offers, work: float, rate: Floats, *, capped: bool) -> list[Piec
     slow = min(float(rounding((1 - share) * most[low] * GRID)) / GRID, float(most.max()) - quick)
     chosen[row] = [(int(offers.shape[high]), quick), (int(offers.shape[low]), slow)]
     pieces = _cut(offers.rooms, chosen)
-    return pieces if capped else _ended(pieces, work, rate)
+    return pieces if ramped else _ended(pieces, work, rate)
 
 
 def joined(pieces: Floats) -> Floats:
@@ -140,7 +142,7 @@ def joined(pieces: Floats) -> Floats:
 def _ended(pieces: list[Piece], work: float, rate: Floats) -> list[Piece]:
     """The pieces, the last one only until the work is done: a crumb's worth may be too much.
 
-    Under a cap or a ramp that is not asked: less power in one slot is more of a rise to the next.
+    Under a ramp that is not asked: less power in one slot is more of a rise to the next.
     """
     last, done = pieces[-1], 0.0
     for piece in pieces:  # not sum(), which later Pythons round otherwise than the kernel

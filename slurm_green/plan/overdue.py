@@ -15,6 +15,8 @@ def place_overdue(board: Board, job: int) -> list[Piece]:
     problem = board.problem
     site, shapes, jobs = problem.site, problem.shapes, problem.jobs
     early = float(rounded_up(jobs.earliest_s[job]))
+    slot = min(int(early // site.step_s), site.slots)
+    border = site.edges_s[slot:]
     best: Piece | None = None
     for shape in shapes.of(int(jobs.class_index[job])):
         gpus = int(shapes.gpus[shape])
@@ -26,12 +28,8 @@ def place_overdue(board: Board, job: int) -> list[Piece]:
         starts, latest = begin[wide], end[wide] - duration
         power = float(shapes.power_w[shape])
         if board.limits is not None and len(starts):
-            inside = [
-                np.concatenate([[low], site.edges_s[(site.edges_s > low) & (site.edges_s < high)]])
-                for low, high in zip(starts, latest, strict=True)
-            ]
-            starts = np.concatenate(inside)
-            starts = starts[board.limits.allow(power, starts, starts + duration)]
+            starts = board.starts(power, duration, starts, latest, border, slot)
+            starts = np.sort(starts[board.limits.allow(power, starts, starts + duration)])
         if len(starts) and (best is None or starts[0] + duration < best.end_s):
             best = Piece(shape, float(starts[0]), float(starts[0] + duration))
     if best is None:

@@ -14,7 +14,7 @@ from slurm_green.plan.kernel.splits import KernelSplits
 from slurm_green.plan.offers import CRUMB, Offers, buy, joined, rooms_of
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
-from slurm_green.plan.profile import GRID, rounded_up
+from slurm_green.plan.profile import GRID, rounded_down, rounded_up
 
 __all__ = ["Pieces"]
 
@@ -34,7 +34,7 @@ class Pieces:
         self.mu: Floats | None = None
         site = board.problem.site
         self._opens_s = rounded_up(site.edges_s)
-        self._closes_s = np.floor(site.edges_s[1:] * GRID + 1e-6) / GRID
+        self._closes_s = rounded_down(site.edges_s[1:])
         self._per_joule = site.carbon_g_per_kwh / JOULES_PER_KWH
         self.kernel = (
             KernelSplits(board, self._opens_s, self._closes_s) if lendable(board) else None
@@ -154,8 +154,11 @@ class Pieces:
         """Where the job is cheapest now; None where there is no room."""
         offers = self._offers(job, until_s)
         work, rate = float(self._problem.jobs.work[job]), self._problem.shapes.rate
+        if offers is None:
+            return None
         capped = self.board.limits is not None
-        found = None if offers is None else buy(offers, work, rate, capped=capped)
+        ramped = bool(np.isfinite(self._problem.site.ramp_w_per_slot))
+        found = buy(offers, work, rate, capped=capped, ramped=ramped)
         return None if found is None else np.array(found, dtype=np.float64)
 
     def _offers(self, job: int, until_s: float) -> Offers | None:

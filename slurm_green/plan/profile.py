@@ -9,7 +9,7 @@ import numpy as np
 
 from slurm_green.plan.problem import Floats, Ints
 
-__all__ = ["GRID", "Profile", "rounded", "rounded_up"]
+__all__ = ["GRID", "Profile", "rounded", "rounded_down", "rounded_up"]
 
 GRID = 8192.0
 
@@ -22,6 +22,11 @@ def rounded(moment_s: float) -> float:
 def rounded_up(moment_s: Floats) -> Floats:
     """The first multiples of the grid that are not before, but for errors of rounding."""
     return np.asarray(np.ceil(moment_s * GRID - 1e-6) / GRID)
+
+
+def rounded_down(moment_s: Floats) -> Floats:
+    """The last multiples of the grid that are not after, but for errors of rounding."""
+    return np.asarray(np.floor(moment_s * GRID + 1e-6) / GRID)
 
 
 class Profile:

@@ -14,7 +14,7 @@ from slurm_green.plan.kernel.lists import steered
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import Floats, Ints
-from slurm_green.plan.profile import GRID, rounded_up
+from slurm_green.plan.profile import rounded_down, rounded_up
 from slurm_green.plan.steering import STRENGTH_MU, Steering
 
 __all__ = ["KernelSplits"]
@@ -132,7 +132,7 @@ class KernelSplits:
             row[:rows] = np.concatenate(list(of.values()))
         arrays = {
             **self._arrays,
-            "until": np.floor(until_s * GRID + 1e-6) / GRID,
+            "until": rounded_down(until_s),
             "first": first,
             "count": count,
             "row": row,

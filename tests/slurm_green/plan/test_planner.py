@@ -234,6 +234,15 @@ def test_a_cap_binds_in_short_slots_too(step_s: float) -> None:
     assert misses(solved(problem)) == (0, 0)
 
 
+def test_a_cap_off_the_grid_of_times_costs_no_more_than_its_share() -> None:
+    """A slot holds 999 of 1,000 W: seconds that the grid has not, so one beside them must do."""
+    found = solved(make([ONE], [(0, 1.0, 0, 3, False)], [100, 50, 200], power_cap_w=999.0))
+    assert found.carbon_g == pytest.approx(0.001 * 100 + 0.999 * 50, rel=1e-6)
+    # The same at the other end: what is dear comes first, so the run begins with its hour.
+    found = solved(make([ONE], [(0, 1.0, 0, 3, False)], [200, 50, 100], power_cap_w=999.0))
+    assert found.carbon_g == pytest.approx(0.999 * 50 + 0.001 * 100, rel=1e-6)
+
+
 # Preemptible jobs.
 
 
@@ -286,6 +295,13 @@ def test_a_split_job_finds_crumbs_of_room() -> None:
 def test_a_job_in_one_go_leaves_room_for_split_ones(jobs: list[Any]) -> None:
     found = solved(make([ONE], jobs, [0, 0, 100, 50], gpus=1))
     assert misses(found) == (0, 0)
+
+
+def test_under_a_cap_a_split_job_does_its_work_and_no_more() -> None:
+    """A slot is a hair too short for it; the crumb beside it is not as small as it may be."""
+    problem = make([ONE], [(0, 1.0, 0, 3, True)], [100, 50, 200], power_cap_w=999.0)
+    schedule = solved(problem).schedule
+    assert (schedule.end_s - schedule.start_s).sum() == pytest.approx(HOUR, abs=1e-3)
 
 
 def test_a_late_job_that_may_be_split_runs_in_what_is_left() -> None:
@@ -670,6 +686,25 @@ def test_late_jobs_run_as_early_as_they_can() -> None:
     found = solved(make([ONE], jobs, [100, 50, 10, 10, 10, 10], gpus=1))
     assert misses(found) == (1, 0)
     assert rows(found, 0) == [(0, pytest.approx(3.0), pytest.approx(5.0))]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "cap_w", "start_h"),
+    [
+        # Half of it in each of two slots is all that the cap allows.
+        ([(0, 1.0, 0.0, 0.5, False)], 500.0, 0.5),
+        # Six tenths in the second slot.
+        ([(0, 1.0, 0.0, 0.5, False)], 600.0, 0.4),
+        # The first one takes the first two slots' share, and leaves 0.2 in the second.
+        ([(0, 1.0, 0.0, 0.5, False), (0, 1.0, 0.0, 0.5, False)], 600.0, 0.4),
+    ],
+)
+def test_late_jobs_run_across_a_border_where_a_cap_allows_no_more(
+    jobs: list[Any], cap_w: float, start_h: float
+) -> None:
+    found = solved(make([ONE], jobs, [100, 50, 10, 10, 10], power_cap_w=cap_w))
+    assert misses(found) == (len(jobs), 0)
+    assert min(rows(found))[1] == pytest.approx(start_h, abs=1e-4)
 
 
 # Services.
