@@ -30,6 +30,7 @@ class Column:
     needed: bool = False
     zero: bool = False
     signed: bool = False  # below 0, too: a time whose zero may be anywhere
+    most: float = _MOST
     default: Any = None
 
     def read(self, cell: str) -> Any:
@@ -48,7 +49,7 @@ class Column:
         except ValueError:
             raise ProfileError(f"{text[:40]!r} is no number; wanted {self._allowed}") from None
         least = 1.0 if self.kind == "count" and not self.zero else 0.0
-        good = math.isfinite(value) and (-_MOST if self.signed else least) <= value <= _MOST
+        good = math.isfinite(value) and (-_MOST if self.signed else least) <= value <= self.most
         good &= value > 0 or self.zero or self.signed
         if not good or (self.kind == "count" and value != int(value)):
             raise ProfileError(f"{text[:40]} is not allowed; wanted {self._allowed}")
@@ -60,8 +61,9 @@ class Column:
             return " or ".join(self.words)
         above = " from 0" if self.zero else " from 1" if self.kind == "count" else " above 0"
         whole = "whole " if self.kind == "count" else ""
+        most = "" if self.most == _MOST else f" to {self.most:.15g}"
         unknown = "" if self.needed else ", or nothing where it is not known"
-        return f"a {whole}number{'' if self.signed else above}{unknown}"
+        return f"a {whole}number{'' if self.signed else above}{most}{unknown}"
 
 
 NUMBER = "number"
@@ -123,9 +125,12 @@ def read_rows(data: bytes, path: Path, needed: tuple[str, ...]) -> Iterator[Row]
                 _check_header(header, path, line, needed)
                 continue
             if len(row) != len(header):
+                # By its number where it has no name.
+                at = min(len(row), len(header))
+                name = (header[at] if at < len(header) else "") or str(at + 1)
                 raise ProfileError(
-                    f"{path}: line {line}: {len(row)} cells where the header has {len(header)}; a "
-                    "number takes no decimal comma"
+                    f"{path}: line {line}: column {name}: {len(row)} cells where the header has "
+                    f"{len(header)}; a number takes no decimal comma"
                 )
             yield Row(path=path, line=line, cells=dict(zip(header, row, strict=True)))
     except csv.Error as error:

@@ -93,8 +93,8 @@ def command(
     --forecast policies know the past of the power, never its future. Nothing is measured here.
     """
     one_thread()
-    from profiling.files import profile_files, read_profile
-    from serving.governor.engine import EngineModel
+    from profiling.files import profile_files
+    from serving.cli.engine import engine_of
     from serving.governor.protocol import Slo
     from serving.replay.route.bound import bound_rps
     from serving.replay.route.compare import Scene, compare
@@ -115,7 +115,7 @@ def command(
         trace=read_trace(requests_file),
         sites=sites,
         supply=supply,
-        engine=EngineModel(read_profile(profile_dir), tp=sites[0].tp),
+        engine=engine_of(profile_dir, sites[0].tp),
         slo=Slo(ttft_s=slo_ttft_ms / 1e3, tpot_s=slo_tpot_ms / 1e3),
         forecast=None if forecast_file is None else read_forecast(forecast_file, columns, supply),
         patience_s=patience_s,

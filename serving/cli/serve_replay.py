@@ -128,9 +128,9 @@ def command(
     the profile, clock switches included. Energy counts idle time. Nothing is measured here.
     """
     one_thread()
-    from profiling.files import profile_files, read_profile
+    from profiling.files import profile_files
+    from serving.cli.engine import engine_of
     from serving.governor.ceiling import Ceiling
-    from serving.governor.engine import EngineModel
     from serving.governor.protocol import Slo
     from serving.replay.compare import Aim, compare
     from serving.replay.requests import read_requests
@@ -153,7 +153,7 @@ def command(
         ceiling=Ceiling(clock_mhz=ceiling_mhz, power_w=ceiling_w),
     )
     requests = read_requests(requests_file)
-    engine = EngineModel(read_profile(profile_dir), tp=tp)
+    engine = engine_of(profile_dir, tp)
     _check_ceiling(engine, aim.ceiling)
     site = None if signal is None else read_site(signal)
     slo = Slo(ttft_s=slo_ttft_ms / 1e3, tpot_s=slo_tpot_ms / 1e3)

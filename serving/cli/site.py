@@ -100,8 +100,9 @@ def size(
     Prices are assumed until you give yours.
     """
     one_thread()
-    from profiling.files import profile_files, read_profile
-    from serving.governor.engine import Batch, EngineModel
+    from profiling.files import profile_files
+    from serving.cli.engine import engine_of
+    from serving.governor.engine import Batch
     from serving.governor.protocol import Slo
     from serving.replay.route.files import read_power
     from serving.replay.route.sizing import Costs, sizes
@@ -111,7 +112,7 @@ def size(
     check_outputs({"--plot": plot_file}, {"--power": power_file, **inputs})
     wanted = _percentiles(percentiles)
     columns = _columns(power_file)
-    engine = EngineModel(read_profile(profile_dir), tp=tp)
+    engine = engine_of(profile_dir, tp)
     high = len(engine.clocks_mhz) - 1
     for option, slo_ms, least_s in (
         ("--slo-ttft-ms", slo_ttft_ms, engine.prompt_s(round(prompt_tokens), high)),

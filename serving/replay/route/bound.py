@@ -142,4 +142,4 @@ def _solve(
                     cost.append(0.0)
     matrix = coo_array((values, (rows, columns)), shape=(len(right), len(cost))).tocsr()
     found = linprog(cost, A_ub=matrix, b_ub=right, method="highs")
-    return float(-found.fun)
+    return float(-found.fun) + 0.0  # + 0.0 turns -0.0 into 0.0

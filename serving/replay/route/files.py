@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a routing replay reads besides requests: sites, their power, and forecasts of it."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,13 @@ from slurm_green.errors import BadInputError
 __all__ = ["read_forecast", "read_power", "read_sites"]
 
 _KEYS = ("name", "gpus", "rtt_ms", "power_column", "tp")
+_SITE = re.compile(r"\s*\[\[\s*site\s*\]\]")
 
 
 def read_sites(path: Path) -> tuple[list[Site], list[str]]:
     """Read SITES.toml: sites, and the column of power of each; BadInputError or ProfileError."""
-    document = TomlFile.read(path).values
+    file = TomlFile.read(path)
+    document = file.values
     for key in document:
         if key != "site":
             raise BadInputError(f"{path}: {key}: no such table; wanted [[site]] for each site")
@@ -30,25 +34,19 @@ def read_sites(path: Path) -> tuple[list[Site], list[str]]:
         raise BadInputError(f"{path}: names no site; wanted a table [[site]] for each")
     sites, columns = [], []
     for number, table in enumerate(tables, 1):
-        where = f"{path}: [[site]] {number}"
+        one = _Table(file=file, number=number, values=table)
         for key in table:
             if key not in _KEYS:
-                raise BadInputError(f"{where}: {key}: no such key; there are {', '.join(_KEYS)}")
-        gpus = _whole(table, "gpus", where)
-        tp = _whole(table, "tp", where, 1)
+                raise one.bad(key, f"no such key; there are {', '.join(_KEYS)}")
+        gpus, tp = one.whole("gpus"), one.whole("tp", 1)
         if gpus % tp:
-            raise BadInputError(f"{where}: gpus {gpus}: not a multiple of tp {tp}")
+            raise one.bad("gpus", f"{gpus} is not a multiple of tp {tp}")
         sites.append(
-            Site(
-                name=_text(table, "name", where),
-                gpus=gpus,
-                rtt_s=_amount(table, "rtt_ms", where) / 1e3,
-                tp=tp,
-            )
+            Site(name=one.text("name"), gpus=gpus, rtt_s=one.amount("rtt_ms") / 1e3, tp=tp)
         )
-        columns.append(_text(table, "power_column", where))
+        columns.append(one.text("power_column"))
         if columns[-1] == "start_s":
-            raise BadInputError(f"{where}: power_column: start_s holds times; wanted watts")
+            raise one.bad("power_column", "start_s holds times; wanted watts")
     names = [one.name for one in sites]
     for name in names:
         if names.count(name) > 1:
@@ -89,18 +87,20 @@ def read_forecast(path: Path, columns: Sequence[str], supply: Supply) -> Forecas
     for one, other in pairwise(rows):
         if one[:2] == other[:2]:
             raise BadInputError(
-                f"{path}: two rows have issued_s {one[0]:g} and start_s {one[1]:g}; leave one out"
+                f"{path}: line {other[-1]}: column start_s: two rows have issued_s {one[0]:.15g} "
+                f"and start_s {one[1]:.15g}; leave one out"
             )
     issued, tables = [], []
     for issued_s, group in groupby(rows, key=lambda one: one[0]):
         issued.append(issued_s)
-        tables.append([one[1:] for one in group])
+        tables.append([one[1:-1] for one in group])
     return Forecast(supply=supply, issued_s=issued, rows=tables)
 
 
 def _forecast_row(
     row: Row, columns: Sequence[str]
-) -> tuple[float, float, list[float], list[float]]:
+) -> tuple[float, float, list[float], list[float], int]:
+    """When it was issued, from when it holds, what is expected, its p10; and its line."""
     values = row.values(
         (
             Column(name="issued_s", kind=NUMBER, needed=True, signed=True),
@@ -113,7 +113,7 @@ def _forecast_row(
         0.5 * values[one] if values[f"{one}_p10"] is None else values[f"{one}_p10"]
         for one in columns
     ]
-    return values["issued_s"], values["start_s"], expected, low
+    return values["issued_s"], values["start_s"], expected, low, row.line
 
 
 def _columns(names: Sequence[str]) -> tuple[Column, ...]:
@@ -123,27 +123,47 @@ def _columns(names: Sequence[str]) -> tuple[Column, ...]:
     )
 
 
-def _text(table: dict[str, Any], key: str, where: str) -> str:
-    value = table.get(key)
-    if not isinstance(value, str) or not value:
-        raise BadInputError(f"{where}: {key}: wanted a text; {_shown(value)}")
-    return value
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """One [[site]]: values checked as they are asked for; BadInputError names file, line, key."""
 
+    file: TomlFile
+    number: int
+    values: dict[str, Any]
 
-def _amount(table: dict[str, Any], key: str, where: str) -> float:
-    value = table.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
-        raise BadInputError(f"{where}: {key}: wanted a number from 0; {_shown(value)}")
-    return float(value)
+    def text(self, key: str) -> str:
+        value = self.values.get(key)
+        if not isinstance(value, str) or not value:
+            raise self.bad(key, f"wanted a text; {_shown(value)}")
+        return value
 
+    def amount(self, key: str) -> float:
+        value = self.values.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+            raise self.bad(key, f"wanted a number from 0; {_shown(value)}")
+        return float(value)
 
-def _whole(table: dict[str, Any], key: str, where: str, default: int | None = None) -> int:
-    value = table.get(key, default)
-    if type(value) is not int or not 1 <= value <= 100_000:
-        raise BadInputError(
-            f"{where}: {key}: wanted a whole number from 1 to 100000; {_shown(value)}"
+    def whole(self, key: str, default: int | None = None) -> int:
+        value = self.values.get(key, default)
+        if type(value) is not int or not 1 <= value <= 100_000:
+            raise self.bad(key, f"wanted a whole number from 1 to 100000; {_shown(value)}")
+        return value
+
+    def bad(self, key: str, why: str) -> BadInputError:
+        return BadInputError(
+            f"{self.file.path}: {self._line(key)}[[site]] {self.number}: {key}: {why}"
         )
-    return value
+
+    def _line(self, key: str) -> str:
+        """The key's, else that of its header; nothing where sites are written otherwise."""
+        lines = self.file.body.splitlines()
+        heads = [at for at, line in enumerate(lines, 1) if _SITE.match(line)]
+        if len(heads) < self.number:
+            return ""
+        first, *after = [*heads[self.number - 1 :], len(lines) + 1]
+        within = range(first + 1, after[0])
+        found = (at for at in within if re.match(rf"\s*{re.escape(key)}\s*=", lines[at - 1]))
+        return f"line {next(found, first)}: "
 
 
 def _shown(value: Any) -> str:

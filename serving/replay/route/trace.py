@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests as columns, for traces of millions, and the file they come from."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 
 from profiling.law import Floats
 from serving.replay.requests import read_requests
-from slurm_green.errors import BadInputError
 
 __all__ = ["Trace", "read_trace"]
 
@@ -48,16 +48,14 @@ class Trace:
 
 
 def read_trace(path: Path) -> Trace:
-    """Read R.csv; ProfileError or BadInputError names file, line and column."""
+    """Read R.csv; ProfileError names file, line and column."""
     columns = _quickly(path)
     if columns is None:
         # Something is wrong, or unusual: the slow reader says what and where.
-        requests = read_requests(path)
+        requests = read_requests(path, _MOST)
         columns = np.array(
             [(one.arrival_s, one.prompt_tokens, one.output_tokens) for one in requests]
         ).reshape(-1, 3)
-    if len(columns) and columns[:, 1:].max() > _MOST:
-        raise BadInputError(f"{path}: a request has more than {_MOST} tokens")
     return Trace.of(*columns.T)
 
 
@@ -68,18 +66,28 @@ def _quickly(path: Path) -> Floats | None:
             header = [name.strip() for name in file.readline().split(",")]
             if any(header.count(name) != 1 for name in _COLUMNS):
                 return None
-            lines = (line for line in file if line.strip())
+            lines = _even((line for line in file if line.strip()), len(header) - 1)
             first = next(lines, None)
             if first is None:
                 return None
             columns = np.loadtxt(
                 chain([first], lines),
                 delimiter=",",
+                comments=None,
                 ndmin=2,
                 usecols=[header.index(name) for name in _COLUMNS],
             )
     except (OSError, ValueError, UnicodeDecodeError):
         return None
     whole = columns[:, 1:]
-    good = np.isfinite(columns).all() and (whole >= 1).all() and (whole == np.floor(whole)).all()
+    good = np.isfinite(columns).all() and (whole == np.floor(whole)).all()
+    good = good and ((whole >= 1) & (whole <= _MOST)).all()
     return columns if good and len(columns) else None
+
+
+def _even(lines: Iterable[str], commas: int) -> Iterator[str]:
+    """The lines; ValueError at one with more or fewer cells, which would be read from others."""
+    for line in lines:
+        if line.count(",") != commas:
+            raise ValueError(line)
+        yield line

@@ -122,8 +122,18 @@ def test_one_request_has_a_rate(asked: list[str], tmp_path: Path) -> None:
     assert answer["bound_rps"] == pytest.approx(1.0)
 
 
+def test_nothing_to_be_had_is_a_plain_nothing(asked: list[str], tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("start_s,n_w,s_w\n-60,0,0\n")
+    result = run(*asked, "--policy", "per-site", "--json")
+    assert '"bound_rps": 0.0' in result.stdout
+
+
 @pytest.mark.parametrize(
-    ("rows", "told"), [("", "has no rows"), ("0,0,1,1\n" * 2, "two rows have issued_s 0")]
+    ("rows", "told"),
+    [
+        ("", "has no rows"),
+        ("0,0,1,1\n1,0,1,1\n" * 2, "f.csv: line 4: column start_s: two rows have issued_s 0 and"),
+    ],
 )
 def test_a_forecast_that_says_nothing_or_two_things(
     asked: list[str], tmp_path: Path, rows: str, told: str
@@ -139,9 +149,16 @@ def test_a_forecast_that_says_nothing_or_two_things(
     ("name", "text", "told"),
     [
         ("sites.toml", "", "names no site"),
-        ("sites.toml", SITES.replace("gpus = 2", "gpus = 0"), "gpus: wanted a whole number"),
-        ("sites.toml", SITES.replace("rtt_ms = 10", "rtt_ms = -1"), "rtt_ms: wanted a number"),
-        ("sites.toml", SITES.replace("rtt_ms = 10", "rtt = 10"), "rtt: no such key"),
+        ("sites.toml", SITES.replace("gpus = 2", "gpus = 0"),
+         "sites.toml: line 3: [[site]] 1: gpus: wanted a whole number"),
+        ("sites.toml", SITES.replace("rtt_ms = 30", "rtt_ms = -1"),
+         "line 9: [[site]] 2: rtt_ms: wanted a number"),
+        ("sites.toml", SITES.replace("rtt_ms = 10", "rtt = 10"),
+         "line 4: [[site]] 1: rtt: no such key"),
+        ("sites.toml", SITES.replace("gpus = 1\n", ""), "line 6: [[site]] 2: gpus: wanted a"),
+        ("sites.toml", "site = [{name = 'x'}]", "sites.toml: [[site]] 1: gpus: wanted a"),
+        ("sites.toml", SITES.replace("gpus = 2", "gpus = 3\ntp = 2"),
+         "line 3: [[site]] 1: gpus: 3 is not a multiple of tp 2"),
         ("sites.toml", SITES.replace("south", "north"), "north is there twice"),
         ("sites.toml", SITES + "tp = 1\n[[site]]\nname='x'\ngpus=2\ntp=2\nrtt_ms=1\n"
          "power_column='s_w'\n", "different tp"),
@@ -153,6 +170,13 @@ def test_a_forecast_that_says_nothing_or_two_things(
         ("p.csv", "start_s,n_w,s_w\n5,1,1\n", "--power: reaches from 5"),
         ("r.csv", "arrival_s,prompt_tokens,output_tokens\n", "has none"),
         ("r.csv", "arrival_s,prompt_tokens,output_tokens\n0,5,0\n", "line 2: column output_tokens"),
+        # A decimal comma: the numbers are all there, in the wrong columns.
+        ("r.csv", "arrival_s,prompt_tokens,output_tokens\n0,5,9\n0,5,200,11\n",
+         "line 3: column 4: 4 cells where the header has 3"),
+        ("r.csv", "arrival_s,prompt_tokens,output_tokens\n0,5,9\n#1,5,9\n",
+         "line 3: column arrival_s: '#1' is no number"),
+        ("r.csv", "arrival_s,prompt_tokens,output_tokens\n0,2e9,9\n",
+         "line 2: column prompt_tokens: 2e9 is not allowed; wanted a whole number from 1 to 107"),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_named(

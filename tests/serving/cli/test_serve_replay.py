@@ -120,7 +120,7 @@ def test_the_table_is_for_people(asked: list[str]) -> None:
         (("--policy", "static:fast"), "fast"),
         (("--policy", ","), "names no policy"),
         (("--policy", "max,max"), "twice"),
-        (("--tp", "4"), "tp 4"),
+        (("--tp", "4"), "profile: the profile has no decode at tp 4"),
         (("--slo-tpot-ms", "nan"), "finite"),
         (("--ceiling-mhz", "599"), "--ceiling-mhz 599: the profile's lowest clock is 600 MHz"),
         (("--ceiling-w", "10"), "--ceiling-w 10: at the lowest clock, 600 MHz, a replica may draw"),

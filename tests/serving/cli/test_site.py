@@ -53,7 +53,7 @@ def test_the_picture_is_written(asked: list[str], tmp_path: Path) -> None:
         (("--percentiles", "10,x"), "wanted numbers from 0 to 100"),
         (("--percentiles", "110"), "wanted numbers from 0 to 100"),
         (("--load", "2"), "--load"),
-        (("--tp", "4"), "tp 4"),
+        (("--tp", "4"), "profile: the profile has no decode at tp 4"),
         (("--slo-tpot-ms", "0.1"), "--slo-tpot-ms 0.1: at its highest clock"),
         (("--slo-ttft-ms", "0.1"), "--slo-ttft-ms 0.1: at its highest clock"),
     ],
