@@ -144,7 +144,8 @@ def command(
     from slurm_green.cli.replay_inputs import Asked, inputs_of, options_of, policies_of
     from slurm_green.replay.run import replay
 
-    policy = policy or (_EXAMPLE_POLICIES if history.example else _POLICIES)
+    if policy is None:
+        policy = _EXAMPLE_POLICIES if history.example else _POLICIES
     names, options = policies_of(policy), options_of(option)
     issue_every_s = issue_every_h * 3600
     with source_of(

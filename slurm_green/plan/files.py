@@ -144,7 +144,8 @@ def _step_s(table: CsvTable, starts: Floats) -> float:
     step_s = float(starts[-1] - starts[0]) / len(steps)
     off_s = np.abs(starts - (starts[0] + step_s * np.arange(len(starts))))
     if off_s.max() > _TOLERANCE_S + 1e-9:
-        usual_s = float(np.median(steps))
+        # Of an even number the lower one: between two there may be a step that no row has.
+        usual_s = float(np.sort(steps)[(len(steps) - 1) // 2])
         row = int(np.argmax(np.abs(steps - usual_s) > _TOLERANCE_S)) + 1
         raise table.bad(
             row,

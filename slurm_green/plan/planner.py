@@ -235,6 +235,9 @@ def solve(
     if wrong is not None:
         raise PlanError(f"the planner made a plan that is not allowed, please report it: {wrong}")
     bound, prices = solver.proven(chosen, least.prices)
+    if bound <= chosen.carbon_g * (1 + _RELATIVE):
+        # Beyond it by the sums' own rounding alone: less is a bound, too.
+        bound = min(bound, chosen.carbon_g)
     both_nothing = chosen.carbon_g < 1e-6 and bound < 1e-6
     gap = 0.0 if both_nothing else (chosen.carbon_g - bound) / max(bound, 1e-9)
     return Outcome(

@@ -98,6 +98,7 @@ def test_an_option_reaches_the_policies(sgreen, words):
     ("more", "text"),
     [
         (["--policy", "fifi"], "no policy 'fifi': did you mean 'fifo'?"),
+        (["--policy", ""], "--policy: names no policy"),
         (["--policy", " , "], "--policy: names no policy"),
         (["--option", "percentile"], "--option percentile: wanted NAME=NUMBER"),
         (["--option", "x=nan"], "--option x=nan: wanted NAME=NUMBER"),

@@ -272,6 +272,13 @@ def test_a_missing_row_is_found_where_it_is(read: Read, gap: str) -> None:
         read(signal=text)
 
 
+def test_of_two_steps_the_longer_one_is_the_gap(read: Read) -> None:
+    """There is no more of either, and no file has a step that is half of both together."""
+    told = r"S\.csv: line 4: column start_s: a step of 7200 s where most have 3600 s"
+    with pytest.raises(BadInputError, match=told):
+        read(signal="start_s,carbon_g_per_kwh\n0,1\n3600,1\n10800,1\n")
+
+
 @pytest.mark.parametrize(
     ("limits", "wanted"),
     [

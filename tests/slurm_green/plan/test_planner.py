@@ -167,6 +167,12 @@ def test_one_job_goes_where_it_is_cleanest(carbon: list[float], start_h: float) 
     assert found.gap < 1e-4
 
 
+def test_a_bound_that_is_met_is_not_passed_by_a_rounding() -> None:
+    found = solved(make([ONE], [(0, 1.0, 0, 3, False)], [100, 50, 200]))
+    assert found.lower_bound_g <= found.carbon_g
+    assert found.gap == 0.0
+
+
 def test_a_renewable_surplus_is_shared_out() -> None:
     """Two jobs of 1 kW and two hours with 1 kW of supply each: one after the other, no carbon."""
     jobs = [(0, 2.0, 0, 6, False)] * 2
