@@ -33,7 +33,7 @@ _MOST_COUNT = 1e9  # workers, and GPUs of one worker
 
 
 def read_problem(
-    jobs: Path,
+    jobs: Path | CsvTable,
     classes: Path,
     signal: Path,
     *,
@@ -42,7 +42,10 @@ def read_problem(
     ramp_w_per_slot: float = math.inf,
     services: Path | None = None,
 ) -> Problem:
-    """Read J.csv, C.csv, S.csv and V.csv; BadInputError names file, line and column."""
+    """Read J.csv, C.csv, S.csv and V.csv; BadInputError names file, line and column.
+
+    `jobs` may have been read before: a pipe can be read but once.
+    """
     if not 0 <= gpus <= MOST:
         raise BadInputError(f"{gpus} GPUs: wanted a whole number from 0 to {MOST:g}")
     for name, value in (("power cap", power_cap_w), ("ramp", ramp_w_per_slot)):
@@ -52,7 +55,7 @@ def read_problem(
     site = _site(table, int(gpus), power_cap_w, ramp_w_per_slot)
     _check_base(table, site)
     shape_table = read_table(classes, ",".join(_SHAPES))
-    job_table = read_table(jobs, ",".join(_JOBS))
+    job_table = jobs if isinstance(jobs, CsvTable) else read_table(jobs, ",".join(_JOBS))
     shapes = _shapes(shape_table)
     return Problem(
         site=site,

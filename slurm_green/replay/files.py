@@ -37,8 +37,9 @@ def read_inputs(
     Columns of J.csv beyond the planner's: `submit_s` (empty: the earliest start), `actual_work`
     (empty: all of `work`) and `fails_at_work` (empty: never).
     """
+    table = read_table(jobs, _JOBS)
     problem = read_problem(
-        jobs,
+        table,
         classes,
         signal,
         gpus=gpus,
@@ -46,7 +47,6 @@ def read_inputs(
         ramp_w_per_slot=ramp_w_per_slot,
     )
     start_s = problem.site.start_s
-    table = read_table(jobs, _JOBS)
     submit_s = _more(table, "submit_s", -MOST) - start_s
     return prepared(
         problem,

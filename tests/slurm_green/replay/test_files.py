@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The replay's files: what may be absent, times of any zero, and what is refused where."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -50,6 +53,19 @@ def test_the_planners_own_files_are_enough(files):
 
     assert inputs.known_s.tolist() == [3600]
     assert inputs.problem.jobs.work.tolist() == [3600]
+
+
+def test_jobs_may_come_from_a_pipe(files, tmp_path):
+    """As from a shell's <(...), which can be read but once."""
+    wanted = files()
+    out, into = os.pipe()
+    os.write(into, JOBS.encode())
+    os.close(into)
+    inputs = read_inputs(Path(f"/dev/fd/{out}"), tmp_path / "c.csv", tmp_path / "s.csv", gpus=4)
+    os.close(out)
+
+    assert inputs.known_s.tolist() == wanted.known_s.tolist()
+    assert inputs.fails.tolist() == wanted.fails.tolist()
 
 
 def test_a_share_of_the_jobs_is_drawn_to_fail(files):
