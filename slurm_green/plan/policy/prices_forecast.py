@@ -22,6 +22,8 @@ _KEPT = 0.998  # of what was learned, per hour
 # What is believed before anything was learned: of what is usual, of the error of the moment
 # (it lasts some hours), and of earlier forecasts of the same slot.
 _FIRST = np.array([(0.1, lasting, 0.4) for lasting in (0.8, 0.7, 0.6, 0.4, 0.2, 0.1, 0, 0, 0)])
+# Of the last one so much only if it was issued a day before: those of an hour ago err alike.
+_APART_H = 24.0
 _RIDGES = (3.0, 0.2, 0.5)  # squared errors in units of the mean level
 
 
@@ -42,6 +44,7 @@ class Corrections:
         self._xx = np.zeros((ranges, 3, 3))
         self._xy = np.zeros((ranges, 3))
         self._issued_s = -np.inf
+        self._apart = 1.0
         self._issues: deque[tuple[int, Floats]] = deque(maxlen=_ISSUES + 1)
 
     def corrected(self, start_s: float, issued_s: float, value: Floats) -> Floats:
@@ -65,6 +68,8 @@ class Corrections:
                 error = float(value[0] - was[now - before])
         if issued_s != self._issued_s:
             self._issues.append((now, value.copy()))
+            hours = (issued_s - self._issued_s) / SECONDS_PER_HOUR
+            self._apart = min(max(hours / _APART_H, 0.0), 1.0)
         self._issued_s = issued_s
         features = np.stack([usual - forecast, np.full(slots, error), self._older(now, forecast)])
         self._past.append((now, forecast.copy(), features))
@@ -72,7 +77,7 @@ class Corrections:
             self._past.popleft()
         level = max(float(np.mean(self._seen[-_DAYS * self._day :])), 1e-9)
         ridge = np.diag(_RIDGES) * level**2
-        known = self._xy + ridge.diagonal() * _FIRST
+        known = self._xy + ridge.diagonal() * _FIRST * (1.0, 1.0, self._apart)
         belief = np.linalg.solve(self._xx + ridge, known[:, :, None])[:, :, 0]
         belief = np.clip(belief, 0.0, 1.0)
         better = value.copy()

@@ -52,6 +52,22 @@ def test_a_forecast_that_is_right_is_hardly_changed():
     assert better < 0.02 * 300
 
 
+@pytest.mark.parametrize(("hours", "share"), [(24, 0.4), (6, 0.1), (1, 0.4 / 24)])
+def test_an_earlier_forecast_counts_by_how_much_earlier_it_was(hours, share):
+    """Those of two days err each in its own way; of two hours, the newer one knows more."""
+    corrections = Corrections(HOUR, 48)
+    corrections.corrected(0.0, 0.0, np.full(96, 200.0))
+    for now in range(1, hours):
+        corrections.corrected(now * HOUR, 0.0, np.full(96, 200.0))
+
+    newer = np.append(200.0, np.full(95, 300.0))
+    found = corrections.corrected(hours * HOUR, hours * HOUR, newer)
+
+    # Ten hours ahead only the earlier forecast, and at 24 h what is usual (a tenth), say less.
+    usual = 0.1 if hours == 24 else 0.0
+    assert found[10] == pytest.approx(300 - 100 * (share + usual), abs=1)
+
+
 def test_a_newer_forecast_of_the_same_slot_counts():
     """Asked twice for one slot, it answers for the newer one."""
     corrections = Corrections(HOUR, 24)
