@@ -26,7 +26,7 @@ __all__ = [
 FORECAST = "forecast"
 LAST_GOOD = "last good forecast"
 BUILT_IN = "built-in forecast"
-NAIVE = "naive"  # what the built-in forecast is with less than four weeks to learn from
+NAIVE = "naive"  # the built-in forecast with less than four weeks to learn from
 _TRACE = "trace"
 _OURS = re.compile(r"(forecast|built-?in)\b")
 _WRAPPED = re.compile(r"([a-z-]+)\((.*)\)")
@@ -76,7 +76,7 @@ class Origin:
             CLIMATOLOGY: "what is usual at that hour of the week",
             LAST_GOOD: f"the last good forecast of {self.whose}",
             BUILT_IN: "the built-in forecast",
-            NAIVE: "last week's same hours",
+            NAIVE: "the built-in forecast, from under four weeks",
             _TRACE: f"the trace of {self.whose}" if self.whose not in _FILES else "a file's trace",
             FORECAST: f"{owned(self.whose)} forecast",
         }[self.sort]
@@ -88,7 +88,7 @@ class Origin:
             CLIMATOLOGY: "what is usual",
             LAST_GOOD: f"last good forecast of {self.whose}",
             BUILT_IN: BUILT_IN,
-            NAIVE: "last week's same hours",
+            NAIVE: "forecast from a short past",
             _TRACE: f"trace of {self.whose}" if self.whose not in _FILES else "a file's trace",
             FORECAST: f"forecast by {self.whose}",
         }[self.sort]

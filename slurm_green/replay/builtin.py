@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The built-in forecaster on a replay's own past, issued at a fixed pace. Pure.
 
-With less than four weeks of past there is no forecast: the outlook says what is usual. All issues
-are made in one go, each from the hours before it alone; that is what the models promise.
+With less than four weeks of past an issue is empty: the outlook says what a short past lets expect.
+All issues are made in one go, each from the hours before it alone; that is what the models promise.
 """
 
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ def built_in(site: Site, every_s: float = EVERY_S) -> Forecasts:
     """Forecasts of carbon and renewable supply, 96 h ahead, with quantiles.
 
     From the first slot on something is issued every `every_s`; before there are four weeks of past
-    an issue has no rows, and what is usual is brought up to date.
+    an issue has no rows.
     """
     hours = int(site.horizon_s // HOUR_S)
     every = max(1, round(every_s / HOUR_S))

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is expected at each moment of a replay: the newest forecast, then what is usual. Pure.
 
-Of the signal itself only slots that ended, and the current one, are looked at.
+Where no forecast says anything it is, with each slot anew, what a short past lets expect. Of the
+signal itself only slots that ended, and the current one, are looked at.
 """
 
 from dataclasses import replace
@@ -9,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from slurm_green.plan.policy.protocol import Outlook
-from slurm_green.plan.problem import Floats, Site
+from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Site
 from slurm_green.replay.forecasts import Forecasts
+from slurm_green.signals.forecast.cold import expected as expected_after
 
 __all__ = ["AHEAD_S", "Outlooks", "usual"]
 
@@ -37,6 +39,19 @@ def usual(past: Floats, per_day: int, count: int) -> Floats:
     per_week = 7 * per_day
     by_week = past[-weeks * per_week :].reshape(weeks, per_week).mean(axis=0)[slot % per_week]
     return np.asarray((weeks * by_week + _SHRINKAGE * by_day) / (weeks + _SHRINKAGE))
+
+
+def _short(seen: Floats, count: int, step_s: float) -> Floats:
+    """What a short past lets expect of its last slot, which is known, and those after it."""
+    slots = max(1, round(SECONDS_PER_HOUR / step_s))  # told by the hour, back from now
+    whole = len(seen) // slots * slots
+    if not whole or seen.min() == seen.max():
+        return np.full(count, seen.mean())
+    hours = -(-count // slots)
+    past = seen[len(seen) - whole :].reshape(-1, slots).mean(axis=1)
+    mean, _ = expected_after(past, hours, slots * step_s / SECONDS_PER_HOUR)
+    mean = np.maximum(mean, seen.min() / 2)
+    return np.concatenate([seen[-1:], np.repeat(mean, slots)])[:count]
 
 
 class Outlooks:
@@ -71,12 +86,16 @@ class Outlooks:
             return self._outlook
         since_s = max(float(self._forecasts.issued_s[issue]), 0.0) if issue >= 0 else 0.0
         first = int((since_s + 1e-6) / site.step_s)
-        begin = first + (slot - first) // self._fresh * self._fresh
+        nothing = self._says_nothing(issue)
+        begin = slot if nothing else first + (slot - first) // self._fresh * self._fresh
         if (issue, begin) != self._expected:
             self._expect(issue, begin)
         self._key = (slot, issue)
         self._outlook = self._made(slot, issue)
         return self._outlook
+
+    def _says_nothing(self, issue: int) -> bool:
+        return issue < 0 or self._forecasts.first[issue] == self._forecasts.first[issue + 1]
 
     def _expect(self, issue: int, begin: int) -> None:
         """All that is said from a slot on, for a day of slots and what lies ahead of each."""
@@ -89,6 +108,10 @@ class Outlooks:
             ("carbon_g_per_kwh", site.carbon_g_per_kwh, "p10", "p90"),
             ("renewable_w", site.renewable_w, "renewable_p10", "renewable_p90"),
         ):
+            if self._says_nothing(issue):
+                arrays[name] = _short(real[: begin + 1], end - begin, site.step_s)
+                arrays[low] = arrays[high] = None
+                continue
             past = real[: max(begin, 1)]  # of an empty past the current slot, which is known
             expected = usual(past, self._per_day, end - begin)
             said = self._forecasts.at(issue, name, middle_s)
@@ -135,7 +158,11 @@ class Outlooks:
                 base_power_w=site.base_power_w[slot:end],
                 price_per_kwh=None if price is None else price[slot:end],
             ),
-            issued_s=float(self._forecasts.issued_s[issue]) if issue >= 0 else 0.0,
+            issued_s=(
+                slot * site.step_s
+                if self._says_nothing(issue)
+                else float(self._forecasts.issued_s[issue])
+            ),
             carbon_p10=seen("p10", site.carbon_g_per_kwh),
             carbon_p90=seen("p90", site.carbon_g_per_kwh),
             renewable_p10_w=seen("renewable_p10", site.renewable_w),

@@ -90,7 +90,7 @@ def write_history(
     else:
         notes.append(
             "The signal has less than four weeks before the first job: until then policies see"
-            " what is usual, not forecasts."
+            " what a short past lets expect."
         )
     return HistoryFiles(
         jobs=files[0],

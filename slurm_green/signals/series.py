@@ -20,9 +20,9 @@ __all__ = ["Series", "Stretch"]
 class Stretch:
     """Where a run of steps of a series came from, and when that was issued.
 
-    `kind` is "forecast" (somebody's model), "naive" (the last week's same hours, for want of a past
-    to learn from), "trace" (a file that says what it is) or "climatology" (what is usual at that
-    hour of the week: no forecast at all).
+    `kind` is "forecast" (somebody's model), "naive" (ours, from less than four weeks of past),
+    "trace" (a file that says what it is) or "climatology" (what is usual at that hour of the week:
+    no forecast at all).
     """
 
     steps: int

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One forecast from now on: the model where four weeks are known, plainer means with less.
+"""One forecast from now on: the model where four weeks are known, a plainer one with less.
 
 Hours that passed since the last measured one are forecast too, and dropped: a past that ends
 yesterday gives a forecast of yesterday's quality, with yesterday's time of issue.
@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from slurm_green.errors import SignalError
-from slurm_green.signals.climatology import climatology_of
 from slurm_green.signals.forecast.bands import SHARES, Bands, Hourly, Model
 from slurm_green.signals.forecast.builtin import LEAST_H, BuiltIn
+from slurm_green.signals.forecast.cold import LEAST_H as COLD_LEAST_H
+from slurm_green.signals.forecast.cold import Cold
 from slurm_green.signals.forecast.gaps import filled
-from slurm_green.signals.forecast.naive import LAST_WEEK
 from slurm_green.signals.measured import Measured
 from slurm_green.signals.regressors import Regressors
 from slurm_green.signals.series import Series, Stretch
@@ -41,7 +41,7 @@ def forecast(
     """Hourly from the hour that holds now, with quantiles 0.1, 0.5 and 0.9.
 
     It reaches `ahead_s` from now, at most 96 h from the end of the past. Nothing measured after
-    `now_utc` is looked at. Raises SignalError with less than a week of the past, or with one that
+    `now_utc` is looked at. Raises SignalError with less than a day of the past, or with one that
     ended too long ago.
     """
     known = past.until(now_utc)
@@ -56,14 +56,12 @@ def forecast(
         )
     origin = np.array([len(hourly.values)], dtype=np.int64)
     enough = len(hourly.values) >= LEAST_H
-    model: Model = BuiltIn() if enough else LAST_WEEK
+    model: Model = BuiltIn() if enough else Cold()
     bands = model.bands(
         hourly_of(hourly, len(hourly.values) + hours, regressors),
         origin,
         hours,
     )
-    if not enough:
-        bands = _with_usual_band(bands, hourly, hours)
     return _series(bands, hourly, late, kind="forecast" if enough else "naive")
 
 
@@ -119,27 +117,16 @@ def _trimmed(hourly: Measured | None, provider: str) -> Measured:
         cut.start_utc + timedelta(hours=int(known[0])), cut.end_utc - timedelta(hours=_MOST_H)
     )
     cut = cut.since(first)
-    if cut.known < 7 * 24:
-        raise SignalError(f"{provider}: {cut.known} hours of the past, a forecast needs 168")
+    if cut.known < COLD_LEAST_H:
+        raise SignalError(
+            f"{provider}: {cut.known} hours of the past, a forecast needs {COLD_LEAST_H}"
+        )
     recent = cut.values[-LEAST_H:]
     if np.isfinite(recent).mean() < _LEAST_KNOWN:
         raise SignalError(
             f"{provider}: {np.isnan(recent).mean():.0%} of the last four weeks are gaps"
         )
     return cut
-
-
-def _with_usual_band(bands: Bands, hourly: Measured, hours: int) -> Bands:
-    """Too little past for errors of its own: the band is that of what is usual."""
-    usual = climatology_of(hourly).series(hourly.end_utc, hourly.end_utc + timedelta(hours=hours))
-    low = 0.0 if not usual.kind.may_be_negative else -np.inf
-    away = {share: usual.quantiles[share] - usual.quantiles[0.5] for share in SHARES}
-    return Bands(
-        mean=bands.mean,
-        p10=np.maximum(bands.mean + away[0.1], low),
-        p50=bands.mean,
-        p90=bands.mean + away[0.9],
-    )
 
 
 def _series(bands: Bands, hourly: Measured, late: int, *, kind: str) -> Series:

@@ -338,13 +338,13 @@ def test_the_last_good_forecast_is_called_that(site):
 
 
 def test_a_stand_in_for_the_model_is_called_what_it_is(site):
-    """With less than four weeks the built-in forecast repeats last week."""
+    """With less than four weeks the built-in forecast is a plainer one."""
     series = cases.series("forecast(neso)")
     naive = replace(series, provenance=(replace(series.stretches[0], kind="naive"),))
 
     (origin,) = origins(naive, site.now)
 
-    assert origin.what == "last week's same hours"
+    assert origin.what == "the built-in forecast, from under four weeks"
 
 
 def test_prices_have_a_zone_of_their_own(site):

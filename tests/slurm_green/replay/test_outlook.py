@@ -87,6 +87,44 @@ def test_what_is_usual():
     assert eight[120:].tolist() == pytest.approx([(8 * 3 + 6 * 8) / 14] * 48)
 
 
+def test_without_a_forecast_a_short_past_says_what_to_expect():
+    """With each slot anew, the current one included: a surprise moves the next hours, too."""
+    day = 300 - 100 * np.cos(2 * np.pi * np.arange(24) / 24)
+    carbon = np.tile(day, 6)
+    carbon[54:] += 80
+    outlooks = Outlooks(site_of(carbon), NO_FORECAST)
+
+    before, now = outlooks.at(53 * HOUR), outlooks.at(54 * HOUR)
+    assert (before.issued_s, now.issued_s) == (53 * HOUR, 54 * HOUR)
+    assert before.site.carbon_g_per_kwh[:24] == pytest.approx(np.roll(day, -5), abs=12)
+    assert now.site.carbon_g_per_kwh[0] == carbon[54]
+    assert now.site.carbon_g_per_kwh[1:5] == pytest.approx(carbon[55:59], abs=30)
+    assert now.carbon_p10 is None
+
+
+def test_of_the_first_slot_it_is_expected_to_go_on():
+    """Nobody waits for what nothing speaks for."""
+    for hour_s in (HOUR, HOUR / 2):
+        site = replace(site_of(np.arange(100.0, 300.0)), step_s=hour_s)
+        seen = Outlooks(site, NO_FORECAST).at(0.0).site.carbon_g_per_kwh
+        assert (seen == 100).all()
+
+
+@pytest.mark.parametrize("step_s", [HOUR / 4, HOUR / 2, 2 * HOUR])
+def test_a_short_past_in_other_steps(step_s):
+    """It is told by the hour, or by steps that are longer."""
+    at = np.arange(round(6 * 86_400 / step_s)) * step_s / HOUR
+    carbon = 300 - 100 * np.cos(2 * np.pi * at / 24)
+    site = replace(site_of(carbon), step_s=step_s)
+    now = round(3.3 * 86_400 / step_s)
+
+    seen = Outlooks(site, NO_FORECAST).at(now * step_s).site.carbon_g_per_kwh
+
+    day = round(86_400 / step_s)
+    assert seen[:day] == pytest.approx(carbon[now : now + day], abs=22)
+    assert len(seen) == len(carbon) - now
+
+
 def test_nothing_is_extrapolated_from_the_future():
     """With another future every outlook before it is the same, forecasts or none."""
     random = np.random.default_rng(1)

@@ -69,9 +69,11 @@ def test_a_past_that_ended_too_long_ago_is_refused():
         forecast(past(end=NOON - timedelta(hours=97)), NOW)
 
 
-@pytest.mark.parametrize(("days", "kind"), [(7, "naive"), (20, "naive"), (28, "forecast")])
+@pytest.mark.parametrize(
+    ("days", "kind"), [(2, "naive"), (7, "naive"), (20, "naive"), (28, "forecast")]
+)
 def test_less_past_plainer_means(days, kind):
-    """From a week on the last week's mean with the band of what is usual; from four the model."""
+    """Even with two days the day is seen; from four weeks on it is the model's."""
     got = forecast(past(days), NOW, 86_400.0)
 
     assert [one.kind for one in got.stretches] == [kind]
@@ -80,11 +82,12 @@ def test_less_past_plainer_means(days, kind):
     assert (got.quantiles[0.1] < got.quantiles[0.9]).all()
 
 
-@pytest.mark.parametrize("days", [1, 6])
-def test_less_than_a_week_is_refused(days):
-    """Of three days nobody knows the fourth."""
-    with pytest.raises(SignalError, match="a forecast needs 168"):
-        forecast(past(days), NOW)
+def test_less_than_a_day_is_refused():
+    """Who has not seen a whole day does not know which of its hours are clean."""
+    with pytest.raises(SignalError, match="23 hours of the past, a forecast needs 24"):
+        forecast(past(23 / 24), NOW)
+
+    assert len(forecast(past(1), NOW).values) == 96
 
 
 def test_a_past_that_is_mostly_gaps_is_refused():

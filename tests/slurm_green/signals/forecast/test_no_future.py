@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from slurm_green.signals.forecast import forecast
 from slurm_green.signals.forecast.bands import Hourly
 from slurm_green.signals.forecast.builtin import BuiltIn
+from slurm_green.signals.forecast.cold import Cold
 from slurm_green.signals.forecast.naive import LAST_WEEK, YESTERDAY
 from slurm_green.signals.measured import Measured
 from slurm_green.signals.regressors import Regressors
 
 pytestmark = pytest.mark.slow
 
-MODELS = [BuiltIn(), YESTERDAY, LAST_WEEK]
+MODELS = [BuiltIn(), Cold(), YESTERDAY, LAST_WEEK]
 START = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday
 
 
