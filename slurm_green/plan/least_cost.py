@@ -83,8 +83,7 @@ class _Runs:
         self.length_s = problem.jobs.work[job] / problem.shapes.rate[shape]
         self.earliest_s = problem.jobs.earliest_s[job]
         latest_s = question.deadline_s[job] - self.length_s
-        narrow = problem.shapes.gpus[shape] <= problem.site.gpus
-        self.fits = narrow & (latest_s >= self.earliest_s - _TOLERANCE_S)
+        self.fits = latest_s >= self.earliest_s - _TOLERANCE_S
         self.latest_s = np.maximum(latest_s, self.earliest_s)
         self.power = problem.shapes.power_w[shape]
         self.gpus = problem.shapes.gpus[shape].astype(np.float64)
@@ -177,10 +176,8 @@ class _Pieces:
         counts = first[classes + 1] - first[classes]
         column = np.arange(int(counts.max()))
         shape = np.minimum(first[classes][:, None] + column, first[classes + 1][:, None] - 1)
-        # Shape (classes, 1, shapes): a class of fewer shapes repeats its last one. What is wider
-        # than the site does nothing.
-        narrow = problem.shapes.gpus <= site.gpus
-        self.rate = np.where(narrow, problem.shapes.rate, 0.0)[shape][:, None, :]
+        # Shape (classes, 1, shapes): a class of fewer shapes repeats its last one.
+        self.rate = problem.shapes.rate[shape][:, None, :]
         per_s = question.energy_price / JOULES_PER_KWH, question.gpu_price / SECONDS_PER_HOUR
         self.cost = (
             per_s[0][None, :, None] * problem.shapes.power_w[shape][:, None, :]

@@ -148,11 +148,10 @@ def performance(problem: Problem, runs: Sequence[Run]) -> float:
 
 
 def ways(problem: Problem, job: int) -> list[list[Run]]:
-    """All ways to run a job on the site's GPUs in whole seconds, before its deadline."""
+    """All ways to run a job in whole seconds before its deadline, on however many GPUs."""
     jobs, shapes = problem.jobs, problem.shapes
     begin, end = int(jobs.earliest_s[job]), int(jobs.deadline_s[job])
-    all_shapes = shapes.of(int(jobs.class_index[job]))
-    own = [shape for shape in all_shapes if shapes.gpus[shape] <= problem.site.gpus]
+    own = shapes.of(int(jobs.class_index[job]))
     found = []
     if not jobs.preemptible[job]:
         for shape in own:
@@ -285,10 +284,7 @@ def any_time(problem: Problem) -> Problem:
 def linear_program_g(problem: Problem, energy: np.ndarray, gpu: np.ndarray, end_s: float) -> float:
     """One preemptible job: seconds in each slot and shape, at most what the slot is open."""
     jobs, shapes, edges = problem.jobs, problem.shapes, problem.site.edges_s
-    all_shapes = shapes.of(int(jobs.class_index[0]))
-    own = [shape for shape in all_shapes if shapes.gpus[shape] <= problem.site.gpus]
-    if not own:
-        return math.inf
+    own = list(shapes.of(int(jobs.class_index[0])))
     open_s = np.minimum(end_s, edges[1:]) - np.maximum(jobs.earliest_s[0], edges[:-1])
     slots = problem.site.slots
     cost = energy[:, None] / KW * shapes.power_w[own] + gpu[:, None] / 3600 * shapes.gpus[own]
@@ -382,6 +378,16 @@ def test_what_no_shape_can_keep_is_asked_of_the_horizon_or_of_nobody(
     )
     at = prices(3, mu=problem.site.carbon_g_per_kwh)
     assert bound(problem, at) == pytest.approx(grams, rel=1e-5)
+
+
+@pytest.mark.parametrize("preemptible", [False, True])
+def test_the_bound_is_over_all_shapes_as_is_told_who_rechecks_it(preemptible: bool) -> None:
+    # The one that is wider than the site needs a quarter of the energy.
+    classes = [[(1, 1.0, 4.0), (4, 4.0, 4.0)]]
+    jobs: list[Job] = [(0, 4.0, 0.0, 8.0, preemptible)]
+    problem = make(classes, jobs, [1 * KW, 1 * KW, 2 * KW], gpus=1)
+    at = prices(3, mu=problem.site.carbon_g_per_kwh)
+    assert bound(problem, at) == pytest.approx(4.0, rel=1e-5)
 
 
 def test_more_jobs_than_fit_in_one_block_are_all_counted() -> None:
