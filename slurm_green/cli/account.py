@@ -4,7 +4,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from slurm_green.cli.app import App
 from slurm_green.cli.jobs import expected_g, of_ours
@@ -49,7 +49,10 @@ def account_for(app: App, query: Query) -> Account:
     config = app.config
     if os.access(config.paths.ledger, os.R_OK):
         with Store(config.paths.ledger, readonly=True) as store:
-            jobs, decisions = store.jobs(query), store.decisions(query)
+            jobs = store.jobs(query)
+            # Who ended in the period may have been decided on, and let go, before it or after.
+            theirs = replace(query, since_utc=_first_submitted(jobs, query), until_utc=None)
+            decisions = store.decisions(theirs)
             report = build_report(
                 jobs,
                 decisions,
@@ -60,15 +63,20 @@ def account_for(app: App, query: Query) -> Account:
             outcome = compare_shadow(
                 jobs,
                 decisions,
-                # A job that ended in time may have been let go later.
-                store.events(replace(query, until_utc=None)),
+                store.events(theirs),
                 signal=store.signal,
                 power=config.power_model(),
                 now_utc=app.now(),
             )
-        shadow = replace(shadow_of(decisions), outcome=outcome)
+            shadow = replace(shadow_of(store.decisions(query)), outcome=outcome)
         return Account(source="ledger", report=report, shadow=shadow)
     return _from_slurm(app, query)
+
+
+def _first_submitted(jobs: Sequence[JobFacts], query: Query) -> datetime | None:
+    """From when on the jobs' decisions are; a submit hook decides just before Slurm notes when."""
+    submitted = [job.submit_utc - timedelta(minutes=1) for job in jobs]
+    return min([query.since_utc, *submitted]) if query.since_utc else None
 
 
 def shadow_of(decisions: Sequence[Decision]) -> Shadow:

@@ -177,8 +177,8 @@ def _shadow(found: "Account") -> list[str]:
     outcome = shadow.outcome
     if outcome.compared:
         lines += [
-            f"Against what happened: {outcome.compared} of them have ended and emitted "
-            f"{grams(outcome.actual_g)}; when shadow mode would have let them go it had been "
+            f"Against what happened: {outcome.compared} of them or of earlier ones have ended and "
+            f"emitted {grams(outcome.actual_g)}; when shadow mode would have let them go it had been "
             f"{grams(outcome.would_g)}, {grams(outcome.saved_g)} less "
             f"(expected of these: {grams(outcome.expected_g)}).",
             f"They would have been let go {length(outcome.mean_delay_s)} after submission (mean), "

@@ -141,6 +141,45 @@ def test_sacct_like_separators(ledger):
     assert lines[0].startswith("ada|1|1|")
 
 
+def test_who_was_decided_on_before_the_period_counts_in_it(ledger):
+    """Their promise, or when shadow mode would have let them go, stands before it."""
+    jobs = [
+        ledger.job(
+            n,
+            submit_utc=ledger.after(hours=-9),
+            eligible_utc=ledger.after(hours=-2),
+            start_utc=ledger.after(hours=-2),
+            end_utc=ledger.after(hours=-1),
+            state="COMPLETED",
+        )
+        for n in (90, 91)
+    ]
+    decided = [
+        Decision(
+            cluster=one.cluster,
+            job_id=one.job_id,
+            decided_utc=ledger.after(hours=-9, seconds=-1),
+            mode=mode,
+            action="defer",
+            start_utc=ledger.after(hours=-3),
+            latest_utc=ledger.after(hours=-2),
+        )
+        for one, mode in zip(jobs, ("enforce", "shadow"), strict=True)
+    ]
+    let_go = Event(
+        cluster=jobs[1].cluster, job_id=91, at_utc=ledger.after(hours=-6), kind="shadow-start"
+    )
+    with Store(ledger.config.paths.ledger) as store:
+        store.add([*(facts_of(one, submit_utc=one.submit_utc) for one in jobs), *decided, let_go])
+
+    found = ledger.json("report", "-S", "now-4hours")
+
+    assert (found["promises"]["made"], found["promises"]["kept"]) == (1, 1)
+    assert found["shadow_outcome"]["compared"] == 1
+    assert found["shadow_outcome"]["mean_delay_s"] == 3 * 3600
+    assert found["shadow"]["decided"] == 1, "those of the period"
+
+
 def test_shadow_is_held_against_what_happened(ledger):
     """The job ran in dirty hours; an hour ago it would have been let go."""
     ran = ledger.job(
