@@ -178,8 +178,8 @@ def _shadow(found: "Account") -> list[str]:
     if outcome.compared:
         lines += [
             f"Against what happened: {outcome.compared} of them or of earlier ones have ended and "
-            f"emitted {grams(outcome.actual_g)}; when shadow mode would have let them go it had been "
-            f"{grams(outcome.would_g)}, {grams(outcome.saved_g)} less "
+            f"emitted {grams(outcome.actual_g)}; when shadow mode would have let them go it had "
+            f"been {grams(outcome.would_g)}, {grams(outcome.saved_g)} less "
             f"(expected of these: {grams(outcome.expected_g)}).",
             f"They would have been let go {length(outcome.mean_delay_s)} after submission (mean), "
             f"{_most(outcome.most_delay_s)}; {outcome.late} of {outcome.deadlines} with a "

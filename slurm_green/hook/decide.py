@@ -93,7 +93,7 @@ def decide(
 
 def _told(options: Options, reason: str, why: str) -> Decision:
     """A pass that is explained to whoever asked to wait; nobody else needs a word."""
-    sentence = f"starts as soon as it can: {why}" if options.marked and why else ""
+    sentence = f"starts as soon as it can: {why}" if options.marked else ""
     return _pass(reason, sentence)
 
 

@@ -2,7 +2,7 @@
 """The decision: each reason to pass, and what holds for every deferral."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -142,11 +142,14 @@ def test_a_clock_time_means_the_same_at_every_look() -> None:
     assert first.latest_utc == at(6) + timedelta(seconds=5 - 7800)
     late = decide(asked, policy(), view(taken_utc=at(6.5)), at(6.5))
     assert (late.defer, late.reason) == (False, "no-slack-left")
+    east = decide(asked, policy(), view(zone=timezone(timedelta(hours=1))), NOW)
+    assert east.latest_utc == at(5) + timedelta(seconds=5 - 7800)
 
 
 def test_a_bound_from_before_is_kept() -> None:
     found = decide(request(), policy(), view(), NOW, no_later_utc=at(5))
     assert found.latest_utc == at(5)
+    assert decide(request(), policy(), view(), NOW, no_later_utc=at(13)).latest_utc == at(12)
     assert decide(request(), policy(), view(), at(5), no_later_utc=at(5)).reason == "no-slack-left"
 
 

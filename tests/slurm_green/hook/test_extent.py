@@ -18,6 +18,7 @@ from slurm_green.hook.extent import extent_of, waves
         (9, 1, 4, 3, (8, 64), 3),
         (9, 1, 4, 100, (8, 64), 2),
         (10, 0, 16, None, (8, 64), 3),
+        (10, 0, 1, None, (8, 4), 3),
         (10, 3, 1, None, (8, 64), 5),
         (10, 16, 1, None, (8, 64), 10),  # larger than the partition: one at a time, fits nowhere
         (10, 0, 0, None, (0, 0), 1),
@@ -43,14 +44,15 @@ def test_an_array_of_nine_with_three_at_a_time() -> None:
     st.integers(0, 200),
     st.none() | st.integers(1, 1000),
     st.tuples(st.integers(0, 64), st.integers(0, 512)),
+    st.sampled_from([0.0, 500.0]),
 )
 def test_rounds_times_width_hold_all_tasks(
-    tasks: int, gpus: int, cpus: int, running: int | None, room: tuple[int, int]
+    tasks: int, gpus: int, cpus: int, running: int | None, room: tuple[int, int], task_s: float
 ) -> None:
     one = extent_of(
         request(tasks=tasks, gpus=gpus, cpus=cpus, max_running_tasks=running),
         limit_s=100.0,
-        task_s=500.0,
+        task_s=task_s,
         room=room,
     )
     assert one.rounds * one.width >= tasks
@@ -58,4 +60,5 @@ def test_rounds_times_width_hold_all_tasks(
     assert 0 < one.expected_s <= one.run_s
     if one.width > 1:
         assert one.need[0] <= room[0] or gpus == 0
+        assert one.need[1] <= room[1] or cpus == 0
         assert one.need[1] <= room[1] or cpus == 0

@@ -99,6 +99,30 @@ def test_backfill_fills_without_delaying_the_head():
     assert starts == {"runs": 0, "short": 3, "head": 100, "long": 150}
 
 
+def test_backfill_knows_of_those_that_have_just_begun():
+    """As above when all come at once: the head waits for who starts with it."""
+    made = [
+        job("runs", 0, 100, gpus=6),
+        job("head", 0, 50, gpus=8),
+        job("long", 0, 101, gpus=2),
+        job("short", 0, 100, gpus=2),
+    ]
+    starts = replay_fifo(made, SITE)
+    assert starts == {"runs": 0, "short": 0, "head": 100, "long": 150}
+
+
+def test_a_run_beyond_its_limit_is_reckoned_with():
+    """Slurm may let jobs run over (OverTimeLimit): the head's turn is when that ends."""
+    for first_s in (0, 0.5):
+        made = [
+            job("runs", 0, 100, limit_s=10, gpus=6),
+            job("head", first_s, 50, gpus=8),
+            job("over", 1, 200, limit_s=10, gpus=2),
+            job("short", 1, 50, gpus=2),
+        ]
+        assert replay_fifo(made, SITE) == {"runs": 0, "short": 1, "head": 100, "over": 150}
+
+
 def test_backfill_trusts_limits_not_run_times():
     """The scheduler does not know that a job will end early."""
     made = [

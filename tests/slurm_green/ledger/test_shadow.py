@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What shadow mode would have done, against what happened."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -40,8 +41,8 @@ def thought(job_id: int = 1, start_h: float = 2.0, **more: object) -> Decision:
     return Decision(**(given_ | more))  # type: ignore[arg-type]
 
 
-def told(at_h: float, job_id: int = 1) -> Event:
-    return Event(cluster="c", job_id=job_id, at_utc=NOW + at_h * HOUR, kind=SHADOW_START)
+def told(at_h: float, job_id: int = 1, kind: str = SHADOW_START) -> Event:
+    return Event(cluster="c", job_id=job_id, at_utc=NOW + at_h * HOUR, kind=kind)
 
 
 def compared(
@@ -66,6 +67,31 @@ def test_one_job_at_the_planned_time() -> None:
 def test_what_the_plans_made_of_it_counts_not_the_first_thought() -> None:
     got = compared([ran()], [thought()], [told(10.0)])
     assert (got.would_g, got.saved_g) == (pytest.approx(500), pytest.approx(-200))
+    assert compared([ran()], [thought()], [told(10.0, kind="released")]).would_g == pytest.approx(
+        100
+    )
+
+
+def test_of_two_decisions_the_newer_counts() -> None:
+    newer = thought(start_h=10.0, decided_utc=NOW + HOUR)
+    assert compared([ran()], [newer, thought()], []).would_g == pytest.approx(500)
+
+
+def test_what_is_told_of_delays() -> None:
+    got = compared([ran(), ran(2)], [thought(), thought(2, start_h=10.0)], [])
+    assert (got.mean_delay_s, got.most_delay_s) == (6 * 3600, 10 * 3600)
+
+
+def test_what_cannot_be_known_is_not_counted() -> None:
+    """Past the signal's end, by a signal in another time, or of a run without a length."""
+    day, trace = series(*[300.0] * 6), series(*[300.0] * 24)
+    assert compared([ran()], [thought(start_h=5.5)], [], signal=day).unknown == 1
+    assert compared([ran(length_h=0.0)], [thought()], []).unknown == 1
+    got = compare_shadow(
+        [ran()], [thought()], [], power=POWER, now_utc=NOW + 24 * HOUR,
+        signal=lambda start, _: trace if start == NOW else replace(trace, time_scale=720.0),
+    )  # fmt: skip
+    assert (got.compared, got.unknown) == (0, 1)
 
 
 def test_a_run_that_would_not_be_over_is_not_compared() -> None:
@@ -74,7 +100,7 @@ def test_a_run_that_would_not_be_over_is_not_compared() -> None:
 
 
 def test_a_deadline_that_would_have_been_missed() -> None:
-    due = {"deadline_utc": NOW + 2.5 * HOUR}
+    due = {"deadline_utc": NOW + 2 * HOUR}
     got = compared([ran(**due), ran(2, **due)], [thought(), thought(2, start_h=1.0)], [])
     assert (got.deadlines, got.late) == (2, 1)
 
