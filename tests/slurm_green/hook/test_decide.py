@@ -204,12 +204,15 @@ requests = st.builds(
     request,
     gpus=st.integers(0, 9),
     cpus=st.integers(0, 70),
-    tasks=st.integers(1, 30),
+    tasks=st.just(1) | st.integers(1, 30),
     max_running_tasks=st.none() | st.integers(1, 10),
-    time_limit_s=st.none() | st.integers(60, 3 * 86400) | st.just(4_000_000_000 * 60),
-    deadline_utc=st.none() | st.floats(-1, 60).map(at),
+    # Mostly such as may wait, or nothing is seen of deferrals.
+    time_limit_s=st.sampled_from(
+        [1800, 1860, 2700, 3600, 5400, 7200, 9000, 14_400, 60, 3 * 86400, None, 4_000_000_000 * 60]
+    ),
+    deadline_utc=st.none() | st.integers(6, 30).map(at) | st.floats(-1, 60).map(at),
     comment=st.sampled_from(
-        ["", "green:max-delay=9h", "green:deadline=18:00", "green:runtime=30m", "green:x"]
+        ["", "", "green:max-delay=9h", "green:deadline=18:00", "green:runtime=30m", "green:x"]
     ),
     partition=st.sampled_from(["", "gpu", "gpu,x"]),
 )
@@ -220,7 +223,12 @@ policies = st.builds(
     min_saving_percent=st.sampled_from([0.0, 5.0]),
     margin_floor_s=st.sampled_from([60.0, 1800.0]),
 )
-signals = st.lists(st.integers(0, 500).map(float), min_size=4, max_size=96).map(series)
+# Falling for some hours: now is mostly not the best of all times.
+signals = st.builds(
+    lambda later, now: series([now, now, *later]),
+    st.lists(st.integers(0, 500).map(float), min_size=2, max_size=94),
+    st.sampled_from([0.0, 300.0, 500.0, 500.0]),
+)
 
 
 @settings(max_examples=300)
