@@ -4,8 +4,7 @@
 The trap: NVML cannot tell which lock a GPU had before ours, so "back" is a setting of the site.
 """
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
@@ -21,9 +20,9 @@ _UNTOUCHED = {Why.NOT_SUPPORTED, Why.NO_PERMISSION, Why.INVALID}
 
 
 class Lease:
-    """free -> held when `set`; held -> free when released, lapsed, or left as a context.
+    """free -> held when `set`; held -> free when released, or left as a context.
 
-    With `ttl_s` it lapses that long after the last `set` or `beat`; somebody must ask `lapse`.
+    How long it may be held without a word is its holder's business.
     """
 
     def __init__(
@@ -33,16 +32,11 @@ class Lease:
         *,
         default: Setting,
         holder: str,
-        ttl_s: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.gpu = gpu
         self.holder = holder
         self._journal = journal
         self._default = default
-        self._ttl_s = ttl_s
-        self._clock = clock
-        self._beat_s = clock()
         self._setting: Setting | None = None  # unknown: an entry may be a dead holder's
 
     @property
@@ -55,7 +49,6 @@ class Lease:
 
         DeviceError when the journal cannot be written; the GPU is untouched then.
         """
-        self.beat()
         uuid = self.gpu.identity.uuid
         before = self._journal.ours(uuid)
         power = setting.power_limit_w is not None or (before is not None and before.power)
@@ -67,17 +60,6 @@ class Lease:
         if before is None and _nothing(applied):
             self._journal.forget(uuid)
         return applied
-
-    def beat(self) -> None:
-        """The holder lives."""
-        self._beat_s = self._clock()
-
-    def lapse(self) -> bool:
-        """Release if nobody beat in time; whether it did."""
-        if self._ttl_s is None or self._clock() - self._beat_s < self._ttl_s or not self.held:
-            return False
-        self.release()
-        return True
 
     def release(self) -> None:
         """Restore, then forget. RefusedError when the GPU refuses: it stays owed."""

@@ -36,7 +36,7 @@ class Rig:
 
     def __post_init__(self) -> None:
         self._leases = [
-            Lease(gpu, self.owed, default=self.default, holder=HOLDER, clock=self.time.now_s)
+            Lease(gpu, self.owed, default=self.default, holder=HOLDER)
             for gpu in self.gpus
             if self.owed is not None
         ]

@@ -18,8 +18,8 @@ from profiling.errors import DeviceError
 from tests.profiling.device.fake_gpu import FakeGpu, Killed
 
 
-def _lease(gpu: FakeGpu, directory: Path, **options: object) -> Lease:
-    return Lease(gpu, Journal(directory), default=Setting(), holder="test", **options)  # type: ignore[arg-type]
+def _lease(gpu: FakeGpu, directory: Path) -> Lease:
+    return Lease(gpu, Journal(directory), default=Setting(), holder="test")
 
 
 def test_a_context_gives_back(tmp_path: Path) -> None:
@@ -127,6 +127,40 @@ def test_a_gpu_that_takes_nothing_owes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_setting_that_is_refused_leaves_the_one_before_owed(tmp_path: Path) -> None:
+    gpu = FakeGpu()
+    lease = _lease(gpu, tmp_path)
+    lease.set(Setting(clock_mhz=1095))
+    gpu.refuses["lock_clocks"] = Why.INVALID
+
+    assert not lease.set(Setting(clock_mhz=600)).took
+
+    assert lease.held
+    lease.release()
+    assert gpu.at_default
+
+
+def test_a_clock_follows_another_without_a_detour(tmp_path: Path) -> None:
+    """Not by way of the default, many times a second; nor is the power limit ever touched."""
+    gpu = FakeGpu(limit_w=650.0)
+    with _lease(gpu, tmp_path) as lease:
+        lease.set(Setting(clock_mhz=1095))
+        lease.set(Setting(clock_mhz=600))
+        assert "reset_clocks" not in gpu.calls
+
+    assert (gpu.lock, gpu.limit_w) == (None, 650.0)
+    assert "set_power_limit" not in gpu.calls
+
+
+def test_of_a_clock_that_is_given_up_the_power_limit_knows_nothing(tmp_path: Path) -> None:
+    gpu = FakeGpu(limit_w=650.0)
+    with _lease(gpu, tmp_path) as lease:
+        lease.set(Setting(clock_mhz=1095))
+        lease.set(Setting())
+        assert gpu.lock is None
+    assert gpu.limit_w == 650.0
+
+
 def test_no_journal_no_setting(tmp_path: Path) -> None:
     gpu = FakeGpu(uuid="../escape")
 
@@ -134,22 +168,6 @@ def test_no_journal_no_setting(tmp_path: Path) -> None:
         _lease(gpu, tmp_path).set(Setting(clock_mhz=1095))
 
     assert gpu.at_default
-
-
-def test_it_lapses_without_a_heartbeat(tmp_path: Path) -> None:
-    now_s = [0.0]
-    gpu = FakeGpu()
-    lease = _lease(gpu, tmp_path, ttl_s=2.0, clock=lambda: now_s[0])
-    lease.set(Setting(clock_mhz=1095))
-
-    now_s[0] = 1.9
-    lease.beat()
-    now_s[0] = 3.8
-    assert not lease.lapse()
-    now_s[0] = 3.9
-    assert lease.lapse()
-    assert gpu.at_default
-    assert not lease.lapse()
 
 
 def test_an_entry_without_content_is_owed_everything(tmp_path: Path) -> None:

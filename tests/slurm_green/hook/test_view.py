@@ -16,8 +16,8 @@ def waits(*seconds: float, gpus: int = 1, qos: str = "normal") -> tuple[WaitSamp
 def test_the_margin_has_a_floor_follows_waits_and_counts_waking_nodes() -> None:
     site = policy(margin_floor_s=600.0)
     assert partition_view().margin_s(request(), site) == 600.0
-    busy = History(waits=waits(*range(0, 2000, 100)))
-    assert partition_view(history=busy).margin_s(request(), site) == 1.5 * 1900
+    busy = History(waits=waits(*range(0, 10_000, 100)))
+    assert partition_view(history=busy).margin_s(request(), site) == 1.5 * 9500
     assert partition_view(resume_s=90.0).margin_s(request(), site) == 690.0
 
 
@@ -68,6 +68,18 @@ def test_watts_are_those_of_one_wave() -> None:
     asked = request(tasks=8, max_running_tasks=2)
     extent = partition_view().extent(asked, Options())
     assert site.power_w(asked, extent) == 1.5 * (2 * 300 + 8 * 5)
+
+
+def test_watts_are_those_of_where_it_runs() -> None:
+    power = PowerModel(
+        gpu_w=300.0, cpu_core_w=0.0, node_base_w=100.0, gpu_w_by_partition={"b": 700.0}
+    )
+    site = view(partition_view("a"), partition_view("b"), power=power)
+    for partition, watts in (("", 300.0), ("x,b", 700.0), ("x", 300.0)):
+        asked = request(partition=partition)
+        assert site.power_w(asked, partition_view().extent(asked, Options())) == watts
+    nodes = request(gpus=0, nodes=2, tasks=9, max_running_tasks=3)
+    assert site.power_w(nodes, partition_view().extent(nodes, Options())) == 3 * 2 * 100
 
 
 def test_booking_takes_the_room_at_the_latest_and_the_plan_at_the_planned_start() -> None:

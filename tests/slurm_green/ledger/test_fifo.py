@@ -133,6 +133,18 @@ def test_backfill_trusts_limits_not_run_times():
     assert replay_fifo(made, SITE)["modest"] == 150
 
 
+def test_nor_of_those_that_run():
+    """Their limits say when the head's turn will be, whatever comes."""
+    for first_s in (0, 1):
+        made = [
+            job("runs", 0, 100, limit_s=200, gpus=6),
+            job("head", first_s, 50, gpus=8),
+            job("modest", first_s, 150, gpus=2),
+        ]
+        starts = replay_fifo(made, SITE)
+        assert starts == {"runs": 0, "modest": first_s, "head": first_s + 150}
+
+
 def test_spare_room_may_be_used_beyond_the_reservation():
     """What the head leaves free at its start can be taken for as long as one likes."""
     made = [
