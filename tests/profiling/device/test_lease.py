@@ -150,6 +150,11 @@ def test_a_clock_follows_another_without_a_detour(tmp_path: Path) -> None:
 
     assert (gpu.lock, gpu.limit_w) == (None, 650.0)
     assert "set_power_limit" not in gpu.calls
+    with _lease(gpu, tmp_path) as lease:
+        gpu.calls.clear()
+        lease.set(Setting(power_limit_w=400))
+        lease.set(Setting(power_limit_w=300))
+        assert (gpu.calls.count("set_power_limit"), gpu.calls.count("reset_clocks")) == (2, 0)
 
 
 def test_of_a_clock_that_is_given_up_the_power_limit_knows_nothing(tmp_path: Path) -> None:
@@ -175,6 +180,21 @@ def test_an_entry_without_content_is_owed_everything(tmp_path: Path) -> None:
     gpu = FakeGpu(lock=(600, 600), limit_w=300)
 
     assert restore_left(Journal(tmp_path), [gpu], Setting()) == ()
+    assert gpu.at_default
+
+
+def test_what_could_not_be_restored_is_before_anything_else_is_set(tmp_path: Path) -> None:
+    (tmp_path / "GPU-0.owed").touch()
+    gpu = FakeGpu(lock=(600, 600), limit_w=300, refuses={"set_power_limit": Why.LOST})
+    journal = Journal(tmp_path)
+    assert len(restore_left(journal, [gpu], Setting())) == 1
+    gpu.refuses.clear()
+
+    lease = Lease(gpu, journal, default=Setting(), holder="test")
+    lease.set(Setting(clock_mhz=1095))
+
+    assert (gpu.lock, gpu.limit_w) == ((1095, 1095), 700)
+    lease.release()
     assert gpu.at_default
 
 
