@@ -127,6 +127,14 @@ def test_a_gpu_that_takes_nothing_owes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_gpu_that_is_lost_while_it_is_set_stays_owed(tmp_path: Path) -> None:
+    """Nobody knows what it made of it."""
+    lease = _lease(FakeGpu(refuses={"lock_clocks": Why.LOST}), tmp_path)
+
+    assert not lease.set(Setting(clock_mhz=1095)).took
+    assert lease.held
+
+
 def test_a_setting_that_is_refused_leaves_the_one_before_owed(tmp_path: Path) -> None:
     gpu = FakeGpu()
     lease = _lease(gpu, tmp_path)
