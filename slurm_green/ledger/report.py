@@ -215,7 +215,7 @@ def _replayed(key: int, job: JobFacts) -> ReplayJob:
         key=key,
         submit_s=job.now_utc.timestamp(),
         run_s=run_s,
-        limit_s=max(run_s, job.time_limit_s or run_s),
+        limit_s=job.time_limit_s or run_s,
         gpus=job.gpus,
         cpus=job.cpus,
     )

@@ -53,6 +53,7 @@ def test_one_deferred_job_on_an_idle_site():
     assert (got.site.idle_g, got.site.saved_g) == pytest.approx((40, 360))
     assert (got.site.queue_g, got.site.displaced_g) == pytest.approx((0, 0))
     assert got.site.saved_percent == pytest.approx(100 * 360 / 660)
+    assert (got.energy_j, got.unknown) == (pytest.approx(2 * 3.6e6), 0)
 
 
 def test_what_a_displaced_job_emitted_is_not_saved():
@@ -72,6 +73,33 @@ def test_queueing_anyway_is_not_saved():
     got = report([first, second], signal(300, 100))
     assert (got.receipts_saved_g, got.site.queue_g) == pytest.approx((400, 400))
     assert got.site.saved_g == pytest.approx(0)
+
+
+def test_the_replay_goes_by_time_limits():
+    """What ran as FIFO by limits starts it has saved nothing."""
+    limits = {"time_limit_s": 3 * 3600}
+    first = job(1, gpus=1, **limits)
+    head = job(2, submit_h=0.1, start_h=1.2, ours=True, **limits)
+    between = job(3, submit_h=0.2, start_h=0.2, gpus=1, time_limit_s=2 * 3600)
+    got = report([first, head, between], signal(300, 100, 500, 50)).site
+    assert (got.saved_g, got.displaced_g) == pytest.approx((0, 0))
+    assert got.queue_g == pytest.approx(got.receipts_g)
+
+
+def test_a_run_that_ends_before_it_began_draws_nothing():
+    """A clock that was set back."""
+    assert report([job(1, length_h=-0.5)], signal(1, 1)).site.energy_j == 0
+
+
+def test_a_job_in_two_time_scales_is_left_out():
+    """Submitted before the signal was scaled."""
+    scaled = signal(1, 1, 1, 1, time_scale=720.0)
+    got = build_report(
+        [job(1, start_h=2, ours=True)], (), power=POWER, capacity=SITE,
+        signal=lambda start, _: signal(1, 1, 1, 1) if start == NOW else scaled,
+    )  # fmt: skip
+    assert (got.site.left_out, got.site.reason) == (1, "no job of a known run")
+    assert got.unknown == 1
 
 
 runs = st.lists(
@@ -155,6 +183,8 @@ def test_left_out_and_unknown_are_counted():
     assert (got.jobs, got.deferred, got.unknown) == (5, 1, 2)
     assert got.site.left_out == 3
     assert got.energy_sources == {"modelled": 4, "unknown": 1}
+    sums = (got.energy_j / 3.6e6, got.carbon_g, got.receipts_saved_g)
+    assert sums == pytest.approx((103, 103, 0))
 
 
 def test_groups_delays_and_order():
@@ -172,7 +202,9 @@ def test_groups_delays_and_order():
     assert [g.name for g in got.by_account] == ["ml", "bio"]
     assert sum(g.saved_g for g in got.by_partition) == pytest.approx(got.receipts_saved_g)
     assert (got.delays_deferred.jobs, got.delays_deferred.max_s) == (1, 7200)
-    assert (got.delays_others.jobs, got.delays_others.p50_s) == (2, 3600)
+    others = got.delays_others
+    assert (others.jobs, others.mean_s, others.max_s) == (2, 3600, 7200)
+    assert (others.p50_s, others.p90_s, others.p99_s) == pytest.approx((3600, 6480, 7128))
 
 
 def test_promises():
