@@ -36,6 +36,7 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._ours: dict[str, tuple[int, Owed]] = {}
+        self._unwritten: set[str] = set()  # of ours: the disk refused the newest
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -49,13 +50,14 @@ class Journal:
         """On disk when this returns; DeviceError when it cannot be, or another process's it is."""
         path = self._path(owed.uuid)
         mine = self._ours.get(owed.uuid)
-        if mine is not None and mine[1] == owed:
+        if mine is not None and mine[1] == owed and owed.uuid not in self._unwritten:
             return
         try:
             descriptor = mine[0] if mine is not None else self._claim(path, os.O_CREAT)
             if descriptor is None:
                 raise DeviceError(f"{path}: another process has set this GPU, and still holds it")
             self._ours[owed.uuid] = (descriptor, owed)
+            self._unwritten.add(owed.uuid)
             text = json.dumps({"holder": owed.holder, "power": owed.power, "pid": os.getpid()})
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{text}\n".encode(), 0)
@@ -63,6 +65,7 @@ class Journal:
             self._sync()
         except OSError as error:
             raise _cannot(path, error) from error
+        self._unwritten.discard(owed.uuid)
 
     def forget(self, uuid: str) -> None:
         """Nothing is owed to that GPU any more."""
@@ -70,9 +73,12 @@ class Journal:
             return
         try:
             self._path(uuid).unlink(missing_ok=True)
-            self._sync()
         except OSError as error:
             raise _cannot(self._path(uuid), error) from error
+        try:
+            self._sync()
+        except OSError:
+            pass  # a power cut may bring it back, for one restore too many
         # The lock goes last: until then nobody else may take the GPU for free.
         os.close(self._ours.pop(uuid)[0])
 

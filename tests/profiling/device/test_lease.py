@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A lease journals first, gives back last, and what a dead holder left is found and paid."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -56,6 +57,70 @@ def test_the_journal_comes_first(tmp_path: Path) -> None:
         _lease(gpu, tmp_path).set(Setting(clock_mhz=1095))
 
     assert list(tmp_path.iterdir()) != []
+
+
+def test_it_is_on_disk_before_the_gpu_is_touched_and_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file and its name, for a power cut; but a governor sets many times a second."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    before: list[list[int]] = []
+    gpu = FakeGpu(around=lambda _: before.append(list(synced)))
+    with _lease(gpu, tmp_path) as lease:
+        lease.set(Setting(clock_mhz=1095))
+        entry = (tmp_path / "GPU-0.owed").stat().st_ino
+        lease.set(Setting(clock_mhz=600))
+        assert before[0] == synced == [entry, tmp_path.stat().st_ino]
+    assert synced[2:] == [tmp_path.stat().st_ino]
+
+
+def test_a_full_disk_touches_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    gpu = FakeGpu()
+    lease = _lease(gpu, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        for _ in range(2):  # asked again, it is still not on disk
+            with pytest.raises(DeviceError, match="No space left"):
+                lease.set(Setting(clock_mhz=1095))
+    assert "lock_clocks" not in gpu.calls
+
+    lease.set(Setting(clock_mhz=1095))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        lease.release()
+    assert gpu.at_default
+    # Nothing may rest on an entry that has no name any more.
+    lease.set(Setting(clock_mhz=1095))
+    assert [path.name for path in tmp_path.iterdir()] == ["GPU-0.owed"]
+
+
+def test_an_entry_that_cannot_be_removed_stays_owed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    lease = _lease(FakeGpu(), tmp_path)
+    lease.set(Setting(clock_mhz=1095))
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        with pytest.raises(DeviceError, match="Read-only"):
+            lease.release()
+    assert lease.held
+    lease.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_last_word_of_an_entry_is_all_of_it(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for owed in (Owed("GPU-0", "a holder of long name", False), Owed("GPU-0", "short", True)):
+        journal.write(owed)
+    _die(journal)
+    assert Journal(tmp_path).take_over() == (Owed("GPU-0", "short", True),)
 
 
 @given(
