@@ -183,6 +183,7 @@ def test_left_out_and_unknown_are_counted():
     assert (got.jobs, got.deferred, got.unknown) == (5, 1, 2)
     assert got.site.left_out == 3
     assert got.energy_sources == {"modelled": 4, "unknown": 1}
+    assert got.bases == {"average, unknown": 3, "unknown": 2}
     sums = (got.energy_j / 3.6e6, got.carbon_g, got.receipts_saved_g)
     assert sums == pytest.approx((103, 103, 0))
 
@@ -222,12 +223,14 @@ def test_promises():
         job(4, array_job_id=3, array_task="1", eligible_utc=NOW + HOUR),
         job(5, start_utc=None, end_utc=NOW + HOUR, state="DEADLINE", deadline_utc=NOW + 2 * HOUR),
         job(6, start_utc=None, end_utc=None, deadline_utc=NOW + 2 * HOUR),
+        job(7, end_utc=None, deadline_utc=NOW + 2 * HOUR),
+        job(8, start_utc=None, state="CANCELLED", deadline_utc=NOW + 2 * HOUR),
     ]
     made = [promise(1, 1), promise(2, 3, at_h=1), promise(2, 1), promise(3, 5), promise(5, 1)]
     got = report(jobs, signal(1, 1, 1), decisions=made).promises
     assert (got.made, got.kept, got.broken, got.unknown) == (4, 2, 1, 1)
     assert (got.deadlines, got.deadlines_met, got.deadlines_missed, got.deadlines_unknown) == (
-        4, 1, 2, 1,
+        6, 1, 2, 3,
     )  # fmt: skip
 
 
