@@ -67,7 +67,8 @@ class Series:
         """Refuse what cannot be a signal."""
         values = np.asarray(self.values, dtype=np.float64)
         object.__setattr__(self, "values", values)
-        if self.start_utc.tzinfo is None or self.issued_utc.tzinfo is None:
+        issued = (self.issued_utc, *(one.issued_utc for one in self.provenance))
+        if any(when.tzinfo is None for when in (self.start_utc, *issued)):
             raise SignalError(f"signal of {self.provider}: times must carry a time zone")
         if values.ndim != 1 or len(values) == 0:
             raise SignalError(f"signal of {self.provider} is empty")

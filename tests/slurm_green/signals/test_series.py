@@ -102,6 +102,10 @@ def test_bad_values_are_refused(bad):
             {"provenance": (Stretch(steps=3, provider="t", issued_utc=START),)},
             "its provenance covers 3 of 2 steps",
         ),
+        (
+            {"provenance": (Stretch(steps=2, provider="t", issued_utc=datetime(2026, 3, 29)),)},  # noqa: DTZ001
+            "must carry a time zone",
+        ),
     ],
 )
 def test_what_cannot_be_a_signal_is_refused(fields, words):
