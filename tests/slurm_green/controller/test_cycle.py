@@ -235,6 +235,30 @@ def test_nodes_that_sleep_add_to_the_margin() -> None:
     assert site.slurm.jobs[mine.job_id].eligible_utc == at(11) - timedelta(seconds=1800)
 
 
+def test_the_policy_is_that_of_the_jobs_partition_at_every_step() -> None:
+    enforced, elsewhere = policy(), policy(mode="shadow")
+    site = Site(
+        rules=replace(
+            rules(),
+            policy_for=lambda partition, _: enforced if partition == "gpu" else elsewhere,
+        )
+    )
+    assert site.deferred().eligible_utc == at(12)
+    outcome = site.cycle()
+    assert (outcome.changes, outcome.deferred) == ({}, 1)
+
+
+def test_while_no_node_is_up_nobody_is_let_go() -> None:
+    """As for seconds after slurmctld has started; what Slurm keeps is the promise."""
+    site = Site()
+    site.deferred()
+    up = site.slurm.nodes
+    for nodes in (tuple(replace(node, available=False) for node in up), up):
+        site.slurm.nodes = nodes
+        outcome = site.cycle()
+        assert (outcome.changes, outcome.deferred) == ({}, 1)
+
+
 def test_a_dependents_deadline_pulls_its_parent() -> None:
     site = Site()
     parent = site.deferred()
