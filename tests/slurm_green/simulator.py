@@ -185,6 +185,7 @@ class Site:
             start_utc=found.start_utc or now,
             latest_utc=found.latest_utc or now + hold,
             policy=found.policy if found.defer else LOOK,
+            save_g=round(found.save_g) if found.defer and found.save_g else None,
         )
         text = append(new.admin_comment, record)
         self.slurm.change(new.job_id, eligible_utc=now + hold, admin_comment=text)

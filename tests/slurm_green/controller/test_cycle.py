@@ -212,6 +212,33 @@ def test_a_job_that_loses_its_room_is_released_early() -> None:
     site.slurm.nodes = site.slurm.nodes[:3]
     site.cycle()
     assert site.kinds(mine.job_id) == ["confirmed", "released-early"]
+    assert record_of(site.slurm.jobs[mine.job_id]).save_g is None
+
+
+def test_a_longer_delay_asked_for_later_makes_no_promise_later() -> None:
+    site = Site()
+    mine = site.deferred(comment="green:max-delay=8h")
+    site.slurm.change(mine.job_id, comment="green:max-delay=20h")
+    (kept,) = site.cycle().kept
+    assert kept.latest_s <= at(8).timestamp()
+
+
+def test_a_dependency_added_later_is_no_reason_to_let_go() -> None:
+    site = Site()
+    mine = site.deferred()
+    site.slurm.change(mine.job_id, dependency="afterok:99")
+    assert site.cycle().deferred == 1
+
+
+def test_who_was_planned_for_while_nobody_looked_is_let_go_now() -> None:
+    """And not in the past: what was saved is told by when it began."""
+    site = Site()
+    mine = site.deferred()
+    planned = record_of(mine).start_utc
+    late = planned + timedelta(hours=1)
+    site.slurm.run_until(late)
+    site.cycle()
+    assert record_of(site.slurm.jobs[mine.job_id]).start_utc >= late
 
 
 def test_a_maintenance_window_pulls_the_latest_start_before_it() -> None:
