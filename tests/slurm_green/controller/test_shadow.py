@@ -3,10 +3,11 @@
 
 from dataclasses import replace
 
-from builders import NOW, at, job, memory, observed, policy, rules
+from builders import DAY, NOW, NOW_S, at, job, memory, observed, policy, rules
 
 from slurm_green.controller.cycle import cycle
-from slurm_green.controller.observed import Memory
+from slurm_green.controller.observed import Memory, ShadowBooking
+from slurm_green.controller.planning.advice import Advice, Place
 from slurm_green.slurm.records import Job
 
 SHADOW = rules(policy=policy(mode="shadow"))
@@ -63,6 +64,32 @@ def test_imagined_deferrals_are_forgotten_when_they_would_have_ended() -> None:
     assert len(first.memory.shadow) == 1
     assert len(cycle(observed(now=at(13)), first.memory, SHADOW).memory.shadow) == 1
     assert cycle(observed(now=at(15)), first.memory, SHADOW).memory.shadow == ()
+
+
+def test_imagined_deferrals_follow_the_plan_from_now_to_their_latest_start() -> None:
+    first = cycle(observed(job(1)), memory(), SHADOW).memory
+    assert first.shadow[0].power_w > 0
+
+    def planned(hours: float, before: Memory, *, now_h: float = 1.0) -> ShadowBooking:
+        advice = Advice(
+            at_s=NOW_S, until_s=NOW_S + DAY, places={1: Place(start_s=at(hours).timestamp())}
+        )
+        (one,) = cycle(observed(now=at(now_h), advice=advice), before, SHADOW).memory.shadow
+        return one
+
+    for hours, followed in ((2.0, 2.0), (-3.0, 1.0), (30.0, 12.0)):
+        one = planned(hours, first)
+        assert (one.start_s, one.started) == (at(followed).timestamp(), followed == 1.0)
+    # Once let go it stays so.
+    begun = replace(first, shadow=(planned(-3.0, first),))
+    assert planned(5.0, begun, now_h=1.5).start_s == at(1).timestamp()
+
+
+def test_the_policy_is_that_of_the_jobs_partition() -> None:
+    here, elsewhere = policy(mode="shadow"), policy(mode="enforce", default_delay_s=0.0)
+    by_partition = replace(SHADOW, policy_for=lambda name, _: here if name == "gpu" else elsewhere)
+    outcome = cycle(observed(job(1)), memory(), by_partition)
+    assert [one.decision.reason for one in outcome.judged] == ["deferred"]
 
 
 def test_a_partition_in_enforce_is_not_judged_here() -> None:
