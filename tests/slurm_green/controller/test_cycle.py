@@ -215,6 +215,15 @@ def test_a_job_that_loses_its_room_is_released_early() -> None:
     assert record_of(site.slurm.jobs[mine.job_id]).save_g is None
 
 
+def test_two_that_are_confirmed_together_are_not_promised_one_room() -> None:
+    site = Site()
+    both = [site.submit(gpus=8), site.submit(gpus=8)]
+    site.slurm.run_until(at(0) + timedelta(seconds=3))
+    site.cycle()
+    first, second = sorted(site.slurm.jobs[one.job_id].eligible_utc for one in both)
+    assert at(0.1) < first <= second - timedelta(hours=2)
+
+
 def test_a_longer_delay_asked_for_later_makes_no_promise_later() -> None:
     site = Site()
     mine = site.deferred(comment="green:max-delay=8h")
