@@ -224,6 +224,28 @@ def test_two_that_are_confirmed_together_are_not_promised_one_room() -> None:
     assert at(0.1) < first <= second - timedelta(hours=2)
 
 
+@pytest.mark.parametrize(
+    ("until_h", "younger", "apart_h"), [(10.0, "pulled", 2.0), (3.5, "released-early", 0.0)]
+)
+def test_of_two_promises_the_older_keeps_its_room(
+    until_h: float, younger: str, apart_h: float
+) -> None:
+    site = Site()
+    first, second = site.deferred(gpus=8), site.deferred(gpus=8)
+    site.slurm.jobs = dict(reversed(site.slurm.jobs.items()))
+    names = tuple(node.name for node in site.slurm.nodes)
+    site.slurm.reservations = (
+        Reservation(name="m", start_utc=at(until_h), end_utc=at(40), node_names=names),
+    )
+    site.cycle()
+    assert site.kinds(first.job_id) == ["confirmed", "pulled"]
+    assert site.kinds(second.job_id) == ["confirmed", younger]
+    sooner, later = (site.slurm.jobs[one.job_id].eligible_utc for one in (second, first))
+    assert sooner + timedelta(hours=apart_h) <= later <= at(until_h - 2)
+    kept = record_of(site.slurm.jobs[first.job_id])
+    assert kept.start_utc < kept.latest_utc, "or it would count as released"
+
+
 def test_a_longer_delay_asked_for_later_makes_no_promise_later() -> None:
     site = Site()
     mine = site.deferred(comment="green:max-delay=8h")
