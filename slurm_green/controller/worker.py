@@ -60,7 +60,7 @@ class Pace:
 
 
 def run_worker(config: Config, pokes: Connection, reports: Connection) -> None:
-    """The process's main function; ends when its pipes do, or on SIGTERM."""
+    """The process's main function; ends when its pipes do, or on SIGTERM, with a closed ledger."""
     set_up_logging("cycle")
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -71,19 +71,20 @@ def run_worker(config: Config, pokes: Connection, reports: Connection) -> None:
     os.set_blocking(waker, False)
     desk = Desk(lambda: _wake(waker)) if config.nodes.listen else None
     runner = build_runner(config, desk, woken=lambda: _wake(waker))
-    runner.remember()
-    if desk is not None:
-        start_nodes(config.nodes, desk)
     interval_s = config.controller.interval_s
     if config.hook.publish_rows:
         # Nobody pokes us then, and a hold must be seen before it ends.
         interval_s = min(interval_s, config.hook.hold_s / 3)
-    pace = Pace(
-        interval_s=interval_s,
-        min_interval_s=config.controller.min_interval_s,
-        now_s=time.monotonic(),
-    )
+    signal.signal(signal.SIGTERM, _stop)
     try:
+        runner.remember()
+        if desk is not None:
+            start_nodes(config.nodes, desk)
+        pace = Pace(
+            interval_s=interval_s,
+            min_interval_s=config.controller.min_interval_s,
+            now_s=time.monotonic(),
+        )
         while True:
             _wait(pokes, ears, pace, time.monotonic)
             report = runner.step()
@@ -94,6 +95,17 @@ def run_worker(config: Config, pokes: Connection, reports: Connection) -> None:
                 runner.catch_up()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         _LOG.info("the answer process is gone, ending")
+    except SystemExit:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # A log of SQLite's that stays behind would be played into a backup put in its place.
+        runner.books.close()
+
+
+def _stop(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # systemd sends one, the answer process another
+    raise SystemExit
 
 
 def _wait(pokes: Connection, ears: int, pace: Pace, clock: Callable[[], float]) -> None:

@@ -223,9 +223,11 @@ class Store:
             raise self._failed("cannot write", exc) from exc
 
     def _failed(self, what: str, exc: Exception) -> LedgerError:
-        hint = ""
-        if isinstance(exc, sqlite3.DatabaseError) and "not a database" in str(exc):
-            hint = "; move the file away and a new one is begun"
+        hint, said = "", str(exc)
+        if isinstance(exc, sqlite3.DatabaseError) and (
+            "not a database" in said or "malformed" in said
+        ):
+            hint = "; move the file away, with its -wal and -shm, and a new one is begun"
         return LedgerError(f"{what} ledger {self.path}: {exc}{hint}")
 
 

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 
 @pytest.fixture(scope="module")
 def shared(make_module_cluster: Callable[..., Cluster]) -> Iterator[LiveSite]:
-    """One cluster for all of them; its ledger on a disk of 400 kB that can be filled."""
+    """One cluster for all of them; its ledger on a disk of 2 MB that can be filled."""
     cluster = make_module_cluster(stem="se", **SHAPE)
     site = LiveSite(cluster)
     disk = site.directory / "disk"
     disk.mkdir()
-    _run("mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk))
+    _run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk))
     try:
         site.ledger = disk / "ledger.sqlite"
         yield site
@@ -94,6 +94,18 @@ def test_a_full_disk(site: LiveSite) -> None:
     assert not _knows(site, job_id)
     filler.unlink()
     _awaits_entry(site, job_id)
+
+
+def test_stopped_in_order_it_leaves_one_whole_file(site: LiveSite) -> None:
+    """A log of SQLite's beside it would be played into a backup that is put in its place."""
+    site.stop()
+    _empty(site.ledger.parent)
+    site.start()
+    job_id = site.deferred()
+    _awaits_entry(site, job_id)
+    site.stop()
+    assert [path.name for path in site.ledger.parent.iterdir()] == [site.ledger.name]
+    assert _knows(site, job_id)
 
 
 def test_full_before_the_daemon_starts(site: LiveSite) -> None:

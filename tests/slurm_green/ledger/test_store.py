@@ -313,7 +313,7 @@ def test_cannot_open(tmp_path):
 
 
 def test_damaged_pages(tmp_path):
-    """A file whose inside was overwritten raises nothing but LedgerError."""
+    """A file whose inside was overwritten raises nothing but LedgerError, with what to do."""
     path = tmp_path / "l.db"
     with Store(path) as store:
         store.add([decision(i, reason="x" * 500) for i in range(500)])
@@ -321,7 +321,7 @@ def test_damaged_pages(tmp_path):
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xa5" * (size - 8192))
-    with pytest.raises(LedgerError), Store(path) as store:
+    with pytest.raises(LedgerError, match="malformed; move the file away"), Store(path) as store:
         store.decisions()
 
 
