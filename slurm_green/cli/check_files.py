@@ -68,6 +68,13 @@ def _daemon_status(app: App) -> Check:
         return warn("status file", f"{path} is damaged", "restart sgreend")
     if age_s > 3 * app.config.controller.interval_s + 10:
         return fail("status file", f"last cycle {length(age_s)} ago", "see sgreend's log")
+    # A release before this one does not say.
+    if status.get("settings", here := app.config.digest()) != here:
+        return warn(
+            "status file",
+            "sgreend runs with other settings than this configuration's",
+            "restart sgreend: it reads them when it starts",
+        )
     return ok("status file", f"last cycle {length(age_s)} ago, {status.get('deferred')} deferred")
 
 
@@ -107,6 +114,9 @@ def _signal(app: App) -> Check:
 
 def _ledger(app: App) -> Check:
     path = app.config.paths.ledger
+    if problem := (status_of(app.config) or {}).get("ledger_problem"):
+        todo = "make room, or see to what it says; until then entries wait in sgreend's memory"
+        return fail("ledger", str(problem), todo)
     if not path.exists():
         if path.parent.exists():
             return warn("ledger", f"{path} does not exist yet", "sgreend makes it when it starts")

@@ -16,7 +16,7 @@ _SCRIPT_S = 5  # our prolog and epilog end by themselves after this long
 
 
 def check_slurm(app: App) -> Iterator[Check]:
-    """Answers, version, plugin, accounting, priority, limits of prolog and epilog."""
+    """Answers, version, partitions, plugin, accounting, priority, limits of prolog and epilog."""
     try:
         info = app.slurm.info()
         jobs = len(app.slurm.jobs())
@@ -35,6 +35,7 @@ def check_slurm(app: App) -> Iterator[Check]:
         yield fail(
             "cluster", f"general.cluster is {wanted!r}, Slurm's is {info.name!r}", "correct it"
         )
+    yield from _partitions(app)
     yield _plugin(info)
     yield from _accounting(info, app.config.general.record_field)
     yield _priority(info, app.config.priority.keep_place)
@@ -64,6 +65,22 @@ def _scripts(info: ClusterInfo) -> Check:
             )
     shown = ", ".join(f"{key}={value}" for key, value in limits.items())
     return ok(name, shown or "no time limit of slurmd's")
+
+
+def _partitions(app: App) -> Iterator[Check]:
+    """A misspelt name is no error of the file's: it would just never hold."""
+    named = set(app.config.partition)
+    if not named:
+        return
+    known = {one.name for one in app.slurm.partitions()}
+    if missing := sorted(named - known):
+        yield warn(
+            "partitions",
+            f"the configuration names {', '.join(missing)}, which Slurm does not have",
+            f"correct [partition.NAME]; Slurm has {', '.join(sorted(known))}",
+        )
+    else:
+        yield ok("partitions", "Slurm has those that the configuration names")
 
 
 def _plugin(info: ClusterInfo) -> Check:

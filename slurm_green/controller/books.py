@@ -134,6 +134,11 @@ class Books:
         if passed >= _TIDY_EVERY and not self._ledger.prune(before_utc):
             self._tidied_utc = now_utc
 
+    @property
+    def problem(self) -> str:
+        """Why entries wait in memory; "" where none does."""
+        return self._ledger.problem or ""
+
     def close(self) -> None:
         """A last try to write what waits."""
         self._ledger.close()

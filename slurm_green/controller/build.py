@@ -64,6 +64,7 @@ def build_runner(
         desk=desk,
         notes=Notes(client, books.energies_of) if noting else None,
         planner=_planner(config, woken),
+        settings=config.digest(),
     )
 
 

@@ -50,6 +50,9 @@ def _about(status: Status) -> list[str]:
         parts.append('<p class="bad">Switched off: no new job is deferred (sgreen on).</p>')
     if status.signal_problem:
         parts.append(f'<p class="bad">Nothing is deferred: {escape(status.signal_problem)}</p>')
+    if status.ledger_problem:
+        words = escape(status.ledger_problem)
+        parts.append(f'<p class="bad">{words}; jobs are not affected</p>')
     now: list[tuple[str, str]] = [
         ("Deferred jobs", str(status.deferred)),
         ("Saving expected of deferrals since the start", grams(status.expected_save_g)),

@@ -47,6 +47,8 @@ class Runner:
     desk: Desk | None = None
     notes: Notes | None = None
     planner: Planner | None = None
+    # Digest of the configuration, for whoever asks whether its file has changed since.
+    settings: str = ""
     memory: Memory = field(default_factory=Memory)
     counters: Counters = field(default_factory=Counters)
     cpu_s: Callable[[], float] = time.process_time
@@ -126,6 +128,8 @@ class Runner:
                 self.counters,
                 self.rules,
                 plan=None if self.planner is None else self.planner.status(observed),
+                ledger_problem=self.books.problem,
+                settings=self.settings,
             ),
             slurm_user=observed.info.slurm_user,
         )

@@ -77,6 +77,10 @@ class Status:
     signal_links: list[dict[str, str]] = field(default_factory=list)
     # Of the newest plan: its age, seconds taken and jobs placed; None where none is made.
     plan: dict[str, float | int | str | None] | None = None
+    # Why the ledger cannot be written just now; "" where it can.
+    ledger_problem: str = ""
+    # Digest of the settings that are in force.
+    settings: str = ""
 
 
 def status_of(
@@ -86,6 +90,8 @@ def status_of(
     rules: Rules,
     *,
     plan: dict[str, float | int | str | None] | None = None,
+    ledger_problem: str = "",
+    settings: str = "",
 ) -> Status:
     """The summary of one cycle."""
     signal = outcome.view.signal
@@ -118,6 +124,8 @@ def status_of(
         decisions=dict(counters.decisions),
         expected_save_g=round(counters.expected_save_g, 1),
         plan=plan,
+        ledger_problem=ledger_problem,
+        settings=settings,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from slurm_green.config.load import loads
 from slurm_green.hook.wire import PING, PONG
 from slurm_green.ledger.store import Store
-from slurm_green.slurm.records import ClusterInfo
+from slurm_green.slurm.records import ClusterInfo, Partition
 
 INFO = ClusterInfo(
     name="fake",
@@ -25,6 +25,7 @@ INFO = ClusterInfo(
 def site(sgreen, tmp_path):
     """A host on which everything but the socket is in place."""
     sgreen.slurm.cluster = INFO
+    sgreen.slurm.partition_list = [Partition(name="gpu", default=True)]
     module = tmp_path / "slurm_green.lua"
     module.write_text("return {}")
     (tmp_path / "job_submit.lua").write_text(f'pcall(dofile, "{module}")')
@@ -34,13 +35,17 @@ def site(sgreen, tmp_path):
     sgreen.config = replace(loads(conf.read_text(), conf), paths=sgreen.config.paths)
     sgreen.signal()
     Store(sgreen.config.paths.ledger).close()
-    status = {"at_utc": "2026-11-22T11:59:50Z", "deferred": 1}
-    sgreen.config.paths.status.write_text(json.dumps(status))
+    _status(sgreen)
     sgreen.config.paths.published.write_text("")
     import os
 
     os.utime(sgreen.config.paths.published, (sgreen.now.timestamp() - 5,) * 2)
     return sgreen
+
+
+def _status(site, **more):
+    status = {"at_utc": "2026-11-22T11:59:50Z", "deferred": 1, "settings": site.config.digest()}
+    site.config.paths.status.write_text(json.dumps(status | more))
 
 
 @pytest.fixture
@@ -149,6 +154,20 @@ def _bad_ledger(site):
     site.config.paths.ledger.write_text("rubbish")
 
 
+def _full_disk(site):
+    _status(site, ledger_problem="cannot write ledger /l: database or disk is full")
+
+
+def _other_settings(site):
+    conf = site.config.source
+    conf.write_text(conf.read_text() + "default_delay = '6h'\n")
+    site.config = replace(loads(conf.read_text(), conf), paths=site.config.paths)
+
+
+def _misspelt_partition(site):
+    site.slurm.partition_list = [Partition(name="gpus", default=True)]
+
+
 def _old_status(site):
     site.config.paths.status.write_text('{"at_utc": "2026-11-22T10:00:00Z"}')
 
@@ -176,6 +195,9 @@ def _fast_clock(site):
         (_no_signal, "signal", "fail"),
         (_short_signal, "signal", "warn"),
         (_bad_ledger, "ledger", "fail"),
+        (_full_disk, "ledger", "fail"),
+        (_other_settings, "status file", "warn"),
+        (_misspelt_partition, "partitions", "warn"),
         (_old_status, "status file", "fail"),
         (_old_plan, "published file", "warn"),
         (_fast_clock, "clock", "fail"),
@@ -190,6 +212,15 @@ def test_one_thing_wrong_is_found_and_comes_with_advice(site, spoil, name, statu
     found = _seen(site)[name]
     assert found["status"] == status, found
     assert found["todo"]
+
+
+def test_a_comment_in_the_configuration_needs_no_restart(site):
+    """Nor does one that was read from another place."""
+    conf = site.config.source
+    conf.write_text("# ours\n" + conf.read_text())
+    site.config = replace(loads(conf.read_text(), conf), paths=site.config.paths)
+
+    assert _seen(site)["status file"]["status"] == "ok"
 
 
 def test_a_missing_daemon_is_a_failure(site):

@@ -241,11 +241,13 @@ def test_a_full_disk_keeps_what_is_to_be_written(tmp_path: Path) -> None:
     site.ledger = Ledger(tmp_path / "sub" / "ledger.sqlite", monotonic=lambda: clock[0])
     site.runner = site.new_runner()
     site.hold(1)
-    assert site.runner.step() is not None
+    report = site.runner.step()
+    assert report is not None and "cannot open" in report.status.ledger_problem
     assert site.ledger.waiting == 2
     (tmp_path / "sub").mkdir()
     clock[0] = 60.0
-    site.runner.step()
+    report = site.runner.step()
+    assert report is not None and report.status.ledger_problem == ""
     assert site.ledger.waiting == 0
     site.runner.books.close()
     with Store(tmp_path / "sub" / "ledger.sqlite", readonly=True) as store:

@@ -139,6 +139,8 @@ def test_the_page_warns() -> None:
     assert "Switched off" in page(replace(STATUS, off=True))
     blind = replace(STATUS, signal=None, signal_problem="the signal of neso is stale")
     assert "Nothing is deferred: the signal of neso is stale" in page(blind)
+    full = replace(STATUS, ledger_problem="cannot write ledger /l: database or disk is full")
+    assert "disk is full; jobs are not affected" in page(full)
     assert "no cycle has run yet" in page(None)
 
 
