@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from slurm_green.cli.params import JobRef
 from slurm_green.config.settings import Config
 from slurm_green.controller.state import Stage, Tracked, tracked
-from slurm_green.hook.record import CLOCK, parse
+from slurm_green.hook.record import CLOCK, PAUSE, parse
 from slurm_green.slurm.client import SlurmClient
 from slurm_green.slurm.records import Job
 
-__all__ = ["clock_mhz_of", "deferred", "expected_g", "field_of", "find", "of_ours"]
+__all__ = ["clock_mhz_of", "deferred", "expected_g", "field_of", "find", "of_ours", "requeued"]
 
 # Further back a number may be another job's: Slurm begins anew after MaxJobId.
 _LOOK_BACK = timedelta(days=366)
@@ -51,13 +51,21 @@ def deferred(one: Tracked, now_utc: datetime) -> bool:
     return one.job.pending and ours and begin is not None and begin > now_utc
 
 
+def requeued(one: Tracked) -> bool:
+    """Whether somebody else requeued it since: when it runs is Slurm's choice from then on."""
+    job, record = one.job, one.record
+    # Accounting counts no restarts, but a requeued job is a new submission there.
+    again = job.submit_utc is not None and job.submit_utc > record.decided_utc + _PROMPT
+    return record.policy != PAUSE and (job.restarts > 0 or again)
+
+
 def expected_g(one: Tracked) -> int | None:
     """The saving expected when it was decided; None once it is known not to have come about."""
     job, record = one.job, one.record
     cut_short = (
         not job.pending and job.start_utc is not None and job.start_utc < record.start_utc - _PROMPT
     )
-    return None if cut_short else record.save_g
+    return None if cut_short or requeued(one) else record.save_g
 
 
 def find(slurm: SlurmClient, wanted: JobRef, now_utc: datetime) -> Job | None:

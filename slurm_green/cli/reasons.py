@@ -87,7 +87,9 @@ def why_not(job: Job, config: Config, *, off: bool, now_utc: datetime) -> tuple[
         clause = SENTENCES.get(refused.reason, refused.reason)
         return refused.reason, f"{clause}: {options.errors[0]}" if options.errors else clause
     if policy.mode != "enforce":
-        return "shadow", f"partition {job.partition or '(none)'} is in shadow mode"
+        names = job.partition.split(",")
+        shadowed = [n for n in names if config.policy_for(n, job.qos).mode != "enforce"]
+        return "shadow", f"partition {shadowed[0] or '(none)'} is in shadow mode"
     if job.time_limit_s is None:
         return "no-time-limit", "it has no time limit (--time)"
     promise = promise_for(

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any
 
-from slurm_green.cli.jobs import expected_g
+from slurm_green.cli.jobs import expected_g, requeued
 from slurm_green.controller.state import Stage, Tracked
 from slurm_green.hook.record import LOOK
 from slurm_green.slurm.records import Job
 from slurm_green.words import clean, grams, length, when
 
 __all__ = ["Story", "tell", "untouched"]
+
+_REQUEUED = "it was requeued, and a requeued job is never deferred again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +33,11 @@ def tell(one: Tracked, *, name: str, now_utc: datetime, zone: tzinfo, let_go: st
     if not job.pending:
         return _started(one, name, zone, numbers, let_go)
     coming = begin is not None and begin > now_utc
+    rest = f"begins at {when(begin, zone)}" if coming else f"is eligible{_queueing(job)}"
+    if requeued(one):
+        words = f"{_REQUEUED}; it {rest}"
+        return Story(state="released", sentence=f"Job {name}: {words}.", numbers=numbers)
     if stage is Stage.FOREIGN:
-        rest = f"begins at {when(begin, zone)}" if coming else f"is eligible{_queueing(job)}"
         words = f"its begin time was changed by hand, so slurm-green leaves it alone; it {rest}"
         return Story(state="changed", sentence=f"Job {name}: {words}.", numbers=numbers)
     if not coming:
@@ -52,6 +57,8 @@ def tell(one: Tracked, *, name: str, now_utc: datetime, zone: tzinfo, let_go: st
         words += f" in time for its deadline at {when(job.deadline_utc, zone)}"
     if record.save_g is not None:
         words += f", saving {_about(record.save_g, job)} against starting at once"
+    if job.held:
+        words += f"; it is held, too (Slurm's reason: {clean(job.reason)})"
     return Story(state="deferred", sentence=f"Job {name} {words}.", numbers=numbers)
 
 
@@ -60,7 +67,9 @@ def untouched(job: Job, *, name: str, why: str) -> Story:
     state = "untouched" if job.pending else _state(job)
     numbers = {"slurm_state": job.state, "submit_utc": job.submit_utc, "start_utc": job.start_utc}
     return Story(
-        state=state, sentence=f"Job {name} was not deferred: {clean(why)}.", numbers=numbers
+        state=state,
+        sentence=f"Job {name} was not deferred: {clean(why).rstrip('.')}.",
+        numbers=numbers,
     )
 
 
@@ -76,8 +85,9 @@ def _started(one: Tracked, name: str, zone: tzinfo, numbers: dict[str, Any], let
             sentence=f"Job {name} {words}; it was looked at and not deferred.",
             numbers=numbers,
         )
-    if let_go:
-        return Story(state=state, sentence=f"Job {name} {words}; it {let_go}.", numbers=numbers)
+    if let_go or requeued(one):
+        words += f"; it {let_go}" if let_go else f"; {_REQUEUED}"
+        return Story(state=state, sentence=f"Job {name} {words}.", numbers=numbers)
     delay_s = numbers["delay_s"]
     words += f"; it started {length(delay_s)} after it was decided on" if delay_s else ""
     save_g = expected_g(one)

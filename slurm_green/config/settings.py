@@ -348,13 +348,16 @@ class Config:
         )
 
     def policy_for(self, partition: str, qos: str = "") -> Policy:
-        """What holds for a job of a partition and QOS; the QOS overrides the partition."""
-        return resolve(
-            self.policy,
-            self.general.mode,
-            self.partition.get(partition),
-            self.qos.get(qos),
-        )
+        """What holds for a job of a partition and QOS; the QOS overrides the partition.
+
+        Of several partitions ("a,b") the first counts, but one in shadow keeps the job there.
+        """
+        policies = [
+            resolve(self.policy, self.general.mode, self.partition.get(name), self.qos.get(qos))
+            for name in partition.split(",")
+        ]
+        shadowed = [policy for policy in policies if policy.mode != "enforce"]
+        return (shadowed or policies)[0]
 
     def digest(self) -> str:
         """Equal for equal settings, wherever their file lies and however it is commented."""

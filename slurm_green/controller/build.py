@@ -26,7 +26,7 @@ from slurm_green.signals.quantity import BASE_POWER, RENEWABLE
 from slurm_green.signals.signal_file import SignalFile
 from slurm_green.slurm.select import client_from
 
-__all__ = ["build_provider", "build_rules", "build_runner", "policy_of_list"]
+__all__ = ["build_provider", "build_rules", "build_runner"]
 
 
 def build_runner(
@@ -108,7 +108,7 @@ def build_rules(config: Config) -> Rules:
     # Asked several times per job and cycle; sites have few partitions and QOS.
     @lru_cache(maxsize=4096)
     def policy_for(partitions: str, qos: str) -> Policy:
-        return policy_of_list(config, partitions, qos)
+        return config.policy_for(partitions, qos)
 
     return Rules(
         policy_for=policy_for,
@@ -133,13 +133,6 @@ def build_rules(config: Config) -> Rules:
         usual_least_s=longest_s,
         reserve_deviations=config.budget.reserve_deviations,
     )
-
-
-def policy_of_list(config: Config, partitions: str, qos: str) -> Policy:
-    """The policy of a job that names several partitions: any of them in shadow keeps it there."""
-    policies = [config.policy_for(name, qos) for name in partitions.split(",")]
-    shadowed = [policy for policy in policies if policy.mode != "enforce"]
-    return (shadowed or policies)[0]
 
 
 def build_provider(config: Config) -> Chain:

@@ -81,7 +81,8 @@ class Missed:
             found = self.client.finished(since - _EARLIER)
         except SlurmError as error:
             self._next_ask, self._wait = now + self._wait, min(2 * self._wait, _ASK_AT_LEAST_EVERY)
-            _LOG.warning("accounting did not answer what ended since %s: %s", since, error)
+            shown = f"{since:%Y-%m-%dT%H:%M:%SZ}"
+            _LOG.warning("accounting did not answer what ended since %s: %s", shown, error)
             return
         self._since, self._next_ask, self._wait = None, now + _ASK_EVERY, _ASK_EVERY
         self.add(found or ())

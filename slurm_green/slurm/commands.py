@@ -11,7 +11,7 @@ from slurm_green.errors import SlurmError
 from slurm_green.slurm import text
 from slurm_green.slurm.accounting import draw_delimiter, parse_sacct, sacct_arguments
 from slurm_green.slurm.normalise import jobs_from_json
-from slurm_green.slurm.process import Finished, Run, command_environment, run_command
+from slurm_green.slurm.process import Finished, Run, command_environment, run_command, who_is_up
 from slurm_green.slurm.records import ClusterInfo, Job, JobChange, Node, Partition, Reservation
 from slurm_green.slurm.squeue import queue_arguments, queue_records
 from slurm_green.slurm.update import (
@@ -201,10 +201,8 @@ class CommandClient:
         """What a query printed; raises with Slurm's own words when it failed."""
         done = self._finish(arguments)
         if done.returncode != 0:
-            raise SlurmError(
-                f"`{' '.join(arguments[:3])}` failed: {_words(done) or done.returncode}."
-                " Is slurmctld up? Try `scontrol ping`."
-            )
+            said = " ".join(_words(done).split()) or done.returncode  # a log line is one line
+            raise SlurmError(f"`{' '.join(arguments[:3])}` failed: {said}. {who_is_up(arguments)}")
         return done.stdout.decode(errors="replace")
 
 

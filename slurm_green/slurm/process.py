@@ -13,7 +13,7 @@ from typing import Protocol
 
 from slurm_green.errors import SlurmError, SlurmMissingError
 
-__all__ = ["Finished", "Run", "command_environment", "run_command"]
+__all__ = ["Finished", "Run", "command_environment", "run_command", "who_is_up"]
 
 _KEPT = ("SLURM_CONF", "PATH", "LD_LIBRARY_PATH", "HOME", "USER", "SLURM_JWT")
 _FORCED = {
@@ -58,6 +58,13 @@ def command_environment(environ: Mapping[str, str] | None = None) -> dict[str, s
     return kept | _FORCED
 
 
+def who_is_up(argv: Sequence[str]) -> str:
+    """What to ask when a command failed: accounting's commands speak with another daemon."""
+    if "sacct" in argv or "sacctmgr" in argv:
+        return "Is slurmdbd up? Try `sacctmgr show cluster`."
+    return "Is slurmctld up? Try `scontrol ping`."
+
+
 def run_command(
     argv: Sequence[str],
     *,
@@ -87,8 +94,7 @@ def run_command(
         ) from error
     except subprocess.TimeoutExpired as error:
         raise SlurmError(
-            f"`{' '.join(argv[:3])}` gave no answer within {timeout_s:g} s."
-            " Is slurmctld up? Try `scontrol ping`."
+            f"`{' '.join(argv[:3])}` gave no answer within {timeout_s:g} s. {who_is_up(argv)}"
         ) from error
     except (OSError, ValueError) as error:
         raise SlurmError(f"`{' '.join(argv[:2])}` could not be run: {error}") from error

@@ -80,6 +80,54 @@ def test_every_stage_of_a_deferral_has_its_sentence(sgreen, fields, state, words
     assert sgreen.json("why", 42)["state"] == state
 
 
+def test_a_deferred_job_that_is_held_says_so(sgreen):
+    """By scontrol hold: its begin time alone would not start it."""
+    sgreen.slurm.put(sgreen.job(held=True, reason="JobHeldUser"))
+
+    found = sgreen.json("why", 42)
+
+    assert found["state"] == "deferred"
+    assert found["sentence"].endswith("; it is held, too (Slurm's reason: JobHeldUser).")
+
+
+@pytest.mark.parametrize(
+    ("fields", "state", "rest"),
+    [
+        ({"eligible_utc": "soon", "restarts": 1}, "released", "it begins at 2026-11-22 12:02:00"),
+        ({"eligible_utc": "past", "restarts": 1}, "released", "it is eligible and queues."),
+        ({"state": "RUNNING", "start_utc": "past", "restarts": 1}, "running", ""),
+        # Accounting counts no restarts: it has a new submission.
+        (
+            {"state": "COMPLETED", "start_utc": "past", "end_utc": "now", "submit_utc": "past"},
+            "finished",
+            "",
+        ),
+    ],
+)
+def test_a_requeued_job_is_not_said_to_have_been_changed(sgreen, fields, state, rest):
+    """Slurm moves its begin time, and when it runs again is no saving of ours."""
+    times = {
+        "past": sgreen.after(minutes=-30), "soon": sgreen.after(minutes=2), "now": sgreen.after()
+    }  # fmt: skip
+    fields = {key: times.get(value, value) for key, value in fields.items()}
+    sgreen.slurm.put(sgreen.job(**fields))
+
+    found = sgreen.json("why", 42)
+
+    assert found["state"] == state
+    assert "it was requeued, and a requeued job is never deferred again" in found["sentence"]
+    assert rest in found["sentence"]
+    assert found["save_g"] is None
+
+
+def test_of_several_partitions_the_one_in_shadow_is_named(sgreen):
+    sgreen.config = replace(loads('[partition.gpu]\nmode = "enforce"\n'), paths=sgreen.config.paths)
+    sgreen.slurm.put(sgreen.job(admin_comment="", partition="gpu,old", eligible_utc=None))
+    assert "partition old is in shadow mode" in sgreen.json("why", 42)["sentence"]
+    sgreen.slurm.put(sgreen.job(admin_comment="", partition="gpu", eligible_utc=None))
+    assert sgreen.json("why", 42)["reason"] == "no-slack"
+
+
 def test_a_clock_and_the_energy_that_came_of_it(sgreen):
     """A job with a clock alone was not deferred; its joules stand in its AdminComment."""
     given = {"save_g": None, "signal": None, "signal_age_s": None, "clock_mhz": 1095}
@@ -115,6 +163,7 @@ def test_a_job_only_looked_at_claims_no_saving(sgreen):
         ({"name": "My-Jupyter-lab"}, "", "excluded-name"),
         ({"het_job_id": 42}, "", "heterogeneous"),
         ({"comment": "green:max-dely=3h"}, "", "bad-options"),
+        ({"comment": "green:max-delay=-5h"}, "", "bad-options"),
         ({}, "", "shadow"),
         ({}, '[partition.gpu]\nmode = "enforce"', "no-slack"),
         ({"time_limit_s": None}, '[general]\nmode = "enforce"', "no-time-limit"),
@@ -135,6 +184,7 @@ def test_a_job_that_passed_says_why(sgreen, fields, conf, reason):
 
     assert found["reason"] == reason
     assert found["sentence"].startswith("Job 42 was not deferred: ")
+    assert not found["sentence"].endswith("..")
 
 
 def test_an_unknown_job_is_status_1(sgreen):

@@ -84,6 +84,14 @@ def test_a_file_that_is_not_text_is_refused(tmp_path):
         load(path)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
+    """Editors of other systems begin with one."""
+    path = tmp_path / "conf.toml"
+    path.write_bytes('[general]\nmode = "enforce"\n'.encode("utf-8-sig"))
+
+    assert load(path).general.mode == "enforce"
+
+
 def test_values_come_out_typed_and_in_the_unit_of_their_name():
     """Durations are seconds, times are UTC, paths are paths."""
     config = loads(

@@ -14,7 +14,6 @@ from slurm_green.controller.build import (
     build_provider,
     build_rules,
     build_runner,
-    policy_of_list,
 )
 from slurm_green.controller.cycle import cycle
 from slurm_green.controller.publish import published_of
@@ -68,7 +67,7 @@ def test_a_site_without_delays_still_has_a_horizon() -> None:
      ("slow,other", "enforce"), ("", "enforce")],
 )  # fmt: skip
 def test_one_shadowed_partition_of_a_list_keeps_the_job_out(partitions: str, mode: str) -> None:
-    assert policy_of_list(loads(SITE), partitions, "").mode == mode
+    assert build_rules(loads(SITE)).policy_for(partitions, "").mode == mode
 
 
 def test_providers_are_asked_in_the_order_given(tmp_path: Path) -> None:

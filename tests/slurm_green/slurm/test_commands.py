@@ -189,6 +189,15 @@ def test_a_failed_command_says_slurms_words_and_what_to_do() -> None:
         CommandClient(run=recorded).nodes()
 
 
+def test_accounting_that_fails_is_told_in_one_line_with_its_own_daemon() -> None:
+    recorded = Recorded()
+    recorded.special["sacctmgr"] = lambda: finished(
+        stderr=b"sacct: refused\nsacct: no\n", returncode=1
+    )
+    with pytest.raises(SlurmError, match=r"failed: sacct: refused sacct: no\. Is slurmdbd up\?"):
+        CommandClient(run=recorded).note(7, "", "x")
+
+
 def test_a_prefix_goes_before_every_command() -> None:
     recorded = Recorded()
     CommandClient(run=recorded, prefix=("chroot", "/root")).nodes()
