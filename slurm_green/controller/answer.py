@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from slurm_green.errors import SlurmGreenError
 from slurm_green.hook.wire import (
     PING,
     PONG,
@@ -79,7 +80,10 @@ class AnswerServer:
         self._logged_s: float | None = None
 
     async def start(self) -> None:
-        """Listen; a socket somebody left behind is replaced in one step."""
+        """Listen; a socket somebody left behind is replaced in one step.
+
+        SlurmGreenError, with what to do, where it cannot be made.
+        """
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
@@ -87,20 +91,37 @@ class AnswerServer:
             os.fchmod(listener.fileno(), 0o600)
             temporary.unlink(missing_ok=True)
             listener.bind(os.fspath(temporary))
-            if self._owner_uid is not None:
-                os.chown(temporary, self._owner_uid, -1)
+            self._give(temporary)
             listener.listen(_BACKLOG)
             listener.setblocking(False)
             self._inode = temporary.stat().st_ino
             temporary.replace(self.path)
-        except BaseException:
+        except BaseException as error:
             listener.close()
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise SlurmGreenError(
+                    f"{self.path}: the socket cannot be made ({error.strerror or error}); create "
+                    "its directory for sgreend's user, or set paths.socket"
+                ) from error
             raise
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
             lambda: _Connection(self), sock=listener, backlog=_BACKLOG
         )
+
+    def _give(self, path: Path) -> None:
+        """To slurmctld's user, who alone may write to it."""
+        if self._owner_uid is None:
+            return
+        try:
+            os.chown(path, self._owner_uid, -1)
+        except PermissionError as error:
+            raise SlurmGreenError(
+                f"sgreend runs as uid {os.geteuid()} and slurmctld as uid {self._owner_uid}, who "
+                "could not ask it; run sgreend as SlurmUser, or as root"
+            ) from error
 
     async def close(self) -> None:
         """Stop, and remove the socket unless another daemon has taken the place meanwhile."""

@@ -76,8 +76,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, _say_restart)
-        self._start_worker()
         await self._server.start()
+        self._start_worker()
         stop_board = None
         if self._config.controller.metrics:
             board = Board(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from slurm_green.controller.answer import AnswerServer
+from slurm_green.errors import SlurmGreenError
 from slurm_green.hook.wire import Ask, Pass
 
 ME = os.geteuid()
@@ -193,9 +194,18 @@ def test_what_need_not_delay_the_answer_comes_after_it(path: Path):
     run(path, body, after=lambda ask, answer: seen.append((ask.seq, answer.reason)))
 
 
-def test_a_directory_that_is_missing_is_the_callers_problem(tmp_path: Path):
+def test_a_socket_that_cannot_be_made_comes_with_what_to_do(path: Path, monkeypatch):
+    """A directory that is missing, and a user who is neither SlurmUser nor root."""
+
     async def body(server: AnswerServer) -> None:
         raise AssertionError("never started")
 
-    with pytest.raises(FileNotFoundError):
-        run(tmp_path / "nowhere" / "hook.sock", body)
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with pytest.raises(SlurmGreenError, match=r"No such file.*; create its directory"):
+        run(path.parent / "nowhere" / path.name, body)
+    monkeypatch.setattr(os, "chown", refuse)
+    with pytest.raises(SlurmGreenError, match=r"slurmctld as uid 7, .* run sgreend as SlurmUser"):
+        run(path, body, owner_uid=7)
+    assert list(path.parent.iterdir()) == [], "nothing is left behind"
