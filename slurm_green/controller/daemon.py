@@ -70,12 +70,14 @@ class Daemon:
         self._failures = 0
         self._stopping = asyncio.Event()
 
-    async def run(self) -> None:
-        """Serve until `stop`."""
+    async def run(self, *, told: Callable[[], bool] = lambda: False) -> None:
+        """Serve until SIGTERM or SIGINT; not at all where `told` says that one came before."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, _say_restart)
+        if told():  # while Slurm was asked as whom it runs, for as long as it takes to answer
+            return
         await self._server.start()
         self._start_worker()
         stop_board = None
@@ -227,12 +229,12 @@ def _serve(config: Config) -> int:
         waiting = lambda: _LOG.info("another sgreend holds %s; waiting", lock.path)  # noqa: E731
         if not lock.acquire(waiting=waiting, stop=lambda: bool(stopped)):
             return 0
-        asyncio.run(_run(config))
+        asyncio.run(_run(config, lambda: bool(stopped)))
     return 0
 
 
-async def _run(config: Config) -> None:
-    await Daemon(config).run()
+async def _run(config: Config, told: Callable[[], bool]) -> None:
+    await Daemon(config).run(told=told)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from slurm_green.cluster.daemons import wait_until
 from slurm_green.threads import one_thread
 
 THREADS: dict[str, str] = {}
@@ -30,12 +31,17 @@ def test_numpy_may_start_one_thread_when_it_is_loaded() -> None:
     assert found.stdout == "1\n"
 
 
-def test_sighup_is_no_end_and_says_so(tmp_path: Path) -> None:
+def _command(place: Path) -> list[str | Path]:
+    """It, with all of its files in one place."""
     names = ("socket", "published", "status", "ledger", "signal", "signals", "lock", "off")
-    config = tmp_path / "c.toml"
-    lines = [f'{name} = "{tmp_path / name}"\n' for name in names]
+    config = place / "c.toml"
+    lines = [f'{name} = "{place / name}"\n' for name in names]
     config.write_text(f'[paths]\n{"".join(lines)}[controller]\nmetrics = ""\n')
-    command = [sys.executable, "-m", "slurm_green.controller.daemon", "--config", config]
+    return [sys.executable, "-m", "slurm_green.controller.daemon", "--config", config]
+
+
+def test_sighup_is_no_end_and_says_so(tmp_path: Path) -> None:
+    command = _command(tmp_path)
     env = ENV | {"PATH": str(tmp_path)}  # no Slurm there: it is not waited for
     said = []
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as daemon:
@@ -51,3 +57,23 @@ def test_sighup_is_no_end_and_says_so(tmp_path: Path) -> None:
             daemon.kill()
     assert daemon.returncode == 0, "it ended by SIGTERM, as it should"
     assert sum("the configuration is read at a restart" in line for line in said) == 1
+
+
+def test_a_stop_while_slurm_does_not_answer_is_heard(tmp_path: Path) -> None:
+    """At boot slurmctld may be long in coming, and so is the answer as whom it runs."""
+    asked, answers = tmp_path / "asked", tmp_path / "answers"
+    os.mkfifo(answers)
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\n: > {asked}\nread line < {answers}\nexit 1\n")
+    scontrol.chmod(0o755)
+    command = _command(tmp_path)
+    with subprocess.Popen(command, env=ENV | {"PATH": str(tmp_path)}) as daemon:
+        try:
+            wait_until(asked.exists, timeout_s=60, what="its question")
+            daemon.terminate()
+            with answers.open("w") as file:
+                file.write("\n")
+            assert daemon.wait(60) == 0
+        finally:
+            daemon.kill()
+    assert not (tmp_path / "socket").exists()
