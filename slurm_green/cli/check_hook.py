@@ -13,6 +13,7 @@ from pathlib import Path
 
 from slurm_green.cli.app import App
 from slurm_green.cli.check import Check, fail, ok, warn
+from slurm_green.config.settings import Paths
 from slurm_green.errors import SlurmError
 
 __all__ = ["check_hook"]
@@ -55,6 +56,7 @@ def _script(app: App) -> Iterator[Check]:
         )
         return
     yield ok("job_submit.lua", str(script))
+    yield from _asked(text, app.config.paths.socket)
     named = re.search(r"[\"'](/[^\"']*slurm_green\.lua)[\"']", text)
     if named is None:
         yield warn("module", "the script names no absolute path to it", "see slurmctld's log")
@@ -62,6 +64,20 @@ def _script(app: App) -> Iterator[Check]:
         yield ok("module", named[1])
     else:
         yield fail("module", f"{named[1]} cannot be read", "install it, readable by SlurmUser")
+
+
+def _asked(text: str, answering: Path) -> Iterator[Check]:
+    """slurmctld reads no configuration of ours: a changed path must reach the script."""
+    given = re.search(r"\bsocket\s*=\s*[\"']([^\"']+)[\"']", text)
+    if given is None and re.search(r"\bsocket\s*=", text):
+        return  # not a plain text: whoever wrote it knows
+    asked = Path(given[1]) if given else Paths().socket
+    if asked != answering:
+        yield fail(
+            "socket asked",
+            f"the script asks {asked}, sgreend answers on {answering}",
+            "name it as job_submit.example.lua of `sgreend --files` does",
+        )
 
 
 def _lua_socket() -> Check:

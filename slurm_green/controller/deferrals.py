@@ -59,7 +59,7 @@ class Deferrals:
         if job.held:
             return None
         if request is None or partition is None:
-            return self._release(one, "released", "its partition is gone")
+            return self._release(one, "released", "its partition is down or gone")
         if record.policy == PAUSE:
             request = replace(request, restarted=False)
         refused = self._refusal(request, policy)

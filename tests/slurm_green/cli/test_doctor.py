@@ -28,7 +28,8 @@ def site(sgreen, tmp_path):
     sgreen.slurm.partition_list = [Partition(name="gpu", default=True)]
     module = tmp_path / "slurm_green.lua"
     module.write_text("return {}")
-    (tmp_path / "job_submit.lua").write_text(f'pcall(dofile, "{module}")')
+    asks = f'green.configure{{socket = "{sgreen.config.paths.socket}"}}'
+    (tmp_path / "job_submit.lua").write_text(f'pcall(dofile, "{module}")\n{asks}\n')
     conf = tmp_path / "slurm-green.toml"
     conf.write_text('[hook]\ntimeout_ms = 500\n[partition.gpu]\nmode = "enforce"\n')
     conf.chmod(0o644)
@@ -221,6 +222,25 @@ def test_a_comment_in_the_configuration_needs_no_restart(site):
     site.config = replace(loads(conf.read_text(), conf), paths=site.config.paths)
 
     assert _seen(site)["status file"]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("asks", "heard"),
+    [
+        ("", False),
+        ('green.configure{socket = "/elsewhere.sock"}', False),
+        ("green.configure{socket = where()}", True),
+    ],
+)
+def test_a_script_that_asks_another_socket_is_a_failure(site, asks, heard):
+    """Its jobs would all pass, and nothing else would tell."""
+    script = site.config.source.parent / "job_submit.lua"
+    assert "socket asked" not in _seen(site)
+    script.write_text(script.read_text().partition("green.configure")[0] + asks)
+    found = _seen(site, status=1)
+    assert ("socket asked" not in found) == heard
+    if not heard:
+        assert found["socket asked"]["status"] == "fail" and found["socket asked"]["todo"]
 
 
 def test_a_missing_daemon_is_a_failure(site):

@@ -144,7 +144,7 @@ def test_a_user_may_pull_a_job_by_hand() -> None:
         ({"time_limit_s": None}, "it has no time limit any more"),
         ({"deadline_utc": at(2.1)}, "its latest start has come"),
         ({"reservation": "class"}, "reservation"),
-        ({"partition": "gone"}, "its partition is gone"),
+        ({"partition": "gone"}, "its partition is down or gone"),
     ],
 )
 def test_what_releases_a_job_at_once(change: dict, why: str) -> None:
