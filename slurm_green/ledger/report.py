@@ -8,7 +8,7 @@ differently because of ours, idle what waiting GPUs drew at other times.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from slurm_green.plan.power import PowerModel
 __all__ = ["Delays", "Group", "Promises", "Report", "SiteFigure", "build_report", "site_figure"]
 
 _PROMISE_TOLERANCE_S = 1.0  # Slurm keeps whole seconds
+# A job is decided on seconds after its submission, by a clock that may be seconds behind.
+_NEW_SUBMISSION = timedelta(seconds=60)
 SITE_COUNTERFACTUAL = "FIFO with EASY backfill of the same jobs, replayed; idle GPUs included"
 
 
@@ -276,22 +278,29 @@ def _delays(jobs: Sequence[JobFacts]) -> Delays:
 
 
 def _promises(jobs: Sequence[JobFacts], decisions: Sequence[Decision]) -> Promises:
-    latest: dict[tuple[str, int], datetime] = {}
+    latest: dict[tuple[str, int], tuple[datetime, datetime]] = {}
     for decision in sorted(decisions, key=lambda one: one.decided_utc):
         if decision.mode == "enforce" and decision.action == "defer" and decision.latest_utc:
             # The first promise is the one that was printed; a later one cannot soften it.
-            latest.setdefault((decision.cluster, decision.job_id), decision.latest_utc)
+            made_so = decision.decided_utc, decision.latest_utc
+            latest.setdefault((decision.cluster, decision.job_id), made_so)
     made = kept = broken = 0
+    judged: set[tuple[str, int]] = set()
+    again: set[tuple[str, int]] = set()
     deadlines = met = missed = 0
     for job in jobs:
         promised = latest.get((job.cluster, job.job_id))
         if promised is None and job.array_job_id is not None:
             promised = latest.get((job.cluster, job.array_job_id))
-        if promised is not None:
+        if promised is not None and job.submit_utc > promised[0] + _NEW_SUBMISSION:
+            # Requeued, for Slurm a new submission: the promise was its first run's.
+            again.add((job.cluster, job.job_id))
+        elif promised is not None:
             made += 1
+            judged.add((job.cluster, job.job_id))
             eligible = job.eligible_utc or job.start_utc
             if eligible is not None:
-                good = (eligible - promised).total_seconds() <= _PROMISE_TOLERANCE_S
+                good = (eligible - promised[1]).total_seconds() <= _PROMISE_TOLERANCE_S
                 kept, broken = kept + good, broken + (not good)
         if job.deadline_utc is not None:
             deadlines += 1
@@ -299,6 +308,7 @@ def _promises(jobs: Sequence[JobFacts], decisions: Sequence[Decision]) -> Promis
                 missed += 1
             elif job.end_utc is not None and job.start_utc is not None:
                 met += 1
+    made += len(again - judged)
     return Promises(
         made=made,
         kept=kept,

@@ -234,6 +234,19 @@ def test_promises():
     )  # fmt: skip
 
 
+def test_a_promise_is_about_the_first_run():
+    """Requeued, by preemption as by hand, a job is a new submission, later than any promise."""
+    promise = Decision(
+        cluster="c", job_id=1, decided_utc=NOW, mode="enforce", action="defer",
+        latest_utc=NOW + HOUR,
+    )  # fmt: skip
+    first = job(1, eligible_utc=NOW + HOUR, state="REQUEUED")
+    then = job(1, submit_utc=NOW + 5 * HOUR, eligible_utc=NOW + 6 * HOUR, restarts=1)
+    for runs, kept in ([first, then], 1), ([then], 0):
+        got = report(runs, signal(1, 1, 1), decisions=[promise]).promises
+        assert (got.made, got.kept, got.broken, got.unknown) == (1, kept, 0, 1 - kept)
+
+
 def test_shadow_decisions_promise_nothing():
     """What was only recorded was not promised."""
     shadow = Decision(
