@@ -10,7 +10,7 @@ from slurm_green.controller.observed import Observed
 from slurm_green.controller.outcome import Judged, Outcome
 from slurm_green.controller.state import was_deferred
 from slurm_green.errors import LedgerError
-from slurm_green.hook.record import LOOK, parse
+from slurm_green.hook.record import LOOK, PAUSE, Record, parse
 from slurm_green.ledger.energy import with_counters
 from slurm_green.ledger.entries import (
     Decision,
@@ -37,6 +37,8 @@ _TIDY_EVERY = timedelta(hours=1)
 _LEAP = timedelta(days=1)
 # Slurm rounds submit and eligible time on their own.
 _SAME_MOMENT = timedelta(seconds=2)
+# A job is decided on seconds after its submission, by a clock that may be seconds behind.
+_NEW_SUBMISSION = timedelta(seconds=60)
 
 
 class Books:
@@ -164,7 +166,8 @@ class Books:
         mode, action = self._mode_and_action(job)
         asked = None
         eligible = job.eligible_utc
-        if action != "defer" and eligible is not None and eligible - submit_utc > _SAME_MOMENT:
+        own = action != "defer" or self._put_off(job, submit_utc)
+        if own and eligible is not None and eligible - submit_utc > _SAME_MOMENT:
             asked = eligible
         facts = facts_of(
             job,
@@ -194,10 +197,22 @@ class Books:
         for job_id in (job.job_id, job.array_job_id):
             if job_id in self._judged:
                 return self._judged[job_id]
-        record = parse(job.extra if self._record_field == "extra" else job.admin_comment)
+        record = self._record(job)
         if record is None or record.policy == LOOK:
             return "", ""
         return "enforce", "defer" if was_deferred(job, record, self._hold_s) else "pass"
+
+    def _record(self, job: Job) -> Record | None:
+        return parse(job.extra if self._record_field == "extra" else job.admin_comment)
+
+    def _put_off(self, job: Job, submit_utc: datetime) -> bool:
+        """Whether somebody gave it a begin time behind its latest start: we never do."""
+        record = self._record(job)
+        if record is None or record.policy in (LOOK, PAUSE) or job.eligible_utc is None:
+            return False
+        # Slurm itself does so when it requeues a job, which is a new submission then.
+        requeued = job.restarts > 0 or submit_utc > record.decided_utc + _NEW_SUBMISSION
+        return not requeued and job.eligible_utc > record.latest_utc + _SAME_MOMENT
 
     def _past(self, start_utc: datetime, end_utc: datetime) -> Series | None:
         return self._ledger.store().signal(start_utc, end_utc)

@@ -87,7 +87,7 @@ class JobFacts:
     partition: str = ""
     qos: str = ""
     name: str = ""
-    asked_begin_utc: datetime | None = None  # the user's own --begin
+    asked_begin_utc: datetime | None = None  # the user's own begin time
     eligible_utc: datetime | None = None
     start_utc: datetime | None = None
     end_utc: datetime | None = None

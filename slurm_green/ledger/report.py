@@ -299,7 +299,8 @@ def _promises(jobs: Sequence[JobFacts], decisions: Sequence[Decision]) -> Promis
             made += 1
             judged.add((job.cluster, job.job_id))
             eligible = job.eligible_utc or job.start_utc
-            if eligible is not None:
+            # A begin time of the user's own, later than promised, is no breach of ours.
+            if eligible is not None and job.asked_begin_utc is None:
                 good = (eligible - promised[1]).total_seconds() <= _PROMISE_TOLERANCE_S
                 kept, broken = kept + good, broken + (not good)
         if job.deadline_utc is not None:

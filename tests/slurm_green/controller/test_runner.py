@@ -4,7 +4,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,22 @@ def test_a_job_never_confirmed_is_not_ours(
         site.runner = site.new_runner()
     run_to_its_end(site, one, begin=NOW + begin)
     assert site.facts(1).ours is ours
+
+
+@pytest.mark.parametrize(
+    ("begin", "restarts", "own"),
+    [(at(11), 0, False), (at(13), 0, True), (at(13), 1, False)],
+    ids=["as promised", "by hand", "requeued"],
+)
+def test_a_begin_time_behind_the_latest_start_is_somebody_elses(
+    site: Site, begin: datetime, restarts: int, own: bool
+) -> None:
+    """Set by hand it is what the job is compared with; Slurm's own, of a requeue, is not."""
+    one = site.hold(1)
+    site.runner.step()
+    site.slurm.change(1, restarts=restarts)
+    run_to_its_end(site, one, begin=begin)
+    assert site.facts(1).asked_begin_utc == (begin if own else None)
 
 
 def test_jobs_of_others_and_looks_are_not_ours(site: Site) -> None:

@@ -247,6 +247,16 @@ def test_a_promise_is_about_the_first_run():
         assert (got.made, got.kept, got.broken, got.unknown) == (1, kept, 0, 1 - kept)
 
 
+def test_who_puts_a_job_off_by_hand_breaks_no_promise_of_ours():
+    promise = Decision(
+        cluster="c", job_id=1, decided_utc=NOW, mode="enforce", action="defer",
+        latest_utc=NOW + HOUR,
+    )  # fmt: skip
+    one = job(1, eligible_utc=NOW + 6 * HOUR, asked_begin_utc=NOW + 6 * HOUR)
+    got = report([one], signal(1, 1, 1), decisions=[promise]).promises
+    assert (got.made, got.kept, got.broken, got.unknown) == (1, 0, 0, 1)
+
+
 def test_shadow_decisions_promise_nothing():
     """What was only recorded was not promised."""
     shadow = Decision(
