@@ -34,7 +34,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
     named = path is not None or bool(environ.get(VARIABLE))
     where = path or config_path(environ)
     try:
-        text = where.read_bytes().decode("utf-8-sig")  # some editors begin with a mark
+        text = where.read_bytes().decode().removeprefix("\ufeff")  # some editors begin with it
     except FileNotFoundError as error:
         if named:
             raise ConfigError(
