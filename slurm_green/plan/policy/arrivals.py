@@ -20,7 +20,6 @@ __all__ = ["Arrivals", "Likely"]
 _DAY_S = 24 * SECONDS_PER_HOUR
 _DAYS = 7
 _PER_HOUR = 8
-_FAR_H = 24  # from so far ahead on two hours are one
 _LEAST_H = 12.0  # what came first is no flood: it is spread over so long
 _SHRINK = 20  # days of the mean hour that an hour's own count is weighed against
 
@@ -95,15 +94,11 @@ class Arrivals:
             came = np.bincount(back, minlength=24)[:24]
             clock = number * (came + _SHRINK * number) / (days * number + _SHRINK * number)
         drawn = []
-        ahead = 0
-        while ahead < hours:
-            # Hours that are far are seen some at a time.
-            until = min(ahead + 1 + ahead // _FAR_H, hours)
+        for ahead in range(hours):
             some, weight = _draw(rows, table[5], ahead)
-            number = clock[-np.arange(ahead + 1, until + 1) % 24].sum()
-            middle_s = now_s + (ahead + until) / 2 * SECONDS_PER_HOUR
-            drawn.append((some, np.full(len(some), middle_s), weight * (number / len(rows))))
-            ahead = until
+            middle_s = now_s + (ahead + 0.5) * SECONDS_PER_HOUR
+            share = clock[-(ahead + 1) % 24] / len(rows)
+            drawn.append((some, np.full(len(some), middle_s), weight * share))
         return _likely(drawn, table)
 
 

@@ -25,7 +25,7 @@ __all__ = ["PricesPolicy", "make"]
 
 _AHEAD_H = 72.0
 _AFTER_LONGEST_H = 24.0
-_ARRIVALS_H = 48
+_ARRIVALS_H = 24  # who comes later has clean hours of its own to wait for
 _MOST_SLOTS = 600
 _PAUSE_S = 600.0  # between two lists, where nobody is in a hurry
 _ROUNDS, _ROUNDS_BETWEEN = 3, 2

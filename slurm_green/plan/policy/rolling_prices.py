@@ -20,14 +20,14 @@ from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, P
 
 __all__ = ["Ahead", "find_prices", "look_ahead", "uses_of"]
 
-_TEMPERATURE = 0.01  # of a job's usual cost
+_TEMPERATURE, _TEMPERATURE_PIECES = 0.003, 0.01  # of a usual cost; softer for who may pause
 _MOST, _MOST_GREEN = 25, 50  # steps; prices of own supply are slower to settle
 _PIECES, _LIKELY_PIECES = 12, 4  # of a job that may be split, at most
 _DEAREST = 20.0  # times the usual price of a GPU-hour
 
 
-def uses_of(site: Site, ways: Ways, temperature: float = _TEMPERATURE) -> Uses:
-    """What the ways use; `temperature` is a share of a taker's usual cost."""
+def uses_of(site: Site, ways: Ways, temperature: float | Floats = _TEMPERATURE) -> Uses:
+    """What the ways use; `temperature` is a share of a taker's usual cost, one for all or each."""
     least_kwh, _ = _least(site, ways)
     return Uses(ways, site.slots, temperature * _usual(site) * np.maximum(least_kwh, 1e-12))
 
@@ -133,7 +133,8 @@ def look_ahead(
         ),
     )
     ways = ways_of(items, problem.shapes, site.gpus, site.step_s, site.slots)
-    uses = uses_of(site, ways)
+    soft = np.where(items.pieces > 1, _TEMPERATURE_PIECES, _TEMPERATURE)
+    uses = uses_of(site, ways, soft[ways.item])
     most = _MOST_GREEN if site.green.any() else _MOST
     prices = find_prices(site, free_gpus, ways, uses, _shifted(before, site, start_s), most=most)
     count = len(jobs)
