@@ -216,7 +216,7 @@ def test_a_place_is_found_where_all_places_cost_nothing() -> None:
 
 
 def test_a_shape_wider_than_the_site_does_not_spoil_the_plan() -> None:
-    """It draws so little that averages would have it run half of the time: the bound says little."""
+    """It draws so little that, averaged, half of it would run: the bound says little."""
     shapes = [(1, 2.0, 1000.0), (2, 2.0, 300.0)]
     # 0.9 h are below the supply; the rest runs right before, or in the cleanest hour.
     for split, least_g in ((False, 30.0), (True, 20.0)):
