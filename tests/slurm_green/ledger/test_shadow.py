@@ -77,6 +77,14 @@ def test_of_two_decisions_the_newer_counts() -> None:
     assert compared([ran()], [newer, thought()], []).would_g == pytest.approx(500)
 
 
+def test_a_requeued_run_is_not_moved_to_before_its_submission() -> None:
+    """Slurm gives it a new submission; what was thought of was the first run."""
+    again = ran(submit_utc=NOW + 5 * HOUR, start_h=6.0)
+    first = compared([ran()], [thought()], [])
+    assert compared([ran(), again], [thought()], []) == first
+    assert compared([again], [thought()], []).compared == 0
+
+
 def test_what_is_told_of_delays() -> None:
     got = compared([ran(), ran(2)], [thought(), thought(2, start_h=10.0)], [])
     assert (got.mean_delay_s, got.most_delay_s) == (6 * 3600, 10 * 3600)
