@@ -72,7 +72,7 @@ def _daemon_status(app: App) -> Check:
     if status.get("settings", here := app.config.digest()) != here:
         return warn(
             "status file",
-            "sgreend runs with other settings than this configuration's",
+            "sgreend runs with other settings than this configuration's, or in another release",
             "restart sgreend: it reads them when it starts",
         )
     return ok("status file", f"last cycle {length(age_s)} ago, {status.get('deferred')} deferred")

@@ -68,8 +68,11 @@ def _script(app: App) -> Iterator[Check]:
 
 def _asked(text: str, answering: Path) -> Iterator[Check]:
     """slurmctld reads no configuration of ours: a changed path must reach the script."""
-    given = re.search(r"\bsocket\s*=\s*[\"']([^\"']+)[\"']", text)
-    if given is None and re.search(r"\bsocket\s*=", text):
+    code = re.sub(r"--.*", "", text)
+    if re.search(r"\bmode\s*=\s*[\"']published", code):
+        return  # it asks nobody
+    given = re.search(r"\bsocket\s*=\s*[\"']([^\"']+)[\"']", code)
+    if given is None and re.search(r"\bsocket\b", code):
         return  # not a plain text: whoever wrote it knows
     asked = Path(given[1]) if given else Paths().socket
     if asked != answering:

@@ -72,7 +72,11 @@ def _partitions(app: App) -> Iterator[Check]:
     named = set(app.config.partition)
     if not named:
         return
-    known = {one.name for one in app.slurm.partitions()}
+    try:
+        known = {one.name for one in app.slurm.partitions()}
+    except SlurmError as error:
+        yield fail("partitions", str(error), "see what scontrol show partition says")
+        return
     if missing := sorted(named - known):
         yield warn(
             "partitions",

@@ -360,8 +360,18 @@ class Config:
         return (shadowed or policies)[0]
 
     def digest(self) -> str:
-        """Equal for equal settings, wherever their file lies and however it is commented."""
+        """Equal for equal settings of one release, wherever and in what order they were given."""
         import hashlib  # only the daemon and the doctor ask
 
-        plain = replace(self, source=None, given={})
-        return hashlib.sha256(repr(plain).encode()).hexdigest()[:16]
+        from slurm_green import __version__
+
+        plain = replace(
+            self,
+            source=None,
+            given={},
+            power=replace(self.power, gpu_types=dict(sorted(self.power.gpu_types.items()))),
+            partition=dict(sorted(self.partition.items())),
+            qos=dict(sorted(self.qos.items())),
+            provider=dict(sorted(self.provider.items())),
+        )
+        return hashlib.sha256(f"{__version__} {plain!r}".encode()).hexdigest()[:16]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from slurm_green.config.load import loads
+from slurm_green.errors import SlurmError
 from slurm_green.hook.wire import PING, PONG
 from slurm_green.ledger.store import Store
 from slurm_green.slurm.records import ClusterInfo, Partition
@@ -169,6 +170,13 @@ def _misspelt_partition(site):
     site.slurm.partition_list = [Partition(name="gpus", default=True)]
 
 
+def _no_partitions(site):
+    def refused():
+        raise SlurmError("`scontrol --all show` failed: refused.")
+
+    site.slurm.partitions = refused
+
+
 def _old_status(site):
     site.config.paths.status.write_text('{"at_utc": "2026-11-22T10:00:00Z"}')
 
@@ -199,6 +207,7 @@ def _fast_clock(site):
         (_full_disk, "ledger", "fail"),
         (_other_settings, "status file", "warn"),
         (_misspelt_partition, "partitions", "warn"),
+        (_no_partitions, "partitions", "fail"),
         (_old_status, "status file", "fail"),
         (_old_plan, "published file", "warn"),
         (_fast_clock, "clock", "fail"),
@@ -229,7 +238,10 @@ def test_a_comment_in_the_configuration_needs_no_restart(site):
     [
         ("", False),
         ('green.configure{socket = "/elsewhere.sock"}', False),
+        ('-- once socket = "/elsewhere.sock"\ngreen.configure{socket = where()}', True),
+        ('green.configure{mode = "published", published = "/elsewhere"}', True),
         ("green.configure{socket = where()}", True),
+        ('green.configure{["socket"] = "/elsewhere.sock"}', True),
     ],
 )
 def test_a_script_that_asks_another_socket_is_a_failure(site, asks, heard):

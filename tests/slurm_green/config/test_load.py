@@ -92,6 +92,17 @@ def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
     assert load(path).general.mode == "enforce"
 
 
+def test_the_digest_is_that_of_the_settings_and_the_release(monkeypatch):
+    """In whatever order they stand; the same for a daemon and a command of another time."""
+    tables = ['[partition.a]\nmode = "enforce"\n', '[partition.b]\ndefault_delay = "6h"\n']
+    here = loads("".join(tables)).digest()
+
+    assert loads("# ours\n" + "".join(reversed(tables))).digest() == here
+    assert loads(tables[0]).digest() != here
+    monkeypatch.setattr("slurm_green.__version__", "0.0.9")
+    assert loads("".join(tables)).digest() != here
+
+
 def test_values_come_out_typed_and_in_the_unit_of_their_name():
     """Durations are seconds, times are UTC, paths are paths."""
     config = loads(
