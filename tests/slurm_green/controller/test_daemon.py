@@ -71,9 +71,11 @@ def test_a_stop_while_slurm_does_not_answer_is_heard(tmp_path: Path) -> None:
         try:
             wait_until(asked.exists, timeout_s=60, what="its question")
             daemon.terminate()
-            with answers.open("w") as file:
-                file.write("\n")
+            # Read and write: to open it waits for nobody, should the question have ended.
+            answering = os.open(answers, os.O_RDWR)
+            os.write(answering, b"\n")
             assert daemon.wait(60) == 0
+            os.close(answering)
         finally:
             daemon.kill()
     assert not (tmp_path / "socket").exists()
