@@ -298,9 +298,9 @@ def _promises(jobs: Sequence[JobFacts], decisions: Sequence[Decision]) -> Promis
         elif promised is not None:
             made += 1
             judged.add((job.cluster, job.job_id))
-            eligible = job.eligible_utc or job.start_utc
+            eligible, asked = job.eligible_utc or job.start_utc, job.asked_begin_utc
             # A begin time of the user's own, later than promised, is no breach of ours.
-            if eligible is not None and job.asked_begin_utc is None:
+            if eligible is not None and (asked is None or asked <= promised[1]):
                 good = (eligible - promised[1]).total_seconds() <= _PROMISE_TOLERANCE_S
                 kept, broken = kept + good, broken + (not good)
         if job.deadline_utc is not None:
