@@ -190,11 +190,9 @@ class _Pieces:
         self.fastest_s = problem.fastest_s[jobs][:, None]
         quickest = self.rate.max(axis=(1, 2))[self.row]
         work = problem.jobs.work[jobs]
-        never_s = site.horizon_s + 1.0
-        shortest_s = np.divide(work, quickest, out=np.full(len(work), never_s), where=quickest > 0)
-        self.shortest_s = shortest_s[:, None]
+        self.shortest_s = (work / quickest)[:, None]
         # A plan may stay below its work by the tolerance, so must the bound.
-        self.need = problem.jobs.work[jobs][:, None] * (1 - _TOLERANCE)
+        self.need = work[:, None] * (1 - _TOLERANCE)
         self.edges_s = site.edges_s[None, :]
 
     def _hull(self) -> tuple[Floats, Floats]:

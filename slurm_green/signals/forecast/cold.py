@@ -102,8 +102,9 @@ class Cold:
 
     def _one(self, past: Array, hours: int) -> Array:
         known = past[np.isfinite(past)]
-        if len(known) < LEAST_H:
-            raise SignalError(f"{len(known)} hours of the past, a forecast needs {LEAST_H}")
+        recent = int(np.isfinite(past[-_MOST_H:]).sum())  # older ones do not count
+        if recent < LEAST_H:
+            raise SignalError(f"{recent} hours of the past, a forecast needs {LEAST_H}")
         mean, spread = expected(past, hours)
         # Half of the least ever seen, as of the model; what was negative has no bound.
         least = float(known.min()) / 2 if known.min() >= 0 else -np.inf

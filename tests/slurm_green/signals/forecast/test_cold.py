@@ -117,3 +117,11 @@ def test_less_than_a_day_is_refused():
 
     with pytest.raises(SignalError, match="23 hours of the past, a forecast needs 24"):
         Cold().bands(Hourly(values=past), np.array([30]), 24)
+
+
+def test_hours_from_before_two_weeks_are_none():
+    past = day(30 + 14 * 24)
+    past[30:] = np.nan
+
+    with pytest.raises(SignalError, match="0 hours of the past, a forecast needs 24"):
+        Cold().bands(Hourly(values=past), np.array([len(past)]), 24)
