@@ -22,10 +22,15 @@ def wait_for_group(group: int, most_s: float = _GONE_S) -> None:
 
 
 def _works(group: int) -> bool:
-    """Whether a process of it is more than a zombie."""
+    """Whether a process of it is more than a zombie.
+
+    The trap: one whose first thread has ended shows as a zombie while others still hold all of it.
+    """
     for place in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            state, _, its_group = place.read_text().rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state not in "ZX":
+            # Bytes: a name need not be text.
+            fields = place.read_bytes().rpartition(b")")[2].split()
+            state, its_group, threads = fields[0], int(fields[2]), int(fields[17])
+            if its_group == group and (state not in b"ZX" or threads > 1):
                 return True
     return False
