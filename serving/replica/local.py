@@ -2,7 +2,7 @@
 """Replicas on this machine, in the foreground, until all have ended.
 
 SIGTERM, SIGINT and the end of the terminal drain them, once more hurries; SIGUSR1 says that the
-time limit comes.
+time limit comes. The trap: of the end of one terminal both its shell and the kernel may tell.
 """
 
 import logging
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import serving
 from serving.replica.check import give_back
@@ -156,10 +157,13 @@ def _signals(tell: Callable[[Event], None]) -> Iterator[None]:
     }
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
         meant[signal.SIGHUP] = Event.END
-    before = {
-        number: signal.signal(number, lambda _, __, event=event: tell(event))  # type: ignore[misc]
-        for number, event in meant.items()
-    }
+
+    def came(number: int, _: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            signal.signal(number, signal.SIG_IGN)
+        tell(meant[signal.Signals(number)])
+
+    before = {number: signal.signal(number, came) for number in meant}
     try:
         yield
     finally:

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from serving.replica.local import _signals
+from serving.replica.machine import Event
 from serving.replica.probe import flight
 
 FAKE = Path(__file__).with_name("fake_vllm.py")
@@ -155,6 +157,15 @@ def test_an_address_of_all_is_the_machines_name_and_the_end_of_the_terminal_drai
     assert serve.end() == 0
     assert "draining: asked to end" in serve.words
     assert serve.shown == []
+
+
+def test_who_hears_twice_of_the_end_of_a_terminal_is_not_hurried() -> None:
+    told: list[Event] = []
+    with _signals(told.append):
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+    assert told == [Event.END, Event.NEAR_END, Event.END]
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
 
 @pytest.mark.slow
