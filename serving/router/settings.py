@@ -35,8 +35,8 @@ _MIB = 2**20
 _NAME = kinds.text("letters, digits and . _ - / :", r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
 # The host is a name, an IPv4 address, or an IPv6 address in brackets.
 URL = r"https?://([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+(%[\w.]+)?\]):\d{1,5}"
-# Whatever vLLM was told to serve: also a directory.
-MODEL = r"[^\s\x00-\x1f\x7f]{1,200}"
+# Whatever vLLM was told to serve: also a directory; what is no UTF-8 (surrogates) nobody can write.
+MODEL = r"[^\s\x00-\x1f\x7f\ud800-\udfff]{1,200}"
 _MODEL = kinds.text("the name that clients ask for, without blanks", MODEL)
 _URL = kinds.text("http://HOST:PORT or https://HOST:PORT", rf"{URL}/?")
 _LINK = kinds.text("an http:// or https:// address", r"https?://\S+")

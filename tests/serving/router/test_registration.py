@@ -34,8 +34,9 @@ def test_a_model_has_whatever_name_vllm_serves_it_under(tmp_path: Path, model: s
     assert Registry(tmp_path, 10.0).read(0.0) == [one]
     text = f'[[replica]]\nurl = "http://h:1"\nmodel = "{model}"\n[[model]]\nname = "{model}"\n'
     assert loads(text).replica[0].model == model
-    with pytest.raises(BadInputError, match="without blanks"):
-        write_registration(tmp_path / "one.json", replace(ONE, model=f"{model} x"), NOW)
+    for more in (" x", "\udcff"):  # the second: a name of a file that is no UTF-8
+        with pytest.raises(BadInputError, match="without blanks"):
+            write_registration(tmp_path / "one.json", replace(ONE, model=model + more), NOW)
 
 
 def test_nobody_else_can_open_it_while_it_is_written(
