@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISREG
 
 import platformdirs
 
-from serving.router.registration import READY, Registration, write_registration
+from serving.router.registration import MAX_BYTES, READY, Registration, write_registration
 
 __all__ = ["Registered", "is_ready", "job_stem", "state_dir", "sweep"]
 
@@ -74,14 +75,18 @@ def sweep(directory: Path, now_s: float) -> None:
     """
     for path in directory.glob("*.json"):
         with suppress(OSError):
-            if path.stat().st_mtime < now_s - _LEFT_S and "heartbeat_utc" in _told(path):
+            about = path.stat()
+            old = S_ISREG(about.st_mode) and about.st_mtime < now_s - _LEFT_S
+            if old and "heartbeat_utc" in _told(path):
                 path.unlink()
 
 
 def _told(path: Path) -> dict[str, object]:
-    """What a registration says; nothing where it is none."""
+    """What a registration says; nothing where it is none, or larger than routers read."""
     try:
-        told = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        told = json.loads(text) if len(text) <= MAX_BYTES else None
     except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}

@@ -20,14 +20,22 @@ from profiling.whole import whole_file
 from serving.router.settings import MODEL, URL
 from slurm_green.errors import BadInputError
 
-__all__ = ["DRAINING", "NAME", "READY", "Registration", "Registry", "write_registration"]
+__all__ = [
+    "DRAINING",
+    "MAX_BYTES",
+    "NAME",
+    "READY",
+    "Registration",
+    "Registry",
+    "write_registration",
+]
 
 READY, DRAINING = "ready", "draining"
 _URL = re.compile(URL)
 _MODEL = re.compile(MODEL)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
-_MAX_BYTES = 65_536
+MAX_BYTES = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +102,7 @@ class Registry:
             try:
                 with (self.directory / name).open("rb") as file:
                     stamp_ns = os.fstat(file.fileno()).st_mtime_ns
-                    yield name, (file.read(_MAX_BYTES + 1), stamp_ns)
+                    yield name, (file.read(MAX_BYTES + 1), stamp_ns)
             except FileNotFoundError:
                 continue  # gone since the directory was listed
             except OSError as error:
@@ -103,7 +111,7 @@ class Registry:
 
 def _read(text: bytes, where: str) -> Registration:
     try:
-        raw = json.loads(text) if len(text) <= _MAX_BYTES else None
+        raw = json.loads(text) if len(text) <= MAX_BYTES else None
     except (ValueError, RecursionError):
         raw = None
     if not isinstance(raw, dict):

@@ -205,7 +205,12 @@ def test_on_a_full_disk_a_replica_that_is_well_stays_in_the_routers(
 
 def test_what_killed_replicas_left_goes_after_a_day(tmp_path: Path) -> None:
     old, new = tmp_path / "old.json", tmp_path / "new.json"
-    theirs = {tmp_path / f"{at}.json": text for at, text in enumerate(("{}", "[1]", "half {"))}
+    large = '{"heartbeat_utc": "' + "x" * 70_000 + '"}'
+    texts = ("{}", "[1]", "half {", large)
+    theirs = {tmp_path / f"{at}.json": text for at, text in enumerate(texts)}
+    pipe = tmp_path / "pipe.json"  # nobody writes to it
+    os.mkfifo(pipe)
+    os.utime(pipe, (1, 1))
     for path, age_s in ((old, 90_000), (new, 100)):
         Registered(path, "s").show("http://h:1", "m", "key", "ready")
         os.utime(path, (1e9 - age_s, 1e9 - age_s))
@@ -214,4 +219,4 @@ def test_what_killed_replicas_left_goes_after_a_day(tmp_path: Path) -> None:
         os.utime(path, (1, 1))
     sweep(tmp_path, 1e9)
     sweep(tmp_path / "none", 1e9)
-    assert set(tmp_path.iterdir()) == {new, *theirs}
+    assert set(tmp_path.iterdir()) == {new, pipe, *theirs}
