@@ -19,6 +19,7 @@ class Breaker:
         self.opened = 0  # how often, since it was last closed
         self.until_s = 0.0
         self.trial = False  # one request is out to see
+        self.doubted = False  # an error since its last answer, which may be the request's own
         self._spread = 0.75 + 0.5 * spread
 
     def allows(self, now_s: float) -> bool:
@@ -32,7 +33,7 @@ class Breaker:
     def succeeded(self) -> None:
         """It was answered."""
         self.failures = self.opened = 0
-        self.trial = False
+        self.trial = self.doubted = False
 
     def undecided(self) -> None:
         """It ended, and nobody knows how: the client went, or somebody else was at fault."""

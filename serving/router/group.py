@@ -66,12 +66,23 @@ class Group:
         return self._allowed[names]
 
     def choose(self, exchange: "Exchange", now_s: float) -> Replica | None:
-        """The replica that this request goes to."""
+        """The replica that this request goes to.
+
+        The trap: who fails every request is the least busy of all. One that had an error goes
+        where nobody had, which tells whose fault it is; else it may never meet one that is well.
+        """
+        if exchange.doubted:
+            doubted = {one for one in self.replicas if one.breaker.doubted}
+            found = self._choose(exchange, exchange.tried | doubted, now_s)
+            if found is not None:
+                return found
+        return self._choose(exchange, exchange.tried, now_s)
+
+    def _choose(self, exchange: "Exchange", tried: set[Replica], now_s: float) -> Replica | None:
         view = exchange.view
         self.moment.now_s = now_s
         view.waited_s = now_s - exchange.started_s
         view.sites = self.allowed(exchange.sites)
-        tried = exchange.tried
         index = self._index
         view.tried = frozenset(index[one] for one in tried if one in index) if tried else _NONE
         try:

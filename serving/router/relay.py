@@ -301,9 +301,14 @@ class Relay:
             and now_s - replica.heard_s < self.settings.timeouts.progress_s
         ):
             replica.breaker.undecided()
-        elif why in _DOUBTFUL and not exchange.head_sent and not replica.breaker.opened:
+        elif (
+            why in _DOUBTFUL
+            and not (exchange.head_sent or replica.breaker.opened)
+            and self.settings.retry.attempts > 1  # else nobody else is ever asked
+        ):
             # One client's request must not close every replica to everybody.
             exchange.doubted.append(replica)
+            replica.breaker.doubted = True
             self._suspect(replica)
         else:
             sure = why.startswith("connect") or why == Verdict.LOCKED.value

@@ -373,6 +373,38 @@ def test_a_replica_that_fails_what_others_answer_is_left_alone(stream: bool) -> 
     run(main)
 
 
+def test_many_that_fail_and_are_never_busy_do_not_keep_requests_from_one_that_is_well() -> None:
+    """More than a request is sent to, and a policy that takes them first."""
+
+    async def main() -> None:
+        more = (
+            '[breaker]\nopen_s = 60\nopen_max_s = 60\n[policy]\nname = "greedy-latency"\n'
+            'profile = "h100-sxm-8b"\nslo_ttft_ms = 2000\nslo_tpot_ms = 100\n'
+        )
+        async with replicas(6) as all_six, routed(settings_for(all_six, more)) as rig:
+            *sick, well = sorted(all_six, key=lambda one: one.url)
+            for one in sick:
+                one.always = Fault("status", status=500)
+            answers = [(await rig.complete()).status for _ in range(20)]
+            assert answers == [500, *[200] * 19]
+            assert all(len(one.seen) <= 4 for one in sick)
+            assert len(well.seen) == 19
+
+    run(main)
+
+
+def test_an_error_counts_where_nobody_else_is_ever_asked() -> None:
+    async def main() -> None:
+        more = "[breaker]\nopen_s = 60\nopen_max_s = 60\n[retry]\nattempts = 1\n"
+        async with replicas(2) as both, routed(settings_for(both, more)) as rig:
+            both[0].always = Fault("status", status=500)
+            for _ in range(40):
+                await rig.complete()
+            assert len(both[0].seen) == 3
+
+    run(main)
+
+
 def test_who_answers_after_errors_of_its_own_stays() -> None:
     async def main() -> None:
         more = "[breaker]\nopen_s = 60\nopen_max_s = 60\n"
