@@ -41,8 +41,8 @@ class Client(asyncio.Protocol):
 
     __slots__ = (
         "_body", "_expects", "_head", "_headers", "_parser", "_paused", "_queue", "_request",
-        "_room", "_target", "_transport", "_unread", "deadline_s", "door", "exchange", "open",
-        "reading_body",
+        "_room", "_target", "_tls", "_transport", "_unread", "deadline_s", "door", "exchange",
+        "open", "reading_body",
     )  # fmt: skip
 
     def __init__(self, door: "Door") -> None:
@@ -70,6 +70,7 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Somebody is there."""
         self._transport = cast("asyncio.Transport", transport)
+        self._tls = transport.get_extra_info("ssl_object") is not None
         self.open = True
         self.door.arrived(self)
 
@@ -309,10 +310,13 @@ class Client(asyncio.Protocol):
         return self._request is None and not self._queue
 
     def sweep(self, now_s: float) -> None:
-        """Let them go whose time is up, and who read nothing of an answer that is whole."""
+        """Let them go whose time is up, and who read nothing of an answer that is whole.
+
+        The trap: TLS hides what they have not read; the loop ends what closes there after 30 s.
+        """
         if self._request is not None:
             return  # its own times hold
-        if self._paused or not self.open:
+        if self._paused or not (self.open or self._tls):
             left = self._transport.get_write_buffer_size()
             if left != self._unread[0]:
                 self._unread = left, now_s

@@ -409,8 +409,8 @@ class Caller:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def at(cls, port: int, **more: Any) -> "Caller":
-        return cls(*await asyncio.open_connection(HOST, port, limit=2**24, **more))
+    async def at(cls, port: int, *, limit: int = 2**24, **more: Any) -> "Caller":
+        return cls(*await asyncio.open_connection(HOST, port, limit=limit, **more))
 
     def send(
         self, path: str, asked: object = None, *, method: str = "POST", headers: str = ""

@@ -6,10 +6,13 @@ import contextlib
 import json
 import ssl
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from serving.router.settings import Settings
 from tests.serving.router.fakes import (
     HOST,
     MODEL,
@@ -23,6 +26,30 @@ from tests.serving.router.fakes import (
 )
 
 LIMITS = "[limits]\nbody_bytes = 2000\nheader_bytes = 1000\nqueue_s = 0.3\n"
+
+
+Certificate = tuple[Path, Path]  # and its key
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Certificate:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert,
+         "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return cert, key
+
+
+def over_tls(settings: Settings, certificate: Certificate) -> Settings:
+    cert, key = certificate
+    return replace(settings, listen=replace(settings.listen, tls_cert=cert, tls_key=key))
+
+
+def trusting(certificate: Certificate) -> dict[str, Any]:
+    context = ssl.create_default_context(cafile=str(certificate[0]))
+    return {"ssl": context, "server_hostname": HOST}
 
 
 async def raw(port: int, data: bytes) -> bytes:
@@ -140,19 +167,27 @@ def test_a_client_that_never_reads_a_plain_answer_is_let_go(word: str) -> None:
     run(main)
 
 
-def test_a_client_that_reads_slowly_gets_all_of_a_plain_answer() -> None:
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_client_that_reads_slowly_gets_all_of_a_plain_answer(
+    tls: bool, certificate: Certificate
+) -> None:
     async def main() -> None:
         times = "[timeouts]\nclient_s = 0.5\nidle_s = 0.1\n"
-        async with replicas(1) as (one,), routed(settings_for([one], times)) as rig:
-            one._whole = lambda path, asked: {"text": "a" * 20_000_000}  # type: ignore[method-assign]
-            caller = await Caller.at(rig.server.port)
-            caller.send("/v1/completions", {"model": MODEL, "prompt": "a"})
-            _, headers = await caller.head()
-            left = int(headers["content-length"])
-            while left:
-                left -= len(await caller.reader.readexactly(min(left, 1_000_000)))
-                await asyncio.sleep(0.05)
-            caller.close()
+        async with replicas(1) as (one,):
+            settings, more = settings_for([one], times), {}
+            if tls:
+                settings, more = over_tls(settings, certificate), trusting(certificate)
+            async with routed(settings) as rig:
+                one._whole = lambda path, asked: {"text": "a" * 40_000_000}  # type: ignore[method-assign]
+                # Little of it here: what this side holds is read, to the router.
+                caller = await Caller.at(rig.server.port, limit=2**16, **more)
+                caller.send("/v1/completions", {"model": MODEL, "prompt": "a"})
+                _, headers = await caller.head()
+                left = int(headers["content-length"])
+                while left:
+                    left -= len(await caller.reader.readexactly(min(left, 1_000_000)))
+                    await asyncio.sleep(0.05)
+                caller.close()
 
     run(main)
 
@@ -418,29 +453,19 @@ def test_who_waits_gets_the_next_place() -> None:
     run(main)
 
 
-def test_tls(tmp_path: Path) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert,
-         "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-
+def test_tls(certificate: Certificate) -> None:
     async def main() -> None:
-        from dataclasses import replace
-
-        async with replicas(1) as (one,):
-            settings = settings_for([one])
-            listen = replace(settings.listen, tls_cert=cert, tls_key=key)
-            async with routed(replace(settings, listen=listen)) as rig:
-                context = ssl.create_default_context(cafile=str(cert))
-                caller = await Caller.at(rig.server.port, ssl=context, server_hostname=HOST)
-                caller.send("/v1/completions", {"model": MODEL, "prompt": "abc", "stream": True,
-                    "max_tokens": 500})  # fmt: skip
-                answer = await caller.read()
-                assert answer.done
-                assert answer.text == answer_of("abc", 500)
-                caller.close()
-                assert (await raw(rig.server.port, b"GET / HTTP/1.1\r\n\r\n"))[:4] != b"HTTP"
+        async with (
+            replicas(1) as (one,),
+            routed(over_tls(settings_for([one]), certificate)) as rig,
+        ):
+            caller = await Caller.at(rig.server.port, **trusting(certificate))
+            caller.send("/v1/completions", {"model": MODEL, "prompt": "abc", "stream": True,
+                "max_tokens": 500})  # fmt: skip
+            answer = await caller.read()
+            assert answer.done
+            assert answer.text == answer_of("abc", 500)
+            caller.close()
+            assert (await raw(rig.server.port, b"GET / HTTP/1.1\r\n\r\n"))[:4] != b"HTTP"
 
     run(main)
