@@ -110,6 +110,7 @@ class Exchange:
     def _too_large(self, upstream: "Upstream", what: str, most: int) -> None:
         """More than we take: nobody's fault, and as large from any other replica."""
         upstream.drop()
+        self.last = None  # another replica's error is not why
         self.give_up(502, f"the {what} is larger than the {most} bytes that the router takes")
 
     # What the client's connection calls.

@@ -332,6 +332,13 @@ def test_what_is_too_large_for_us_is_asked_once_and_blamed_on_nobody(
                 assert len(both[0].seen) + len(both[1].seen) == at + 1
             states = [one.breaker.failures for one in rig.server.fleet.replicas.values()]
             assert states == [0, 0]
+            # Another replica's error is not what the client hears of then.
+            both[0].always = Fault("status", status=500)
+            both[0].seen.clear()
+            for _ in range(20):
+                answer = await rig.complete(stream=stream)
+                assert "larger than the 50000 bytes" in answer.json["error"]["message"]
+            assert both[0].seen
             await until(rig.clean)
 
     run(main)
