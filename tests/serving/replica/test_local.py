@@ -160,12 +160,12 @@ def test_an_address_of_all_is_the_machines_name_and_the_end_of_the_terminal_drai
 
 
 def test_who_hears_twice_of_the_end_of_a_terminal_is_not_hurried() -> None:
-    told: list[Event] = []
+    before, told = signal.getsignal(signal.SIGHUP), list[Event]()
     with _signals(told.append):
         for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
             os.kill(os.getpid(), number)
     assert told == [Event.END, Event.NEAR_END, Event.END]
-    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGHUP) is before
 
 
 @pytest.mark.slow
