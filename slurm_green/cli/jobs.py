@@ -10,6 +10,7 @@ from slurm_green.controller.state import Stage, Tracked, tracked
 from slurm_green.hook.record import CLOCK, PAUSE, parse
 from slurm_green.slurm.client import SlurmClient
 from slurm_green.slurm.records import Job
+from slurm_green.slurm.requeue import submitted_anew
 
 __all__ = ["clock_mhz_of", "deferred", "expected_g", "field_of", "find", "of_ours", "requeued"]
 
@@ -55,7 +56,7 @@ def requeued(one: Tracked) -> bool:
     """Whether somebody else requeued it since: when it runs is Slurm's choice from then on."""
     job, record = one.job, one.record
     # Accounting counts no restarts, but a requeued job is a new submission there.
-    again = job.submit_utc is not None and job.submit_utc > record.decided_utc + _PROMPT
+    again = job.submit_utc is not None and submitted_anew(job.submit_utc, record.decided_utc)
     return record.policy != PAUSE and (job.restarts > 0 or again)
 
 

@@ -26,6 +26,7 @@ from slurm_green.ledger.receipt import make_receipt, with_receipt
 from slurm_green.plan.power import PowerModel
 from slurm_green.signals.series import Series
 from slurm_green.slurm.records import Job
+from slurm_green.slurm.requeue import submitted_anew
 
 __all__ = ["Books"]
 
@@ -37,8 +38,6 @@ _TIDY_EVERY = timedelta(hours=1)
 _LEAP = timedelta(days=1)
 # Slurm rounds submit and eligible time on their own.
 _SAME_MOMENT = timedelta(seconds=2)
-# A job is decided on seconds after its submission, by a clock that may be seconds behind.
-_NEW_SUBMISSION = timedelta(seconds=60)
 
 
 class Books:
@@ -211,7 +210,7 @@ class Books:
         if record is None or record.policy in (LOOK, PAUSE) or job.eligible_utc is None:
             return False
         # Slurm itself does so when it requeues a job, which is a new submission then.
-        requeued = job.restarts > 0 or submit_utc > record.decided_utc + _NEW_SUBMISSION
+        requeued = job.restarts > 0 or submitted_anew(submit_utc, record.decided_utc)
         return not requeued and job.eligible_utc > record.latest_utc + _SAME_MOMENT
 
     def _past(self, start_utc: datetime, end_utc: datetime) -> Series | None:

@@ -8,7 +8,7 @@ differently because of ours, idle what waiting GPUs drew at other times.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 
@@ -18,12 +18,11 @@ from slurm_green.ledger.receipt import COUNTERFACTUAL, Receipt, make_receipt
 from slurm_green.ledger.rows import utc
 from slurm_green.ledger.site import Run, site_carbon
 from slurm_green.plan.power import PowerModel
+from slurm_green.slurm.requeue import submitted_anew
 
 __all__ = ["Delays", "Group", "Promises", "Report", "SiteFigure", "build_report", "site_figure"]
 
 _PROMISE_TOLERANCE_S = 1.0  # Slurm keeps whole seconds
-# A job is decided on seconds after its submission, by a clock that may be seconds behind.
-_NEW_SUBMISSION = timedelta(seconds=60)
 SITE_COUNTERFACTUAL = "FIFO with EASY backfill of the same jobs, replayed; idle GPUs included"
 
 
@@ -292,7 +291,7 @@ def _promises(jobs: Sequence[JobFacts], decisions: Sequence[Decision]) -> Promis
         promised = latest.get((job.cluster, job.job_id))
         if promised is None and job.array_job_id is not None:
             promised = latest.get((job.cluster, job.array_job_id))
-        if promised is not None and job.submit_utc > promised[0] + _NEW_SUBMISSION:
+        if promised is not None and submitted_anew(job.submit_utc, promised[0]):
             # Requeued, for Slurm a new submission: the promise was its first run's.
             again.add((job.cluster, job.job_id))
         elif promised is not None:

@@ -8,18 +8,17 @@ says nothing of who would have had to queue.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from slurm_green.ledger.entries import Decision, Event, JobFacts, Lookup
 from slurm_green.ledger.receipt import J_PER_KWH, make_receipt
 from slurm_green.plan.power import PowerModel
+from slurm_green.slurm.requeue import submitted_anew
 
 __all__ = ["SHADOW_START", "ShadowOutcome", "compare_shadow"]
 
 # The event with which shadow mode tells that a job would have been let go.
 SHADOW_START = "shadow-start"
-# A job is decided on seconds after its submission, by a clock that may be seconds behind.
-_NEW_SUBMISSION = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +72,7 @@ def compare_shadow(
         decision = next((would[key] for key in keys if key in would), None)
         if decision is None or job.end_utc is None:
             continue
-        if job.submit_utc > decision.decided_utc + _NEW_SUBMISSION:
+        if submitted_anew(job.submit_utc, decision.decided_utc):
             continue  # requeued, for Slurm a new submission: it was not thought of
         start = next((told[key] for key in keys if key in told), decision.start_utc)
         ran = None if job.start_utc is None else job.end_utc - job.start_utc
