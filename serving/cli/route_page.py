@@ -49,7 +49,11 @@ def page(scene: "Scene", found: "dict[str, Told]", bound_rps: float | None) -> s
         _card("Share of answers within so many seconds", _delays(scene, found), found),
         "</div><div class=cards>",
         *(
-            _card(f"Power at {one.name}: drawn, and there (dashed)", _power(scene, found, k), found)
+            _card(
+                f"Power at {one.name}: drawn, and there (dashed, up to the top)",
+                _power(scene, found, k),
+                found,
+            )
             for k, one in enumerate(scene.sites)
         ),
         "</div>",
@@ -57,6 +61,7 @@ def page(scene: "Scene", found: "dict[str, Told]", bound_rps: float | None) -> s
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
         f"{''.join(parts)}</body></html>\n"
@@ -115,7 +120,7 @@ def _goodput(scene: "Scene", found: "dict[str, Told]") -> str:
         good = met(told.outcome, _moved(scene), scene.slo)
         counts, _ = np.histogram(at_s[good], edges_s)
         lines.append((edges_s[:-1], counts / np.diff(edges_s)))
-    return _plot(lines, "s")
+    return _plot(lines, "/s")
 
 
 def _delays(scene: "Scene", found: "dict[str, Told]") -> str:
@@ -125,10 +130,12 @@ def _delays(scene: "Scene", found: "dict[str, Told]") -> str:
         shares = np.linspace(0, 1, 101)
         answered = took_s[~np.isnan(took_s)]
         if len(answered):
-            lines.append((np.quantile(answered, shares), shares * len(answered) / len(took_s)))
+            lines.append(
+                (np.quantile(answered, shares), 100 * shares * len(answered) / len(took_s))
+            )
         else:
             lines.append((np.zeros(1), np.zeros(1)))
-    return _plot(lines, "s")
+    return _plot(lines, " %")
 
 
 def _power(scene: "Scene", found: "dict[str, Told]", site: int) -> str:
@@ -144,7 +151,7 @@ def _power(scene: "Scene", found: "dict[str, Told]", site: int) -> str:
     there = (start_s >= first_s - 1e-6) & (start_s <= last_s)
     most_w = 1.3 * max(float(ys.max(initial=1.0)) for _, ys in lines)
     supply_w = np.minimum(scene.supply.watts[site], most_w)
-    return _plot(lines, "s", dashed=(start_s[there], supply_w[there]))
+    return _plot(lines, " W", dashed=(start_s[there], supply_w[there]))
 
 
 def _moved(scene: "Scene") -> "Trace":
@@ -157,6 +164,7 @@ def _plot(
     unit: str,
     dashed: tuple[Floats, Floats] | None = None,
 ) -> str:
+    """Lines over seconds, from 0 up; `unit` is that of the amounts."""
     every = [*lines, *([] if dashed is None else [dashed])]
     filled = [(xs, ys) for xs, ys in every if len(xs)]
     left = min((float(xs.min()) for xs, _ in filled), default=0.0)
@@ -178,16 +186,24 @@ def _plot(
     ]
     if dashed is not None:
         drawn.append(path(*dashed, "stroke:var(--green);stroke-width:1.6;stroke-dasharray:5 4"))
-    marks = (
-        f'<text x="0" y="12" style="fill:var(--soft);font-size:12px">{top:.3g}</text>'
-        f'<text x="0" y="{_HIGH + 16}" style="fill:var(--soft);font-size:12px">{left:.3g}</text>'
-        f'<text x="{_WIDE}" y="{_HIGH + 16}" text-anchor="end" '
-        f'style="fill:var(--soft);font-size:12px">{right:.3g} {unit}</text>'
+    marks = "".join(
+        f'<text x="{x}" y="{y}" text-anchor="{anchor}" style="fill:var(--soft);font-size:15px">'
+        f"{text}</text>"
+        for x, y, anchor, text in (
+            (-8, 12, "end", f"{_amount(top)}{unit}"),
+            (-8, _HIGH, "end", f"0{unit}"),
+            (0, _HIGH + 19, "start", f"{_amount(left)} s"),
+            (_WIDE, _HIGH + 19, "end", f"{_amount(right)} s"),
+        )
     )
     return (
-        f'<svg viewBox="-4 -4 {_WIDE + 8} {_HIGH + 28}" width="100%" role="img">'
+        f'<svg viewBox="-84 -4 {_WIDE + 92} {_HIGH + 28}" width="100%" role="img">'
         f"{''.join(drawn)}{marks}</svg>"
     )
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _shown(value: float | None, form: str) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["front", "page", "write_page"]
 
 _WIDE, _HIGH = 720, 320
+_LEAST_RISE = 1e-3
 _COLOURS = 8
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _HEADER = (
@@ -52,6 +53,7 @@ def page(results: "dict[str, Result]", slo: "Slo", requests: int) -> str:
     best = front(results)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
         f"<h1>{escape(title)}</h1><p class=soft>{goal}per further token.</p>"
@@ -85,8 +87,9 @@ def _picture(results: "dict[str, Result]", best: list[str]) -> str:
     energies = [one.energy_j / 3.6e6 for one in results.values()]
     shares = [_attained(one) for one in results.values()]
     left, wide = min(energies, default=0.0), max(max(energies, default=0.0), 1e-12)
-    bottom = min(shares, default=0.0)
-    span, rise = max(wide - left, 1e-12), max(1.0 - bottom, 1e-6)
+    # Where nobody misses an SLO there is still an axis.
+    bottom = min(*shares, 1.0 - _LEAST_RISE)
+    span, rise = max(wide - left, 1e-12), 1.0 - bottom
     at = {
         name: ((x - left) / span * _WIDE, (1 - y) / rise * _HIGH)
         for name, x, y in zip(results, energies, shares, strict=True)
@@ -108,7 +111,7 @@ def _picture(results: "dict[str, Result]", best: list[str]) -> str:
         f"{text}</text>"
         for x, y, anchor, text in (
             (-8, 4, "end", "100 %"),
-            (-8, _HIGH + 4, "end", f"{bottom:.2%}"),
+            (-8, _HIGH + 4, "end", f"{100 * bottom:.4g} %"),
             (0, _HIGH + 24, "start", f"{left:.3g} kWh"),
             (_WIDE, _HIGH + 24, "end", f"{wide:.3g} kWh"),
         )

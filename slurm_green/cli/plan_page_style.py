@@ -25,10 +25,11 @@ p { margin: .3rem 0; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(28rem, 100%), 1fr));
   gap: 1rem; margin: 1rem 0; }
 section { background: var(--panel); border-radius: 8px; padding: .9rem 1rem; overflow-x: auto; }
+body > section { margin: 1rem 0; }
 section p.soft { font-size: .87rem; margin-top: .7rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .22rem .9rem .22rem 0;
-  border-bottom: 1px solid var(--rule); overflow-wrap: anywhere; }
+  border-bottom: 1px solid var(--rule); overflow-wrap: break-word; max-width: 24rem; }
 tr:last-child > * { border-bottom: 0; }
 th { font-weight: 500; color: var(--soft); white-space: nowrap; }
 #bar { display: flex; gap: .9rem; align-items: baseline; flex-wrap: wrap; font-size: .87rem;

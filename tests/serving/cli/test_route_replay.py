@@ -2,6 +2,7 @@
 """`sgreen route-replay` as a person calls it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,19 @@ def test_the_page_is_written_and_loads_nothing(asked: list[str], tmp_path: Path)
     assert "<b>no" not in text
     assert "http://" not in text and "https://" not in text
     assert text.count("<svg") == 4
+
+
+def test_every_axis_of_the_page_begins_and_ends_in_a_figure_with_its_unit(
+    asked: list[str], tmp_path: Path
+) -> None:
+    result = run(*asked, "--policy", "per-site,prices", "--report", str(tmp_path / "out.html"))
+    assert result.exit_code == 0, result.output
+    pictures = re.findall("<svg.*?</svg>", (tmp_path / "out.html").read_text())
+    for picture, unit in zip(pictures, ("/s", " %", " W", " W"), strict=True):
+        told = re.findall("<text[^>]*>([^<]*)</text>", picture)
+        assert [re.sub("-?[0-9.,]+", "N", one) for one in told] == [
+            f"N{unit}", f"N{unit}", "N s", "N s",
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["r.csv", "sites.toml", "profile/inference.csv"])

@@ -58,6 +58,13 @@ def test_the_page_has_the_front_and_loads_nothing(asked: list[str], tmp_path: Pa
     assert "<script" not in text and "http:" not in text and "src=" not in text
 
 
+def test_where_nobody_misses_an_slo_the_axis_has_two_ends(asked: list[str], tmp_path: Path) -> None:
+    result = run(*asked, "--policy", "max,governor", "--report", str(tmp_path / "out.html"))
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "out.html").read_text()
+    assert ">100 %</text>" in text and ">99.9 %</text>" in text
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
