@@ -116,7 +116,7 @@ def why_not(job: Job, config: Config, *, off: bool, now_utc: datetime) -> tuple[
         return "short", clause
     return "at-once", (
         "starting at once was best or the only safe choice when it was submitted "
-        "(no cleaner window, a full cluster, or no answer in time); sgreend's log has the reason"
+        "(no cleaner window, a full cluster, or no answer in time)"
     )
 
 

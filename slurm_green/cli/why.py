@@ -22,8 +22,9 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
     """
     from slurm_green.cli.freshness import off_since, signal_now
     from slurm_green.cli.jobs import clock_mhz_of, find, of_ours
-    from slurm_green.cli.reasons import why_let_go, why_not
+    from slurm_green.cli.reasons import SENTENCES, why_let_go, why_not
     from slurm_green.cli.receipt import receipt_of
+    from slurm_green.cli.shadowed import shadowed, thought_of
     from slurm_green.cli.story import tell, untouched
     from slurm_green.hook.record import energy_of
 
@@ -48,6 +49,8 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
         story = tell(one, name=str(job), now_utc=now, zone=zone, let_go=clause)
     else:
         reason, clause = why_not(found, config, off=off, now_utc=now)
+        if reason not in SENTENCES and (thought := thought_of(config, found)) is not None:
+            reason, clause = "shadow", shadowed(thought, config.general.zone)
         story = untouched(found, name=str(job), why=clause)
     receipt, clock_mhz = receipt_of(config, found), clock_mhz_of(found, config)
     noted = energy_of(found.admin_comment)
@@ -73,6 +76,8 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
         record, zone = one.record, config.general.zone
         source = f"the signal of {record.signal}" if record.signal else "no signal"
         age = "" if record.signal_age_s is None else f", {length(record.signal_age_s)} old then"
+        if story.state == "deferred" and config.hook.user_may_pull:
+            click.echo(f"`sgreen run-now {found.array_job_id or found.job_id}` starts it now.")
         click.echo(f"Decided {when(record.decided_utc, zone)} by {record.policy} on {source}{age}.")
     if clock_mhz is not None:
         click.echo(f"Its GPUs were to run at {clock_mhz} MHz at most, by its profile.")

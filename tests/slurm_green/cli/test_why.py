@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from slurm_green.config.load import loads
-from slurm_green.ledger.entries import facts_of
+from slurm_green.ledger.entries import Decision, facts_of
 from slurm_green.ledger.store import Store
 
 
@@ -29,6 +29,26 @@ def test_a_deferred_job(sgreen):
     assert found["save_g"] == 420
     assert found["signal_age_s"] == 180
     assert found["signal_file"]["age_s"] == 300
+
+
+@pytest.mark.parametrize(
+    ("fields", "conf", "hint"),
+    [
+        ({}, "", "`sgreen run-now 42` starts it now."),
+        ({"array_job_id": 42, "array_task": "1-3", "tasks": 3}, "", "`sgreen run-now 42` starts"),
+        ({}, "[hook]\nuser_may_pull = false", ""),
+        ({"eligible_utc": "past"}, "", ""),
+    ],
+)
+def test_who_waits_is_told_how_not_to(sgreen, fields, conf, hint):
+    """While it waits, and where the site lets users do so; an array is one job until it runs."""
+    sgreen.config = loads(conf)
+    past = {"eligible_utc": sgreen.after(minutes=-30)} if fields.get("eligible_utc") else {}
+    sgreen.slurm.put(sgreen.job(**(fields | past)))
+
+    words = sgreen("why", "42_2" if "array_task" in fields else 42).stdout
+
+    assert (hint in words) if hint else ("run-now" not in words)
 
 
 def test_times_are_shown_in_the_site_s_zone(sgreen):
@@ -185,6 +205,41 @@ def test_a_job_that_passed_says_why(sgreen, fields, conf, reason):
     assert found["reason"] == reason
     assert found["sentence"].startswith("Job 42 was not deferred: ")
     assert not found["sentence"].endswith("..")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"action": "defer", "reason": "deferred"},
+            "partition gpu was in shadow mode; enforced, it would have waited until 2026-11-22 "
+            "14:00:00 UTC, 2026-11-22 18:00:00 UTC at the latest, and saved about 420 g of CO2e.",
+        ),
+        (
+            {"action": "pass", "reason": "clean-now"},
+            "would have started at once as well: power was not cleaner within its time.",
+        ),
+        ({"action": "pass", "reason": "new-word"}, "would have started at once as well: new-word."),
+        ({"submit_utc": "other"}, "starting at once was best"),
+        ({"mode": "enforce"}, "starting at once was best"),
+    ],
+)
+def test_what_shadow_mode_thought_is_told_where_the_ledger_may_be_read(sgreen, fields, words):
+    """Also after the partition was turned to enforce; of this submission, not of an older one."""
+    enforced = '[general]\nmode = "enforce"\n[policy]\ndefault_delay = "6h"'
+    sgreen.config = replace(loads(enforced), paths=sgreen.config.paths)
+    waited = sgreen.job(admin_comment="", eligible_utc=sgreen.after(hours=-1))
+    sgreen.slurm.put(waited)
+    submit_utc = waited.submit_utc - timedelta(days=90 if "submit_utc" in fields else 0)
+    decision = Decision(
+        cluster="fake", job_id=42, decided_utc=submit_utc + timedelta(seconds=2), partition="gpu",
+        start_utc=sgreen.after(hours=2), latest_utc=sgreen.after(hours=6), save_g=420.0,
+    )  # fmt: skip
+    decision = replace(decision, **(fields | {"submit_utc": submit_utc}))
+    with Store(sgreen.config.paths.ledger) as store:
+        store.add([decision])
+
+    assert words in sgreen("why", 42).stdout
 
 
 def test_an_unknown_job_is_status_1(sgreen):
