@@ -11,8 +11,9 @@ import logging
 import os
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from slurm_green.errors import SlurmGreenError
@@ -48,6 +49,8 @@ class AnswerCounts:
     failed: int = 0
     malformed: int = 0
     strangers: int = 0
+    # Why jobs passed; the words are ours, so there are few.
+    reasons: Counter[str] = field(default_factory=Counter)
 
 
 class AnswerServer:
@@ -170,6 +173,9 @@ class AnswerServer:
         transport.write(reply)
         if isinstance(answer, Pass):
             counts.passed += 1
+            counts.reasons[answer.reason] += 1
+            told = (answer.reason, ask.uid, ask.partition, ask.name)
+            _LOG.debug("passed, %s: uid %d, partition %r, name %r", *told)
         elif answer.message:
             counts.deferred += 1
         else:

@@ -31,6 +31,12 @@ class StatusCollector:
         for name in ("deferred", "looked", "passed", "failed", "malformed", "strangers"):
             answers.add_metric([name], getattr(counts, name))
         yield answers
+        passes = CounterMetricFamily(
+            "slurm_green_hook_passes", "Why jobs passed the submit hook", labels=["reason"]
+        )
+        for reason, count in list(counts.reasons.items()):  # another thread adds to them
+            passes.add_metric([reason], count)
+        yield passes
         status = self._status()
         if status is None:
             return
@@ -44,6 +50,8 @@ class StatusCollector:
         yield _counter("expected_saving_grams", "Expected CO2e saving", status.expected_save_g)
         yield _gauge("deferred_jobs", "Jobs held back now", status.deferred)
         yield _gauge("off", "1 while switched off", float(status.off))
+        failing = float(bool(status.ledger_problem))
+        yield _gauge("ledger_failing", "1 while the ledger cannot be written", failing)
         events = CounterMetricFamily(
             "slurm_green_events", "What happened to deferred jobs", labels=["kind"]
         )

@@ -2,7 +2,7 @@
 """The status page: one self-contained HTML document about the daemon's last cycle. Pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from html import escape
 
 from slurm_green.controller.answer import AnswerCounts
@@ -33,7 +33,11 @@ def status_page(status: Status | None, counts: AnswerCounts, *, health: str, hea
     parts = [f'<p class="{"good" if healthy else "bad"}">{escape(health)}</p>']
     if status is not None:
         parts += _about(status)
-    parts.append(_section("Answers to the submit hook", _counted(asdict(counts))))
+    names = [one.name for one in fields(counts) if one.name != "reasons"]
+    answers = {name: getattr(counts, name) for name in names}
+    parts.append(_section("Answers to the submit hook", _counted(answers)))
+    reasons = dict(list(counts.reasons.items()))  # another thread adds to them
+    parts.append(_section("Why jobs passed the hook", _counted(reasons)))
     body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -66,6 +66,7 @@ def test_answers_come_in_order_on_one_connection(path: Path):
         lines = [f"{i}\tuid=0\tname=n{i}\n".encode() for i in range(50)]
         assert await talk(path, *lines) == [f"{i}\tpass\tn{i}\n".encode() for i in range(50)]
         assert (server.counts.asked, server.counts.passed) == (50, 50)
+        assert server.counts.reasons == {f"n{i}": 1 for i in range(50)}
 
     run(path, body)
 

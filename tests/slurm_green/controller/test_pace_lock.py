@@ -166,3 +166,14 @@ def test_a_log_line_has_one_stamp(
     logging.getLogger("x").warning("words")
     logging.getLogger("x").info("not asked for")
     assert re.fullmatch(line, capsys.readouterr().err)
+
+
+def test_a_level_that_is_none_is_said_and_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stands in a drop-in of the unit: the daemon would not start."""
+    monkeypatch.setenv("SLURM_GREEN_LOG", "verbose")
+    set_up_logging("part")
+    logging.getLogger("x").info("words")
+    said = capsys.readouterr().err
+    assert "SLURM_GREEN_LOG='VERBOSE' is no level" in said and "words" in said

@@ -5,11 +5,13 @@ import http.client
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,6 +22,7 @@ from slurm_green.controller.answer import AnswerCounts
 from slurm_green.controller.status import Status
 from slurm_green.controller.web import Board, serve_board
 
+ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
 STATUS = Status(
     at_utc="2026-11-23T05:59:48Z",
@@ -45,12 +48,16 @@ STATUS = Status(
     expected_save_g=7585.0,
 )
 
+COUNTS = AnswerCounts(
+    asked=16, deferred=9, looked=3, passed=4, reasons=Counter({"clean-now": 1, "cluster-full": 3})
+)
+
 
 def board(status: Status | None = STATUS, counts: AnswerCounts | None = None) -> Board:
     """A board of this status, 12 seconds after its cycle; a cycle is old after 90."""
     return Board(
         status=lambda: status,
-        counts=lambda: counts or AnswerCounts(asked=16, deferred=9, looked=3, passed=4),
+        counts=lambda: counts or COUNTS,
         clock=lambda: NOW.timestamp(),
         fresh_s=90.0,
     )
@@ -90,11 +97,26 @@ def test_the_metrics_are_prometheus_own_text() -> None:
     }
     assert found["slurm_green_hook_answers_total", "looked"] == 3
     assert found["slurm_green_hook_answers_total", "deferred"] == 9
+    assert found["slurm_green_hook_passes_total", "cluster-full"] == 3
+    assert found["slurm_green_ledger_failing",] == 0
     assert found["slurm_green_expected_saving_grams_total",] == 7585
     assert found["slurm_green_deferred_jobs",] == 7
     assert found["slurm_green_decisions_total", "deferred", "enforce"] == 9
     assert found["slurm_green_cycle_timestamp_seconds",] == NOW.timestamp() - 12
     assert found["slurm_green_carbon_intensity_g_per_kwh",] == 212.4
+
+
+def test_the_alerts_are_about_metrics_that_there_are() -> None:
+    """A name that nobody exports is an alert that never comes."""
+    links = [{"name": "em", "kind": "provider", "status": "failed", "said": "no answer"}]
+    full = replace(STATUS, plan=PLAN, signal_links=links, ledger_problem="a full disk")
+    text = board(full).show("/metrics").body.decode()
+    there = {
+        sample.name for family in text_string_to_metric_families(text) for sample in family.samples
+    }
+    assert "slurm_green_ledger_failing 1.0" in text
+    named = set(re.findall(r"slurm_green_\w+", (ROOT / "etc/slurm-green.rules.yml").read_text()))
+    assert len(named) > 5 and named <= there
 
 
 def test_unknown_is_absent_from_the_metrics_not_zero() -> None:
@@ -110,6 +132,7 @@ def test_the_page_says_what_a_person_asks_first() -> None:
         "slurm-green on alps", "ok, the last cycle ran 12 s ago", "Deferred jobs 7",
         "since the start 7.58 kg", "gpu enforce", "cpu shadow", "Provider neso GB",
         "Intensity now 212 g/kWh", "Age 60 min", "released 30 confirmed 9", "looked 3",
+        "cluster-full 3 clean-now 1",
     ):  # fmt: skip
         assert words in text, words
     assert '<meta http-equiv="refresh"' in page()
