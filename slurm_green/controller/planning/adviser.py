@@ -17,7 +17,7 @@ from slurm_green.controller.planning.catalogue import Catalogue
 from slurm_green.controller.planning.question import Going, Pool, Question, Waiting, Way
 from slurm_green.hook.view import Prices
 from slurm_green.plan.outcome import Weights
-from slurm_green.plan.policy.prices import PricesPolicy, make
+from slurm_green.plan.policy.prices import PricesPolicy
 from slurm_green.plan.policy.protocol import Done, Job, Outlook, Run, Setup, View
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Site
 from slurm_green.plan.response import PriceCurve
@@ -147,14 +147,14 @@ class _Pool:
         return places, {int(name) for name in decision.pauses}, self._curve()
 
     def _made(self, question: Question) -> PricesPolicy:
-        return make(
-            Setup(
-                shapes=self._catalogue.shapes,
-                gpus=self._units,
-                step_s=self._step_s * self._scale,
-                pause_cost_s=question.pause_cost_s * self._scale,
-            )
+        setup = Setup(
+            shapes=self._catalogue.shapes,
+            gpus=self._units,
+            step_s=self._step_s * self._scale,
+            pause_cost_s=question.pause_cost_s * self._scale,
         )
+        # Who asks has waited already (`pace.py`): who came since is to have a place.
+        return PricesPolicy(setup, pause_s=0.0)
 
     def _time(self, at_s: float) -> float:
         return (at_s - self._zero_s) * self._scale

@@ -27,7 +27,7 @@ _AHEAD_H = 72.0
 _AFTER_LONGEST_H = 24.0
 _ARRIVALS_H = 24  # who comes later has clean hours of its own to wait for
 _MOST_SLOTS = 600
-_PAUSE_S = 600.0  # between two lists, where nobody is in a hurry
+_PAUSE_S = 600.0
 _ROUNDS, _ROUNDS_BETWEEN = 3, 2
 _MARGIN = 0.025  # of the time a job can wait: so much earlier it is planned to be done
 _LEAST_MARGIN_S = 300.0
@@ -39,10 +39,14 @@ _DEARER_PER_H, _DEARER_UNTIL_H = 0.003, 24.0
 
 
 class PricesPolicy:
-    """The policy, and what it plans beyond this moment."""
+    """The policy, and what it plans beyond this moment.
 
-    def __init__(self, setup: Setup) -> None:
+    Where nobody is in a hurry it makes no two lists within `pause_s` seconds.
+    """
+
+    def __init__(self, setup: Setup, *, pause_s: float = _PAUSE_S) -> None:
         self._setup = setup
+        self._pause_s = pause_s
         self._arrivals = Arrivals(setup.shapes)
         day = round(96 * SECONDS_PER_HOUR / setup.step_s)
         self._carbon = Corrections(setup.step_s, day)
@@ -92,7 +96,7 @@ class PricesPolicy:
         wake = math.inf
         whole = [job for job in view.waiting if not job.preemptible]
         if fresh or self._stale:
-            again = self._listed_s + _PAUSE_S
+            again = self._listed_s + self._pause_s
             if fresh or now >= again or self._hurry(whole, again):
                 self._list(view, whole, _ROUNDS if fresh else _ROUNDS_BETWEEN)
             else:
@@ -152,7 +156,7 @@ class PricesPolicy:
     def _hurry(self, jobs: Sequence[Job], until_s: float) -> bool:
         """Whether somebody who has no plan yet cannot wait so long."""
         return any(
-            job.job_id not in self._plan and self._latest_s(job) < until_s + _PAUSE_S
+            job.job_id not in self._plan and self._latest_s(job) < until_s + self._pause_s
             for job in jobs
         )
 

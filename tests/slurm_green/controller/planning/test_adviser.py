@@ -64,6 +64,14 @@ def test_jobs_are_spread_over_the_clean_hours_and_priced() -> None:
     assert not advice.fresh(NOW_S + HOUR)
 
 
+def test_a_plan_that_is_asked_for_has_a_place_for_who_came_since() -> None:
+    """However soon after the one before, which may have been of nobody: who asks is in no hurry."""
+    adviser = Adviser(valid_s=HOUR)
+    for count in (0, 2, 3):
+        question = asked(*[waits(n) for n in range(1, count + 1)], at_s=NOW_S + 60 * count)
+        assert set(adviser.advise(question).places) == set(range(1, count + 1))
+
+
 def test_running_jobs_and_others_queues_keep_their_gpus() -> None:
     going = Going(
         job_id=50, ways=(Way(units=4, power_w=1600),), since_s=NOW_S, end_s=NOW_S + 8 * HOUR
