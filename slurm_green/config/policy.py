@@ -34,7 +34,8 @@ class PolicySection:
     min_length_s: float = setting(
         kinds.duration(),
         HOUR_S / 2,
-        "Jobs with a shorter time limit are never deferred.",
+        """Jobs with a shorter time limit are deferred only where they ask for it themselves
+        (green:max-delay=, green:deadline= or an #SBATCH --deadline).""",
         key="min_length",
     )
     margin_floor_s: float = setting(

@@ -98,7 +98,8 @@ class Paths:
     )
     published: Path = _path(
         "/run/slurm-green/hook.plan",
-        "File from which the submit hook decides while nobody answers on the socket.",
+        """What the submit hook reads without asking: who may start jobs earlier, the record's
+        field and, with mode = "published", decisions (hook.publish_rows).""",
     )
     status: Path = _path(
         "/run/slurm-green/status.json",
@@ -277,7 +278,8 @@ class Controller:
     stale_signal_s: float = setting(
         kinds.duration(60),
         6 * HOUR_S,
-        "A signal older than this defers nothing, and what is deferred keeps its latest start.",
+        """A signal that was written longer ago is not believed: what is usual at that hour of the
+        week takes its place while that is known, then nothing is deferred.""",
         key="stale_signal",
     )
 
