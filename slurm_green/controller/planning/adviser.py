@@ -6,7 +6,7 @@ time-scaled trace lets pass faster than real ones; all that goes in or out here 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,7 +120,8 @@ class _Pool:
         now_s = self._time(question.at_s)
         waiting = [self._job(one) for one in pool.waiting if self._fit(one)]
         running = [self._run(one) for one in pool.running if self._fit(one)]
-        arrived = self._news(waiting, running)
+        arrays = {str(one.job_id): one.array_id for one in pool.running if one.array_id}
+        arrived = self._news(waiting, running, arrays)
         done = self._gone(waiting, running, now_s)
         self._policy.grow(self._catalogue.shapes)
         gpus = self._catalogue.shapes.gpus
@@ -202,10 +203,17 @@ class _Pool:
         self._runs[one.job_id] = run
         return run
 
-    def _news(self, waiting: list[Job], running: list[Run]) -> list[Job]:
-        """Who is here for the first time; out of sight for a moment is not away."""
+    def _news(self, waiting: list[Job], running: list[Run], arrays: Mapping[str, int]) -> list[Job]:
+        """Who is here for the first time; out of sight for a moment is not away.
+
+        A task of an array that has waited came with it.
+        """
         here = (*waiting, *(run.job for run in running))
-        arrived = [job for job in here if int(job.job_id) not in self._counted]
+        arrived = [
+            job
+            for job in here
+            if int(job.job_id) not in self._counted and arrays.get(job.job_id) not in self._counted
+        ]
         self._known |= {int(job.job_id): job for job in here}
         self._counted |= dict.fromkeys(int(job.job_id) for job in arrived)
         for job_id in list(self._counted)[: max(len(self._counted) - _MOST_COUNTED, 0)]:

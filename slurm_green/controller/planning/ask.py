@@ -18,7 +18,7 @@ from slurm_green.controller.planning.question import Going, Past, Pool, Question
 from slurm_green.controller.planning.ways import ways_of
 from slurm_green.controller.rules import Rules
 from slurm_green.hook.extent import Extent
-from slurm_green.hook.options import Options
+from slurm_green.hook.options import Options, parse_options
 from slurm_green.hook.promise import promise_for
 from slurm_green.hook.request import request_of
 from slurm_green.slurm.records import Job, Reservation
@@ -133,7 +133,13 @@ class _Asked:
         request, partition = request_of(job, begin_set=False), self._view.partition(job.partition)
         if request is None or partition is None:
             return None
-        return partition.extent(request, Options())
+        options = parse_options(
+            job.comment,
+            prefix=self._view.comment_prefix,
+            now_utc=self._observed.now_utc,
+            zone=self._view.zone,
+        )
+        return partition.extent(request, options)
 
     def _about_to_queue(self, job: Job) -> bool:
         """Released to the second: it is let go, and not yet in the queue."""
@@ -176,6 +182,7 @@ class _Asked:
                 ways=(self._way(job, units),),
                 since_s=since_s,
                 end_s=end_s,
+                array_id=job.array_job_id or 0,
                 latest_end_s=latest_end_s,
                 may_pause=terms is not None,
             )

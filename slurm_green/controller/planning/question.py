@@ -43,12 +43,16 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Going:
-    """A job that runs, in the first of its ways, until `end_s` as far as can be told."""
+    """A job that runs, in the first of its ways, until `end_s` as far as can be told.
+
+    `array_id` is what the rest of its array waits as; 0 for one that is no task.
+    """
 
     job_id: int
     ways: tuple[Way, ...]
     since_s: float
     end_s: float
+    array_id: int = 0
     latest_end_s: float = 0.0  # matters only where it may pause
     may_pause: bool = False
 

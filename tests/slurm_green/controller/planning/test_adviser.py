@@ -191,6 +191,22 @@ def test_a_cycle_asks_about_its_own_jobs_and_about_the_rest() -> None:
     assert pickle.loads(pickle.dumps(question)).pools == question.pools
 
 
+def test_what_runs_and_what_queues_takes_as_long_as_its_owner_says() -> None:
+    """Not as long as its limit allows: GPUs that look taken make clean hours look dear."""
+    site = Site()
+    site.cycle()
+    limit_s = 12 * 3600
+    wish = {"time_limit_s": limit_s, "comment": "green:runtime=1h"}
+    site.slurm.submit(gpus=4, **wish)
+    site.slurm.run_until(at(0.01))
+    site.slurm.submit(gpus=8, **wish)
+    question = question_of(site.slurm.observed(site.signal), site.cycle(), site.rules)
+    assert question is not None
+    (going,) = question.pools["gpu"].running
+    (queued,) = question.pools["gpu"].waiting
+    assert (going.end_s - going.since_s, queued.length_s) == (3600, 3600)
+
+
 def test_without_a_signal_or_switched_off_nothing_is_asked() -> None:
     site = Site(signal=None)
     assert question_of(site.slurm.observed(None), site.cycle(), site.rules) is None
@@ -299,3 +315,33 @@ def test_a_job_out_of_sight_for_a_moment_does_not_arrive_twice() -> None:
         adviser.advise(asked(*[waits(1)] * shown, at_s=NOW_S + 60 * minutes))
     (pool,) = adviser._pools.values()
     assert pool._policy._arrivals._count == 1
+
+
+def test_the_tasks_of_an_array_that_waited_do_not_arrive_again_as_they_start() -> None:
+    """Slurm shows each task that starts as a job of its own; what waits of the array is one job."""
+    adviser = Adviser(valid_s=HOUR)
+
+    def arrived(minutes: int, *waiting: Waiting, running: tuple[Going, ...] = ()) -> int:
+        adviser.advise(asked(*waiting, running=running, at_s=NOW_S + 60 * minutes))
+        (pool,) = adviser._pools.values()
+        return pool._policy._arrivals._count
+
+    def tasks(array: int, *numbers: int) -> tuple[Going, ...]:
+        one = Going(job_id=0, ways=ONE, since_s=NOW_S, end_s=NOW_S + HOUR, array_id=array)
+        return tuple(replace(one, job_id=number) for number in numbers)
+
+    assert arrived(0, waits(1, gpus=4)) == 1
+    assert arrived(1, waits(1, gpus=2), running=tasks(1, 2, 3)) == 1
+    assert arrived(2, running=tasks(1, 1, 2, 3, 4)) == 1
+    # Of one that never waited all tasks arrive.
+    assert arrived(3, running=(*tasks(1, 1, 2, 3, 4), *tasks(5, 5, 6))) == 3
+
+
+def test_a_cycle_tells_which_array_a_running_task_is_of() -> None:
+    site = Site()
+    site.cycle()
+    site.slurm.submit(gpus=2, array_job_id=9, array_task="4")
+    site.slurm.run_until(at(0.01))
+    question = question_of(site.slurm.observed(site.signal), site.cycle(), site.rules)
+    assert question is not None
+    assert [one.array_id for one in question.pools["gpu"].running] == [9]
