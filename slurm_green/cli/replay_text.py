@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["print_replay"]
 
 _PIPE_COLUMNS = 110  # what is not a terminal has no width
+_WIDE = 100  # columns in which the longest rows stand with their headers in one line
 _AGAINST = "fifo"
 _COLUMNS = (
     "carbon",
@@ -46,10 +47,13 @@ def print_replay(found: "Replay", *, colour: bool) -> None:
     console.print(
         Text(f"{jobs:,} jobs on {site.gpus:,} GPUs over {days:.3g} day{plural}", style="bold")
     )
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("POLICY", header_style="dim")
+    narrow = console.width < _WIDE
+    table = Table(box=None, padding=(0, 1 if narrow else 2, 0, 0))
+    # A name that is cut is none that --policy takes.
+    table.add_column("POLICY", header_style="dim", no_wrap=True)
     for name in _COLUMNS:
-        table.add_column(name.upper(), header_style="dim", justify="right")
+        header = name.upper().replace(" ", "\n") if narrow else name.upper()
+        table.add_column(header, header_style="dim", justify="right")
     for name, cells in _rows(found):
         table.add_row(clean(name), *cells)
     console.print(table)

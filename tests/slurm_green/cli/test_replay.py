@@ -85,6 +85,15 @@ def test_the_table_says_what_was_saved_and_of_how_much(sgreen, words):
     assert "no policy can emit less than" in done.stdout
 
 
+def test_in_a_usual_terminal_names_and_amounts_are_whole(sgreen, words, monkeypatch):
+    """A name that is cut is none that --policy takes."""
+    monkeypatch.setattr("slurm_green.cli.replay_text._PIPE_COLUMNS", 80)
+    done = sgreen(*words, "--policy", "fifo,carbon-saving-per-time", "--no-bound")
+    assert done.exit_code == 0, done.output
+    (row,) = [one for one in done.stdout.splitlines() if "carbon-" in one]
+    assert row.startswith("carbon-saving-per-time ") and " kg " in row and len(row) <= 80
+
+
 def test_an_option_reaches_the_policies(sgreen, words):
     """A threshold that is always kept starts everything at once."""
     plain = sgreen.json(*words, "--policy", "threshold")["policies"]["threshold"]
