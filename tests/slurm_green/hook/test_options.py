@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What users write for us, and what they write that is not for us."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -79,6 +81,13 @@ def test_nonsense_is_told_and_asks_for_nothing(comment: str) -> None:
     assert found.errors
     assert all(len(error) < 300 for error in found.errors)
     assert not found.off
+
+
+def test_the_page_for_users_has_every_option() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/users.md").read_text()
+    written = re.findall(r"^\| `([a-z-]+)", page.split("## What")[1], flags=re.MULTILINE)
+    (error,) = parse_options("green:?", prefix="green:", now_utc=NOW).errors
+    assert sorted(written) == sorted(error.split("known are ")[1].split(", "))
 
 
 @given(st.text(max_size=200), st.sampled_from(["green:", "green:deadline=", "green:max-delay="]))
