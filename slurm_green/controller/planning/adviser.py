@@ -154,8 +154,8 @@ class _Pool:
             step_s=self._step_s * self._scale,
             pause_cost_s=question.pause_cost_s * self._scale,
         )
-        # Who asks has waited already (`pace.py`): who came since is to have a place.
-        return PricesPolicy(setup, pause_s=0.0)
+        # Who came since the last list has a place; to move the others, too, is work for slurmctld.
+        return PricesPolicy(setup, fills=True)
 
     def _time(self, at_s: float) -> float:
         return (at_s - self._zero_s) * self._scale

@@ -27,7 +27,7 @@ _AHEAD_H = 72.0
 _AFTER_LONGEST_H = 24.0
 _ARRIVALS_H = 24  # who comes later has clean hours of its own to wait for
 _MOST_SLOTS = 600
-_PAUSE_S = 600.0
+_PAUSE_S = 600.0  # between two lists, where nobody is in a hurry
 _ROUNDS, _ROUNDS_BETWEEN = 3, 2
 _MARGIN = 0.025  # of the time a job can wait: so much earlier it is planned to be done
 _LEAST_MARGIN_S = 300.0
@@ -41,12 +41,12 @@ _DEARER_PER_H, _DEARER_UNTIL_H = 0.003, 24.0
 class PricesPolicy:
     """The policy, and what it plans beyond this moment.
 
-    Where nobody is in a hurry it makes no two lists within `pause_s` seconds.
+    With `fills` who comes between two lists gets a place beside the others, who keep theirs.
     """
 
-    def __init__(self, setup: Setup, *, pause_s: float = _PAUSE_S) -> None:
+    def __init__(self, setup: Setup, *, fills: bool = False) -> None:
         self._setup = setup
-        self._pause_s = pause_s
+        self._fills = fills
         self._arrivals = Arrivals(setup.shapes)
         day = round(96 * SECONDS_PER_HOUR / setup.step_s)
         self._carbon = Corrections(setup.step_s, day)
@@ -96,11 +96,13 @@ class PricesPolicy:
         wake = math.inf
         whole = [job for job in view.waiting if not job.preemptible]
         if fresh or self._stale:
-            again = self._listed_s + self._pause_s
+            again = self._listed_s + _PAUSE_S
             if fresh or now >= again or self._hurry(whole, again):
                 self._list(view, whole, _ROUNDS if fresh else _ROUNDS_BETWEEN)
             else:
                 wake = again
+                if self._fills:
+                    self._fill(view, whole)
         starts, room, planned = self._due(view, whole)
         choice = self._split(view, room, starts)
         site = view.outlook.site
@@ -156,7 +158,7 @@ class PricesPolicy:
     def _hurry(self, jobs: Sequence[Job], until_s: float) -> bool:
         """Whether somebody who has no plan yet cannot wait so long."""
         return any(
-            job.job_id not in self._plan and self._latest_s(job) < until_s + self._pause_s
+            job.job_id not in self._plan and self._latest_s(job) < until_s + _PAUSE_S
             for job in jobs
         )
 
@@ -213,6 +215,20 @@ class PricesPolicy:
             rounds = 1
         for job in missing:
             self._plan |= first_rooms([job], view.work_left, site, shapes, now, busy)
+
+    def _fill(self, view: View, jobs: Sequence[Job]) -> None:
+        """Plans those that have no place, as far as there is room; the next list sees them all."""
+        site, ahead, now, shapes = self._site, self._ahead, view.now_s, self._setup.shapes
+        assert site is not None and ahead is not None
+        new = [job for job in jobs if job.job_id not in self._plan]
+        if not new:
+            return
+        old = (self._plan[job.job_id] for job in jobs if job.job_id in self._plan)
+        places = [one._replace(start_s=max(one.start_s, now)) for one in old if one.end_s > now]
+        busy = busy_of(_fixed(view.running), shapes, now, site).and_also(places, site, shapes)
+        wanted = [replace(job, deadline_s=self._aim_s(job, view)) for job in new]
+        problem = window(site, shapes, wanted, view.work_left, now, busy)
+        self._plan |= list_of(problem, site.start_s, busy, ahead, rounds=1)
 
     def _in_time(self, view: View, jobs: Sequence[Job]) -> dict[str, Planned]:
         """The places that the last list gave these jobs, where they still end in time."""

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulator import Site
 
+from slurm_green.controller.planning.advice import Place
 from slurm_green.controller.planning.adviser import Adviser
 from slurm_green.controller.planning.ask import question_of
 from slurm_green.controller.planning.pools import shared_nodes
@@ -65,11 +66,18 @@ def test_jobs_are_spread_over_the_clean_hours_and_priced() -> None:
 
 
 def test_a_plan_that_is_asked_for_has_a_place_for_who_came_since() -> None:
-    """However soon after the one before, which may have been of nobody: who asks is in no hurry."""
+    """However soon after the one before, which may have been of nobody; the others keep theirs."""
     adviser = Adviser(valid_s=HOUR)
-    for count in (0, 2, 3):
-        question = asked(*[waits(n) for n in range(1, count + 1)], at_s=NOW_S + 60 * count)
-        assert set(adviser.advise(question).places) == set(range(1, count + 1))
+    before: dict[int, Place] = {}
+    for count in (0, 3, 6, 7):
+        jobs = [waits(n, gpus=2) for n in range(1, count + 1)]
+        places = adviser.advise(asked(*jobs, at_s=NOW_S + 60 * count)).places
+        assert set(places) == set(range(1, count + 1))
+        assert {number: places[number] for number in before} == before
+        starts = [one.start_s for one in places.values()]
+        for when in np.arange(NOW_S, NOW_S + 16 * HOUR, 900):
+            assert sum(start <= when < start + 2 * HOUR for start in starts) <= 2
+        before = places
 
 
 def test_running_jobs_and_others_queues_keep_their_gpus() -> None:
