@@ -2,6 +2,7 @@
 """The board: metrics, health and the page, over a real socket where that matters."""
 
 import http.client
+import json
 import re
 import socket
 import time
@@ -22,6 +23,7 @@ from slurm_green.controller.answer import AnswerCounts
 from slurm_green.controller.status import Status
 from slurm_green.controller.web import Board, serve_board
 
+COUNTED = ("Deferred", "Links")  # panels of plain numbers
 ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
 STATUS = Status(
@@ -106,17 +108,36 @@ def test_the_metrics_are_prometheus_own_text() -> None:
     assert found["slurm_green_carbon_intensity_g_per_kwh",] == 212.4
 
 
-def test_the_alerts_are_about_metrics_that_there_are() -> None:
-    """A name that nobody exports is an alert that never comes."""
+@pytest.mark.parametrize("name", ["slurm-green.rules.yml", "slurm-green.grafana.json"])
+def test_alerts_and_dashboard_are_about_metrics_that_there_are(name: str) -> None:
+    """A name that nobody exports is an alert that never comes, and a panel that stays empty."""
     links = [{"name": "em", "kind": "provider", "status": "failed", "said": "no answer"}]
-    full = replace(STATUS, plan=PLAN, signal_links=links, ledger_problem="a full disk")
+    ahead = {"6": (200.0, 150.0, 250.0)}
+    full = replace(
+        STATUS, plan=PLAN, signal_links=links, forecast_g_per_kwh=ahead, ledger_problem="full"
+    )
     text = board(full).show("/metrics").body.decode()
     there = {
         sample.name for family in text_string_to_metric_families(text) for sample in family.samples
     }
     assert "slurm_green_ledger_failing 1.0" in text
-    named = set(re.findall(r"slurm_green_\w+", (ROOT / "etc/slurm-green.rules.yml").read_text()))
+    asked = (ROOT / "etc" / name).read_text()
+    named = set(re.findall(r"slurm_green_(?!serving|route)\w+", asked))
     assert len(named) > 5 and named <= there
+    for part, of in ("serving", "serving/vllm/metrics.py"), ("route", "serving/router/stats.py"):
+        source = (ROOT / of).read_text()
+        for one in re.findall(rf"slurm_green_{part}_(\w+?)(?:_total|_bucket)\b", asked):
+            assert one in source
+
+
+def test_the_dashboard_has_a_unit_or_says_it_and_no_panel_on_another() -> None:
+    """Panels of an axis without a unit mean nothing."""
+    panels = json.loads((ROOT / "etc/slurm-green.grafana.json").read_text())["panels"]
+    places = {(one["gridPos"]["x"], one["gridPos"]["y"]) for one in panels}
+    assert len(places) == len(panels)
+    for one in panels:
+        unit, title = one["fieldConfig"]["defaults"]["unit"], one["title"]
+        assert unit not in ("none", "short") or "(" in title or title.split()[0] in COUNTED
 
 
 def test_unknown_is_absent_from_the_metrics_not_zero() -> None:
