@@ -144,11 +144,12 @@ def _facts(found: "ProfileFit") -> dict[str, Any]:
         best: float | None = None
         interval: list[float] | None = None
         if fit.knows_power(name):
-            choices = []
-            for one in (fit, *found.replicas):
-                time_s, power_w = one.predict(name, grid)
-                choices.append(grid[best_setting(grid, time_s * power_w)])
-            best, interval = float(choices[0]), np.quantile(choices[1:], _QUANTILES).tolist()
+            energy_j = [np.prod(one.predict(name, grid), axis=0) for one in (fit, *found.replicas)]
+            # Replicas are the law alone, the fit is the law and what it leaves over.
+            left = np.exp(fit.left_over(name, grid).sum(axis=0))
+            choices = [grid[best_setting(grid, one * left)] for one in energy_j[1:]]
+            best = float(grid[best_setting(grid, energy_j[0])])
+            interval = np.quantile(choices, _QUANTILES).tolist()
         loads.append({"load": name, "best": best, "best_p05_p95": interval})
     return {
         "knob": fit.knob,

@@ -6,6 +6,7 @@ import lzma
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import profile_cases
 import pytest
@@ -114,6 +115,28 @@ def test_fit_prints_constants_and_fills_a_new_profile(place):
     assert "filled by a fit" in run("show", out)
     assert "is a fit already" in refused("fit", out)
     assert "is there already" in refused("fit", place / "p", "--out", out)
+
+
+def test_the_interval_of_a_best_clock_is_around_it(place):
+    """Memory slows down in straight pieces below a clock, which no smooth law has: it is carried.
+
+    What is carried moves the best clock; an interval of the law alone would be elsewhere.
+    """
+
+    def kinked(one):
+        slower = 1 + 4 * max(0.0, 1 - one.clock_mhz / 1050)
+        return replace(
+            one, latency_s=one.latency_s * slower, n=3, ci95_latency_s=1e-6, ci95_power_w=1e-3
+        )
+
+    found = profile_cases.profile(batches=(1, 8), contexts=(512,))
+    kinks = tuple(kinked(one) for one in found.inference if one.phase == "decode")
+    write_profile(place / "kinked", replace(found, inference=kinks, training=()))
+    facts = json.loads(run("fit", place / "kinked", "--replicas", 20, "--json"))
+    assert len(facts["loads"]) == 2
+    for one in facts["loads"]:
+        low, high = one["best_p05_p95"]
+        assert low <= one["best"] <= high, one
 
 
 def test_the_same_seed_gives_the_same_fit(place):
