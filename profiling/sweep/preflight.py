@@ -12,12 +12,12 @@ from typing import Any
 
 from profiling.device.apply import TOLERANCE_MHZ, obstacle
 from profiling.device.gpu import Events, Gpu, RefusedError, Why, snapped
-from profiling.errors import DeviceError
+from profiling.errors import DeviceError, ProfileError
 from profiling.sweep.asks import swept_clocks
 from profiling.sweep.rig import Rig
 from profiling.workload.protocol import Load, Workload
 
-__all__ = ["Preflight", "check_alone", "preflight"]
+__all__ = ["Preflight", "check_alone", "check_clocks", "preflight"]
 
 _SHARES = (
     0.0,
@@ -62,6 +62,17 @@ def check_alone(gpus: Sequence[Gpu]) -> None:
             raise DeviceError(
                 f"GPU {gpu.identity.index} cannot be profiled: {why}; a profile needs it whole "
                 "and alone"
+            )
+
+
+def check_clocks(gpu: Gpu, asked_mhz: Sequence[int]) -> None:
+    """Before anything runs; ProfileError for a clock that is none of the GPU's, if it lists any."""
+    clocks = gpu.supported_clocks_mhz()
+    for one in asked_mhz if clocks else ():
+        if one not in clocks:
+            nearest = min(clocks, key=lambda clock: abs(clock - one))
+            raise ProfileError(
+                f"--clocks {one}: the GPU has no such clock; the nearest is {nearest}"
             )
 
 

@@ -63,6 +63,7 @@ def said_beside(
 ) -> dict[str, Any]:
     """The fingerprint, the pre-flight, and all that was left out, for sweep.json and people."""
     given_up = left_out(swept.windows, ATTEMPTS)
+    asked = () if swept.before.observes else options.get("clocks_mhz", ())
     return {
         "gpus": [one.uuid for one in identities],
         "gpu_name": identities[0].name,
@@ -74,6 +75,11 @@ def said_beside(
         "windows": len(swept.windows),
         "rejected": sum(1 for one in swept.windows if one.faults),
         "left_out": [
+            {"load": "every load", "clock_mhz": clock_mhz, "why": "the GPU does not hold it"}
+            for clock_mhz in asked
+            if clock_mhz not in swept.before.clocks_mhz
+        ]
+        + [
             {"load": load, "clock_mhz": clock_mhz, "why": "; ".join(window.faults)}
             for (load, clock_mhz), window in given_up.items()
         ],

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from profiling.errors import DeviceError, ProfileError, ProfilingError
 from profiling.sweep.asks import Ask, block, more_batches, more_clocks, reference_of, swept_clocks
 from profiling.sweep.journal import SweepJournal
-from profiling.sweep.preflight import Preflight, check_alone, preflight
+from profiling.sweep.preflight import Preflight, check_alone, check_clocks, preflight
 from profiling.sweep.records import Window, left_out, points
 from profiling.sweep.rig import Rig, total_w
 from profiling.sweep.window import faults
@@ -67,9 +67,11 @@ def sweep(
 ) -> Swept:
     """Measure what the journal does not hold yet. Clocks are given back when `rig` ends.
 
-    Raises ProfilingError: the GPU is not ours alone or is lost, the workload fails, no load runs.
+    Raises ProfilingError: the GPU is not ours alone or is lost, it has no such clock, the workload
+    fails, no load runs.
     """
     check_alone(rig.gpus)
+    check_clocks(rig.gpus[0], () if options.read_only else options.clocks_mhz)
     bare = journal.of("bare")
     if not bare:
         shown(0, 0, "idle power")

@@ -3,6 +3,7 @@
 
 import os
 import signal
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
@@ -174,6 +175,34 @@ def test_a_clock_that_does_not_hold_ends_the_grid(tmp_path):
     profile = world.profile(swept)
     assert max(profile.gpu.clocks) == max(one.clock_mhz for one in profile.inference) == 1800
     assert not any(one.faults for one in swept.windows)
+
+
+def test_a_clock_asked_for_that_does_not_hold_is_listed(tmp_path):
+    world = World()
+    world.gpus[0].clamp_mhz = 1800
+    swept = world.swept(tmp_path, Work(world), SHORT)
+    assert {one.clock_mhz for one in world.profile(swept).inference} == {1005}
+    said = said_beside(swept, [world.gpus[0].identity], asdict(SHORT))
+    assert said["left_out"] == [
+        {"load": "every load", "clock_mhz": 1980, "why": "the GPU does not hold it"}
+    ]
+
+
+def test_where_no_clock_asked_for_holds_nothing_is_measured(tmp_path):
+    world = World()
+    world.gpus[0].clamp_mhz = 1800
+    with pytest.raises(ProfileError, match="none of the clocks asked for is held; it holds 210 to"):
+        world.swept(tmp_path, Work(world), replace(SHORT, clocks_mhz=(1980,)))
+    assert world.gpus[0].at_default
+
+
+def test_a_clock_that_the_gpu_has_not_is_refused_before_anything_runs(tmp_path):
+    world = World()
+    work = Work(world)
+    with pytest.raises(ProfileError, match=r"--clocks 1000: .*; the nearest is 1005 MHz"):
+        world.swept(tmp_path, work, replace(SHORT, clocks_mhz=(1000, 1980)))
+    assert "lock_clocks" not in world.gpus[0].calls
+    assert work.runs == 0
 
 
 @pytest.mark.slow

@@ -54,7 +54,10 @@ def asked(place, *, model="a directory", options=RIGHT):
     ("wrong", "told"),
     [
         ({"model": None}, "--model nothing"),
-        ({"options": replace(RIGHT, clocks_mhz=(5000,))}, "is held"),
+        (
+            {"options": replace(RIGHT, clocks_mhz=(5000,))},
+            "--clocks 5000: the GPU has no such clock; the nearest is 1980",
+        ),
     ],
 )
 def test_what_was_wrong_leaves_nothing_in_the_way(world, tmp_path, wrong, told):
