@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
+from scipy.special import stdtrit
 
 from profiling.errors import ProfileError
 from profiling.profile import InferencePoint, Profile, Provenance, TrainingPoint
@@ -21,9 +22,7 @@ P = TypeVar("P", InferencePoint, TrainingPoint)
 
 _LISTED = 6
 _HEAD = ("gpu_name", "driver", "engine_name", "engine_version", "model", "dtype", "date")
-# Students' t for 95 %, by degrees of freedom from 1; beyond, the normal's.
-_T95 = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-_Z95 = 1.96
+_TWO_SIDED = 0.975  # 95 % by Student's t
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class Source:
     identity: tuple[str, ...]  # columns that must not differ within one profile
     points: Callable[[Row], Iterable[InferencePoint | TrainingPoint]]
     head: Callable[[Row], Mapping[str, Any]] = lambda _row: {}
-    repeats: bool = False  # rows of one setting are repeats; else they only look alike
+    repeats: bool = False  # rows of one setting are repeats; else they are runs to choose between
     apart: tuple[str, ...] = ()  # columns in which repeats must not differ
 
 
@@ -76,8 +75,8 @@ def convert(source: Source, rows: Sequence[Row], *, cites: str | None = None) ->
     return Profile(
         provenance=Provenance.PUBLISHED,
         source=said,
-        inference=_merged([one for one in points if isinstance(one, InferencePoint)], source),
-        training=_merged([one for one in points if isinstance(one, TrainingPoint)], source),
+        inference=_merged([one for one in points if isinstance(one, InferencePoint)]),
+        training=_merged([one for one in points if isinstance(one, TrainingPoint)]),
         **source.head(rows[0]),
     )
 
@@ -98,11 +97,16 @@ def missing(profile: Profile) -> list[str]:
 def _check_repeats(
     source: Source, made: Sequence[tuple[Row, InferencePoint | TrainingPoint]]
 ) -> None:
-    """Refuse to average rows of one setting that differ in a column of `apart`."""
+    """Refuse to average rows of one setting that are no repeats or differ in one of `apart`."""
     first: dict[tuple[object, ...], Row] = {}
     found: dict[str, tuple[Row, Row]] = {}
     for row, point in made:
         other = first.setdefault(point.key, row)
+        if other is not row and not source.repeats:
+            raise ProfileError(
+                f"{row.path}: lines {other.line} and {row.line} are two runs of one setting, and a "
+                "profile has one; leave one of them out of the table"
+            )
         for name in source.apart:
             if not _same(row.cells[name].strip(), other.cells[name].strip()):
                 found.setdefault(name, (other, row))
@@ -119,26 +123,25 @@ def _check_repeats(
     )
 
 
-def _merged(points: list[P], source: Source) -> tuple[P, ...]:
+def _merged(points: list[P]) -> tuple[P, ...]:
     """One point per setting."""
     groups: dict[tuple[object, ...], list[P]] = {}
     for one in points:
         groups.setdefault(one.key, []).append(one)
-    return tuple(_mean(group, source.repeats) for group in groups.values())
+    return tuple(_mean(group) for group in groups.values())
 
 
-def _mean(group: list[P], repeats: bool) -> P:
+def _mean(group: list[P]) -> P:
     if len(group) == 1:
         return group[0]
-    changes: dict[str, Any] = {"n": len(group)} if repeats else {}
+    changes: dict[str, Any] = {"n": len(group)}
     for name in ("latency_s", "rate", "power_w"):
         values = [value for one in group if (value := getattr(one, name, None)) is not None]
         if not values:
             continue
         changes[name] = float(np.mean(values))
-        if repeats and len(values) > 1:
-            free = len(values) - 1
-            t95 = _T95[free - 1] if free <= len(_T95) else _Z95
+        if len(values) > 1:
+            t95 = stdtrit(len(values) - 1, _TWO_SIDED)
             changes[f"ci95_{name}"] = float(t95 * np.std(values, ddof=1) / len(values) ** 0.5)
     return replace(group[0], **changes)
 

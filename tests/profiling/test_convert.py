@@ -5,7 +5,9 @@ import lzma
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from profiling.convert import chosen, convert, missing
 from profiling.convert_plain import Formula, plain
@@ -53,6 +55,24 @@ def test_runs_that_differ_are_never_mixed():
         ProfileError, match=r"instruction is 'backward', 'forward'; choose one with --where instr"
     ):
         convert(SOURCES["perseus"], rows(PERSEUS))
+
+
+def test_two_runs_of_one_setting_are_not_averaged():
+    """ML.ENERGY v3 has such: 255.7 and 255.8 sequences on average, 955 and 1093 W."""
+    again = PERSEUS + "0,forward,1410.0,0.07,21\n"
+    with pytest.raises(ProfileError, match=r"t\.csv: lines 2 and 5 are two runs of one setting"):
+        convert(SOURCES["perseus"], rows(again, stage="0", instruction="forward"))
+
+
+@pytest.mark.parametrize("count", [2, 5, 13, 40])
+def test_the_interval_of_repeats_is_student_s(count):
+    values = [50.0 + at % 3 for at in range(count)]
+    source = plain({"rate": "tps"}, {"workers": "1"}, ["tps"])
+    text = "tps\n" + "".join(f"{one}\n" for one in values)
+    (point,) = convert(source, rows(text), cites="x").training
+    assert (point.rate, point.n) == (pytest.approx(np.mean(values)), count)
+    low, high = stats.t.interval(0.95, count - 1, loc=point.rate, scale=stats.sem(values))
+    assert point.ci95_rate == pytest.approx((high - low) / 2)
 
 
 def test_zeus_has_caps_and_no_clocks():
