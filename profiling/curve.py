@@ -21,6 +21,7 @@ _Points: TypeAlias = dict[tuple[float | None, float, float | None], tuple[float,
 
 __all__ = ["SLACK", "Curve", "best_setting"]
 
+_CAPPED = "points under a power cap only, of which no clock is known"
 # Energy is flat at its least: a thousandth of it may buy several clock steps of speed.
 SLACK = 1e-3
 
@@ -112,7 +113,8 @@ class Curve:
         """The grid of a phase; raises ProfileError for one it has not."""
         if (phase, tp) not in self.inference:
             has = ", ".join(f"{name} at tp {width}" for name, width in sorted(self.inference))
-            raise ProfileError(f"the profile has no {phase} at tp {tp}; it has {has or 'training'}")
+            has = has or ("training" if self.training else _CAPPED)
+            raise ProfileError(f"the profile has no {phase} at tp {tp}; it has {has}")
         return self.inference[phase, tp]
 
     def shape(self, workers: int, gpus_per_worker: int = 1) -> Grid:
@@ -121,7 +123,7 @@ class Curve:
             has = ", ".join(f"{count} x {gpus}" for count, gpus in sorted(self.training))
             raise ProfileError(
                 f"the profile has no training with {workers} x {gpus_per_worker} GPUs; it has "
-                f"{has or 'inference'}"
+                f"{has or ('inference' if self.inference else _CAPPED)}"
             )
         return self.training[workers, gpus_per_worker]
 

@@ -130,6 +130,13 @@ def test_points_under_a_cap_are_left_out():
     ) == pytest.approx(0.1)
 
 
+def test_a_profile_of_power_caps_alone_says_so():
+    capped = curve(point(clock_mhz=None, power_cap_w=200.0))
+    for ask in (lambda: capped.latency_s("decode", 1, 512, 1000), lambda: capped.rate(1, 1000)):
+        with pytest.raises(ProfileError, match="it has points under a power cap only"):
+            ask()
+
+
 def test_unknown_power_is_nan_and_has_no_best_clock():
     one = curve(point(power_w=None), point(power_w=None, clock_mhz=500.0))
     assert np.isnan(one.power_w("decode", 1, 512, 700))
