@@ -64,7 +64,7 @@ def compare(first: Profile, second: Profile) -> list[Difference]:
     if not ratios:
         raise ProfileError(
             "the profiles have no setting in common: same phase, tp, and clocks, batches and "
-            "contexts of the first within those of the second; points under a power cap do not count"
+            "contexts of the first within those of the second; points under a cap do not count"
         )
     return [_difference(phase, np.array(found), asked[phase]) for phase, found in ratios.items()]
 
