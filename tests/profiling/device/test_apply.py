@@ -5,8 +5,8 @@ import itertools
 
 import pytest
 
-from profiling.device.apply import Setting, apply, restore
-from profiling.device.gpu import RefusedError, Why, snapped
+from profiling.device.apply import Observed, Setting, apply, restore
+from profiling.device.gpu import Events, RefusedError, Why, snapped
 from tests.profiling.device.fake_gpu import CLOCKS_MHZ, FakeGpu
 
 
@@ -50,6 +50,67 @@ def test_accepted_but_ignored_is_seen() -> None:
     applied = apply(FakeGpu(ignores_locks=True), Setting(clock_mhz=1095))
 
     assert applied.reasons == ("runs at 1980 MHz, accepted 1095 MHz",)
+
+
+@pytest.mark.parametrize(
+    ("runs_mhz", "reasons"),
+    [(1080, ()), (1110, ()), (1079, ("runs at 1079 MHz, accepted 1095 MHz",))],
+)
+def test_a_step_off_is_no_difference(runs_mhz: int, reasons: tuple[str, ...]) -> None:
+    gpu = FakeGpu()
+    gpu.clock_mhz = lambda: runs_mhz
+
+    assert apply(gpu, Setting(clock_mhz=1095)).reasons == reasons
+
+
+def test_what_holds_the_clock_back_is_told() -> None:
+    gpu = FakeGpu(clamp_mhz=1500)
+    gpu.events = lambda: Events.POWER_CAP | Events.SW_THERMAL
+
+    assert apply(gpu, Setting(clock_mhz=1830)).reasons == (
+        "runs at 1500 MHz, accepted 1830 MHz (power cap, sw thermal)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("off_w", "reasons"),
+    [(1.0, ()), (-1.0, ()), (50.0, ("its power limit is 450 W, accepted 400 W",))],
+)
+def test_a_power_limit_that_is_another_is_seen(off_w: float, reasons: tuple[str, ...]) -> None:
+    gpu = FakeGpu()
+    gpu.power_limit_w = lambda: gpu.limit_w + off_w
+
+    applied = apply(gpu, Setting(power_limit_w=400))
+
+    assert applied.observed.power_limit_w == 400 + off_w
+    assert applied.reasons == reasons
+    assert applied.took
+
+
+def test_what_a_gpu_does_not_tell_is_no_difference() -> None:
+    gpu = FakeGpu()
+    gpu.power_limit_w = gpu.clock_mhz = lambda: None
+
+    applied = apply(gpu, Setting(clock_mhz=1095, power_limit_w=400), settle_s=60, sleep=_never)
+
+    assert (applied.took, applied.reasons) == (True, ())
+    restore(gpu, Setting())
+    assert gpu.at_default
+
+
+def _never(_: float) -> None:
+    raise AssertionError
+
+
+def test_a_gpu_lost_after_the_setting_was_set() -> None:
+    gpu = FakeGpu(refuses={"clock_mhz": Why.LOST})
+
+    applied = apply(gpu, Setting(clock_mhz=1095))
+
+    assert applied.accepted == Setting(clock_mhz=1095, floor_mhz=1095)
+    assert applied.refused == (Why.LOST,)
+    assert applied.took
+    assert applied.observed == Observed()
 
 
 def test_a_switch_is_waited_for() -> None:
@@ -110,6 +171,18 @@ def test_restore_leaves_a_limit_nobody_touched() -> None:
     restore(gpu, Setting(), power=False)
 
     assert (gpu.lock, gpu.limit_w) == (None, 500)
+
+
+@pytest.mark.parametrize("now_w", [650.0, 701.5])
+def test_a_limit_that_does_not_come_back_is_told(now_w: float) -> None:
+    gpu = FakeGpu(limit_w=300)
+    gpu.power_limit_w = lambda: now_w
+
+    with pytest.raises(RefusedError, match=f"power limit {now_w:g} W after setting 700 W"):
+        restore(gpu, Setting())
+
+    now_w = 701.0
+    restore(gpu, Setting())
 
 
 def test_restore_tries_everything_and_then_tells() -> None:
