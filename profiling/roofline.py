@@ -21,6 +21,7 @@ __all__ = ["load_at", "tokens"]
 T = TypeVar("T", float, Floats)
 
 _NEAR = 1e-12
+_LATER = 1e-6
 
 
 def tokens(phase: str, batch: T, context: T) -> T:
@@ -40,21 +41,30 @@ def load_at(
     values = {}
     for name in (one.name for one in fields(Load)):
         seen = getattr(known, name)[:, 0]
-        shares = _FEATURES.get(name)
+        shares = _FEATURES[phase].get(name)
         if shares is None:
             values[name] = np.exp(near @ np.log(seen))[:, None]
             continue
         terms = _terms(phase, have)[:, shares]
         # Relative errors count: a large batch must not drown a small one.
-        share, _ = nnls(terms / seen[:, None], np.ones(len(seen)))
+        relative = terms / seen[:, None]
+        # What grows alike in all loads, as everything does with one context, cannot be told apart:
+        # of equals the solver takes the first, and a little more for it makes them unequal.
+        size = np.linalg.norm(relative, axis=0) * (1 + _LATER * np.arange(len(shares)))
+        share = nnls(relative / size, np.ones(len(seen)))[0] / size
         off = np.log(seen / np.maximum(terms @ share, _NEAR * seen))
         there = np.maximum(_terms(phase, want)[:, shares] @ share, _NEAR)
         values[name] = (there * np.exp(near @ off))[:, None]
     return Load(**values)
 
 
-# Columns of `_terms` that each part of the time may grow with.
-_FEATURES = {"compute_s": [0, 1, 2], "memory_s": [0, 1, 3], "host_s": [0, 4]}
+# Columns of `_terms` that each part of the time may grow with, the likeliest first. Compute that a
+# decode shows is mostly its memory's, which slows down with the clock, and that hardly grows.
+_MEMORY_AND_HOST = {"memory_s": [0, 3, 1], "host_s": [0, 4]}
+_FEATURES = {
+    "prefill": {"compute_s": [1, 0, 2], **_MEMORY_AND_HOST},
+    "decode": {"compute_s": [0, 1, 2], **_MEMORY_AND_HOST},
+}
 
 
 def _terms(phase: str, settings: Floats) -> Floats:

@@ -51,6 +51,29 @@ def test_a_single_load_stands_for_all():
     assert (found.compute_s[1] >= found.compute_s[0]).all()
 
 
+def test_one_context_says_that_compute_grows_with_tokens():
+    """Tokens, and tokens times context, grow alike in what was seen: not so in what was not."""
+    known, wanted = [(1, 512), (4, 512), (8, 512)], [(1, 2048), (4, 4096)]
+    found = load_at("prefill", together("prefill", known), known, wanted)
+    true = together("prefill", wanted)
+    assert found.compute_s == pytest.approx(true.compute_s, rel=0.2)
+
+
+def test_one_context_says_that_memory_grows_with_the_cache():
+    known, wanted = [(1, 512), (8, 512), (128, 512)], [(8, 8192), (128, 4096)]
+    found = load_at("decode", together("decode", known), known, wanted)
+    assert found.memory_s == pytest.approx(together("decode", wanted).memory_s, rel=1e-3)
+
+
+def test_one_batch_says_that_a_decode_reads_its_weights_once():
+    known, wanted = [(1, 512), (1, 2048), (1, 8192)], [(8, 512), (32, 2048)]
+    found = load_at("decode", together("decode", known), known, wanted)
+    true = together("decode", wanted)
+    assert found.memory_s == pytest.approx(true.memory_s, rel=1e-3)
+    assert found.host_s == pytest.approx(load(1, 512).host_s.repeat(2, axis=0))
+    assert (found.compute_s <= true.compute_s).all()
+
+
 def test_tokens_of_an_iteration():
     assert tokens("prefill", 4, 512.0) == 2048
     assert tokens("decode", 4, 512.0) == 4
