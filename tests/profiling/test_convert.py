@@ -45,6 +45,7 @@ def test_perseus():
     assert "Perseus" in made.source
     assert made.model == "stage 0, forward"
     first, second = made.training
+    assert (first.workers, first.gpus_per_worker) == (1, 1)
     assert (first.clock_mhz, first.rate, first.power_w) == (1410, pytest.approx(20), 400)
     assert (second.clock_mhz, second.power_w) == (1200, pytest.approx(300))
     assert (made.gpu_name, first.n) == (None, None)
@@ -81,6 +82,7 @@ def test_zeus_has_caps_and_no_clocks():
     )
     (point,) = made.training
     assert (point.power_cap_w, point.clock_mhz, point.rate, point.power_w) == (150, None, 0.02, 1)
+    assert point.workers == 1
     assert made.model.startswith("bert")
     assert "clock_mhz" in missing(made)
     assert "power_w" not in missing(made)
@@ -98,6 +100,12 @@ def test_mlenergy_v3_has_neither_clock_nor_context():
     assert (point.clock_mhz, point.context_tokens) == (None, None)
     assert (made.gpu_name, made.model, made.engine_name) == ("H100", "Qwen/Qwen3-14B", "vLLM")
     assert {"context_tokens", "clock_mhz", "gpu.idle_w", "engine.kv_tokens"} <= set(missing(made))
+
+
+def test_a_batch_below_one_half_is_one():
+    cells = {"avg_batch_size": 0.3, "Avg BS (reqs)": 0.3}
+    for kind in ("mlenergy-v2", "mlenergy-v3"):
+        assert convert(SOURCES[kind], table(kind, **cells)).inference[0].batch == 1
 
 
 def test_mlenergy_v2_power_is_energy_times_requests():
@@ -124,6 +132,7 @@ def test_splitwise_repeats_are_averaged_and_its_watts_are_not_known():
     assert (prefill.latency_s, prefill.n, prefill.tp) == (pytest.approx(0.105), 2, 2)
     assert prefill.ci95_latency_s == pytest.approx(12.71 * 0.005, rel=1e-3)
     assert (decode.context_tokens, decode.ci95_latency_s, decode.power_w) == (576, 0, None)
+    assert decode.latency_s == pytest.approx(0.05)
 
 
 def test_a_bad_cell_is_named():
@@ -189,6 +198,21 @@ def test_rows_that_differ_in_a_setting_nobody_mapped_are_no_repeats():
     assert (first.rate, first.n) == (pytest.approx(30.25), 2)
     with pytest.raises(ProfileError, match="--ignore: no column 'memory' in the table"):
         plain_of(table, ignore=("memory",))
+
+
+def test_a_column_of_our_name_is_measured_and_no_setting():
+    """Power in whole watts comes again; it needs no mapping, so nobody named it."""
+    table = rows("clock_mhz,rate,power_w\n900,5,200\n900,5,201\n1200,6,\n1200,6.2,200\n")
+    source = plain({}, {"workers": "1"}, table[0].cells, table=table)
+    low, high = convert(source, table, cites="x").training
+    assert (low.power_w, low.n) == (pytest.approx(200.5), 2)
+    assert (high.power_w, high.ci95_power_w, high.n) == (200, None, 2)
+
+
+def test_what_is_known_is_not_missing():
+    made = convert(SOURCES["perseus"], rows(PERSEUS, instruction="backward"))
+    assert {"gpu_name", "driver", "dtype"} <= set(missing(made))
+    assert not {"model", "source", "clock_mhz", "power_w", "context_tokens"} & set(missing(made))
 
 
 def test_repeats_differ_in_what_was_measured():

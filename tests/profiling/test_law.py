@@ -41,6 +41,26 @@ def loads(draw):
     return Load(**{name: np.array([[draw(st.floats(*ends))]]) for name, ends in spans.items()})
 
 
+@pytest.mark.parametrize("clock", [0.4, 0.75, 1.0])
+def test_time_and_power_are_those_of_the_documents(clock):
+    """Half compute, a third memory, the host: written out for one load, in joules."""
+    shape = replace(SHAPE, ceiling=1e3, knee=0.5, rise=0.4, bend=2.0, overlap=3.0)
+    parts = {
+        "compute_s": 0.05, "memory_s": 0.03, "host_s": 0.02, "switching_w": 300.0,
+        "memory_w": 80.0, "base_w": 60.0, "cap_sharpness": 10.0,
+    }  # fmt: skip
+    one = Load(**{name: np.array([[value]]) for name, value in parts.items()})
+    volts = 1 + 0.4 * max((clock - 0.5) / 0.5, 0) ** 2
+    busy_s = ((0.05 / clock) ** 3 + 0.03**3) ** (1 / 3)
+    switching_w = 300 * clock * volts**2
+    energy_j = 60 * (busy_s + 0.02) + switching_w * busy_s + 0.15 * switching_w * 0.02 + 80 * 0.03
+
+    time_s, power_w = at_clock(np.array([[clock]]), one, shape)
+
+    assert time_s.item() == pytest.approx(busy_s + 0.02)
+    assert power_w.item() == pytest.approx(energy_j / (busy_s + 0.02), rel=1e-6)
+
+
 @given(shapes(), loads())
 def test_a_higher_clock_is_never_slower(shape, load):
     time_s, power_w = at_clock(GRID, load, shape)

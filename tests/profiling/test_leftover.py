@@ -22,6 +22,29 @@ def test_a_standard_error_is_an_interval_over_students_t():
         assert math.isnan(relative_error(*missing))
 
 
+def test_two_repeats_tell_of_noise_and_a_value_of_nothing_does_not():
+    assert relative_error(100.0, 12.706, 2) == pytest.approx(0.01, rel=1e-3)
+    assert math.isnan(relative_error(0.0, 1.0, 3))
+
+
+def test_three_settings_with_repeats_are_needed_and_enough():
+    """What has no repeats, or was not seen, counts for nothing and is no point of the line."""
+    error = np.array([0.0, 0.0, 0.0, np.nan])
+    found = carried(SETTING, LEFT, error, np.array([900.0, 1500.0]))
+    assert found.tolist() == pytest.approx([0.02, 0.03])
+    unseen = np.array([0.02, np.nan, 0.03, 0.0])
+    found = carried(SETTING, unseen, np.zeros(4), np.array([600.0, 900.0]))
+    assert found.tolist() == pytest.approx([0.02, 0.02])
+    assert not carried(SETTING, LEFT, np.array([0.0, 0.0, np.nan, np.nan]), SETTING).any()
+    assert not carried(SETTING, np.zeros(4), np.zeros(4), SETTING).any()
+
+
+def test_what_is_carried_is_less_by_the_share_of_noise():
+    """Mean squares: of 4 seen, 1 is noise."""
+    left, noise = np.array([0.02, -0.02, 0.02]), np.full(3, 0.01)
+    assert carried(SETTING[:3], left, noise, SETTING[:3]) == pytest.approx(0.75 * left)
+
+
 def test_without_noise_measured_settings_come_back_and_lines_join_them():
     """In any order of the settings; beyond the ends it stays."""
     found = carried(SETTING, LEFT, np.zeros(4), np.array([300.0, 600.0, 750.0, 900.0, 1500.0]))

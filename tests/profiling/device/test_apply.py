@@ -138,8 +138,20 @@ def test_a_refused_clock_is_a_reason(why: Why) -> None:
     assert not applied.took
 
 
+def test_a_refused_power_limit_is_a_reason() -> None:
+    applied = apply(FakeGpu(), Setting(clock_mhz=1095, power_limit_w=100))
+
+    assert applied.accepted == Setting(clock_mhz=1095, floor_mhz=1095)
+    assert applied.refused == (Why.INVALID,)
+    (reason,) = applied.reasons
+    assert reason.startswith("power limit not set: power limit 100 W")
+    assert not applied.took
+
+
 def test_a_lost_gpu_is_a_reason() -> None:
     applied = apply(FakeGpu(refuses={"*": Why.LOST}), Setting(clock_mhz=1095))
+
+    assert applied.reasons[0].endswith(Why.LOST.value)
 
     assert applied.refused == (Why.LOST,)
     assert not applied.took
@@ -171,6 +183,16 @@ def test_restore_leaves_a_limit_nobody_touched() -> None:
     restore(gpu, Setting(), power=False)
 
     assert (gpu.lock, gpu.limit_w) == (None, 500)
+
+
+def test_a_gpu_without_a_power_limit_is_given_none_back() -> None:
+    gpu = FakeGpu(lock=(1095, 1095))
+    gpu.power_range = lambda: None
+
+    restore(gpu, Setting())
+
+    assert gpu.lock is None
+    assert "set_power_limit" not in gpu.calls
 
 
 @pytest.mark.parametrize("now_w", [650.0, 701.5])
