@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loads at batches and contexts that nobody ran."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -43,6 +43,29 @@ def test_what_was_run_comes_back_unchanged_whatever_the_shares_say():
     found = load_at("decode", odd, known, known)
     for one in fields(Load):
         assert getattr(found, one.name) == pytest.approx(getattr(odd, one.name), rel=1e-4)
+
+
+def test_neighbours_count_by_the_inverse_square_of_the_doublings_between():
+    known = [(1, 512), (16, 512), (1, 4096)]
+    seen = together("decode", known)
+    seen = replace(seen, memory_w=np.array([[60.0], [90.0], [75.0]]))
+    found = load_at("decode", seen, known, [(4, 1024)])
+    doublings = [
+        np.hypot(np.log2(5 / (batch + 1)), np.log2(1025 / (context + 1)))
+        for batch, context in known
+    ]
+    weight = np.array(doublings) ** -2.0
+    expected = np.exp(weight @ np.log([60.0, 90.0, 75.0]) / weight.sum())
+    assert found.memory_w.item() == pytest.approx(expected)
+
+
+def test_what_the_shares_do_not_explain_is_carried_by_the_same_weights():
+    """A load a token away from one that was run is as far off its shares as that one."""
+    known = [(1, 512), (1, 4096), (8, 512), (8, 4096), (32, 1024), (64, 128)]
+    seen = together("decode", known)
+    odd = replace(seen, memory_s=seen.memory_s * np.array([[1.0]] * 5 + [[1.02]]))
+    found = load_at("decode", odd, known, [(64, 129), (64, 128)]).memory_s[:, 0]
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
 def test_a_single_load_stands_for_all():
