@@ -63,7 +63,7 @@ def command(first: Path, second: Path, as_json: bool) -> None:
             ("phase", "batch", "context", "best MHz", "second's", "regret"),
             [
                 (
-                    at.phase,
+                    at.phase + f", tp {at.tp}" * (at.tp > 1),
                     str(at.batch),
                     "-" if at.context is None else str(at.context),
                     number(at.first_mhz, 6),

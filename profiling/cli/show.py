@@ -31,7 +31,9 @@ _HEAD = (
 def command(profile: Path, as_json: bool) -> None:
     """Show a profile's origin, its loads and, for each, the setting that spends least energy.
 
-    Values marked "assumed" are not in the profile: that is what readers take instead.
+    Energy saved and slower are against the load's highest setting. Power is of all its GPUs, time
+    of an iteration or a work unit. Values marked "assumed" are not in the profile: that is what
+    readers take instead.
     """
     from profiling.files import read_profile
 

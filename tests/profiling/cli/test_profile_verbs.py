@@ -180,6 +180,9 @@ def test_compare(place):
     text = run("compare", place / "p", place / "p")
     assert "22 of 22" in text
     assert "regret" in text
+    two = profile_cases.profile(batches=(1,), contexts=(512,), tp=2)
+    write_profile(place / "tp2", replace(two, training=()))
+    assert "decode, tp 2" in run("compare", place / "tp2", place / "tp2")
 
 
 def test_convert(tmp_path):
