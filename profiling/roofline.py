@@ -51,6 +51,7 @@ def load_at(
         # What grows alike in all loads, as everything does with one context, cannot be told apart:
         # of equals the solver takes the first, and a little more for it makes them unequal.
         size = np.linalg.norm(relative, axis=0) * (1 + _LATER * np.arange(len(shares)))
+        size[size == 0] = 1.0  # nobody knows the context, or there is none
         share = nnls(relative / size, np.ones(len(seen)))[0] / size
         off = np.log(seen / np.maximum(terms @ share, _NEAR * seen))
         there = np.maximum(_terms(phase, want)[:, shares] @ share, _NEAR)

@@ -59,6 +59,56 @@ def test_a_filled_profile_says_what_it_is(made, fit):
         assert shapes[one.key].power_w == pytest.approx(one.power_w, rel=0.02)
 
 
+def test_intervals_are_those_of_the_replicas(fit):
+    """At both ends of what was swept, too."""
+    ends = [510.0, 1410.0]
+    full = filled(fit, settings=ends)
+    decode = LoadKey(phase="decode", batch=8, context=512)
+    drawn = np.array([one.predict(str(decode), np.array(ends)) for one in fit.replicas])
+    points = [one for one in full.inference if one.key[:4] == ("decode", 1, 8, 512)]
+    assert [one.clock_mhz for one in points] == ends
+    for at, one in enumerate(points):
+        assert one.ci95_latency_s == pytest.approx(1.96 * drawn[:, 0, at].std())
+        assert one.ci95_power_w == pytest.approx(1.96 * drawn[:, 1, at].std())
+    pair = LoadKey(phase="training", batch=2)
+    drawn = np.array([one.predict(str(pair), np.array(ends)) for one in fit.replicas])
+    points = [one for one in full.training if one.workers == 2]
+    for at, one in enumerate(points):
+        assert one.ci95_power_w == pytest.approx(1.96 * 2 * drawn[:, 1, at].std())
+        assert one.ci95_rate == pytest.approx(1.96 * drawn[:, 0, at].std() * one.rate**2)
+
+
+def test_what_the_law_leaves_over_is_filled_in_where_repeats_show_it(made):
+    """Memory that slows down in straight pieces: the law alone is a per cent off."""
+    points = tuple(
+        replace(
+            one,
+            latency_s=one.latency_s * (1 + max(0.0, 1 - one.clock_mhz / 1050)),
+            power_w=one.power_w * (1 + 0.1 * max(0.0, 1 - one.clock_mhz / 1050)),
+            n=3,
+            ci95_latency_s=1e-9,
+            ci95_power_w=1e-6,
+        )
+        for one in profile_cases.profile(batches=(1, 8), contexts=(512,)).inference
+    )
+    found = fit_profile(replace(made, inference=points, training=()), replicas=2)
+    by_key = {one.key: one for one in filled(found).inference}
+    for one in points:
+        assert by_key[one.key].latency_s == pytest.approx(one.latency_s, rel=1e-6)
+        assert by_key[one.key].power_w == pytest.approx(one.power_w, rel=1e-6)
+
+
+@pytest.mark.parametrize(("known", "filled_in"), [(None, {None}), (0, {0, 512})])
+def test_a_context_that_nobody_knows_is_no_context_of_none(made, known, filled_in):
+    blind = tuple(
+        replace(one, context_tokens=known) for one in made.inference if one.context_tokens == 512
+    )
+    found = fit_profile(replace(made, inference=blind, training=()), replicas=2)
+    full = filled(found, settings=[600], batches=[4], contexts=[512])
+    assert {one.context_tokens for one in full.inference} == filled_in
+    assert {one.batch for one in full.inference} == {1, 4, 8, 32}
+
+
 def test_batches_and_contexts_that_nobody_ran_follow_the_roofline(fit):
     full = filled(fit, settings=[600, 1200], batches=[16], contexts=[1024])
     new = [one for one in full.inference if one.batch == 16 and one.context_tokens == 1024]
