@@ -41,6 +41,25 @@ def test_the_check_on_settings_left_out_is_honest_and_small(fit):
     assert 0 < fit.held_out.power < 0.01
 
 
+@pytest.mark.parametrize(("clocks", "spared"), [(4, 0), (5, 2)])
+def test_a_load_of_few_settings_has_none_to_spare(clocks, spared):
+    few = profile_cases.profile(
+        batches=(1,), contexts=(512,), clocks=profile_cases.CLOCKS[-clocks:], training=()
+    )
+    found = fit_profile(few, replicas=1).held_out
+    assert found.settings == spared
+    assert (found.time is None) == (found.power is None) == (spared == 0)
+
+
+def test_the_highest_clock_is_the_gpus_and_the_highest_cap_the_sweeps(made):
+    low = replace(made, gpu=replace(made.gpu, clocks=(*profile_cases.CLOCKS, 1980.0)))
+    assert fit_profile(low, replicas=1).fit.top == 1980
+    capped = tuple(
+        replace(one, clock_mhz=None, power_cap_w=one.clock_mhz / 5) for one in low.inference
+    )
+    assert fit_profile(replace(low, inference=capped, training=()), replicas=1).fit.top == 282
+
+
 def test_a_filled_profile_says_what_it_is(made, fit):
     full = filled(fit)
     assert full.fitted
