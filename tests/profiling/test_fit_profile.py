@@ -41,6 +41,22 @@ def test_the_check_on_settings_left_out_is_honest_and_small(fit):
     assert 0 < fit.held_out.power < 0.01
 
 
+def test_the_check_is_of_the_middle_setting_which_the_fit_does_not_see():
+    """There time is 10 % over the law, and power 25 %."""
+    middle = profile_cases.CLOCKS[len(profile_cases.CLOCKS) // 2]
+    lawful = profile_cases.profile(batches=(1,), contexts=(512,), training=())
+    odd = tuple(
+        replace(one, latency_s=one.latency_s * 1.1, power_w=one.power_w * 1.25)
+        if one.clock_mhz == middle
+        else one
+        for one in lawful.inference
+    )
+    found = fit_profile(replace(lawful, inference=odd), replicas=1).held_out
+    assert found.settings == 2
+    assert found.time == pytest.approx(1 - 1 / 1.1, abs=0.003)
+    assert found.power == pytest.approx(1 - 1 / 1.25, abs=0.005)
+
+
 @pytest.mark.parametrize(("clocks", "spared"), [(4, 0), (5, 2)])
 def test_a_load_of_few_settings_has_none_to_spare(clocks, spared):
     few = profile_cases.profile(
