@@ -16,7 +16,7 @@ from profiling.errors import ProfileError
 from profiling.fit import Fit, run
 from profiling.fit_profile import LoadKey, ProfileFit
 from profiling.law import Floats, Load
-from profiling.profile import InferencePoint, Profile, TrainingPoint
+from profiling.profile import InferencePoint, Profile, TrainingPoint, assumed_engine
 from profiling.roofline import load_at
 
 __all__ = ["filled"]
@@ -59,7 +59,15 @@ def filled(
                 training.append(point.training())
             else:
                 inference.append(point.inference())
-    return replace(found.profile, fitted=True, inference=tuple(inference), training=tuple(training))
+    # Readers would take the room of the cache from combinations that nobody ran.
+    kv_tokens = assumed_engine(found.profile)[0].kv_tokens
+    return replace(
+        found.profile,
+        fitted=True,
+        engine=replace(found.profile.engine, kv_tokens=kv_tokens),
+        inference=tuple(inference),
+        training=tuple(training),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import pytest
 from profiling.errors import ProfileError
 from profiling.fill import filled
 from profiling.fit_profile import LoadKey, fit_profile, sweeps_of
-from profiling.profile import InferencePoint, Profile, Provenance
+from profiling.profile import InferencePoint, Profile, Provenance, assumed_engine
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,16 @@ def test_a_filled_profile_says_what_it_is(made, fit):
     for one in made.training:
         assert shapes[one.key].rate == pytest.approx(one.rate, rel=0.02)
         assert shapes[one.key].power_w == pytest.approx(one.power_w, rel=0.02)
+
+
+def test_combinations_that_nobody_ran_make_no_room_in_the_cache(made):
+    """Batch 32 was run at 512 tokens, a context of 2,048 at 8: no GPU showed room for both."""
+    ran = tuple(one for one in made.inference if (one.batch, one.context_tokens) != (32, 2048))
+    some = replace(made, inference=ran, training=())
+    full = filled(fit_profile(some, replicas=1), settings=[900], batches=[128])
+    assert (128, 2048) in {(one.batch, one.context_tokens) for one in full.inference}
+    assert assumed_engine(full)[0] == assumed_engine(some)[0]
+    assert assumed_engine(full)[0].kv_tokens == 16384
 
 
 def test_intervals_are_those_of_the_replicas(fit):
