@@ -9,6 +9,7 @@ from profile_cases import CLOCKS, SHAPE, load, run, sweep
 
 from profiling.errors import ProfileError
 from profiling.fit import Sweep, bootstrap, fit_sweeps
+from profiling.fit_values import LOAD_SPREAD
 from profiling.law import at_cap
 
 FIVE = (510, 735, 960, 1185, 1410)
@@ -82,6 +83,28 @@ def test_some_unknown_powers_do_not_matter():
     holes = np.where(np.arange(len(CLOCKS)) % 3 == 1, np.nan, one.power_w)
     fit = fit_sweeps([replace(one, power_w=holes)], "clock_mhz")
     assert off(fit, "a", CLOCKS, **KINDS[0])[1] < 0.02
+
+
+def test_a_few_loads_change_little_of_what_is_known_of_loads():
+    """The assumed spread counts for six of them, so six alike can at most halve it."""
+    alike = [sweep(f"{at}", CLOCKS, noise=0.003, seed=at, **KINDS[0]) for at in range(6)]
+    fit = fit_sweeps(alike, "clock_mhz")
+    share = np.diag(np.linalg.inv(fit.load_prior.precision)) / LOAD_SPREAD**2
+    assert ((share > 0.49) & (share < 1.5)).all()
+
+
+def test_replicas_are_drawn_around_the_law_and_not_around_the_data():
+    """One point is a fifth too slow: the law passes it by, and so do all redrawn data."""
+    one = sweep("a", CLOCKS, **KINDS[0])
+    odd = np.where(np.array(CLOCKS) == 960, 1.2, 1.0)
+    fit = fit_sweeps([replace(one, time_s=one.time_s * odd)], "clock_mhz")
+    drawn = bootstrap(fit, 40, np.random.default_rng(0))
+    at = CLOCKS.index(960)
+    redrawn = np.array([replica.data.target[0, at, 0] for replica in drawn])
+    law = np.log(fit.predict("a", np.array([960.0]))[0][0])
+    assert np.log(one.time_s[at] * 1.2) - law > 0.1
+    assert redrawn.mean() == pytest.approx(law, abs=4 * fit.noise[0] / 40**0.5)
+    assert redrawn.std() == pytest.approx(fit.noise[0], rel=0.4)
 
 
 def test_two_clocks_are_too_few():
