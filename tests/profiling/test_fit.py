@@ -93,6 +93,12 @@ def test_a_few_loads_change_little_of_what_is_known_of_loads():
     assert ((share > 0.49) & (share < 1.5)).all()
 
 
+def test_noise_is_learned_from_what_is_left():
+    """Six loads at eleven clocks each; it began from 0.8 and 1 %."""
+    loads = [sweep(f"{at}", CLOCKS, noise=0.03, seed=at, batch=at + 1) for at in range(6)]
+    assert fit_sweeps(loads, "clock_mhz").noise == pytest.approx([0.03, 0.03], rel=0.3)
+
+
 def test_replicas_are_drawn_around_the_law_and_not_around_the_data():
     """One point is a fifth too slow: the law passes it by, and so do all redrawn data."""
     one = sweep("a", CLOCKS, **KINDS[0])
