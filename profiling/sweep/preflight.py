@@ -67,12 +67,12 @@ def check_alone(gpus: Sequence[Gpu]) -> None:
 
 def check_clocks(gpu: Gpu, asked_mhz: Sequence[int]) -> None:
     """Before anything runs; ProfileError for a clock that is none of the GPU's, if it lists any."""
-    clocks = gpu.supported_clocks_mhz()
+    clocks = gpu.supported_clocks_mhz() if asked_mhz else ()
     for one in asked_mhz if clocks else ():
         if one not in clocks:
             nearest = min(clocks, key=lambda clock: abs(clock - one))
             raise ProfileError(
-                f"--clocks {one}: the GPU has no such clock; the nearest is {nearest}"
+                f"--clocks {one}: the GPU has no such clock; the nearest is {nearest} MHz"
             )
 
 
