@@ -84,21 +84,20 @@ def parse_when(text: str, *, now_utc: datetime, zone: tzinfo = UTC) -> datetime:
     A time without an offset is the site's local time, as Slurm's own times are.
     """
     text = text.strip()
-    if (now := _NOW.fullmatch(text)) is not None:
-        return now_utc + timedelta(seconds=_slurm_duration_s(now[1] or "0"))
-    local = now_utc.astimezone(zone)
-    if (clock := _CLOCK.fullmatch(text)) is not None:
-        hour, minute, second = (int(part or 0) for part in clock.groups())
-        if hour < 24 and minute < 60 and second < 60:
+    try:
+        if (now := _NOW.fullmatch(text)) is not None:
+            return now_utc + timedelta(seconds=_slurm_duration_s(now[1] or "0"))
+        if (clock := _CLOCK.fullmatch(text)) is not None:
+            hour, minute, second = (int(part or 0) for part in clock.groups())
+            local = now_utc.astimezone(zone)
             when = local.replace(hour=hour, minute=minute, second=second, microsecond=0)
             return _next_occurrence(when, now_utc)
-    try:
         when = datetime.fromisoformat(text)
-    except ValueError as error:
+        return (when if when.tzinfo else when.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise BadInputError(
             f"'{text[:40]}' is not a time; write 2026-11-30T08:00, 08:00 or now+6hours"
         ) from error
-    return (when if when.tzinfo else when.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def _next_occurrence(wall: datetime, now_utc: datetime) -> datetime:
@@ -108,7 +107,7 @@ def _next_occurrence(wall: datetime, now_utc: datetime) -> datetime:
         if once > now_utc:
             return once
         # An hour that comes twice (end of summer time); where one is skipped, `again` is earlier.
-        if again > max(once, now_utc):
+        if again > now_utc:
             return again
     return once
 
@@ -142,6 +141,6 @@ def _try(
         return None
     try:
         return read(values[key])
-    except (BadInputError, OverflowError) as error:
+    except BadInputError as error:
         errors.append(f"{key}: {error}")
         return None

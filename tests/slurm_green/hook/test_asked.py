@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the courier's question to a request: what is set, what is estimated, what is ignored."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -32,6 +32,7 @@ def test_an_empty_question_is_one_core_for_an_unknown_time() -> None:
         ({"min_nodes": 2, "tres_per_node": "gres:gpu:4"}, 2, 2, 8),
         ({"num_tasks": 3, "cpus_per_task": 8, "tres_per_task": "gres:gpu:a100:1"}, 1, 24, 3),
         ({"tres_per_job": "gres/gpu:6", "min_nodes": 2}, 2, 2, 6),
+        ({"min_nodes": 2, "tres_per_socket": "gres/gpu:2"}, 2, 2, 4),
         ({"min_nodes": 2, "ntasks_per_node": 4, "cpus_per_task": 2}, 2, 16, 0),
         ({"min_cpus": 32, "num_tasks": 4}, 1, 32, 0),
         ({"min_nodes": 0, "num_tasks": 0, "cpus_per_task": 0}, 1, 1, 0),
@@ -82,6 +83,25 @@ def test_a_deadline_in_the_script_is_read_where_it_is_an_absolute_time() -> None
         2026, 11, 23, 18, tzinfo=UTC
     )
     assert asked(deadline_text="fortnight").deadline_utc is None
+
+
+@pytest.mark.parametrize("text", ["now+99999999999999weeks", "9999-12-31T23:59:59-01:00"])
+def test_a_deadline_beyond_the_calendar_is_left_to_the_queue(text: str) -> None:
+    assert asked(deadline_text=text).deadline_utc is None
+
+
+def test_a_deadline_in_the_script_is_in_the_sites_time() -> None:
+    ask = Ask(seq=1, uid=0, deadline_text="2026-11-23T18:00")
+    found = request_from(ask, now_utc=NOW, zone=timezone(timedelta(hours=-5)))
+    assert found.deadline_utc == datetime(2026, 11, 23, 23, tzinfo=UTC)
+
+
+def test_whose_job_it_is_and_what_it_says_is_passed_on() -> None:
+    """Policies exclude by each of these: none may stand for another."""
+    names = {"user": "u", "account": "a", "partition": "p", "qos": "q", "name": "n", "comment": "c"}
+    found = asked(**names, array_inx="0-99%10")
+    assert {name: getattr(found, name) for name in names} == names
+    assert (found.tasks, found.max_running_tasks) == (100, 10)
 
 
 def test_a_dependency_and_a_reservation_are_seen() -> None:

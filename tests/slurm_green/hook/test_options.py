@@ -65,6 +65,7 @@ def test_each_option(comment: str, expected: Options | None) -> None:
         "green:workers=4-1",
         "green:workers=0-2",
         "green:workers=some",
+        "green:profile=../../etc",
         "green:deadline=tomorrow",
         "green:deadline=25:00",
         "green:deadline=now+" + "9" * 5000 + "hours",
@@ -157,6 +158,15 @@ def test_times_without_a_zone_are_the_sites() -> None:
     when = parse_when("2026-07-01T08:00", now_utc=NOW, zone=NEW_YORK)
     assert when == datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
     assert parse_when("2026-07-01T08:00Z", now_utc=NOW, zone=NEW_YORK).hour == 8
+    found = parse_options("green:deadline=08:00", prefix="green:", now_utc=NOW, zone=NEW_YORK)
+    assert found.deadline_utc == parse_when("08:00", now_utc=NOW, zone=NEW_YORK)
+
+
+def test_a_clock_time_has_seconds_of_its_own() -> None:
+    now = NOW.replace(second=7, microsecond=9)
+    assert parse_when("23:59:30", now_utc=now) == now.replace(
+        hour=23, minute=59, second=30, microsecond=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,7 +185,9 @@ def test_times_from_now(text: str, hours: float) -> None:
     assert parse_when(text, now_utc=NOW) == at(hours)
 
 
-@pytest.mark.parametrize("text", ["", "noon", "now-1h", "now+", "24:00", "08:60", "8", "08:00Z"])
+@pytest.mark.parametrize(
+    "text", ["", "noon", "now-1h", "now+", "24:00", "08:60", "08:00:60", "8", "08:00Z"]
+)
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(BadInputError):
         parse_when(text, now_utc=NOW)
