@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 from api_server import serving
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slurm_green.errors import SignalError
@@ -145,6 +145,7 @@ def test_too_many_requests_without_a_time(api, http):
 
 
 @given(st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=40))
+@example(f"Mon, 01 Jan 2024 00:00:00 +{10**16}")
 def test_any_retry_after_is_a_limit(text):
     """Whatever a server writes there is never a crash."""
     http = mock(lambda _: httpx.Response(429, headers=[(b"retry-after", text.encode("latin-1"))]))
