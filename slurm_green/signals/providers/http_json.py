@@ -104,7 +104,8 @@ class HttpJson:
         issued_utc = now_utc
         if self._issued_path is not None:
             found = self._issued_path.search(answer)
-            issued_utc = self._rows.time(found, f"{self.name}: issued_path")
+            # Their clock may run ahead of ours, but nothing is issued in the future.
+            issued_utc = min(self._rows.time(found, f"{self.name}: issued_path"), now_utc)
         series = series_from_slots(
             [(row.at, self._known(row)) for row in rows],
             step_s=self._step_s,

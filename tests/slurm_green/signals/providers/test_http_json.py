@@ -65,6 +65,13 @@ def test_forecast(api, client):
     assert about == ("http_json", "DE", "carbon_g_per_kwh", "marginal", "direct")
 
 
+def test_nothing_is_issued_in_the_future(api, client):
+    """A clock ahead of ours, or a local time told as UTC, would never grow old in the cache."""
+    url, script = api
+    script.answer(objects() | {"made": "2026-10-25T02:20:00Z"})
+    assert provider(client, url, issued_path="made").fetch(NOW).issued_utc == NOW
+
+
 def test_placeholders_units_and_key(api, client):
     """The URL gets times, the key goes into its header, and kilowatts become watts."""
     url, script = api
