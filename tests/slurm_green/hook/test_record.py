@@ -21,7 +21,7 @@ from slurm_green.hook.record import (
 )
 
 instants = st.integers(1, 4_000_000_000).map(lambda s: datetime.fromtimestamp(s, UTC))
-words = st.text(string.ascii_letters + string.digits + "-_.:/@", min_size=1, max_size=20)
+words = st.text(string.ascii_letters + string.digits + "-_.:/@=", min_size=1, max_size=20)
 numbers = st.none() | st.integers(-(10**9), 10**9)
 
 

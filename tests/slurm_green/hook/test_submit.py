@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, get_type_hints
 
 import pytest
-from builders import HOUR, NOW, NOW_S, partition_view, policy, view
+from builders import HOUR, NOW, NOW_S, partition_view, policy, room, view
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +17,7 @@ from slurm_green.hook.record import LOOK, parse
 from slurm_green.hook.submit import MESSAGE_LIMIT, SubmitHook
 from slurm_green.hook.view import View
 from slurm_green.hook.wire import Answer, Ask, Defer, Pass, encode_answer
+from slurm_green.plan.power import PowerModel
 
 # What slurm_green_wire.lua accepts of a record.
 RECORD = re.compile(r"green:v1 [A-Za-z0-9=:@.+_/, ()-]+")
@@ -76,6 +77,16 @@ def test_a_burst_does_not_pick_the_same_hour() -> None:
     assert len(starts) >= 2
     for first, second in pairwise(starts):
         assert second - first >= timedelta(hours=2)
+
+
+def test_a_burst_keeps_to_the_sites_watts() -> None:
+    """GPUs are free for all of them at once, watts for one."""
+    watts = room(1000.0)
+    one = hook(seen=view(watts=watts, power=PowerModel(gpu_w=600.0, cpu_core_w=0.0)))
+    answers = [one.answer(ask()) for _ in range(3)]
+    assert any(isinstance(answer, Defer) for answer in answers)
+    one.settle()
+    assert watts.free.min() == 1000.0 - 600.0
 
 
 @pytest.mark.parametrize(
