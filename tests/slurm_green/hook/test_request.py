@@ -14,6 +14,7 @@ def test_what_the_queue_shows_is_carried_over() -> None:
     found = request_of(
         job(
             deadline_utc=at(9),
+            nodes=3,
             tasks=5,
             max_running_tasks=2,
             het_job_id=7,
@@ -28,6 +29,7 @@ def test_what_the_queue_shows_is_carried_over() -> None:
     )
     assert found == request(
         deadline_utc=at(9),
+        nodes=3,
         tasks=5,
         max_running_tasks=2,
         heterogeneous=True,

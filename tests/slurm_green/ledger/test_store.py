@@ -325,6 +325,28 @@ def test_damaged_pages(tmp_path):
         store.decisions()
 
 
+def test_a_reader_stops_no_writer(store):
+    """A report that reads for long must not cost sgreend its entries."""
+    raw = sqlite3.connect(store.path, isolation_level=None)
+    raw.execute("BEGIN")
+    assert raw.execute("SELECT COUNT(*) FROM jobs").fetchone() == (0,)
+    store.add([job(1)])
+    raw.close()
+    assert [one.job_id for one in store.jobs()] == [1]
+
+
+def test_who_may_read_it_is_not_left_to_the_umask(tmp_path):
+    """It says whose jobs ran when, and so does what SQLite keeps beside it."""
+    before = os.umask(0)
+    try:
+        with Store(tmp_path / "l.db") as store:
+            store.add([job(1)])
+            modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {0o640}
+
+
 def test_locked_by_another(tmp_path):
     """A writer that holds the lock costs the wait and then a LedgerError."""
     path = tmp_path / "l.db"
