@@ -168,9 +168,10 @@ def test_kinds_do_not_mix():
     assert "changed its kind" in got.notes[-1]
 
 
-def test_zero_length_run():
-    """A job that failed at once used nothing, and that is known."""
-    got = receipt(replace(JOB, end_utc=JOB.start_utc))
+@pytest.mark.parametrize("back_s", [0, 30])
+def test_zero_length_run(back_s):
+    """A job that failed at once used nothing, and that is known; also if a clock was set back."""
+    got = receipt(replace(JOB, end_utc=JOB.start_utc - timedelta(seconds=back_s)))
     assert (got.energy_j, got.carbon_g, got.saved_percent) == (0.0, 0.0, None)
 
 
