@@ -4,7 +4,7 @@
 import csv
 import io
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 
 import builders
@@ -19,7 +19,7 @@ from slurm_green.hook.decide import decide
 from slurm_green.ledger.energy import modelled_energy_j, runs_of
 from slurm_green.ledger.entries import JobFacts, lookup_in
 from slurm_green.ledger.export import receipt_row, write_receipts_csv
-from slurm_green.ledger.receipt import make_receipt, with_receipt
+from slurm_green.ledger.receipt import Receipt, make_receipt, with_receipt
 from slurm_green.plan.power import PowerModel
 from slurm_green.signals.series import Series
 
@@ -141,6 +141,17 @@ def test_measured_energy_is_used_and_stable():
     assert (again.energy_j, again.saved_g) == (got.energy_j, got.saved_g)
 
 
+def test_the_row_says_what_its_receipt_says():
+    """Reports add up rows: each figure of a receipt that has a column is in it."""
+    second = timedelta(seconds=1)
+    job = replace(JOB, start_utc=NOW + 10 * second, end_utc=NOW + 15 * second)
+    got = receipt(job, replace(signal(300, 200, 100), step_s=5.0, time_scale=720.0))
+    row = with_receipt(job, got)
+    shared = {one.name for one in fields(Receipt)} & {one.name for one in fields(JobFacts)}
+    assert {"energy_j", "power_w", "carbon_now_g", "saved_g", "basis", "time_scale"} <= shared
+    assert {one: getattr(row, one) for one in shared} == {one: getattr(got, one) for one in shared}
+
+
 def test_modelled_energy_is_modelled_anew():
     """A row's own figure is by the power that the site's GPUs were taken for then."""
     job = with_receipt(JOB, receipt(power=PowerModel(gpu_w=500.0, cpu_core_w=0.0)))
@@ -166,6 +177,9 @@ def test_kinds_do_not_mix():
     got = make_receipt(JOB, look, KILOWATT)
     assert (got.carbon_g, got.carbon_now_g, got.saved_g) == (pytest.approx(100), None, None)
     assert "changed its kind" in got.notes[-1]
+    # Nor do two runs of one job have a mean of both.
+    twice = replace(JOB, restarts=1, earlier_runs=((NOW, NOW + HOUR),))
+    assert make_receipt(twice, look, KILOWATT).carbon_g is None
 
 
 @pytest.mark.parametrize("back_s", [0, 30])
