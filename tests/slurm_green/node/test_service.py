@@ -119,6 +119,16 @@ class TestJobs:
         assert set(rig.node.state.jobs) == {7, 8}
         assert _energies(rig) == []
 
+    def test_a_job_that_nobody_saw_for_a_day_is_over(self, rig: Rig) -> None:
+        rig.begin(7, 0)
+        rig.sight.live.clear()
+        rig.tick(86_400)
+        assert _energies(rig) == []
+        rig.tick(1)
+
+        assert _energies(rig) == [(7, None, "no epilog told when it ended")]
+        assert (dict(rig.node.state.jobs), [*rig.books.begun()]) == ({}, [])
+
     def test_a_gpu_that_is_not_there_is_refused(self, rig: Rig) -> None:
         with pytest.raises(BadInputError, match="GPU 5: the GPUs here are 0, 1"):
             rig.begin(7, 5)
@@ -159,6 +169,13 @@ class TestOrders:
         rig.tick()
 
         assert _locks(rig) == [1290, None]  # 1300 is no clock of this GPU
+
+    def test_a_cap_above_what_the_time_limit_needs_is_not_undercut(self, rig: Rig) -> None:
+        rig.begin(7, 0, clock_mhz=1500, floor_mhz=1200)
+        rig.orders = Orders({7: Plan(clock_mhz=1500, floor_mhz=1200)}, Cap(clock_mhz=1410))
+        rig.tick()
+
+        assert _locks(rig) == [1410, None]
 
     def test_a_cap_in_watts(self, rig: Rig) -> None:
         rig.begin(7, 0, clock_mhz=1500)
@@ -386,6 +403,15 @@ class TestHardware:
 
         assert rig.gpus[0].at_default
         assert "runs at 1980 MHz" in (rig.node.state.devices["GPU-0"].barred or "")
+
+    def test_what_refused_to_go_back_is_tried_once_more_at_the_end(self, rig: Rig) -> None:
+        rig.begin(7, 0, clock_mhz=1095)
+        rig.gpus[0].refuses = {"reset_clocks": Why.OTHER}
+        rig.end(7)
+        rig.gpus[0].refuses = {}
+
+        assert rig.stop() == ()
+        assert (rig.gpus[0].at_default, rig.owed) == (True, set())
 
     def test_a_gpu_that_refuses_to_go_back_is_tried_again(self, rig: Rig) -> None:
         rig.begin(7, 0, clock_mhz=1095)
