@@ -73,6 +73,14 @@ class TestJobs:
         why = "it shared a GPU with another job"
         assert _energies(rig) == [(7, None, why), (8, None, why)]
 
+    def test_a_job_that_once_shared_stays_one_that_did(self, rig: Rig) -> None:
+        rig.begin(7, 0)
+        rig.begin(8, 0)
+        rig.end(7)
+        rig.begin(9, 1)
+        rig.end(8)
+        assert (8, None, "it shared a GPU with another job") in _energies(rig)
+
     def test_one_shared_gpu_of_two_is_enough(self, rig: Rig) -> None:
         rig.begin(7, 0, 1)
         rig.begin(8, 1)
