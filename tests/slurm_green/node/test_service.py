@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a node does for jobs, users, caps and GPUs that fail, one situation a test."""
 
+from pathlib import Path
+
 import pytest
 
 from profiling.device.gpu import Why
@@ -291,6 +293,18 @@ class TestUsers:
             rig.ask(job, gpu, 1095, **options)
         assert _locks(rig) == [None, None]
 
+    def test_root_may_ask_for_any_job(self, rig: Rig) -> None:
+        rig.begin(7, 0)
+        assert rig.ask(7, 0, 1095, uid=0)["clock_mhz"] == 1095
+
+    def test_a_gpu_of_two_jobs_is_set_for_none(self, rig: Rig) -> None:
+        rig.begin(7, 0)
+        rig.begin(8, 0)
+
+        with pytest.raises(BadInputError, match="a GPU is shared with another job"):
+            rig.ask(7, 0, 1095)
+        assert _locks(rig) == [None, None]
+
     def test_after_the_end_nothing_may_be_asked(self, rig: Rig) -> None:
         rig.begin(7, 0)
         rig.end(7)
@@ -333,6 +347,20 @@ class TestHardware:
         assert "only observed" in shown["0"]["reasons"][0]
         assert rig.gpus[0].calls.count("lock_clocks") == 1
         assert rig.owed == set()
+        assert _energies(rig) == [(7, 500.0, "")]
+
+    def test_a_gpu_that_tells_no_clocks_is_metered_all_the_same(self, tmp_path: Path) -> None:
+        rig = Rig(tmp_path)
+        rig.gpus[0].refuses = {"supported_clocks_mhz": Why.NOT_SUPPORTED}
+        rig.start()
+        rig.begin(7, 0, clock_mhz=1095)
+        with pytest.raises(BadInputError, match="clock_mhz 1095: cannot be set on this GPU"):
+            rig.ask(7, 0, 1095)
+        rig.gpus[0].joules = 1500.0
+        rig.tick(10)
+        rig.end(7)
+
+        assert _locks(rig) == [None, None]
         assert _energies(rig) == [(7, 500.0, "")]
 
     def test_a_gpu_that_fails_while_it_is_held_goes_back(self, rig: Rig) -> None:
