@@ -143,12 +143,16 @@ class TestJobs:
         with pytest.raises(BadInputError, match="GPU 5: the GPUs here are 0, 1"):
             rig.begin(7, 5)
 
-    def test_a_plan_beyond_what_the_site_allows_is_no_plan(self, tmp_path) -> None:
-        rig = Rig(tmp_path, settings=NodeSection(min_clock_mhz=900))
+    @pytest.mark.parametrize("plan", [{"clock_mhz": 600}, {"power_limit_w": 300}])
+    def test_a_plan_beyond_what_the_site_allows_is_no_plan(
+        self, tmp_path: Path, plan: dict[str, int]
+    ) -> None:
+        settings = NodeSection(min_clock_mhz=900, min_power_limit_w=400.0)
+        rig = Rig(tmp_path, settings=settings)
         rig.start()
-        rig.begin(7, 0, clock_mhz=600)
+        rig.begin(7, 0, **plan)
 
-        assert _locks(rig) == [None, None]
+        assert rig.gpus[0].at_default
 
     def test_the_sites_default_is_restored(self, tmp_path) -> None:
         settings = NodeSection(default_clock_mhz=1800, default_power_limit_w=650.0)
@@ -206,6 +210,12 @@ class TestOrders:
     def test_orders_asked_for_before_a_job_began_leave_it_its_plan(self, rig: Rig) -> None:
         rig.begin(7, 0, clock_mhz=1095)
         rig.node.tick(Orders())
+
+        assert _locks(rig) == [1095, None]
+
+    def test_orders_for_a_job_that_has_ended_meanwhile_change_nothing(self, rig: Rig) -> None:
+        rig.begin(7, 0)
+        rig.node.tick(Orders({7: Plan(clock_mhz=1095), 8: Plan(clock_mhz=1500)}))
 
         assert _locks(rig) == [1095, None]
 
@@ -293,6 +303,14 @@ class TestUsers:
             rig.ask(job, gpu, 1095, **options)
         assert _locks(rig) == [None, None]
 
+    def test_nobody_gives_up_anothers_lease(self, rig: Rig) -> None:
+        rig.begin(7, 0)
+        rig.ask(7, 0, 1095)
+
+        with pytest.raises(BadInputError, match="job 7 is not yours"):
+            rig.node.withdraw(7, uid=1001, pid=88)
+        assert _locks(rig) == [1095, None]
+
     def test_root_may_ask_for_any_job(self, rig: Rig) -> None:
         rig.begin(7, 0)
         assert rig.ask(7, 0, 1095, uid=0)["clock_mhz"] == 1095
@@ -362,6 +380,23 @@ class TestHardware:
 
         assert _locks(rig) == [None, None]
         assert _energies(rig) == [(7, 500.0, "")]
+
+    def test_a_gpu_that_was_taken_out_costs_the_others_nothing(self, tmp_path: Path) -> None:
+        before = Rig(tmp_path, gpus=3)
+        before.start()
+        before.begin(7, 2, clock_mhz=1095)
+        before.kill()
+        rig = Rig(tmp_path)
+        rig.sight.live = {7}
+        rig.orders = Orders({7: Plan(clock_mhz=1095), 8: Plan(clock_mhz=1500)})
+        rig.start()
+        rig.begin(8, 0, clock_mhz=1500)
+        rig.tick(1)
+        rig.end(7)
+
+        assert _locks(rig) == [1500, None]
+        assert rig.owed == {"GPU-0", "GPU-2"}
+        assert _energies(rig) == [(7, None, "GPU-2 told no counter")]
 
     def test_a_gpu_that_fails_while_it_is_held_goes_back(self, rig: Rig) -> None:
         rig.begin(7, 0, clock_mhz=1500)
