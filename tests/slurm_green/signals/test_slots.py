@@ -78,7 +78,7 @@ def test_a_whole_number_no_float_holds_is_no_amount():
 def test_amounts():
     """Whole numbers too; prices below nothing, watts of a power station."""
     assert amount(5, "x") == 5.0
-    assert amount(0.5, "x") == 0.5
+    assert (amount(0, "x"), amount(0.5, "x")) == (0.0, 0.5)
     assert amount(-0.1, "x", "price_per_kwh") == -0.1
     with pytest.raises(SignalError, match="out of range"):
         amount(-1e6, "x", "price_per_kwh")

@@ -98,8 +98,8 @@ def test_a_big_type_that_comes_late_is_missed_before():
 
 def test_a_missing_small_type_is_no_gap():
     """4 % of the generation may be missing: some operators leave out the sun at night."""
-    types = {"Wind": at(*[96.0] * 3), "Solar": at(4.0, None, None)}
-    np.testing.assert_allclose([0.96 * 11 + 0.04 * 48, 11, 11], history(types).values)
+    types = {"Wind": at(*[96.0] * 3), "Solar": at(None, 4.0, None)}
+    np.testing.assert_allclose([11, 0.96 * 11 + 0.04 * 48, 11], history(types).values)
 
 
 def test_a_type_that_was_closed_is_no_longer_expected():
