@@ -119,7 +119,7 @@ class JsonRows:
             return _from_local(value, self.time_zone, where, after)
         if self.time_kind == "iso":
             return parse_utc(value, where)
-        if self.time_kind == "posix_ms" and isinstance(value, int | float) and abs(value) < 1e18:
+        if self.time_kind == "posix_ms" and type(value) in (int, float) and abs(value) < 1e18:
             value = value / 1000
         return from_posix(value, where)
 

@@ -74,6 +74,20 @@ def test_times_that_no_clock_showed(shown):
         list(JsonRows(time_kind="local", time_zone=BERLIN).read([[shown, 1]], "x"))
 
 
+@pytest.mark.parametrize("kind", ["iso", "posix", "posix_ms"])
+@pytest.mark.parametrize("time", ["soon", None, [], True, 10**400, 1e300])
+def test_what_is_no_time(kind, time):
+    """Neither a crash nor 1970."""
+    with pytest.raises(SignalError, match="x: row 0: "):
+        list(JsonRows(time_kind=kind).read([[time, 5]], "x"))
+
+
+@pytest.mark.parametrize("found", [[None, [1]], ["0", "1"], [{}, {}]])
+def test_columns_that_are_none(found):
+    with pytest.raises(SignalError, match="no lists of one length"):
+        list(JsonRows(columns=True, time_kind="posix").read(found, "x"))
+
+
 def test_columns_of_different_lengths():
     """The longer one has a value that no time belongs to, or the other way round."""
     with pytest.raises(SignalError, match="no lists of one length"):
