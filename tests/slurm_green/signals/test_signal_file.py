@@ -188,6 +188,9 @@ def test_missing_file(path):
     """The fetching process has not run yet."""
     with pytest.raises(SignalError, match=r"signal\.json: no such file"):
         SignalFile(path=path).fetch(NOW)
+    path.write_text("a file where a directory should be")
+    with pytest.raises(SignalError, match="Not a directory"):
+        SignalFile(path=path / "signal.json").fetch(NOW)
 
 
 CSV = "start_utc,carbon_g_per_kwh\n2026-05-01T12:00Z,1\n2026-05-01T13:00Z,2\n"
@@ -204,6 +207,15 @@ def test_plain_csv_is_accepted(tmp_path, name):
     os.utime(path, (NOW.timestamp() - 7 * 3600, NOW.timestamp() - 7 * 3600))
     with pytest.raises(SignalError, match=r"7\.0 h old"):
         SignalFile(path=path).fetch(NOW)
+
+
+@pytest.mark.parametrize("ahead_s", [-60, 0, 9 * 60])
+def test_a_csv_just_copied_in_is_accepted(tmp_path, ahead_s):
+    """By a host whose clock is as good as ours, or some minutes ahead."""
+    path = tmp_path / "signal.csv"
+    path.write_text(CSV)
+    os.utime(path, (NOW.timestamp() + ahead_s, NOW.timestamp() + ahead_s))
+    assert SignalFile(path=path).fetch(NOW).at(NOW) == 1.0
 
 
 def test_a_csv_of_the_future_is_refused(tmp_path):
@@ -234,13 +246,15 @@ def test_links_are_those_of_the_file_that_is_there(path, text):
 
 def test_a_silent_fetcher_is_visible_though_the_usual_takes_over(path):
     """Log, metrics and page are made from the links: without one nobody would notice for weeks."""
-    write_bundle(path, BUNDLE)
+    used = Link(name="de", kind="provider", status="used", said="48 h ahead")
+    write_bundle(path, replace(BUNDLE, links=(*LINKS, used)))
     reader = SignalFile(path=path)
 
     reader.fetch(NOW + 7 * HOUR)
 
     failed = [one.said for one in reader.links if one.status == "failed"]
     assert any("is the fetching process running" in one for one in failed)
+    assert reader.links[1:] == (*LINKS, replace(used, status="spare")), "it is used no longer"
 
 
 def test_a_file_that_goes_while_it_is_read_is_a_sentence(path, monkeypatch):
