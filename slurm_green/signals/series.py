@@ -108,8 +108,7 @@ class Series:
 
     def origin_at(self, when_utc: datetime) -> Stretch:
         """Where the value at one instant came from; beyond either end, where the nearest did."""
-        at = min(max(when_utc.timestamp(), self.edges_s[0]), self.edges_s[-1])
-        index = self._index_at(float(at))
+        index = self._index_at(when_utc.timestamp())
         for one in self.stretches:
             if index < one.steps:
                 return one
