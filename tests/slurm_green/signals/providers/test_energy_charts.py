@@ -149,6 +149,16 @@ def test_prices(api, client):
     assert (got.quantity, got.region) == ("price_per_kwh", "DE-LU")
 
 
+def test_the_past_of_prices_ends_where_it_was_asked_to(api, client):
+    """The API answers in whole hours, and tomorrow's prices are known today."""
+    url, script = api
+    script.answer(prices([float(n) for n in range(96)]))
+    quarter = HOUR / 4
+    got = auction(client, url).history(MIDNIGHT + 5 * quarter, MIDNIGHT + 9 * quarter)
+    assert got.start_utc == MIDNIGHT + 5 * quarter
+    np.testing.assert_allclose([0.005, 0.006, 0.007, 0.008], got.values)
+
+
 def test_past_prices_across_the_change_to_quarters(api, client):
     """A span of hours and quarters says no step; nulls are gaps."""
     url, script = api
