@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from slurm_green.controller.nodes.api import NodeApi, Reply
 from slurm_green.controller.nodes.desk import Desk
 from slurm_green.controller.nodes.server import serve_nodes
 from slurm_green.controller.nodes.site import NodeOrders
+from slurm_green.controller.nodes.wire import MOST_BYTES, answer_digest
 from slurm_green.errors import BadInputError, SlurmError
 from slurm_green.node import http
 from slurm_green.node.http import HttpSgreend, sgreend_of
@@ -100,6 +102,29 @@ def test_an_answer_to_something_else_is_not_taken(site: Site) -> None:
 
     site.serve(api=Replays(site.desk, site.munge.as_user(SLURM), {0}))
     with pytest.raises(SlurmError, match="not sgreend's"):
+        site.sgreend.orders([7])
+
+
+def answering(site: Site, text: bytes) -> NodeApi:
+    """sgreend, whatever it is asked."""
+
+    class Answers(NodeApi):
+        def answer(self, path: str, body: bytes, credential: str) -> Reply:
+            digest = answer_digest(credential, text)
+            return Reply(HTTPStatus.OK, text, site.munge.as_user(SLURM).encode(digest))
+
+    return Answers(site.desk, site.munge, {0})
+
+
+def test_only_what_was_handed_in_can_be_taken(site: Site) -> None:
+    """The node removes the file of that name."""
+    site.serve(api=answering(site, b'{"taken": ["../jobs/7.json", "a.json"]}'))
+    assert list(site.sgreend.report({"a.json": {}})) == ["a.json"]
+
+
+def test_an_answer_without_an_end_is_cut_off(site: Site) -> None:
+    site.serve(api=answering(site, b" " * (2 * MOST_BYTES) + b"{}"))
+    with pytest.raises(SlurmError, match="its answer is too long"):
         site.sgreend.orders([7])
 
 

@@ -40,7 +40,7 @@ def test_names_units_and_labels_are_dcgms() -> None:
 
 
 def test_what_is_unknown_has_no_line() -> None:
-    text = text_of("n1", [GPU], {"GPU-1": Reading(power_w=1.0)})
+    text = text_of("n1", [GPU], {"GPU-1": Reading(power_w=0.0)})
 
     assert [line.split("{")[0] for line in text.splitlines() if not line.startswith("#")] == [
         "DCGM_FI_DEV_POWER_USAGE"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables that root reads: checked, and of a file that nobody else writes."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from slurm_green.config.node import NodeSection, NvmlSection
 from slurm_green.errors import ConfigError
 from slurm_green.node.hardware import allowed_of
 from slurm_green.node.rights import Allowed
-from slurm_green.node.settings import default_of, read_settings
+from slurm_green.node.settings import VARIABLE, default_of, read_settings, settings_from
 from tests.profiling.device.fake_gpu import FakeGpu
 
 
@@ -64,10 +65,27 @@ def test_a_file_that_others_write_is_refused(tmp_path: Path) -> None:
         read_settings(path, named=True)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    path = _file(tmp_path, "")
+    os.chown(path, 1000, -1)
+
+    with pytest.raises(ConfigError, match="only root may own it and write to it"):
+        read_settings(path, named=True)
+
+
+def test_an_option_goes_before_the_environment(tmp_path: Path) -> None:
+    path = _file(tmp_path, '[node]\ninterval = "2s"\n')
+    node, _ = settings_from(path, {VARIABLE: "/nowhere"})
+    assert node.interval_s == 2.0
+    assert settings_from(None, {VARIABLE: str(path)})[0] == node
+
+
 def test_allowed_is_what_both_the_gpu_and_the_site_allow() -> None:
     gpu = FakeGpu()
 
     assert allowed_of(gpu, NodeSection()) == Allowed(clocks_mhz=(210, 1980), limits_w=(200, 700))
     settings = NodeSection(min_clock_mhz=900, max_clock_mhz=1500, min_power_limit_w=300.0)
     assert allowed_of(gpu, settings) == Allowed(clocks_mhz=(900, 1500), limits_w=(300, 700))
-    assert allowed_of(gpu, NodeSection(min_clock_mhz=5000)).clocks_mhz is None
+    beyond = NodeSection(min_clock_mhz=5000, min_power_limit_w=800.0)
+    assert allowed_of(gpu, beyond) == Allowed(clocks_mhz=None, limits_w=None)
