@@ -41,6 +41,7 @@ class CBoard(Structure):
                     "sum",
                     "lam",
                     "lam_sum",
+                    "unsure_j",
                     "net_j",
                     "scratch",
                     "times",

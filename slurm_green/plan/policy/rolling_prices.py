@@ -18,18 +18,30 @@ from slurm_green.plan.policy.rolling_use import Uses
 from slurm_green.plan.policy.rolling_ways import Items, Ways, ways_of
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Problem, Site
 
-__all__ = ["Ahead", "find_prices", "look_ahead", "uses_of"]
+__all__ = ["Ahead", "find_prices", "look_ahead", "unsure_w", "uses_of"]
 
 _TEMPERATURE, _TEMPERATURE_PIECES = 0.003, 0.01  # of a usual cost; softer for who may pause
 _MOST, _MOST_GREEN = 25, 50  # steps; prices of own supply are slower to settle
 _PIECES, _LIKELY_PIECES = 12, 4  # of a job that may be split, at most
 _DEAREST = 20.0  # times the usual price of a GPU-hour
+# Neither supply nor who else will want it is known: by so much of itself it counts as less or more.
+# 0.4 saves less; 1.2 saves more of rigid jobs, less of elastic ones (docs/rolling.md).
+_UNSURE, _UNSURE_FROM_H = 0.8, 3.0
 
 
 def uses_of(site: Site, ways: Ways, temperature: float | Floats = _TEMPERATURE) -> Uses:
     """What the ways use; `temperature` is a share of a taker's usual cost, one for all or each."""
     least_kwh, _ = _least(site, ways)
     return Uses(ways, site.slots, temperature * _usual(site) * np.maximum(least_kwh, 1e-12))
+
+
+def unsure_w(site: Site) -> Floats:
+    """By how many watts own supply may be less or more in each slot; that of the first is known.
+
+    Everything between counts as equally likely, so that what the grid gives grows smoothly.
+    """
+    ahead_h = np.arange(site.slots) * (site.step_s / SECONDS_PER_HOUR)
+    return np.asarray(_UNSURE * np.minimum(ahead_h / _UNSURE_FROM_H, 1.0) * site.renewable_w)
 
 
 def find_prices(
@@ -49,16 +61,21 @@ def find_prices(
     size = max(float(ways.weight @ np.maximum(least_kwh, 1e-12)) * _usual(site), 1e-9)
     scale = size / max(float(ways.weight @ least_gpu_h), 1e-9)
     base = (site.base_power_w - site.renewable_w) * kwh
+    unsure = unsure_w(site)[green] * kwh
     mu = carbon.copy()
 
     def negative(x: Floats) -> tuple[float, Floats]:
         lam = x[:slots] * scale
-        mu[green] = x[slots:] * carbon[green]
+        grid = x[slots:]  # how likely it is that a kWh more is the grid's
+        mu[green] = grid * carbon[green]
         value, gpus, watts = uses.at(mu * kwh, lam * hours, watts=bool(len(green)))
         value += float(mu[green] @ base[green]) - float(lam @ free_gpus) * hours
         slope = [(gpus - free_gpus) * hours * scale]
         if len(green):
-            slope.append((watts * kwh + base)[green] * carbon[green])
+            # At this price as much is wanted as supply is with that likelihood.
+            value -= float((unsure * carbon[green]) @ (grid * (grid - 1.0)))
+            short = (watts * kwh + base)[green] - unsure * (2.0 * grid - 1.0)
+            slope.append(short * carbon[green])
         return -value / size, -np.concatenate(slope) / size
 
     begin = [np.minimum(warm.lam / scale, _DEAREST), np.clip(
