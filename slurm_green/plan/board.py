@@ -35,18 +35,10 @@ class Board:
     """Runs of jobs on the site; jobs are numbered as in the options, `first` of which it uses.
 
     `cost_g` is carbon of all runs placed (beyond what the site emits without them) minus what
-    their performance is worth. With `unsure_j` supply may be so much less or more in each slot,
-    everything between as likely: then carbon is what is to be expected.
+    their performance is worth.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        options: Options,
-        weights: Weights,
-        *,
-        unsure_j: Floats | None = None,
-    ) -> None:
+    def __init__(self, problem: Problem, options: Options, weights: Weights) -> None:
         site = problem.site
         self.problem = problem
         self.options = options
@@ -80,11 +72,8 @@ class Board:
         self._sum = np.append(0.0, np.cumsum(self._per_joule[:-1])) * self._step
         net_j = (site.base_power_w - site.renewable_w) * self._step
         self.arrays |= {"per_joule": self._per_joule, "sum": self._sum}
-        self._unsure_j: Floats | None = None
-        if unsure_j is not None:
-            self._unsure_j = self.arrays["unsure_j"] = np.append(unsure_j, 0.0)
         # What the site emits without jobs.
-        self.bare_g = float(self._per_joule[:-1] @ self._drawn(net_j, slice(site.slots)))
+        self.bare_g = float(self._per_joule[:-1] @ np.maximum(net_j, 0.0))
         self.green = bool(site.green.any())
         self.clear()
         self.guide(np.zeros(site.slots))
@@ -269,7 +258,7 @@ class Board:
 
     def carbon_g(self) -> float:
         """What the site emits with all loads on the board; only where supply is netted."""
-        return float(self._per_joule[:-1] @ self._drawn(self.net_j[:-1], slice(self._slots)))
+        return float(self._per_joule[:-1] @ np.maximum(self.net_j[:-1], 0.0))
 
     def recount(self) -> None:
         """Takes the cost as that of the runs alone, without loads that were only expected."""
@@ -337,16 +326,15 @@ class Board:
             cost *= power
         else:
             net, per_joule = self.net_j[slot : last + 1], self._per_joule[slot : last + 1]
-            met = slice(slot, slot + len(net))
-            now = self._drawn(net, met)
-            more = self._drawn(net + power * step, met) - now
-            full = np.append(0.0, np.cumsum(per_joule * more))
+            now = np.maximum(net, 0.0)
+            full = np.append(
+                0.0, np.cumsum(per_joule * (np.maximum(net + power * step, 0.0) - now))
+            )
             a, b = first - slot, np.minimum(final - slot, len(net) - 1)
             lead = np.minimum(end, (first + 1) * step) - start
-            cost = per_joule[a] * (self._drawn(net[a] + power * lead, first) - now[a])
+            cost = per_joule[a] * (np.maximum(net[a] + power * lead, 0.0) - now[a])
             tail = (end - final * step) * power
-            more = self._drawn(net[b] + tail, b + slot) - now[b]
-            more = full[b] - full[a + 1] + per_joule[b] * more
+            more = full[b] - full[a + 1] + per_joule[b] * (np.maximum(net[b] + tail, 0.0) - now[b])
             cost += np.where(b > a, more, 0.0)
         if self._guided:
             rate, total = self._lam, self._lam_sum
@@ -370,21 +358,11 @@ class Board:
         met, seconds = seconds_by_slot(start, end, step_s=self._step, slots=self._slots)
         energy = power * seconds
         net = self.net_j[met]
-        before = self._drawn(net, met)
+        before = np.maximum(net, 0.0)
         net += energy
         if self.limits is not None:
             self.limits.book(met.start, met.stop, energy)
-        return float(self._per_joule[met] @ (self._drawn(net, met) - before))
-
-    def _drawn(self, net_j: Floats, slots: Ints | slice) -> Floats:
-        """What the grid gives for net loads of these slots."""
-        drawn = np.maximum(net_j, 0.0)
-        if self._unsure_j is None:
-            return drawn
-        unsure = self._unsure_j[slots]
-        some = np.abs(net_j) < unsure
-        drawn[some] = (net_j[some] + unsure[some]) ** 2 / (4 * unsure[some])
-        return drawn
+        return float(self._per_joule[met] @ (np.maximum(net, 0.0) - before))
 
     def _worth(self, option: int, end: float) -> float:
         if not self.weights.performance_g:

@@ -41,7 +41,6 @@ class CBoard(Structure):
                     "sum",
                     "lam",
                     "lam_sum",
-                    "unsure_j",
                     "net_j",
                     "scratch",
                     "times",

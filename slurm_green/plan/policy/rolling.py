@@ -14,7 +14,7 @@ from slurm_green.plan.kernel.board import lendable
 from slurm_green.plan.options import Options, options_of
 from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.policy.protocol import Job, Run
-from slurm_green.plan.policy.rolling_prices import Ahead, unsure_w
+from slurm_green.plan.policy.rolling_prices import Ahead
 from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Ints, Jobs, Problem, Shapes, Site
 from slurm_green.plan.profile import Profile, rounded_up
@@ -85,13 +85,11 @@ def busy_of(runs: Sequence[Run], shapes: Shapes, now_s: float, site: Site) -> Bu
 
 
 class HeldBoard(Board):
-    """A board on which some GPUs are taken whatever is cleared; own supply ahead is not sure."""
+    """A board on which some GPUs are taken whatever is cleared."""
 
     def __init__(self, problem: Problem, options: Options, busy: Busy) -> None:
         self._busy: Busy | None = None
-        site = problem.site
-        unsure_j = unsure_w(site) * site.step_s if site.green.any() else None
-        super().__init__(problem, options, Weights(), unsure_j=unsure_j)
+        super().__init__(problem, options, Weights())
         self._busy = busy
         self.clear()
 

@@ -18,14 +18,13 @@ from slurm_green.plan.policy.rolling_use import Uses
 from slurm_green.plan.policy.rolling_ways import Items, Ways, ways_of
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Problem, Site
 
-__all__ = ["Ahead", "find_prices", "look_ahead", "unsure_w", "uses_of"]
+__all__ = ["Ahead", "find_prices", "look_ahead", "uses_of"]
 
 _TEMPERATURE, _TEMPERATURE_PIECES = 0.003, 0.01  # of a usual cost; softer for who may pause
 _MOST, _MOST_GREEN = 25, 50  # steps; prices of own supply are slower to settle
 _PIECES, _LIKELY_PIECES = 12, 4  # of a job that may be split, at most
 _DEAREST = 20.0  # times the usual price of a GPU-hour
 # Neither supply nor who else will want it is known: by so much of itself it counts as less or more.
-# 0.4 saves less; 1.2 saves more of rigid jobs, less of elastic ones (docs/rolling.md).
 _UNSURE, _UNSURE_FROM_H = 0.8, 3.0
 
 
@@ -35,21 +34,31 @@ def uses_of(site: Site, ways: Ways, temperature: float | Floats = _TEMPERATURE) 
     return Uses(ways, site.slots, temperature * _usual(site) * np.maximum(least_kwh, 1e-12))
 
 
-def unsure_w(site: Site) -> Floats:
+def _unsure_w(site: Site, items: Items) -> Floats:
     """By how many watts own supply may be less or more in each slot; that of the first is known.
 
-    Everything between counts as equally likely, so that what the grid gives grows smoothly.
+    Everything between counts as equally likely, so that what the grid gives grows smoothly. Only
+    where all items may pause: lists take supply as sure, and prices that do not mislead them.
     """
+    if (items.pieces <= 1).any():
+        return np.zeros(site.slots)
     ahead_h = np.arange(site.slots) * (site.step_s / SECONDS_PER_HOUR)
     return np.asarray(_UNSURE * np.minimum(ahead_h / _UNSURE_FROM_H, 1.0) * site.renewable_w)
 
 
 def find_prices(
-    site: Site, free_gpus: Floats, ways: Ways, uses: Uses, warm: Prices, *, most: int
+    site: Site,
+    free_gpus: Floats,
+    ways: Ways,
+    uses: Uses,
+    warm: Prices,
+    *,
+    most: int,
+    unsure_w: Floats,
 ) -> Prices:
     """Prices at which the expected use fits, from `warm` ones on, in so many steps.
 
-    `free_gpus` is what is left per slot (slot averages).
+    `free_gpus` is what is left per slot (slot averages), own supply may be `unsure_w` less or more.
     """
     slots, carbon = site.slots, site.carbon_g_per_kwh
     if not ways.weight.any():  # with no weight at all no price is worth looking for
@@ -61,7 +70,7 @@ def find_prices(
     size = max(float(ways.weight @ np.maximum(least_kwh, 1e-12)) * _usual(site), 1e-9)
     scale = size / max(float(ways.weight @ least_gpu_h), 1e-9)
     base = (site.base_power_w - site.renewable_w) * kwh
-    unsure = unsure_w(site)[green] * kwh
+    unsure = unsure_w[green] * kwh
     mu = carbon.copy()
 
     def negative(x: Floats) -> tuple[float, Floats]:
@@ -153,7 +162,15 @@ def look_ahead(
     soft = np.where(items.pieces > 1, _TEMPERATURE_PIECES, _TEMPERATURE)
     uses = uses_of(site, ways, soft[ways.item])
     most = _MOST_GREEN if site.green.any() else _MOST
-    prices = find_prices(site, free_gpus, ways, uses, _shifted(before, site, start_s), most=most)
+    prices = find_prices(
+        site,
+        free_gpus,
+        ways,
+        uses,
+        _shifted(before, site, start_s),
+        most=most,
+        unsure_w=_unsure_w(site, items),
+    )
     count = len(jobs)
     # Those that may pause are planned slot by slot, beside the others.
     row = np.where(jobs.preemptible, count, np.arange(count))

@@ -13,15 +13,6 @@ static double integral(const double *at_border, const Board *b, double moment) {
 
 static double positive(double x) { return x > 0 ? x : 0; }
 
-// What the grid gives for a net load of a slot: all of it or, where supply may be less or more by
-// `unsure_j`, what is to be expected if everything between is as likely.
-static double drawn(const Board *b, int64_t slot, double net) {
-    double unsure = b->unsure_j ? b->unsure_j[slot] : 0;
-    if (net > -unsure && net < unsure)
-        return (net + unsure) * (net + unsure) / (4 * unsure);
-    return positive(net);
-}
-
 static double worth(const Board *b, int64_t option, double end) {
     if (b->weight_g == 0)
         return 0;
@@ -40,13 +31,13 @@ static double added(const Board *b, int64_t option, double start, const double *
         double lead = (first + 1) * b->step;
         lead = (end < lead ? end : lead) - start;
         double net = b->net_j[first];
-        cost = b->per_joule[first] * (drawn(b, first, net + power * lead) - drawn(b, first, net));
+        cost = b->per_joule[first] * (positive(net + power * lead) - positive(net));
         if (last > first) {
             cost += full[last - low] - full[first + 1 - low];
             if (last < b->slots) {
                 net = b->net_j[last];
                 double tail = power * (end - last * b->step);
-                cost += b->per_joule[last] * (drawn(b, last, net + tail) - drawn(b, last, net));
+                cost += b->per_joule[last] * (positive(net + tail) - positive(net));
             }
         }
     }
@@ -126,7 +117,7 @@ static int best(Board *b, int64_t job, const int64_t *options, int64_t count, co
             for (int64_t k = s.low; k < last; k++) {
                 b->scratch[k - s.low] = sum;
                 double net = b->net_j[k];
-                sum += b->per_joule[k] * (drawn(b, k, net + load) - drawn(b, k, net));
+                sum += b->per_joule[k] * (positive(net + load) - positive(net));
             }
             b->scratch[last - s.low] = sum;
         }
@@ -166,9 +157,9 @@ static double book(Board *b, int64_t option, double start, double end, int sign)
     int64_t slot = (int64_t)(start / b->step);
     for (; slot < b->slots && slot * b->step < end; slot++) {
         double seconds = seconds_in(b, slot, start, end);
-        double before = drawn(b, slot, b->net_j[slot]);
+        double before = positive(b->net_j[slot]);
         b->net_j[slot] += power * seconds;
-        change += b->per_joule[slot] * (drawn(b, slot, b->net_j[slot]) - before);
+        change += b->per_joule[slot] * (positive(b->net_j[slot]) - before);
     }
     return change;
 }

@@ -12,7 +12,6 @@ typedef struct {
     double step, weight_g, cost_g;
     const double *per_joule, *sum;
     const double *lam, *lam_sum;
-    const double *unsure_j; // NULL where supply is sure
     double *net_j, *scratch;
     double *times;
     int64_t *used;
