@@ -126,9 +126,14 @@ class Board:
             return np.zeros(len(options.first) - 1, dtype=np.int64)
         return np.asarray(options.job[options.first[:-1].clip(max=len(options) - 1)])
 
-    def guide(self, lam: Floats) -> None:
-        """What a GPU-hour is to cost in each slot, for choosing only."""
+    def guide(self, lam: Floats, mu: Floats | None = None) -> None:
+        """What a GPU-hour is to cost in each slot, for choosing only.
+
+        `mu` (g per kWh, at most the intensity) is what jobs that may be split are to pay where
+        renewable supply covers them: it is free, but not when others could use it, too.
+        """
         self._lam, self._lam_sum = self.integrals(lam)
+        self.supply_per_j = (np.zeros(self._slots) if mu is None else mu) / JOULES_PER_KWH
         self._guided = bool(lam.any())
 
     def integrals(self, lam: Floats) -> tuple[Floats, Floats]:

@@ -99,9 +99,12 @@ class Pieces:
 
     def added_g(self, pieces: Floats) -> float:
         """What pieces that are not placed would add to the cost by the guide."""
+        board = self.board
         slot, drawn_j, gpu_s = self.uses(pieces)
-        carbon_g = self._carbon_g(self._by_slot(slot, drawn_j))
-        return carbon_g + float(self.board.lam_per_gpu_s[slot] @ gpu_s)
+        energy_j = self._by_slot(slot, drawn_j)
+        covered_j = np.minimum(energy_j, np.maximum(-board.net_j[:-1], 0.0))
+        guided_g = board.supply_per_j @ covered_j + board.lam_per_gpu_s[slot] @ gpu_s
+        return self._carbon_g(energy_j) + float(guided_g)
 
     def paid_g(self, prices: Prices, order: list[int]) -> Floats:
         """What each of the jobs pays at the prices; nothing where it has no place."""
@@ -197,6 +200,7 @@ class Pieces:
             cost = energy * (self.mu[slot, None] / JOULES_PER_KWH)
         else:
             cost = np.maximum(energy - supply, 0.0) * self._per_joule[slot, None]
+            cost += np.minimum(energy, supply) * board.supply_per_j[slot, None]
         cost += seconds * shapes.gpus[ways] * board.lam_per_gpu_s[slot, None]
         nothing = np.zeros((len(slot), 1))
         return Offers(

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The jobs that may be split, all of them: a list, then prices of GPU-hours that fall. Pure.
+"""The jobs that may be split, all of them: a list, then prices that fall. Pure.
 
 Each job in turn is split where it is cheapest. At a price of GPU-hours above that of the
 relaxation jobs run narrower than they will, and GPUs stay free; while it falls, whoever gains most
-from more GPUs takes them first. The trap: on the way down carbon is far above what was, so that
-the best plan so far is kept.
+from more GPUs takes them first. Renewable supply has a price, too, though it costs nothing: else
+whoever comes first wastes it, and others draw from the grid. The trap: on the way down carbon is
+far above what was, so that the best plan so far is kept.
 """
 
 import math
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slurm_green.plan.as_before import expected_splits
+from slurm_green.plan.board import Board
 from slurm_green.plan.make_room import make_room
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.pieces import Pieces
@@ -73,7 +75,8 @@ def place_splits(
     if not len(splits):
         return []
     board, problem = pieces.board, pieces.board.problem
-    jobs, lam = problem.jobs, np.zeros(problem.site.slots)
+    jobs = problem.jobs
+    first: Start | None = None
     slack = (jobs.deadline_s - jobs.earliest_s) / problem.fastest_s
     order = splits[np.argsort(slack[splits], kind="stable")].tolist()
     hardness = 1 / np.maximum(slack - 1, 0.01)
@@ -97,17 +100,18 @@ def place_splits(
             progress=told,
         )
         best.remember(order)
-        lam = start.prices.lam if number == 1 else lam
+        first = first or start
         if expired() or best.score() <= (0.0, good_g - board.bare_g):
             break
     best.recall()
     missing = len(order) - len(pieces.of)
-    make_room(pieces, order, lam, runs=True, expired=expired)
+    assert first is not None
+    make_room(pieces, order, first.prices.lam, runs=True, expired=expired)
     for share in _AFTER if len(order) - len(pieces.of) < missing else ():
-        board.guide(share * lam)
+        _guide(board, first.prices, share)
         if not expired():
             pieces.settle(order, jobs.deadline_s)
-    board.guide(0.0 * lam)
+    _guide(board, first.prices, 0.0)
     return [job for job in order if job not in pieces.of]
 
 
@@ -140,7 +144,7 @@ def _place_at(
         progress((number + 1) / (len(guides) + 1))
         if expired():
             break
-        board.guide(share * prices.lam)
+        _guide(board, prices, share)
         pieces.put_all(order, until_s)
         # Who pays too much is first to take what got cheaper.
         regret = pieces.paid_g(prices, order) - least_g
@@ -148,6 +152,12 @@ def _place_at(
         pieces.settle([job for job in blamed if job in pieces.of][:look_at], until_s)
         state.remember(order)
     state.recall()
+
+
+def _guide(board: Board, prices: Prices, share: float) -> None:
+    """Asks for a share of the prices; supply is never dearer than what the grid adds."""
+    mu = np.minimum(share * prices.mu, board.problem.site.carbon_g_per_kwh)
+    board.guide(share * prices.lam, mu)
 
 
 def place_splits_again(

@@ -97,7 +97,7 @@ class CMoves(Structure):
 
 
 class CSplits(Structure):
-    """`Splits` of rooms.c; what comes after `steps` is the kernel's own."""
+    """`Splits` of rooms.c; what comes after `supply` is the kernel's own."""
 
     _fields_ = [
         *[
@@ -109,7 +109,7 @@ class CSplits(Structure):
             )
         ],
         *[(name, c_int64) for name in ("rows", "most_rows", "most_rooms", "most_ways", "steps")],
-        *[(name, c_void_p) for name in ("mu", "stretch", "room", "heap", "offer")],
+        *[(name, c_void_p) for name in ("supply", "mu", "stretch", "room", "heap", "offer")],
         *[(name, c_int64) for name in ("stretches", "most_stretches", "rooms")],
     ]
 

@@ -136,6 +136,7 @@ class KernelSplits:
             "first": first,
             "count": count,
             "row": row,
+            "supply": board.supply_per_j,
         }
         it = CSplits(
             rows=rows,

@@ -97,18 +97,18 @@ def without_kernel() -> Iterator[None]:
 @FEW
 @given(seed=st.integers(0, 10_000), green=st.booleans())
 def test_the_same_stretches_as_in_python(seed: int, green: bool) -> None:
-    """Placed one after the other, then each anew at another price of GPU-hours."""
+    """Placed one after the other, then each anew at other prices."""
     one = problem(seed, green=green)
     jobs, until_s = list(range(len(one.jobs))), one.jobs.deadline_s
     fast, slow = two(one)
-    guide = some_prices(one, seed).lam
+    at = some_prices(one, seed)
     for pieces in (fast, slow):
-        pieces.board.guide(guide)
+        pieces.board.guide(at.lam, at.mu)
         pieces.put_all(jobs, until_s)
     same(fast, slow)
     moved = []
     for pieces in (fast, slow):
-        pieces.board.guide(0.3 * guide)
+        pieces.board.guide(0.3 * at.lam, 0.5 * at.mu)
         moved.append(pieces.settle(jobs[::-1], until_s))
     assert moved[0] == moved[1]
     same(fast, slow)

@@ -180,6 +180,30 @@ def test_supply_is_used_as_long_as_it_lasts() -> None:
     assert pieces.put(0, 3 * HOUR) == pytest.approx(10.0, rel=1e-3)
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_supply_that_others_want_is_not_wasted(anew: bool) -> None:
+    """A kWh of it costs what it is worth to them: the slow clock, in the hour nobody wants."""
+    problem = make(
+        [[(1, 2.0, 1000.0), (1, 1.0, 300.0)]],
+        [(0, 1.0, 0, 3, True)],
+        [500, 500, 500],
+        renewable_w=[2000, 2000, 0],
+    )
+    pieces = empty(problem)
+    nothing, wanted = np.zeros(3), np.array([300.0, 100.0, 500.0])
+    if anew:
+        pieces.put(0, 3 * HOUR)
+        assert pieces.of[0].tolist() == [[0, 0, 0.5 * HOUR]]
+    pieces.board.guide(nothing, wanted)
+    if anew:
+        pieces.settle([0], problem.jobs.deadline_s)
+    else:
+        assert pieces.put(0, 3 * HOUR) == pytest.approx(0.3 * 100)
+    assert pieces.of[0].tolist() == [[1, HOUR, 2 * HOUR]]
+    assert pieces.added_g(pieces.of[0]) == pytest.approx(0.3 * 100)
+    assert pieces.board.cost_g == 0.0
+
+
 def test_room_for_the_wide_shape_does_not_take_that_of_the_narrow_one() -> None:
     """Two GPUs are free late in the hour only; the narrow shape must do the rest before that."""
     shapes = [(1, 1.0, 100.0), (2, 2.0, 400.0)]

@@ -153,7 +153,8 @@ static double added_by(const Board *b, const Splits *s, const double *row, int64
             busy += seconds * s->gpus[shape] * b->lam[slot];
         }
         double net = b->net_j[slot];
-        carbon += b->per_joule[slot] * (b->green ? positive(net + energy) - positive(net) : energy);
+        double drawn = b->green ? positive(net + energy) - positive(net) : energy;
+        carbon += b->per_joule[slot] * drawn + s->supply[slot] * (energy - drawn);
     }
     return carbon + busy;
 }
