@@ -119,6 +119,11 @@ class Board:
         return self._lam, self._lam_sum
 
     @property
+    def supply_guides(self) -> tuple[Floats, Floats]:
+        """The guide in g per joule that renewable supply covers, and its integral."""
+        return self._supply, self._supply_sum
+
+    @property
     def number_of(self) -> Ints:
         """The problem's number of each job that has an option."""
         options = self.options
@@ -129,17 +134,22 @@ class Board:
     def guide(self, lam: Floats, mu: Floats | None = None) -> None:
         """What a GPU-hour is to cost in each slot, for choosing only.
 
-        `mu` (g per kWh, at most the intensity) is what jobs that may be split are to pay where
-        renewable supply covers them: it is free, but not when others could use it, too.
+        `mu` (g per kWh, at most the intensity) is what a kWh costs that renewable supply covers:
+        it is free, but not when others could use it, too.
         """
         self._lam, self._lam_sum = self.integrals(lam)
-        self.supply_per_j = (np.zeros(self._slots) if mu is None else mu) / JOULES_PER_KWH
+        self._supply, self._supply_sum = self.energy_integrals(0.0 * lam if mu is None else mu)
         self._guided = bool(lam.any())
 
     def integrals(self, lam: Floats) -> tuple[Floats, Floats]:
         """A price of GPU-hours as one of GPU-seconds, and its integral at the borders."""
         total = np.append(0.0, np.cumsum(lam)) * (self._step / SECONDS_PER_HOUR)
         return np.append(lam, 0.0) / SECONDS_PER_HOUR, total
+
+    def energy_integrals(self, mu: Floats) -> tuple[Floats, Floats]:
+        """A price of a kWh as one of joules, and its integral at the borders, per watt."""
+        per_joule = np.append(mu, 0.0) / JOULES_PER_KWH
+        return per_joule, np.append(0.0, np.cumsum(per_joule[:-1])) * self._step
 
     def best(
         self, job: int, options: Sequence[int] | None = None, least_g: Sequence[float] | None = None
@@ -206,10 +216,13 @@ class Board:
         return Place(option, start, -change)
 
     def guided_g(self, place: Place) -> float:
-        """What the guide asks for the GPU-hours of a place."""
+        """What the guide asks beside carbon for a place that a job has left."""
         end = place.start_s + self.duration_s[place.option]
         busy = self._integral(self._lam_sum, end) - self._integral(self._lam_sum, place.start_s)
-        return self._gpus[place.option] * busy
+        met, seconds = seconds_by_slot(place.start_s, end, step_s=self._step, slots=self._slots)
+        supply_j = np.maximum(-self.net_j[met], 0.0)
+        covered_j = np.minimum(self._power[place.option] * seconds, supply_j)
+        return self._gpus[place.option] * busy + float(self._supply[met] @ covered_j)
 
     def regret_g(self, per_joule_sum: Floats, lam_sum: Floats, least_g: Floats) -> Floats:
         """What each job pays beyond its least, at prices given as their integrals; 0 unplaced."""
@@ -330,7 +343,8 @@ class Board:
             cost -= total[first] + (low - first) * (step * per_joule[first])
             cost *= power
         else:
-            net, per_joule = self.net_j[slot : last + 1], self._per_joule[slot : last + 1]
+            net, supply = self.net_j[slot : last + 1], self._supply_sum
+            per_joule = (self._per_joule - self._supply)[slot : last + 1]
             now = np.maximum(net, 0.0)
             full = np.append(
                 0.0, np.cumsum(per_joule * (np.maximum(net + power * step, 0.0) - now))
@@ -341,6 +355,9 @@ class Board:
             tail = (end - final * step) * power
             more = full[b] - full[a + 1] + per_joule[b] * (np.maximum(net[b] + tail, 0.0) - now[b])
             cost += np.where(b > a, more, 0.0)
+            covered = supply[final] + (high - final) * (step * self._supply[final])
+            covered -= supply[first] + (low - first) * (step * self._supply[first])
+            cost += power * covered
         if self._guided:
             rate, total = self._lam, self._lam_sum
             busy = total[final] + (high - final) * (step * rate[final])

@@ -47,13 +47,14 @@ class Improver:
         option: Ints,
         start_s: Floats,
         lam: Floats,
+        mu: Floats | None = None,
         seed: int,
         haste: bool = False,
     ) -> None:
         self.board = board
         self.absent = list(absent)
         self._tags = tags
-        self._lam = lam
+        self._lam, self._mu = lam, 0.0 * lam if mu is None else mu
         self._random = random.Random(seed)
         jobs = len(board.option)
         options = board.options
@@ -77,10 +78,12 @@ class Improver:
             1 + 0.5 * size / biggest
         )
         self._penalty = self._first_penalty.copy()
-        self._guides = (np.zeros_like(lam), _GUIDE * lam)
+        nothing = np.zeros_like(lam)
+        self._guides = ((nothing, nothing), (_GUIDE * lam, _GUIDE * self._mu))
         self._fast = None
         if lendable(board):
             guide, guide_sum = board.integrals(_GUIDE * lam)
+            supply, supply_sum = board.energy_integrals(_GUIDE * self._mu)
             arrays: dict[str, Floats | Ints] = {
                 "movable": self._movable,
                 "target_first": target_first,
@@ -97,6 +100,8 @@ class Improver:
                 "busy": tags.busy,
                 "guide": guide,
                 "guide_sum": guide_sum,
+                "supply": supply,
+                "supply_sum": supply_sum,
             }
             self._fast = KernelMoves(
                 board, seed=seed, arrays=arrays, impatience=_IMPATIENCE, haste=haste
@@ -116,13 +121,13 @@ class Improver:
         self.absent = list(absent)
         self._regret[:] = self._tags.regrets_g()
 
-    def settle(self, share_of_lam: float, enough: Callable[[], bool]) -> None:
-        """Every job in turn goes where it is cheapest now, at a share of the price of GPU-hours.
+    def settle(self, share: float, enough: Callable[[], bool]) -> None:
+        """Every job in turn goes where it is cheapest now, at a share of the prices.
 
         Only shapes that could pay for themselves at the full prices are looked at.
         """
         board, tags = self.board, self._tags
-        board.guide(share_of_lam * self._lam)
+        board.guide(share * self._lam, share * self._mu)
         order = self._movable.tolist()
         self._random.shuffle(order)
         if self._fast is not None:
@@ -304,7 +309,7 @@ class Improver:
             waiting.sort(key=self._size.__getitem__, reverse=True)
         else:
             chance.shuffle(waiting)
-        board.guide(self._guides[chance.random() < 0.5])
+        board.guide(*self._guides[chance.random() < 0.5])
         lost = 0.0
         for job in waiting:
             place = board.best(job, self._tags.ranked(job)[:_SHAPES])

@@ -103,7 +103,7 @@ class Pieces:
         slot, drawn_j, gpu_s = self.uses(pieces)
         energy_j = self._by_slot(slot, drawn_j)
         covered_j = np.minimum(energy_j, np.maximum(-board.net_j[:-1], 0.0))
-        guided_g = board.supply_per_j @ covered_j + board.lam_per_gpu_s[slot] @ gpu_s
+        guided_g = board.supply_guides[0][:-1] @ covered_j + board.lam_per_gpu_s[slot] @ gpu_s
         return self._carbon_g(energy_j) + float(guided_g)
 
     def paid_g(self, prices: Prices, order: list[int]) -> Floats:
@@ -200,7 +200,7 @@ class Pieces:
             cost = energy * (self.mu[slot, None] / JOULES_PER_KWH)
         else:
             cost = np.maximum(energy - supply, 0.0) * self._per_joule[slot, None]
-            cost += np.minimum(energy, supply) * board.supply_per_j[slot, None]
+            cost += np.minimum(energy, supply) * board.supply_guides[0][slot, None]
         cost += seconds * shapes.gpus[ways] * board.lam_per_gpu_s[slot, None]
         nothing = np.zeros((len(slot), 1))
         return Offers(

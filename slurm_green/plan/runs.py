@@ -112,7 +112,14 @@ def place_runs(
     # Beside what is expected of the jobs that may be split.
     beside_j = expected.energy_j.rows(splits).by_slot()
     improver = Improver(
-        board, tags, [], option=option, start_s=start_s, lam=found.prices.lam, seed=seed
+        board,
+        tags,
+        [],
+        option=option,
+        start_s=start_s,
+        lam=found.prices.lam,
+        mu=found.prices.mu,
+        seed=seed,
     )
     guides = _GUIDES[-1:] if kept else _GUIDES
     if lendable(board):
@@ -197,6 +204,7 @@ def place_again(
         option=np.concatenate([before.option, tags.option]),
         start_s=np.concatenate([before.start_s, tags.start_s]),
         lam=prices.lam,
+        mu=prices.mu,
         seed=seed,
         haste=True,
     )

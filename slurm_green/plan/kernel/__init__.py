@@ -41,6 +41,8 @@ class CBoard(Structure):
                     "sum",
                     "lam",
                     "lam_sum",
+                    "supply",
+                    "supply_sum",
                     "net_j",
                     "scratch",
                     "times",
@@ -84,7 +86,7 @@ class CMoves(Structure):
             for name in (
                 *("movable", "absent", "target_first", "target_option", "target_start"),
                 *("regret", "penalty", "ease", "size", "least_g", "ranked", "option_g"),
-                *("energy", "busy", "guide", "guide_sum", "nothing"),
+                *("energy", "busy", "guide", "guide_sum", "supply", "supply_sum", "nothing"),
                 *("others", "weight", "moment", "lack"),
             )
         ],
@@ -97,7 +99,7 @@ class CMoves(Structure):
 
 
 class CSplits(Structure):
-    """`Splits` of rooms.c; what comes after `supply` is the kernel's own."""
+    """`Splits` of rooms.c; what comes after `steps` is the kernel's own."""
 
     _fields_ = [
         *[
@@ -109,7 +111,7 @@ class CSplits(Structure):
             )
         ],
         *[(name, c_int64) for name in ("rows", "most_rows", "most_rooms", "most_ways", "steps")],
-        *[(name, c_void_p) for name in ("supply", "mu", "stretch", "room", "heap", "offer")],
+        *[(name, c_void_p) for name in ("mu", "stretch", "room", "heap", "offer")],
         *[(name, c_int64) for name in ("stretches", "most_stretches", "rooms")],
     ]
 

@@ -33,11 +33,14 @@ def lent(board: Board, steps: int = 0) -> Iterator[tuple[CDLL, CBoard]]:
     times, used = board.profile.arrays
     option = np.array(board.option, dtype=np.int64)
     lam, lam_sum = board.guides
+    supply, supply_sum = board.supply_guides
     scratch = np.zeros(slots + 2)
     arrays = {
         **board.arrays,
         "lam": lam,
         "lam_sum": lam_sum,
+        "supply": supply,
+        "supply_sum": supply_sum,
         "net_j": board.net_j,
         "scratch": scratch,
         "times": times,

@@ -136,7 +136,6 @@ class KernelSplits:
             "first": first,
             "count": count,
             "row": row,
-            "supply": board.supply_per_j,
         }
         it = CSplits(
             rows=rows,

@@ -89,17 +89,23 @@ def test_plans_with_and_without_it_hold_and_do_not_contradict(seed: int, green: 
 
 
 @FEW
-@given(seed=st.integers(0, 10_000), green=st.booleans())
-def test_in_a_list_each_job_costs_the_least_that_it_can_then(seed: int, green: bool) -> None:
-    """Nothing expected and no price of GPU-hours: its place costs what the board's best does."""
+@given(seed=st.integers(0, 10_000), green=st.booleans(), share=st.sampled_from([0.0, 0.6, 1.0]))
+def test_in_a_list_each_job_costs_the_least_that_it_can_then(
+    seed: int, green: bool, share: float
+) -> None:
+    """Nothing expected and no price of GPU-hours: its place costs what the board's best does.
+
+    Supply has a price, some share of the intensity, or none.
+    """
     one = problem(seed, green=green)
     slots, jobs = one.site.slots, np.arange(len(one.jobs))
     options = options_of(one, jobs, one.jobs.deadline_s)
     board = Board(one, options, Weights())
     tags = PriceTags(board, prices(slots))
     expected = Pool(one).expected(prices(slots), 1.0).only(jobs[:0])
+    board.guide(np.zeros(slots), share * one.site.carbon_g_per_kwh)
     for job in jobs.tolist():
-        place, before_g = board.best(job), board.cost_g
+        place = board.best(job)
         absent = place_all(
             board,
             tags.ranking,
@@ -110,7 +116,33 @@ def test_in_a_list_each_job_costs_the_least_that_it_can_then(seed: int, green: b
         )
         assert (place is None) == (absent == [job])
         if place is not None:
-            assert board.cost_g - before_g == pytest.approx(place.cost_g, rel=1e-9, abs=1e-9)
+            found = board.take(job)
+            assert found.cost_g + board.guided_g(found) == pytest.approx(place.cost_g, rel=1e-9)
+            board.put(job, found.option, found.start_s)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_supply_that_others_want_is_not_wasted(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run leaves it for the hour that nobody wants and the clock that needs least energy."""
+    if not fast:
+        monkeypatch.setattr("slurm_green.plan.kernel.board.library", lambda: None)
+    one = make(
+        [[(1, 2.0, 1000.0), (1, 1.0, 300.0)]],
+        [(0, 1.0, 0.0, 3.0, False)],
+        [500.0] * 3,
+        renewable_w=[2000.0, 2000.0, 0.0],
+    )
+    board = Board(one, options_of(one, np.arange(1), one.jobs.deadline_s), Weights())
+    wanted, nothing = np.array([300.0, 100.0, 500.0]), np.zeros(3)
+    tags = PriceTags(board, prices(3, mu=wanted))
+    improver = Improver(
+        board, tags, [], option=tags.option, start_s=tags.start_s, lam=nothing, mu=wanted, seed=0
+    )
+    for option in (0, 1):
+        board.restore([option], np.zeros(1))
+        improver.settle(1.0, lambda: False)
+        assert (board.option, board.start_s.tolist()) == ([1], [HOUR])
+        assert board.cost_g == 0.0
 
 
 def test_a_job_as_wide_as_the_site_takes_the_place_of_many() -> None:

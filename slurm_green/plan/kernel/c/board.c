@@ -20,6 +20,9 @@ static double worth(const Board *b, int64_t option, double end) {
     return b->weight_g * fastest / (waited > fastest ? waited : fastest);
 }
 
+// What a joule that supply does not cover costs more than one that it does, by the guide.
+static double beyond(const Board *b, int64_t slot) { return b->per_joule[slot] - b->supply[slot]; }
+
 // What a run adds in g, its guide's price included. `full` is the integral over whole slots from
 // slot `low` on of what a load of its power adds there (only where supply is netted).
 static double added(const Board *b, int64_t option, double start, const double *full, int64_t low) {
@@ -31,15 +34,16 @@ static double added(const Board *b, int64_t option, double start, const double *
         double lead = (first + 1) * b->step;
         lead = (end < lead ? end : lead) - start;
         double net = b->net_j[first];
-        cost = b->per_joule[first] * (positive(net + power * lead) - positive(net));
+        cost = beyond(b, first) * (positive(net + power * lead) - positive(net));
         if (last > first) {
             cost += full[last - low] - full[first + 1 - low];
             if (last < b->slots) {
                 net = b->net_j[last];
                 double tail = power * (end - last * b->step);
-                cost += b->per_joule[last] * (positive(net + tail) - positive(net));
+                cost += beyond(b, last) * (positive(net + tail) - positive(net));
             }
         }
+        cost += power * (integral(b->supply_sum, b, end) - integral(b->supply_sum, b, start));
     }
     if (b->guided)
         cost += b->option_gpus[option] *
@@ -117,7 +121,7 @@ static int best(Board *b, int64_t job, const int64_t *options, int64_t count, co
             for (int64_t k = s.low; k < last; k++) {
                 b->scratch[k - s.low] = sum;
                 double net = b->net_j[k];
-                sum += b->per_joule[k] * (positive(net + load) - positive(net));
+                sum += beyond(b, k) * (positive(net + load) - positive(net));
             }
             b->scratch[last - s.low] = sum;
         }

@@ -12,6 +12,7 @@ typedef struct {
     double step, weight_g, cost_g;
     const double *per_joule, *sum;
     const double *lam, *lam_sum;
+    const double *supply, *supply_sum; // per joule that renewable supply covers
     double *net_j, *scratch;
     double *times;
     int64_t *used;

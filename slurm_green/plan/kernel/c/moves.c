@@ -14,14 +14,15 @@ void sg_settle(Moves *m, const int64_t *order, int64_t count) {
         int64_t job = order[n], old_option = b->option[job];
         if (old_option < 0)
             continue;
-        double paid = price(b, job, m->energy, m->busy), guided = paid_guide(b, job);
+        double paid = price(b, job, m->energy, m->busy);
         const int64_t *ranked = m->ranked + b->first[job];
         int64_t all = b->first[job + 1] - b->first[job], some = 0;
         int has_old = 0;
         while (some < all && m->option_g[ranked[some]] <= paid)
             has_old |= ranked[some++] == old_option;
+        double end = b->end[job];
         Place old = take(b, job), place, other;
-        double old_g = old.cost_g + guided;
+        double old_g = old.cost_g + guided_g(b, &old, end);
         int found = best(b, job, ranked, some, NULL, &place);
         if (!has_old && best(b, job, &old_option, 1, NULL, &other) &&
             (!found || other.cost_g < place.cost_g))

@@ -45,9 +45,8 @@ typedef struct {
     int64_t *first, *count;
     double *row;
     int64_t rows, most_rows, most_rooms, most_ways;
-    int64_t steps;        // of the profile, at most, beside two for each row
-    const double *supply; // g per J in each slot, for what renewable supply covers
-    const double *mu;     // g per J in each slot; NULL: what energy adds to the site's carbon
+    int64_t steps;    // of the profile, at most, beside two for each row
+    const double *mu; // g per J in each slot; NULL: what energy adds to the site's carbon
     // For one job's search.
     Stretch *stretch;
     Room *room, **heap;
@@ -174,7 +173,7 @@ static int64_t fill_offers(const Board *b, Splits *s, const Room *r, const int64
             cost = energy * s->mu[r->slot];
         else
             cost = positive(energy - r->supply_j) * per_joule +
-                   fmin(energy, r->supply_j) * s->supply[r->slot];
+                   fmin(energy, r->supply_j) * b->supply[r->slot];
         cost += seconds * s->gpus[shape] * lam;
         s->offer[n + 1] = (Offer){seconds, seconds * s->rate[shape], cost};
     }

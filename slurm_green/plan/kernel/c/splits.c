@@ -154,7 +154,7 @@ static double added_by(const Board *b, const Splits *s, const double *row, int64
         }
         double net = b->net_j[slot];
         double drawn = b->green ? positive(net + energy) - positive(net) : energy;
-        carbon += b->per_joule[slot] * drawn + s->supply[slot] * (energy - drawn);
+        carbon += b->per_joule[slot] * drawn + b->supply[slot] * (energy - drawn);
     }
     return carbon + busy;
 }

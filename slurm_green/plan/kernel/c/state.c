@@ -17,7 +17,7 @@ typedef struct {
     const double *ease, *size, *least_g;
     const int64_t *ranked;
     const double *option_g, *energy, *busy;
-    const double *guide, *guide_sum, *nothing;
+    const double *guide, *guide_sum, *supply, *supply_sum, *nothing;
     int64_t *others;       // one entry per job
     double *weight;        // one entry per job
     double *moment;        // as the profile has room for, and 2 entries per job
@@ -44,6 +44,8 @@ static int64_t any_movable(Moves *m) { return m->movable[below(m, m->n_movable)]
 static void set_guide(Moves *m, int on) {
     m->b->lam = on ? m->guide : m->nothing;
     m->b->lam_sum = on ? m->guide_sum : m->nothing;
+    m->b->supply = on ? m->supply : m->nothing;
+    m->b->supply_sum = on ? m->supply_sum : m->nothing;
     m->b->guided = on;
 }
 
@@ -51,11 +53,19 @@ static void update_regret(Moves *m, int64_t job) {
     m->regret[job] = price(m->b, job, m->energy, m->busy) - m->least_g[job];
 }
 
-static double paid_guide(const Board *b, int64_t job) {
-    if (!b->guided)
-        return 0;
-    return b->option_gpus[b->option[job]] *
-           (integral(b->lam_sum, b, b->end[job]) - integral(b->lam_sum, b, b->start[job]));
+// What the guide asks beside carbon for a run that was taken out.
+static double guided_g(const Board *b, const Place *at, double end) {
+    double start = at->start, power = b->power[at->option], sum = 0;
+    if (b->guided)
+        sum = b->option_gpus[at->option] *
+              (integral(b->lam_sum, b, end) - integral(b->lam_sum, b, start));
+    if (!b->green)
+        return sum;
+    for (int64_t k = (int64_t)(start / b->step); k < b->slots && k * b->step < end; k++) {
+        double energy = power * seconds_in(b, k, start, end), net = b->net_j[k];
+        sum += b->supply[k] * (energy - (positive(net + energy) - positive(net)));
+    }
+    return sum;
 }
 
 // Chains the runs that are placed.
