@@ -37,6 +37,8 @@ __all__ = ["Draft", "draft", "prices_for"]
 _TOLERANCE_S = 1e-3
 _FEW_JOBS = 500
 _SPARES = (0.0, 0.005, 0.01)  # of the GPUs: the rest is what prices are for
+# Of the supply, where plans are far from the bound: what just suffices has a price of nothing.
+_LESS_SUPPLY, _FAR = (0.08, 0.15), 0.01
 _TIGHT = 0.7  # of its window: where a ramp binds, such a job is not split
 
 
@@ -179,10 +181,21 @@ def draft(
 
 
 def _starts(found: Found, kinds: _Kinds, pieces: Pieces) -> Iterator[Start]:
-    """Where jobs that may be split begin: the prices, and those of a site with fewer GPUs."""
+    """Where jobs that may be split begin: the prices, and those of a site with fewer GPUs.
+
+    Where all that is far from the bound, those of a site with less supply, too.
+    """
+    board, least_g = pieces.board, math.inf
     one = pieces.kernel is None or len(kinds.runs) or len(kinds.splits) > MANY
     for spare in _SPARES[:1] if one else _SPARES:
         prices = found.tighter(spare) if spare else found.prices
+        expected = found.pool.expected(prices, found.temperature_g)
+        yield Start(prices, expected.only(kinds.splits))
+        least_g = min(least_g, board.cost_g + board.bare_g)
+    if one or not board.green or least_g - found.value_g <= _FAR * abs(found.value_g):
+        return
+    for less in _LESS_SUPPLY:
+        prices = found.tighter(0.0, less)
         expected = found.pool.expected(prices, found.temperature_g)
         yield Start(prices, expected.only(kinds.splits))
 

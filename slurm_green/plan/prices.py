@@ -65,15 +65,19 @@ class Found:
     start_s: Floats
     scale: float = 1.0
 
-    def tighter(self, spare: float) -> Prices:
-        """Prices at which the ways found leave this share of the GPUs idle where they are full."""
+    def tighter(self, spare: float, supply: float = 0.0) -> Prices:
+        """Prices at which the ways found leave this share of the GPUs idle where they are full.
+
+        Or where the renewable supply is less by a share `supply`.
+        """
         return self.pool.balance(
             self.prices,
             self.temperature_g,
             scale=self.scale,
             limit=_DEAREST * self.scale,
-            radius=_RADIUS_TIGHT,
+            radius=_RADIUS if supply else _RADIUS_TIGHT,
             spare=spare,
+            supply=supply,
         )
 
 

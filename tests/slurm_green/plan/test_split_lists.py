@@ -4,8 +4,9 @@
 import numpy as np
 import pytest
 
-from slurm_green.plan import certificate, split_lists
+from slurm_green.plan import certificate, draft, split_lists
 from slurm_green.plan.board import Board
+from slurm_green.plan.kernel import library
 from slurm_green.plan.options import options_of
 from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.pieces import Pieces
@@ -82,6 +83,24 @@ def test_the_start_that_ends_best_is_kept() -> None:
     assert [pieces.board.cost_g for pieces in made] == pytest.approx([600.0, 40.0, 40.0, 40.0])
     assert made[2].board.profile.used.max() == 2
     assert certificate.check(one, schedule(made[3])) is None
+
+
+@pytest.mark.skipif(library() is None, reason="no compiled kernel: no C compiler?")
+@pytest.mark.parametrize("far", [True, False])
+def test_far_from_the_bound_supply_that_just_suffices_has_a_price(far: bool) -> None:
+    """A job of 0.95 kWh has 1 kWh: at the relaxation's prices that is free."""
+    one = make([[(1, 1.0, 950.0)]], [(0, 1.0, 0.0, 1.0, True)], [500.0], renewable_w=1000.0)
+    jobs, pieces = np.arange(1), pieces_of(one)
+    nobody = options_of(one, jobs[:0], np.zeros(0))
+    found = PriceSearch(one, Weights(), nobody, jobs, one.jobs.deadline_s).search()
+    starts = []
+    for start in draft._starts(found, draft._kinds(one, Weights()), pieces):
+        starts.append(start)
+        pieces.board.cost_g = 100.0 if far else 0.0
+    assert len(starts) == (5 if far else 3)
+    assert starts[0].prices.mu[0] < 1.0
+    if far:
+        assert starts[-1].prices.mu[0] > 100.0
 
 
 def crowded(jobs: int) -> Problem:
