@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shell scripts that touch a job's files; directories come as $1 and $2, never in the text.
 
-POSIX sh with GNU find, coreutils and rsync: what every Linux cluster has on its nodes. Files that
-end in `.tmp` are being written and belong to no checkpoint.
+POSIX sh with GNU find, coreutils and rsync: what every Linux cluster has on its nodes. Files and
+directories that end in `.tmp` are being written and belong to no checkpoint.
 """
 
 import shlex
@@ -23,8 +23,8 @@ __all__ = [
     "store_script",
 ]
 
-_FIND = "find . -type f ! -name '*.tmp'"
-_LINKS = "find . -type l ! -name '*.tmp'"
+_FIND = "find . -name '*.tmp' -prune -o -type f"
+_LINKS = "find . -name '*.tmp' -prune -o -type l"
 
 # "DIGEST FILES": changes when a file appears, goes, grows or is replaced.
 LISTING = f"""set -eu; export LC_ALL=C
@@ -48,8 +48,9 @@ PREPARE = """set -eu
 mkdir -p -- "$1"
 df -B1 --output=avail -- "$1" | tail -n 1"""
 
+# The slash follows a link: a checkpoint's directory may be one.
 ARRIVED = """[ -d "$1" ] || { echo 0; exit 0; }
-find "$1" -type f -printf '%s\\n' | awk '{ b += $1 } END { printf "%.0f\\n", b }'"""
+find "$1/" -type f -printf '%s\\n' | awk '{ b += $1 } END { printf "%.0f\\n", b }'"""
 
 # $1 what arrived, $2 where it belongs, $3 where the one before goes. After any crash: again.
 PLACE = """set -eu

@@ -27,7 +27,7 @@ def put(directory: Path, url: str, *, compare: bool) -> None:
     system, root = fsspec.core.url_to_fs(url)
     system.makedirs(root, exist_ok=True)
     there = _sizes(system, root)
-    here = {name: path for name, path in _files(directory).items() if not name.endswith(".tmp")}
+    here = {name: path for name, path in _files(directory).items() if not _being_written(name)}
     for name, path in here.items():
         if compare or there.get(name) != path.stat().st_size:
             system.makedirs(f"{root}/{name}".rpartition("/")[0], exist_ok=True)
@@ -92,7 +92,11 @@ def _links(directory: Path) -> dict[str, str]:
     found = (path for path in directory.rglob("*") if path.is_symlink())
     # Not Path.readlink, which tidies what it reads.
     named = {path.relative_to(directory).as_posix(): os.readlink(path) for path in found}  # noqa: PTH115
-    return {name: to for name, to in named.items() if not name.endswith(".tmp")}
+    return {name: to for name, to in named.items() if not _being_written(name)}
+
+
+def _being_written(name: str) -> bool:
+    return any(part.endswith(".tmp") for part in name.split("/"))
 
 
 def _sizes(system: Any, root: str) -> dict[str, int]:

@@ -25,6 +25,9 @@ def checkpoint(at: Path) -> Path:
     (at / "weights.pt").write_bytes(os.urandom(70_000))
     (at / "deep er" / ".meta data").write_text("x")
     (at / "half.tmp").write_text("being written")
+    (at / "step 2.tmp").mkdir()
+    (at / "step 2.tmp" / "shard").write_text("being written, too")
+    (at / "step 2.tmp" / "first").symlink_to("shard")
     return at
 
 
@@ -33,6 +36,7 @@ def test_a_listing_changes_with_the_files_alone(tmp_path: Path) -> None:
     first = sh(scripts.LISTING, here)
     assert first.split()[1] == "2"
     (here / "other.tmp").touch()
+    (here / "step 2.tmp" / "another shard").touch()
     assert sh(scripts.LISTING, here) == first
     fresh = here / "new"
     fresh.write_bytes((here / "weights.pt").read_bytes())
@@ -54,6 +58,7 @@ def test_a_manifest_is_of_contents_alone(tmp_path: Path) -> None:
     there = tmp_path / "else where"
     shutil.copytree(here, there)
     (there / "half.tmp").unlink()
+    shutil.rmtree(there / "step 2.tmp")
     os.utime(there / "weights.pt", (0, 0))
     found = sh(scripts.MANIFEST, here)
     assert found.split()[1:] == ["70001", "2"]
@@ -74,6 +79,14 @@ def test_where_a_link_leads_belongs_to_a_checkpoint(tmp_path: Path) -> None:
             assert len(known) < len(known | {sh(script, here)})
             known.add(sh(script, here))
     assert sh(scripts.MANIFEST, here).split()[1:] == ["70001", "2"]
+
+
+def test_the_size_of_a_checkpoint_whose_directory_is_a_link(tmp_path: Path) -> None:
+    here = tmp_path / "run"
+    here.mkdir()
+    (here / "weights.pt").write_bytes(b"x" * 70)
+    (tmp_path / "latest").symlink_to("run")
+    assert [sh(scripts.ARRIVED, tmp_path / name) for name in ("run", "latest")] == ["70", "70"]
 
 
 @pytest.mark.parametrize("before", [True, False])
