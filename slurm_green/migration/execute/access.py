@@ -10,7 +10,16 @@ from typing import Protocol
 
 from slurm_green.migration.execute.record import Order
 
-__all__ = ["Copy", "Listing", "Manifest", "Seen", "SiteAccess", "old_of", "staging_of"]
+__all__ = [
+    "Copy",
+    "Listing",
+    "Manifest",
+    "Seen",
+    "SiteAccess",
+    "claim_of",
+    "old_of",
+    "staging_of",
+]
 
 _RUNNING = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING"})
 _FAILED = frozenset({"FAILED", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY"})
@@ -116,6 +125,12 @@ class SiteAccess(Protocol):
     def named(self, token: str) -> list[Seen]:
         """The jobs that were submitted under this token, ended ones too while Slurm knows them."""
 
+    def claim(self, directory: str, token: str) -> bool:
+        """Take the job's checkpoint for the move; False where another move has it."""
+
+    def unclaim(self, directory: str, token: str) -> None:
+        """Let go of what the move took; what another one took stays."""
+
     def signal(self, job_id: int, signal: str) -> None:
         """Send it to the job's steps, or with `B:` to its batch script."""
 
@@ -176,6 +191,12 @@ def staging_of(target: str, token: str) -> str:
 def old_of(target: str, token: str) -> str:
     """Where the checkpoint that was there before is kept meanwhile."""
     return _beside(target, f"sgreen-{token}.old")
+
+
+def claim_of(directory: str, token: str) -> str:
+    """What says which move has the job: one for all moves of it."""
+    job, _, _ = token.rpartition("-")
+    return _beside(directory, f"sgreen-{job}")
 
 
 def _beside(target: str, suffix: str) -> str:

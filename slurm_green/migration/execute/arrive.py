@@ -207,6 +207,7 @@ def clean(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
             for job in pair.destination.named(move.token):
                 if job.job_id != move.new_job and not job.ended:
                     pair.destination.cancel(job.job_id)
+        pair.source.unclaim(move.directory, move.token)
         pair.destination.sweep(move.target, move.token)
         if move.store:
             pair.destination.unstore(move.store)

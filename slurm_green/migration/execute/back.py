@@ -58,17 +58,18 @@ def sweep(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         return move.at(Step.BACK, now_s)
     if now_s - move.since_s < move.limits.settle_s:
         return Wait("Slurm is given time to write down what was done")
-    if move.bytes is not None:
-        try:
+    try:
+        pair.source.unclaim(move.directory, move.token)
+        if move.bytes is not None:
             if not move.why.startswith(FAILED):  # else the transfers' logs say why
                 pair.source.sweep(move.directory, move.token)
             pair.destination.sweep(move.target, move.token)
             if move.store:
                 pair.destination.unstore(move.store)
-        except SlurmError:
-            # Rubbish that a full or broken file system keeps does not keep the move open.
-            if now_s - move.since_s <= move.limits.other_s:
-                raise
+    except SlurmError:
+        # Rubbish that a full or broken file system keeps does not keep the move open.
+        if now_s - move.since_s <= move.limits.other_s:
+            raise
     return move.at(move.outcome, now_s)
 
 

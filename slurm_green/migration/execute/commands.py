@@ -12,7 +12,15 @@ from pathlib import Path
 
 from slurm_green.errors import SlurmError
 from slurm_green.migration.execute import scripts
-from slurm_green.migration.execute.access import Copy, Listing, Manifest, Seen, old_of, staging_of
+from slurm_green.migration.execute.access import (
+    Copy,
+    Listing,
+    Manifest,
+    Seen,
+    claim_of,
+    old_of,
+    staging_of,
+)
 from slurm_green.migration.execute.comment import TOKEN_PREFIX, tokens_of
 from slurm_green.migration.execute.record import Order
 from slurm_green.migration.execute.site import Site
@@ -79,6 +87,14 @@ class CommandAccess:
     def named(self, token: str) -> list[Seen]:
         """One squeue."""
         return [_seen(job) for job in self.jobs() if token in tokens_of(job.comment)]
+
+    def claim(self, directory: str, token: str) -> bool:
+        """One small job."""
+        return self._words(1, scripts.CLAIM, claim_of(directory, token), token) == ["1"]
+
+    def unclaim(self, directory: str, token: str) -> None:
+        """One small job."""
+        self.shell(scripts.UNCLAIM, claim_of(directory, token), token)
 
     def signal(self, job_id: int, signal: str) -> None:
         """One scancel; a job that has just ended is no error."""

@@ -3,7 +3,7 @@
 
 from dataclasses import replace
 
-from slurm_green.migration.execute.access import Copy
+from slurm_green.migration.execute.access import Copy, claim_of
 from slurm_green.migration.execute.pair import Pair, Wait
 from slurm_green.migration.execute.record import MoveRecord, Step, Way
 from slurm_green.words import length
@@ -20,12 +20,16 @@ _JUDGED_AFTER_S = 3.0
 def signal(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     """Ask for a checkpoint, and again until there is a new one that no longer changes.
 
-    The listing before the signal is taken in the same turn: a process that died in between takes
-    a new one. A job that waits has nothing to write.
+    Two runs, each with a journal of its own, would start a copy each: the first to come has the
+    job. The listing before the signal is taken in the same turn: a process that died in between
+    takes a new one. A job that waits has nothing to write.
     """
     job = pair.here(move)
     if job is None or job.ended:
         return move.ended(_GONE, now_s)
+    if not move.signals_s and not pair.source.claim(move.directory, move.token):
+        mark = claim_of(move.directory, move.token)
+        return move.left(f"another run moves it, with another journal; see {mark}", now_s)
     if job.pending:
         return move.at(Step.STOP, now_s)
     found = pair.source.listing(move.directory)
@@ -48,6 +52,8 @@ def stop(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     job = pair.here(move)
     if job is None or job.ended:
         return move.ended(_GONE, now_s)
+    if job.held and not move.held:
+        return move.left("somebody holds it", now_s)
     if job.parked:
         return move.at(Step.LIST, now_s, held=True, stopped_s=now_s)
     if not move.held:

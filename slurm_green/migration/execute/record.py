@@ -178,6 +178,10 @@ class MoveRecord:
         """The move given up: the job goes on where it was."""
         return self.at(Step.BACK, now_s, why=why, outcome=Step.STAYED)
 
+    def left(self, why: str, now_s: float) -> "MoveRecord":
+        """The job is somebody else's to stop and to release: it was not touched, and is not."""
+        return self.at(Step.SWEEP, now_s, why=why, outcome=Step.STAYED)
+
     def ended(self, why: str, now_s: float) -> "MoveRecord":
         """There is nothing left to move."""
         return self.at(Step.SWEEP, now_s, why=why, outcome=Step.ENDED)

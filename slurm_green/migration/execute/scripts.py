@@ -13,11 +13,13 @@ from slurm_green.migration.execute.access import Copy, staging_of
 
 __all__ = [
     "ARRIVED",
+    "CLAIM",
     "LISTING",
     "MANIFEST",
     "PLACE",
     "PREPARE",
     "SWEEP",
+    "UNCLAIM",
     "copy_script",
     "log_of",
     "store_script",
@@ -43,6 +45,15 @@ digest=$({{ {_FIND} -print0 | sort -z | xargs -0 -r b2sum --
     {_LINKS} -printf '%P -> %l\\n' | sort; }} | b2sum | cut -d' ' -f1)
 {_FIND} -printf '%s\\n' |
     awk -v d="$digest" '{{ b += $1 }} END {{ printf "%s %.0f %d\\n", d, b, NR }}'"""
+
+# $1 a link that leads nowhere and is named for the job, $2 the move. Whoever makes it has the job:
+# of two that try at once a file system lets one.
+CLAIM = """set -eu
+mkdir -p -- "${1%/*}"
+said=$(ln -sT -- "$2" "$1" 2>&1) || [ -L "$1" ] || { echo "$said" >&2; exit 1; }
+if [ "$(readlink -- "$1")" = "$2" ]; then echo 1; else echo 0; fi"""
+
+UNCLAIM = """[ "$(readlink -- "$1")" != "$2" ] || rm -f -- "$1\""""
 
 PREPARE = """set -eu
 mkdir -p -- "$1"

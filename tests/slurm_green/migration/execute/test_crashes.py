@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from slurm_green.errors import SlurmError
 from slurm_green.migration.execute.drive import step_once
 from slurm_green.migration.execute.record import Limits, Step, Way
-from tests.slurm_green.migration.execute.world import CHECKPOINT, Fault, Killed, World
+from tests.slurm_green.migration.execute.world import (
+    CHECKPOINT,
+    Fault,
+    Killed,
+    MemoryJournal,
+    World,
+)
 
 WAYS = list(Way)
 
@@ -23,6 +29,7 @@ def check(world: World) -> Step:
     assert CHECKPOINT in world.sites["a"].files or world.newest == 0
     assert (world.alive[0].cluster == "b") == (move.step is Step.DONE)
     assert [name for site in world.sites.values() for name in site.files if "sgreen" in name] == []
+    assert world.sites["a"].claims == {}
     transfers = [job for job in world.sites["a"].jobs.values() if job.copy is not None]
     assert not any(job.alive for job in transfers)
     return move.step
@@ -136,6 +143,45 @@ def test_its_user_cancels_all_of_it_at_any_moment(way: Way) -> None:
         world.run()
         # Between the last look at the job and the release of its copy nobody can come, but one.
         assert world.alive == []
+
+
+@pytest.mark.parametrize("pending", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_two_runs_with_a_journal_each(way: Way, pending: bool) -> None:
+    """On two machines, or one of them from cron: neither sees what the other wrote down."""
+    for at in range(30):
+        world, other = World(way=way, pending=pending), "m1-def"
+        journals = [world.journal, MemoryJournal(world)]
+        moves = [world.journal.load("m1-abc")]
+        for tick in range(200):
+            if tick == at:
+                fresh = World(way=way).journal.load("m1-abc")
+                moves.append(replace(fresh, token=other, since_s=world.now_s, began_s=world.now_s))
+            for number, move in enumerate(moves):
+                moves[number], _ = step_once(
+                    move, world.pair, journals[number], lambda world=world: world.now_s
+                )
+            world.tick()  # which sees two that compute, or two copies
+        assert [move.settled for move in moves] == [True, True], at
+        assert len(world.alive) == 1, at
+        assert not world.alive[0].held, at
+        assert world.sites["a"].claims == {}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_job_that_somebody_holds_is_left_alone(way: Way) -> None:
+    """Before its turn came to be stopped, running or not: who holds it lets it go."""
+    for pending in (False, True):
+        world = World(way=way, pending=pending)
+        if pending:
+            world.can_start["a"] = False
+        def hold(world: World = world) -> None:
+            world.job.state, world.job.held = "PENDING", True
+
+        world.before_call[0] = hold
+        assert world.run().step is Step.STAYED
+        assert [(job.state, job.held) for job in world.alive] == [("PENDING", True)]
+        assert world.sites["a"].claims == {}
 
 
 def test_its_user_cancels_the_job_they_know_of() -> None:

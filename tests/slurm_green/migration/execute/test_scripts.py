@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from slurm_green.migration.execute import scripts
-from slurm_green.migration.execute.access import Copy, old_of, staging_of
+from slurm_green.migration.execute.access import Copy, claim_of, old_of, staging_of
 
 TOKEN = "m1-ab"
 
@@ -153,3 +153,26 @@ def test_nothing_of_a_name_is_a_command(tmp_path: Path) -> None:
     )  # fmt: skip
     subprocess.run(["sh", "-n"], input=scripts.copy_script(copy, token="m"), text=True, check=True)
     assert not Path("pwned").exists()
+
+
+def test_of_two_moves_one_has_the_job(tmp_path: Path) -> None:
+    """Whoever comes first, until it lets go; what it leaves is one link beside the checkpoint."""
+    here = tmp_path / "not yet" / "it's $(run)"
+    tokens = ("m14-ab", "m14-cd")
+    paths = {claim_of(str(here), token) for token in tokens}
+    assert len(paths) == 1
+    (mark,) = paths
+    assert mark != claim_of(str(here), "m15-ab")
+    for first, second in (tokens, tokens[::-1]):
+        for _ in range(2):
+            assert sh(scripts.CLAIM, mark, first) == "1"
+            assert sh(scripts.CLAIM, mark, second) == "0"
+        sh(scripts.UNCLAIM, mark, second)
+        assert [path.readlink() for path in here.parent.iterdir()] == [Path(first)]
+        for _ in range(2):
+            sh(scripts.UNCLAIM, mark, first)
+        assert list(here.parent.iterdir()) == []
+    here.parent.rmdir()
+    here.parent.touch()
+    with pytest.raises(subprocess.CalledProcessError):
+        sh(scripts.CLAIM, mark, "m14-ab")

@@ -13,13 +13,20 @@ from enum import StrEnum
 from typing import TypeVar
 
 from slurm_green.errors import SlurmError
-from slurm_green.migration.execute.access import Copy, Listing, Manifest, Seen, staging_of
+from slurm_green.migration.execute.access import (
+    Copy,
+    Listing,
+    Manifest,
+    Seen,
+    claim_of,
+    staging_of,
+)
 from slurm_green.migration.execute.drive import step_once
 from slurm_green.migration.execute.journal import Journal
 from slurm_green.migration.execute.pair import Pair
 from slurm_green.migration.execute.record import Limits, MoveRecord, Order, Way
 
-__all__ = ["CHECKPOINT", "FakeJob", "Fault", "Killed", "World"]
+__all__ = ["CHECKPOINT", "FakeJob", "Fault", "Killed", "MemoryJournal", "World"]
 
 T = TypeVar("T")
 CHECKPOINT = "/data/run"
@@ -307,6 +314,7 @@ class FakeSite:
     reach: str = ""
     jobs: dict[int, FakeJob] = field(default_factory=dict)
     files: dict[str, int] = field(default_factory=dict)
+    claims: dict[str, str] = field(default_factory=dict)
 
     def add(self, job: FakeJob) -> FakeJob:
         job.cluster = self.name
@@ -347,6 +355,18 @@ class FakeSite:
     def named(self, token: str) -> list[Seen]:
         found = [job for job in self.jobs.values() if token in job.tokens]
         return self._do("named", lambda: [self._seen(job) for job in found])
+
+    def claim(self, directory: str, token: str) -> bool:
+        path = claim_of(directory, token)
+        return self._do("claim", lambda: self.claims.setdefault(path, token) == token)
+
+    def unclaim(self, directory: str, token: str) -> None:
+        def does() -> None:
+            path = claim_of(directory, token)
+            if self.claims.get(path) == token:
+                del self.claims[path]
+
+        self._do("unclaim", does)
 
     def signal(self, job_id: int, signal: str) -> None:
         def does() -> None:
