@@ -122,6 +122,12 @@ class SiteAccess(Protocol):
     def look(self, job_id: int) -> Seen | None:
         """The job; None when the cluster knows of none."""
 
+    def past(self, job_id: int, since_s: float) -> Seen | None:
+        """How a job ended that the cluster no longer shows; None where it keeps no accounting.
+
+        `since_s` is before its end, by our clock.
+        """
+
     def named(self, token: str) -> list[Seen]:
         """The jobs that were submitted under this token, ended ones too while Slurm knows them."""
 

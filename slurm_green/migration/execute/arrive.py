@@ -22,6 +22,7 @@ __all__ = ["cancel", "clean", "fetch", "place", "release", "start", "submit", "v
 
 _COPY_GONE = "its copy was cancelled at the destination"
 _FAILED_THERE = "its copy failed at the destination right after its start"
+_UNKNOWN_THERE = "its copy is not known at the destination, and nobody saw it run"
 
 
 def fetch(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
@@ -80,6 +81,8 @@ def place(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
 def release(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     """Let it run there, if the source's job is still ours to replace."""
     here, there = pair.here(move), pair.there(move)
+    if move.release_tried and there is None:
+        there = pair.ended_there(move)
     if move.release_tried and there is not None and not (there.pending and there.held):
         return move.at(Step.START, now_s)
     if here is None or here.ended:
@@ -134,8 +137,12 @@ def start(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
 
 def _started(move: MoveRecord, pair: Pair, there: Seen | None, now_s: float) -> MoveRecord | Wait:
     """The copy has started: that is to be on the disk of its slurmctld."""
-    if there is None or there.pending:
-        # One that Slurm has forgotten has run, as has one that it has queued anew.
+    if there is None:
+        # Nobody looked for longer than Slurm remembers (a checkpoint was read, or we were dead).
+        there = pair.ended_there(move)
+    if there is None:
+        return move.back(_UNKNOWN_THERE, now_s)
+    if there.pending:  # one that was queued anew has run
         return move.at(Step.CANCEL, now_s)
     if there.failed_within(move.limits.settle_s):
         return move.back(_FAILED_THERE, now_s)
@@ -157,7 +164,7 @@ def cancel(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     if here is None or here.ended:
         return move.at(Step.CLEAN, now_s)
     if move.noted_s is not None and here.parked:
-        there = pair.there(move)
+        there = pair.there(move) or pair.ended_there(move)
         fresh = now_s - move.noted_s < move.limits.settle_s
         if there is None and fresh:
             return move.back("its copy was forgotten at the destination", now_s)

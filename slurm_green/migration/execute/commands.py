@@ -33,6 +33,7 @@ __all__ = ["CommandAccess"]
 _SHORT_S = 60.0
 _COMMAND_S = 20.0
 _SOON = timedelta(minutes=10)  # clocks are apart by less: munge lets five pass
+_APART = timedelta(hours=1)  # far more: no job id comes again within it
 _QUEUE_S = 30  # how long a small job may wait for a place
 
 
@@ -83,6 +84,16 @@ class CommandAccess:
         """One squeue; Slurm 26.05 keeps a record of a federated job's earlier stay beside it."""
         found = [_seen(job) for job in self.jobs() if job.job_id == job_id]
         return max(found, key=lambda one: (one.active, one.pending), default=None)
+
+    def past(self, job_id: int, since_s: float) -> Seen | None:
+        """One sacct."""
+        since = datetime.fromtimestamp(since_s, UTC) - _APART
+        try:
+            found = self._client.finished(since, job_id=job_id) or []
+        except SlurmError as error:
+            raise SlurmError(f"{self.name}: {error}") from error
+        ended = [job for job in found if job.job_id == job_id and job.end_utc is not None]
+        return max((_seen(job) for job in ended), key=lambda one: one.started, default=None)
 
     def named(self, token: str) -> list[Seen]:
         """One squeue."""

@@ -44,6 +44,12 @@ class Pair:
             return None if move.new_job is None else self.destination.look(move.new_job)
         return self._federated(move)
 
+    def ended_there(self, move: MoveRecord) -> Seen | None:
+        """How its copy ended, long enough ago for the destination's Slurm to have forgotten it."""
+        if move.way is Way.FEDERATION or move.new_job is None:
+            return None
+        return self.destination.past(move.new_job, move.began_s)
+
     def _federated(self, move: MoveRecord) -> Seen | None:
         """The record of the cluster that has it: the one at work, else the one that waits."""
         sites = {site.name: site for site in (self.keeper, self.source, self.destination)}

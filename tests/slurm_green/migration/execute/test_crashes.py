@@ -175,6 +175,7 @@ def test_a_job_that_somebody_holds_is_left_alone(way: Way) -> None:
         world = World(way=way, pending=pending)
         if pending:
             world.can_start["a"] = False
+
         def hold(world: World = world) -> None:
             world.job.state, world.job.held = "PENDING", True
 
@@ -485,6 +486,50 @@ def test_a_copy_that_fails_at_once_and_one_that_fails_later() -> None:
         world.after["b.release"] = fail
         assert world.run().step is step
         assert len(world.alive) == alive
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+@pytest.mark.parametrize("end", ["FAILED", "COMPLETED", "CANCELLED"])
+def test_a_copy_that_ended_while_nobody_looked(end: str, accounting: bool) -> None:
+    """For longer than Slurm shows it: the mover was dead, or read another checkpoint.
+
+    Accounting knows whether it failed at once. Without, one that nobody saw run counts as never
+    started: its last part is perhaps computed twice, one after the other, and never lost.
+    """
+    plain = World()
+    plain.run()
+    released = plain.calls.index("b.release")
+    # What was done and not written down, and every call up to the note that it runs.
+    for at in range(released, plain.calls.index("b.note") + 1):
+        fault = Fault.DIES_AFTER if at == released else Fault.DIES_BEFORE
+        world = World(faults={at: fault})
+        with pytest.raises(Killed):
+            world.once()
+        (copy,) = [job for job in world.alive if job is not world.job]
+        copy.state, copy.held, copy.starts = end, False, 1
+        copy.fails_s = 3.0 if end == "FAILED" else 300.0
+        for _ in range(20):
+            world.tick()
+        world.purge()
+        world.accounting = accounting
+        move = world.run()
+        stays = end == "FAILED" or not accounting
+        assert [job.cluster for job in world.alive] == (["a"] if stays else []), at
+        assert not any(job.held for job in world.alive)
+        assert move.step is (Step.STAYED if stays else Step.DONE)
+        assert bool(move.why) == stays
+
+
+def test_a_destination_that_has_forgotten_a_job_that_waits() -> None:
+    """A slurmctld that is started without its state: nothing there will ever run."""
+    world = World()
+    world.can_start["b"] = False
+
+    def forget() -> None:
+        world.events[world.ticks + 3] = world.sites["b"].jobs.clear
+
+    world.after["b.release"] = forget
+    assert check(world) is Step.STAYED
 
 
 @pytest.mark.parametrize("site", ["a", "b"])

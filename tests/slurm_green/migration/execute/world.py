@@ -133,6 +133,7 @@ class World:
         self.unwanted: Callable[[MoveRecord], str] = lambda _: ""
         self.past: dict[str, list[dict[int, tuple[str, bool]]]] = {"a": [{}], "b": [{}]}
         self.ticks = 0
+        self.accounting = True
         self.clocks_s: dict[str, float] = {}  # how far those of the sites are ahead
         record = MoveRecord(
             token="m1-abc",
@@ -243,6 +244,12 @@ class World:
                 job.state = "PENDING" if was in {"RUNNING", "COMPLETING"} else was
                 job.held = held
 
+    def purge(self) -> None:
+        """Minutes have passed: Slurm shows no more of what has ended."""
+        for site in self.sites.values():
+            for job in [one for one in site.jobs.values() if not one.alive]:
+                site.gone[job.job_id] = site.jobs.pop(job.job_id)
+
     def train(self, site: "FakeSite", job: FakeJob) -> None:
         if job.state == "COMPLETING":
             job.ticks += 1
@@ -315,6 +322,7 @@ class FakeSite:
     jobs: dict[int, FakeJob] = field(default_factory=dict)
     files: dict[str, int] = field(default_factory=dict)
     claims: dict[str, str] = field(default_factory=dict)
+    gone: dict[int, FakeJob] = field(default_factory=dict)
 
     def add(self, job: FakeJob) -> FakeJob:
         job.cluster = self.name
@@ -351,6 +359,10 @@ class FakeSite:
     def look(self, job_id: int) -> Seen | None:
         job = self.jobs.get(job_id)
         return self._do("look", lambda: None if job is None else self._seen(job))
+
+    def past(self, job_id: int, since_s: float) -> Seen | None:
+        job = self.gone.get(job_id) if self.world.accounting else None
+        return self._do("past", lambda: None if job is None else self._seen(job))
 
     def named(self, token: str) -> list[Seen]:
         found = [job for job in self.jobs.values() if token in job.tokens]

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a site's commands are asked and how their answers are read; they are shell scripts here."""
+
+from pathlib import Path
+
+import pytest
+
+from slurm_green.errors import SlurmError
+from slurm_green.migration.execute.commands import CommandAccess
+from slurm_green.migration.execute.site import Site
+
+_CONFIG = """#!/bin/sh
+echo 'SLURM_VERSION = 22.05.8'
+echo "AccountingStorageType = $1"
+"""
+# As 22.05.8 answers; times are seconds since 1970. A requeued job is in it twice.
+_SACCT = """#!/bin/sh
+for one; do case $one in
+    --delimiter=*) d=${one#*=} ;;
+    --starttime=*) echo "$one" >&2; since=${one#*=} ;;
+    --jobs=*) id=${one#*=} ;;
+esac; done
+[ "$since" = 1970-01-12T12:46:40 ] || exit 1
+row() {
+    set -- "$id" "$id" "$1" 100 100 "$2" "$3" 5 1 1 "" "" n1 "" "" me 1000 main a "" x "" "" "$4"
+    printf %s "$1"; shift; for one; do printf %s%s "$d" "$one"; done; echo
+}
+[ "$id" = 7 ] || exit 0
+row COMPLETED 2000000 2000300 1
+row FAILED 2000400 2000403 2
+"""
+
+
+def access(tmp_path: Path, storage: str, sacct: str = _SACCT) -> CommandAccess:
+    config = _CONFIG.replace("$1", storage)
+    for name, text in (("scontrol", config), ("sacct", sacct)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    return CommandAccess(Site(name="b", slurm_conf="/none", path=str(tmp_path)))
+
+
+def test_how_a_job_ended_that_slurm_no_longer_shows(tmp_path: Path) -> None:
+    """Asked from an hour before: clocks differ. Of a job that ran twice the last run counts."""
+    there = access(tmp_path, "accounting_storage/slurmdbd")
+    found = there.past(7, 1_000_000.0)
+    assert found is not None
+    assert (found.state, found.ran_s, found.ended) == ("FAILED", 3.0, True)
+    assert found.failed_within(10.0)
+    assert there.past(8, 1_000_000.0) is None
+
+
+def test_a_site_without_accounting_and_one_whose_database_is_away(tmp_path: Path) -> None:
+    assert access(tmp_path, "accounting_storage/none").past(7, 1_000_000.0) is None
+    away = access(tmp_path, "accounting_storage/slurmdbd", "#!/bin/sh\necho refused >&2\nexit 1\n")
+    with pytest.raises(SlurmError, match=r"b: .*refused"):
+        away.past(7, 1_000_000.0)
