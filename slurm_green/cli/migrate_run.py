@@ -94,9 +94,12 @@ def run_command(
         return
     with books.locked() as lock:
         accesses = accesses_of(file, lock)
-        begun = [one for one in books.all() if not one.settled]
+        known, broken = books.readable()
+        begun = [one for one in known if not one.settled]
         trouble: SlurmGreenError | None = None
         try:
+            if broken:  # may be of a job that waits for its move: nothing new beside it
+                raise broken[0]
             if not finish:
                 moves, stays = choose(file, accesses, books, **wish)
         except SlurmGreenError as error:

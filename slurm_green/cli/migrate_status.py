@@ -28,10 +28,13 @@ def status_command(journal: Path | None, everything: bool, as_json: bool) -> Non
     from slurm_green.cli.migrate_plan import journal_of
 
     books = journal_of(journal)
-    moves = [one for one in books.all() if everything or not one.settled]
+    known, broken = books.readable()
+    moves = [one for one in known if everything or not one.settled]
     left = any(not one.settled for one in moves) and books.idle()
     if as_json:
         emit_json({"moves": [move_json(one) for one in moves], "abandoned": left})
+        if broken:
+            raise broken[0]
         return
     for one in moves:
         click.echo(move_line(one))
@@ -39,6 +42,8 @@ def status_command(journal: Path | None, everything: bool, as_json: bool) -> Non
         click.echo("no moves" if everything else "no moves under way")
     if left:
         click.echo("nobody works on them: `sgreen migrate run --yes --finish` goes on")
+    if broken:
+        raise broken[0]
 
 
 def move_json(move: "MoveRecord") -> dict[str, Any]:

@@ -86,9 +86,22 @@ class Journal:
             raise BadInputError(f"{path}: {error}") from error
 
     def all(self) -> list[MoveRecord]:
-        """Every move, the oldest first."""
-        found = [self.load(path.stem) for path in self.directory.glob("*.json")]
-        return sorted(found, key=lambda one: (one.began_s, one.token))
+        """Every move, the oldest first; raises BadInputError where one cannot be read."""
+        found, broken = self.readable()
+        if broken:
+            raise broken[0]
+        return found
+
+    def readable(self) -> tuple[list[MoveRecord], list[BadInputError]]:
+        """The moves that can be read, the oldest first, and what is wrong with each other file."""
+        found: list[MoveRecord] = []
+        broken: list[BadInputError] = []
+        for path in sorted(self.directory.glob("*.json")):
+            try:
+                found.append(self.load(path.stem))
+            except BadInputError as error:
+                broken.append(error)
+        return sorted(found, key=lambda one: (one.began_s, one.token)), broken
 
     def _path(self, token: str) -> Path:
         if not _TOKEN.fullmatch(token):

@@ -99,6 +99,34 @@ def test_what_was_begun_is_ended_although_nothing_new_can_be_chosen(
     assert "has no `signal`" in result.output
 
 
+def test_a_damaged_file_of_the_journal_does_not_keep_the_other_moves(
+    sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are ended, and nothing new begins: its job may be the one that would move."""
+    Journal(tmp_path).save(World().journal.records["m1-abc"])
+    (tmp_path / "m0-bad.json").write_text('{"token": "m0-b')
+    driven: list[str] = []
+
+    def drive(moves: list[MoveRecord], *_: object, **__: object) -> list[MoveRecord]:
+        driven.extend(one.token for one in moves)
+        return []
+
+    monkeypatch.setattr("slurm_green.migration.execute.drive.drive", drive)
+    chosen = "slurm_green.migration.execute.proposals.proposals"
+    monkeypatch.setattr(chosen, lambda *_, **__: pytest.fail("nothing is chosen"))
+    for more in ((), ("--finish",)):
+        result = run("run", "--sites", sites, "--journal", tmp_path, "--yes", *more)
+        assert driven == ["m1-abc"]
+        assert result.exit_code == 2
+        assert "m0-bad.json: no JSON" in result.stderr
+        driven.clear()
+    for more in ((), ("--json",)):
+        result = run("status", "--journal", tmp_path, *more)
+        assert result.exit_code == 2
+        assert "m1-abc" in result.stdout
+        assert "m0-bad.json: no JSON" in result.stderr
+
+
 def test_run_has_nothing_to_finish(sites: Path, tmp_path: Path) -> None:
     result = run("run", "--sites", sites, "--journal", tmp_path, "--yes", "--finish")
     assert (result.exit_code, result.stdout) == (0, "nothing to move\n")
