@@ -2,6 +2,7 @@
 """The record of a move that is to begin: everything checked and read, nothing touched."""
 
 import secrets
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from slurm_green.errors import BadInputError
@@ -13,6 +14,8 @@ from slurm_green.migration.execute.site import mapped
 from slurm_green.slurm.records import Job
 
 __all__ = ["begin"]
+
+_UNREADABLE = "\ufffd"  # what stands for a byte that is no UTF-8
 
 
 def begin(
@@ -54,6 +57,10 @@ def begin(
         )
     if way is None:
         script = source.call("scontrol", "write", "batch_script", str(job.job_id), "-")
+        if _UNREADABLE in script:
+            raise BadInputError(
+                f"job {job.job_id}: its script is not UTF-8, and would not arrive as it is"
+            )
         order = order_of(shown, script, source.site, destination.site)
         root = source.site.root.rstrip("/")
         if root and root != destination.site.root.rstrip("/") and root in script:
@@ -69,6 +76,9 @@ def begin(
     check_sites(
         source, destination, directory=directory, target=target, order=order, store=bool(store)
     )
+    limits = limits or Limits()
+    # The job must not start here by itself while its checkpoint is being read.
+    lease_s = max(limits.lease_s, 2 * source.site.read_s, 2 * destination.site.read_s)
     token = f"m{job.job_id}-{secrets.token_hex(4)}"
     return MoveRecord(
         token=token,
@@ -83,7 +93,7 @@ def begin(
         target=target,
         signal=words.signal,
         order=order,
-        limits=limits or Limits(),
+        limits=replace(limits, lease_s=lease_s),
         since_s=now_s,
         began_s=now_s,
         until_s=until_s,

@@ -68,7 +68,7 @@ class Limits:
     """A slurmctld that is killed may forget what it did so shortly before: twice its five."""
     lease_s: float = 7200.0
     """Between independent clusters a stopped job starts by itself here, so long after the last
-    sign of life; longer than reading a checkpoint takes."""
+    sign of life; two thirds of it are longer than reading a checkpoint takes."""
     copies: int = 3
     kib_per_s: int = 0
     """0 is as fast as it goes."""

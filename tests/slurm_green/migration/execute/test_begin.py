@@ -11,7 +11,7 @@ from slurm_green.errors import BadInputError, SlurmError
 from slurm_green.hook.record import Record
 from slurm_green.migration.execute.begin import begin
 from slurm_green.migration.execute.commands import CommandAccess
-from slurm_green.migration.execute.record import MoveRecord, Order, Step, Way
+from slurm_green.migration.execute.record import Limits, MoveRecord, Order, Step, Way
 from slurm_green.migration.execute.site import Site
 from slurm_green.slurm.records import Job
 from tests.slurm_green.migration.execute.test_words import SHOWN, A, B
@@ -72,6 +72,16 @@ def test_a_move_begins_with_all_that_it_needs() -> None:
     assert started().token != move.token
 
 
+def test_a_stopped_job_waits_for_as_long_as_its_checkpoint_is_read() -> None:
+    """Its begin time is put off every third of the lease, and not while either site reads."""
+    assert started().limits.lease_s == 7200.0
+    for here_s, there_s in ((20_000.0, 3600.0), (3600.0, 20_000.0)):
+        here, there = (Stub(replace(site, read_s=s)) for site, s in ((A, here_s), (B, there_s)))
+        limits = started(JOB, here, there).limits
+        assert limits.lease_s * 2 / 3 > 20_000.0
+        assert limits.stop_s == Limits().stop_s
+
+
 def test_a_federation_keeps_the_job() -> None:
     one = replace(A, federation="green")
     two = replace(B, federation="green", root=A.root)
@@ -127,6 +137,7 @@ def test_a_job_that_we_deferred_may_move() -> None:
         ({}, {"site": replace(B, software=("apptainer",)), "lacks": ("apptainer",)}, "apptainer"),
         ({}, {"refuses": "Invalid generic resource"}, "does not fit site b: Invalid generic"),
         ({"script": "cd /scratch/a/me\n"}, {}, "names paths below /scratch/a"),
+        ({"script": "#!/bin/sh\n# Gr\ufffdn\n"}, {}, "its script is not UTF-8"),
         ({"site": replace(A, root="/home")}, {}, "not below /home"),
         ({}, {"site": A}, "is at a already"),
     ],
