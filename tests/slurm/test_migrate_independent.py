@@ -5,6 +5,7 @@ import hashlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,24 @@ def test_there_and_back_while_it_runs(sites: TwoSites) -> None:
     begun = sorted(line["begins_at"] for line in said if "begins_at" in line)
     saved = sorted(line["saved_at"] for line in said if "saved_at" in line)
     assert begun == [0, *saved[:-1]]
+    assert sites.left_over() == []
+
+
+def test_two_runs_with_a_journal_each(
+    clusters: tuple[Cluster, Cluster], sites: TwoSites, tmp_path: Path
+) -> None:
+    """At the same time: one moves the job, the other leaves it alone."""
+    job = sites.twin("a", steps=3000)
+    sites.await_said("begins_at")
+    other = TwoSites(*clusters, tmp_path / "other", user="nobody")
+    both = [(one, one.plan(job, "a", "b")) for one in (sites, other)]
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lambda each: each[0].go(each[1]), both))
+    assert sorted(move.step for move in ended) == [Step.DONE, Step.STAYED]
+    assert [move.why.split(";")[0] for move in ended if move.step is Step.STAYED] == [
+        "another run moves it, with another journal"
+    ]
+    sites.goes_on("b")
     assert sites.left_over() == []
 
 
