@@ -62,10 +62,11 @@ def order_of(text: str, script: str, source: Site, destination: Site) -> Order:
     fields = fields_of(text)
     if "JobId" not in fields:
         raise SlurmError(f"{source.name}: scontrol showed no job: {text[:100]!r}")
-    partition = fields.get("Partition", "")
+    partitions = fields.get("Partition", "").split(",")  # of several the first to start it
+    there = ",".join(destination.partitions.get(one, one) for one in partitions)
     options = [
         f"--job-name={fields['JobName']}",
-        f"--partition={destination.partitions.get(partition, partition)}",
+        f"--partition={there}",
         *("--requeue", "--open-mode=append"),
     ]
     for key, option in _PLAIN.items():

@@ -90,6 +90,11 @@ def test_a_deadline_goes_as_sbatch_reads_it() -> None:
         assert "--deadline=2026-11-29T21:12:10" in options
 
 
+def test_each_partition_of_several_has_its_name_there() -> None:
+    several = SHOWN.replace("Partition=main ", "Partition=spare,main ")
+    assert "--partition=spare,gpu" in order_of(several, "", A, B).options
+
+
 def test_newer_slurm_writes_gpus_otherwise() -> None:
     newer = SHOWN.replace("gres:gpu:h100:1", "gres/gpu:2")
     newer += "   TresPerTask=cpu=1\n"
