@@ -134,19 +134,20 @@ class Heron:
         """A new plan, or with a thread: some time later; until then the last one holds."""
         for capacity, mix in zip(self._by_class, self._mixes, strict=True):
             capacity.learn(mix.prompt_tokens, mix.output_tokens)
+        now_w = [np.inf if one.supply_w is None else one.supply_w for one in moment.sites]
         low_w = []
-        for site in moment.sites:
+        for site, most_w in zip(moment.sites, now_w, strict=True):
             within = [
                 one.low_w for one in site.outlook if one.start_s < moment.now_s + _PLAN_S
             ] or [site.supply_low_w if site.supply_low_w is not None else np.inf]
-            low_w.append(min(within))
+            # A forecast that is too high already wakes replicas that there is no power for.
+            low_w.append(min(*within, most_w))
         gpus = [one.gpus for one in moment.sites]
         rates = [_ROOM * one.rate for one in self._mixes]
         if self._plan is None or not self._mix.rate:  # be ready for anything
             self._plan = self._spread(gpus, low_w)
         if not self._mix.rate:
             return
-        now_w = [np.inf if one.supply_w is None else one.supply_w for one in moment.sites]
         if self._thread is None:
             self._plan = _surest(self._by_class, gpus, low_w, now_w, rates)
         else:

@@ -255,6 +255,23 @@ def test_the_planner_may_have_a_thread_and_its_last_plan_holds_meanwhile(
     assert all(one.awake for one in policy.control(moment).sites)
 
 
+def test_a_plan_counts_on_no_more_than_a_site_has_now() -> None:
+    """Its forecast, or the watts that a setting counts on, are above what the wind gives already.
+
+    Two of four replicas have power; a plan that wakes all four leaves the site dark.
+    """
+    moment = moment_of([2200.0, 2200.0], replicas=4)
+    moment.sites[0].supply_w = CAPACITY.need_w(4, 2, CAPACITY.clocks[0]) + 1.0
+    policy = Heron(ENGINE, SLO)
+    for step in range(3):
+        moment.now_s = 30.0 * step
+        here, _ = policy.control(moment).sites
+        assert here.weight > 0, step
+        assert here.awake in {1, 2}
+        for _ in range(300):
+            policy.route(RequestView(1000), moment)
+
+
 def test_a_site_alone_turns_away_what_only_another_has_room_for() -> None:
     policy = policy_named("per-site-admit", ENGINE, SLO)
     moment = moment_of([2000.0, 2000.0])
