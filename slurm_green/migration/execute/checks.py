@@ -16,7 +16,10 @@ __all__ = ["check_job", "check_sites", "why_not_movable"]
 
 _TOOLS = ("find", "b2sum", "sort", "xargs", "df", "awk")
 # $1 the root, $2 the directory that will hold the checkpoint, then commands that must be there.
-_ASK = """echo "$(id -u) $(id -g)"
+# What a site's prologs print comes before the mark.
+_MARK = "sgreen-asked"
+_ASK = f"""echo {_MARK}
+echo "$(id -u) $(id -g)"
 root=$1 parent=$2; shift 2
 while [ ! -d "$parent" ]; do parent=$(dirname -- "$parent"); done
 if [ ! -d "$root" ]; then echo rootless; elif [ -w "$parent" ]; then echo yes; else echo no; fi
@@ -98,7 +101,10 @@ def check_sites(
 
 def _asked(access: CommandAccess, directory: str, tools: tuple[str, ...]) -> list[str]:
     said = access.shell(_ASK, access.site.root, directory, *tools)
-    return [line.strip() for line in said.splitlines()]
+    lines = [line.strip() for line in said.splitlines()]
+    if _MARK not in lines:
+        raise SlurmError(f"{access.name}: a node answered {said[-200:]!r}")
+    return lines[lines.index(_MARK) + 1 :]
 
 
 def _ask_fsspec(access: CommandAccess) -> None:

@@ -155,8 +155,9 @@ def _movable(
     work = fields_of(access.call("scontrol", "show", "job", str(job.job_id))).get("WorkDir", "/")
     directory = str(PurePosixPath(work) / words.checkpoint)
     try:
-        size = int(access.shell(scripts.ARRIVED, directory))
-    except (SlurmError, ValueError) as error:
+        # The last line: what a site's prologs print comes before it.
+        size = int(access.shell(scripts.ARRIVED, directory).split()[-1])
+    except (SlurmError, ValueError, IndexError) as error:
         raise SlurmError(f"the size of {directory} cannot be read: {error}") from error
     gpus = job.gpus * job.tasks
     return MovableJob(

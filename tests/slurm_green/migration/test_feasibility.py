@@ -60,6 +60,17 @@ def test_a_site_that_is_no_greener_never_pays(here: float, there: float) -> None
     assert answer.reason == "the power there is no greener than here"
 
 
+def test_little_power_and_short_windows_count_as_much() -> None:
+    """What a job costs and saves grows with its power alike, and a window is one however short."""
+    shares = {"green_share_here": 0.2, "green_share_there": 0.9}
+    base = Move(checkpoint_gb=1.0, bandwidth_gbps=10.0, window_h=2.0, job_power_w=700.0, **shares)
+    little = check(dataclasses.replace(base, job_power_w=0.5))
+    assert little.break_even_s == pytest.approx(check(base).break_even_s)
+    assert check(
+        dataclasses.replace(base, window_h=0.5 / 3600)
+    ).fraction_of_window == pytest.approx(2 * little.migration_s)
+
+
 def test_a_job_that_draws_nothing_has_nothing_to_save() -> None:
     answer = check(dataclasses.replace(ENERGY, job_power_w=0.0))
     assert answer.binding is Binding.ENERGY

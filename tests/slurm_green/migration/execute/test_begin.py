@@ -36,6 +36,7 @@ class Stub:
     lacks: tuple[str, ...] = ()
     script: str = "#!/bin/sh\nexec train ck\n"
     refuses: str = ""
+    silent: bool = False
     calls: list[tuple[str, ...]] = field(default_factory=list)
 
     @property
@@ -50,8 +51,11 @@ class Stub:
         return SHOWN if argv[1] == "show" else self.script
 
     def shell(self, script: str, *arguments: str) -> str:
+        if self.silent:
+            return "Welcome to this node\n"
         lacking = [one for one in arguments[2:] if one in self.lacks]
-        return "\n".join([self.ids, self.writable, "  1000", *lacking])
+        welcome = ["Welcome to this node", "sgreen-asked"]  # the first by a prolog of the site
+        return "\n".join([*welcome, self.ids, self.writable, "  1000", *lacking])
 
     def test(self, order: Order) -> None:
         if self.refuses:
@@ -80,6 +84,11 @@ def test_a_stopped_job_waits_for_as_long_as_its_checkpoint_is_read() -> None:
         limits = started(JOB, here, there).limits
         assert limits.lease_s * 2 / 3 > 20_000.0
         assert limits.stop_s == Limits().stop_s
+
+
+def test_a_node_that_does_not_say_what_it_was_asked() -> None:
+    with pytest.raises(SlurmError, match="b: a node answered 'Welcome to this node"):
+        started(there=Stub(B, silent=True))
 
 
 def test_a_federation_keeps_the_job() -> None:

@@ -104,7 +104,7 @@ def test_a_job_that_cannot_be_looked_at_keeps_no_other(
         asked.append(directory)
         if len(asked) <= busy:
             raise SlurmError("a: srun failed: Requested nodes are busy")
-        return "5\n"
+        return "Welcome to this node\n5\n"
 
     client = SimpleNamespace(nodes=list, finished=lambda since: None)
     there = SimpleNamespace(whoami=lambda: "me", jobs=list, client=client)
