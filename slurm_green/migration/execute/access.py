@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 _RUNNING = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING"})
-_FAILED = frozenset({"FAILED", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY"})
+_FAILED = frozenset({"FAILED", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY", "PREEMPTED"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,11 @@ class Seen:
     def ended(self) -> bool:
         """It will not run again."""
         return not self.pending and not self.active
+
+    @property
+    def refused(self) -> bool:
+        """Its start failed (a prolog, its launch): Slurm has queued it anew and holds it."""
+        return self.pending and self.held and self.restarts > 0
 
     def failed_within(self, limit_s: float) -> bool:
         """Whether it ended badly, by itself or by Slurm, so soon after its start."""

@@ -142,6 +142,8 @@ def _started(move: MoveRecord, pair: Pair, there: Seen | None, now_s: float) -> 
         there = pair.ended_there(move)
     if there is None:
         return move.back(_UNKNOWN_THERE, now_s)
+    if there.refused and now_s - move.since_s <= 3 * move.limits.settle_s:
+        return move.back(_FAILED_THERE, now_s)
     if there.pending:  # one that was queued anew has run
         return move.at(Step.CANCEL, now_s)
     if there.failed_within(move.limits.settle_s):
@@ -169,6 +171,8 @@ def cancel(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         if there is None and fresh:
             return move.back("its copy was forgotten at the destination", now_s)
         if there is not None and there.failed_within(move.limits.settle_s):
+            return move.back(_FAILED_THERE, now_s)
+        if there is not None and there.refused and fresh:
             return move.back(_FAILED_THERE, now_s)
         if there is not None and not there.ended:
             forgotten = not there.restarts if there.pending else there.started != move.noted_start

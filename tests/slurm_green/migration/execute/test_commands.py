@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from slurm_green.errors import SlurmError
+from slurm_green.migration.execute.access import Seen
 from slurm_green.migration.execute.commands import CommandAccess
 from slurm_green.migration.execute.site import Site
 
@@ -54,3 +55,21 @@ def test_a_site_without_accounting_and_one_whose_database_is_away(tmp_path: Path
     away = access(tmp_path, "accounting_storage/slurmdbd", "#!/bin/sh\necho refused >&2\nexit 1\n")
     with pytest.raises(SlurmError, match=r"b: .*refused"):
         away.past(7, 1_000_000.0)
+
+
+@pytest.mark.parametrize(
+    ("state", "ran_s", "failed"),
+    [
+        ("FAILED", 3.0, True),
+        ("PREEMPTED", 3.0, True),
+        ("PREEMPTED", 300.0, False),
+        ("FAILED", None, False),
+        ("CANCELLED", 3.0, False),
+        ("COMPLETED", 3.0, False),
+    ],
+)
+def test_what_ends_a_copy_so_that_the_job_goes_on_at_the_source(
+    state: str, ran_s: float | None, failed: bool
+) -> None:
+    """Not what its user did, nor that it came to its end."""
+    assert Seen(job_id=1, state=state, ran_s=ran_s).failed_within(10.0) == failed

@@ -12,6 +12,7 @@ from slurm_green.migration.execute.drive import step_once
 from slurm_green.migration.execute.record import Limits, Step, Way
 from tests.slurm_green.migration.execute.world import (
     CHECKPOINT,
+    FakeJob,
     Fault,
     Killed,
     MemoryJournal,
@@ -486,6 +487,64 @@ def test_a_copy_that_fails_at_once_and_one_that_fails_later() -> None:
         world.after["b.release"] = fail
         assert world.run().step is step
         assert len(world.alive) == alive
+
+
+@pytest.mark.parametrize(
+    ("call", "ticks", "step"),
+    [
+        ("b.release", 1, Step.STAYED),
+        ("b.note", 1, Step.STAYED),
+        ("b.note", 8, Step.STAYED),
+        ("b.note", 40, Step.DONE),
+    ],
+)
+def test_a_start_that_a_node_refuses(call: str, ticks: int, step: Step) -> None:
+    """A prolog fails there: Slurm queues the copy anew and holds it, and the job goes on here.
+
+    Once it has run for its ten seconds it is the job, whatever becomes of it.
+    """
+    world = World()
+    world.can_start["b"] = call != "b.release"
+
+    def refuse() -> None:
+        (copy,) = [job for job in world.alive if job.cluster == "b"]
+        copy.state, copy.held, copy.noted, copy.restarts = "PENDING", True, True, 1
+
+    def arm() -> None:
+        world.events[world.ticks + ticks] = refuse
+
+    world.after[call] = arm
+    assert world.run().step is step
+    here, held = step is Step.STAYED, step is Step.DONE
+    assert [(job.cluster, job.held) for job in world.alive] == [("a" if here else "b", held)]
+
+
+def test_a_copy_that_its_user_holds_stays_held() -> None:
+    """A hold that comes soon after the release may be one that was forgotten; a later one is not.
+
+    One job then: held there. When it is let go it runs, and the move ends.
+    """
+    world = World()
+    world.can_start["b"] = False
+    record = world.journal.records["m1-abc"]
+    world.journal.records["m1-abc"] = replace(record, limits=replace(record.limits, start_s=1000.0))
+    seen: list[bool] = []
+
+    def copy() -> FakeJob:
+        (found,) = [job for job in world.alive if job.cluster == "b"]
+        return found
+
+    def arm() -> None:
+        free = world.ticks
+        for ticks, held in ((5, True), (20, True), (33, True), (90, False)):
+            world.events[free + ticks] = lambda held=held: setattr(copy(), "held", held)
+        for ticks in (10, 30, 40, 80):
+            world.events[free + ticks] = lambda: seen.append(copy().held)
+        world.events[free + 91] = lambda: world.can_start.update(b=True)
+
+    world.after["b.release"] = arm
+    assert check(world) is Step.DONE
+    assert seen == [False, False, True, True]
 
 
 @pytest.mark.parametrize("accounting", [True, False])

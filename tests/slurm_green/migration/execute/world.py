@@ -74,6 +74,7 @@ class FakeJob:
     fresh: bool = False  # its begin time is so new that no scheduler has looked at it
     fails_s: float | None = None  # its next start fails after so long
     starts: int = 0
+    restarts: int = 0
     noted: bool = True  # its start is written down; else it is not, however long ago
 
     @property
@@ -353,6 +354,7 @@ class FakeSite:
             later=later,
             soon=soon,
             started=f"start {job.starts}",
+            restarts=job.restarts,
             ran_s=job.fails_s,
         )
 
