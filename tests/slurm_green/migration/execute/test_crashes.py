@@ -269,6 +269,15 @@ def test_what_cannot_work_leaves_the_job_at_the_source(way: Way) -> None:
     assert slow.ticks < 30
 
 
+def test_a_transfer_that_begins_slowly_is_not_judged_at_once() -> None:
+    """It has a tenth of its time, here 6 s, before what has arrived counts."""
+    world = World()
+    world.copy_ticks = 10
+    there = world.sites["b"]
+    there.arrived = lambda *_: 0 if there._ticks() < 5 else 50  # type: ignore[method-assign]
+    assert check(world) is Step.DONE
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_window_that_closes_ends_a_move_that_can_be_ended(way: Way) -> None:
     for until in range(12):
@@ -325,6 +334,40 @@ def test_a_release_that_nobody_answered_is_never_taken_for_none() -> None:
         world.after["b.release"] = lambda world=world: world.down.add("b")
         world.events[150] = world.down.clear
         assert check(world) is Step.DONE
+
+
+def test_a_signal_that_is_not_heard_is_sent_again() -> None:
+    """Python had no handler yet; not sooner than what a checkpoint may take to appear."""
+    world = World()
+    world.after["a.signal"] = lambda: setattr(world.job, "asked", False)
+    assert check(world) is Step.DONE
+    first, second = world.journal.load("m1-abc").signals_s
+    assert second - first > world.journal.load("m1-abc").limits.again_s
+
+
+def test_a_job_without_a_signal_is_waited_for() -> None:
+    """Until it writes a checkpoint by itself."""
+    world = World()
+    world.journal.records["m1-abc"] = replace(world.journal.records["m1-abc"], signal=None)
+    world.events[12] = lambda: setattr(world.job, "asked", True)
+    assert check(world) is Step.DONE
+    assert "a.signal" not in world.calls
+
+
+def test_a_job_is_not_stopped_while_its_checkpoint_grows() -> None:
+    """Several files, or one that is not written beside its place as it should be."""
+    world = World()
+    stopped: list[int] = []
+
+    def grow() -> None:
+        world.newest += 1
+        world.sites["a"].files[CHECKPOINT] = world.newest
+
+    for ticks in range(2, 9):
+        world.events[ticks] = grow
+    world.after["a.stop"] = lambda: stopped.append(world.ticks)
+    assert check(world) is Step.DONE
+    assert stopped[0] > 8
 
 
 @pytest.mark.parametrize("way", WAYS)
