@@ -123,6 +123,24 @@ def test_the_job_ends_at_any_moment(way: Way) -> None:
         assert move.settled
 
 
+def test_the_job_ends_and_is_forgotten_at_any_moment() -> None:
+    """A mover that was away for long finds no such job; a copy that was not released goes."""
+    for at in moments(Way.RESUBMIT):
+        world = World()
+
+        def end(world: World = world) -> None:
+            world.job.state, world.job.held = "COMPLETED", False
+            world.purge()
+
+        world.before_call[at] = end
+        move = world.run()
+        assert move.settled, at
+        # From the last look at it on, its copy is the job.
+        late = "b.release" in world.calls
+        assert [job.state for job in world.alive] == (["RUNNING"] if late else []), at
+        assert move.step is (Step.DONE if late else Step.ENDED), at
+
+
 def moments(way: Way) -> range:
     """Every call that a plain move makes: a person may act before any of them."""
     world = World(way=way)

@@ -171,7 +171,10 @@ class World:
             raise Killed
         if fault is Fault.FAILS and name != "journal":
             raise SlurmError(f"{name} failed")
-        result = does()
+        try:
+            result = does()
+        except KeyError as error:
+            raise SlurmError(f"{site}: invalid job id {error}") from error
         if event := self.after.pop(name, None):
             event()
         if fault is Fault.DIES_AFTER:
