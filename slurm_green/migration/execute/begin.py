@@ -2,7 +2,6 @@
 """The record of a move that is to begin: everything checked and read, nothing touched."""
 
 import secrets
-from dataclasses import replace
 from pathlib import PurePosixPath
 
 from slurm_green.errors import BadInputError
@@ -76,9 +75,6 @@ def begin(
     check_sites(
         source, destination, directory=directory, target=target, order=order, store=bool(store)
     )
-    limits = limits or Limits()
-    # The job must not start here by itself while its checkpoint is being read.
-    lease_s = max(limits.lease_s, 2 * source.site.read_s, 2 * destination.site.read_s)
     token = f"m{job.job_id}-{secrets.token_hex(4)}"
     return MoveRecord(
         token=token,
@@ -93,7 +89,7 @@ def begin(
         target=target,
         signal=words.signal,
         order=order,
-        limits=replace(limits, lease_s=lease_s),
+        limits=limits or Limits(),
         since_s=now_s,
         began_s=now_s,
         until_s=until_s,

@@ -3,7 +3,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from slurm_green.errors import BadInputError, SlurmError
@@ -11,6 +11,7 @@ from slurm_green.migration.execute.begin import begin
 from slurm_green.migration.execute.commands import CommandAccess
 from slurm_green.migration.execute.moment import scene_now
 from slurm_green.migration.execute.record import Limits, MoveRecord
+from slurm_green.migration.execute.site import Site
 from slurm_green.migration.execute.sites_file import Connection, SitesFile
 from slurm_green.migration.orchestrator import decide
 from slurm_green.migration.policy.registry import ORACLE, policy_of
@@ -71,6 +72,7 @@ def proposals(
                 limits=_limits(
                     file.link(move.source, move.destination),
                     move.job.checkpoint_bytes,
+                    [file.site(one) for one in (move.source, move.destination)],
                     sharers[move.source, move.destination],
                 ),
                 store=_store(file, move.source, move.destination),
@@ -107,7 +109,9 @@ def wished(
         accesses[name],
         accesses[destination],
         now_s=now_s,
-        limits=_limits(file.link(name, destination), None),
+        limits=_limits(
+            file.link(name, destination), None, [file.site(one) for one in (name, destination)]
+        ),
         why="you asked for it",
         store=_store(file, name, destination),
     )
@@ -137,13 +141,22 @@ def _store(file: SitesFile, source: str, destination: str) -> str:
     return "" if link is None else link.store
 
 
-def _limits(link: Connection | None, size: float | None, sharers: int = 1) -> Limits:
-    """How long the transfer may take, by what the link promises to each that shares it."""
+def _limits(
+    link: Connection | None, size: float | None, ends: Iterable[Site], sharers: int = 1
+) -> Limits:
+    """How long the transfer may take, by what the link promises to each that shares it.
+
+    The job must not start at the source by itself while its checkpoint is being read at an end.
+    """
+    lease_s = max(Limits().lease_s, *(2 * site.read_s for site in ends))
     if link is None:
-        return Limits()
+        return Limits(lease_s=lease_s)
     mbps = min(link.gbps * 1e3, link.limit_mbps or link.gbps * 1e3)
     rate = link.efficiency * mbps * _BYTES_PER_MBPS / sharers
-    limits = Limits(kib_per_s=math.ceil(link.limit_mbps * _BYTES_PER_MBPS / 1024 / sharers))
+    limits = Limits(
+        lease_s=lease_s,
+        kib_per_s=math.ceil(link.limit_mbps * _BYTES_PER_MBPS / 1024 / sharers),
+    )
     if size is None:
         return limits
     return replace(limits, copy_s=max(_LEAST_S, _PATIENCE * size / rate))

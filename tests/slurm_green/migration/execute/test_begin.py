@@ -11,8 +11,10 @@ from slurm_green.errors import BadInputError, SlurmError
 from slurm_green.hook.record import Record
 from slurm_green.migration.execute.begin import begin
 from slurm_green.migration.execute.commands import CommandAccess
+from slurm_green.migration.execute.proposals import _limits
 from slurm_green.migration.execute.record import Limits, MoveRecord, Order, Step, Way
 from slurm_green.migration.execute.site import Site
+from slurm_green.migration.execute.sites_file import Connection
 from slurm_green.slurm.records import Job
 from tests.slurm_green.migration.execute.test_words import SHOWN, A, B
 
@@ -78,12 +80,15 @@ def test_a_move_begins_with_all_that_it_needs() -> None:
 
 def test_a_stopped_job_waits_for_as_long_as_its_checkpoint_is_read() -> None:
     """Its begin time is put off every third of the lease, and not while either site reads."""
-    assert started().limits.lease_s == 7200.0
-    for here_s, there_s in ((20_000.0, 3600.0), (3600.0, 20_000.0)):
-        here, there = (Stub(replace(site, read_s=s)) for site, s in ((A, here_s), (B, there_s)))
-        limits = started(JOB, here, there).limits
-        assert limits.lease_s * 2 / 3 > 20_000.0
-        assert limits.stop_s == Limits().stop_s
+    link = Connection(source="a", destination="b", gbps=10.0, limit_mbps=80.0)
+    slow = replace(A, read_s=20_000.0)
+    for one in (None, link):
+        assert _limits(one, 1e9, [A, B]).lease_s == 7200.0
+        for ends in ([slow, B], [B, slow]):
+            limits = _limits(one, 1e9, ends)
+            assert limits.lease_s * 2 / 3 > 20_000.0
+            assert limits == replace(_limits(one, 1e9, [A, B]), lease_s=limits.lease_s)
+    assert started().limits == Limits()
 
 
 def test_a_node_that_does_not_say_what_it_was_asked() -> None:
