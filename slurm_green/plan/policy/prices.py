@@ -41,7 +41,8 @@ _DEARER_PER_H, _DEARER_UNTIL_H = 0.003, 24.0
 class PricesPolicy:
     """The policy, and what it plans beyond this moment.
 
-    With `fills` who comes between two lists gets a place beside the others, who keep theirs.
+    With `fills` who comes between two lists gets a place beside the others, who keep theirs but
+    where one in a hurry finds none.
     """
 
     def __init__(self, setup: Setup, *, fills: bool = False) -> None:
@@ -97,12 +98,13 @@ class PricesPolicy:
         whole = [job for job in view.waiting if not job.preemptible]
         if fresh or self._stale:
             again = self._listed_s + _PAUSE_S
-            if fresh or now >= again or self._hurry(whole, again):
+            anew = fresh or now >= again
+            if self._fills and not anew:
+                self._fill(view, whole)
+            if anew or self._hurry(whole, again):
                 self._list(view, whole, _ROUNDS if fresh else _ROUNDS_BETWEEN)
             else:
                 wake = again
-                if self._fills:
-                    self._fill(view, whole)
         starts, room, planned = self._due(view, whole)
         choice = self._split(view, room, starts)
         site = view.outlook.site

@@ -80,6 +80,25 @@ def test_a_plan_that_is_asked_for_has_a_place_for_who_came_since() -> None:
         before = places
 
 
+def test_who_queues_and_starts_soon_moves_nobody_while_there_is_room() -> None:
+    """Somebody's job comes every minute on a busy site; each move of ours is a change in Slurm."""
+    adviser = Adviser(valid_s=HOUR)
+    ours = [waits(n, gpus=1 + n % 2, hours=1 + n % 3, slack_h=6 + n % 7) for n in range(40)]
+    others: list[Waiting] = []
+    before = adviser.advise(asked(*ours, units=16)).places
+    for minutes in range(1, 6):
+        at_s = NOW_S + 60 * minutes
+        soon = waits(100 + minutes, hours=0.5)
+        others.append(replace(soon, ours=False, earliest_s=at_s + 120, latest_s=at_s + 120))
+        assert adviser.advise(asked(*ours, *others, units=16, at_s=at_s)).places == before
+    # One that finds no room in time gets it: others wait.
+    at_s = NOW_S + 360
+    wide = replace(waits(200, gpus=16, hours=0.5), earliest_s=at_s, latest_s=at_s + 600)
+    places = adviser.advise(asked(*ours, *others, wide, units=16, at_s=at_s)).places
+    assert places[200].start_s < at_s + HOUR
+    assert any(places[number] != place for number, place in before.items())
+
+
 def test_running_jobs_and_others_queues_keep_their_gpus() -> None:
     going = Going(
         job_id=50, ways=(Way(units=4, power_w=1600),), since_s=NOW_S, end_s=NOW_S + 8 * HOUR
