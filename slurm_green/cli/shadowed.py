@@ -9,7 +9,6 @@ from slurm_green.cli.reasons import SENTENCES
 from slurm_green.config.settings import Config
 from slurm_green.errors import LedgerError
 from slurm_green.slurm.records import Job
-from slurm_green.slurm.requeue import submitted_anew
 from slurm_green.words import clean, grams, when
 
 if TYPE_CHECKING:
@@ -44,11 +43,7 @@ def thought_of(config: Config, job: Job) -> "Decision | None":
             made = store.decisions(query)
     except LedgerError:
         return None
-    same = [
-        one
-        for one in made
-        if one.submit_utc == job.submit_utc and not submitted_anew(job.submit_utc, one.decided_utc)
-    ]
+    same = [one for one in made if one.submit_utc == job.submit_utc]
     return same[-1] if same and same[-1].mode == "shadow" else None
 
 
