@@ -168,6 +168,7 @@ def test_a_log_line_has_one_stamp(
     assert re.fullmatch(line, capsys.readouterr().err)
 
 
+@pytest.mark.usefixtures("plain_logging")
 def test_a_level_that_is_none_is_said_and_stops_nobody(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
