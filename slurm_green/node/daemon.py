@@ -21,6 +21,7 @@ from profiling.device.journal import Journal
 from profiling.errors import DeviceError, ProfilingError
 from slurm_green import __version__
 from slurm_green.config.node import NodeSection
+from slurm_green.controller.logs import set_up_logging
 from slurm_green.errors import BadInputError, SlurmGreenError
 from slurm_green.node.actuator import Actuator
 from slurm_green.node.answers import Answers
@@ -213,11 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"sgreen-noded {__version__}")
     options = parser.parse_args(argv)
-    logging.basicConfig(
-        level=os.environ.get("SLURM_GREEN_LOG", "INFO").upper(),
-        format="%(levelname)s sgreen-noded: %(message)s",
-        stream=sys.stderr,
-    )
+    set_up_logging("sgreen-noded")
     try:
         node, nvml = settings_from(options.config, os.environ)
         if options.files is not None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes helpers importable by name in all tests below, and gives them a local web API."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -27,3 +28,13 @@ def client():
     """An HTTP client that knows no proxies."""
     with httpx.Client(timeout=httpx.Timeout(60.0), trust_env=False) as one:
         yield one
+
+
+@pytest.fixture
+def plain_logging():
+    """Handlers, level and converter are as before afterwards, whatever is set up meanwhile."""
+    root = logging.getLogger()
+    before = (list(root.handlers), root.level, logging.Formatter.converter)
+    yield
+    root.handlers, root.level = before[0], before[1]
+    logging.Formatter.converter = before[2]

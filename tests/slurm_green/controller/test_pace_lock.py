@@ -135,16 +135,6 @@ def test_slurm_user_is_a_name_a_number_or_ours() -> None:
     assert slurm_uid("") == slurm_uid(None) == slurm_uid("odd(x)") == me
 
 
-@pytest.fixture
-def plain_logging() -> Iterator[None]:
-    """Handlers, level and converter as they were."""
-    root = logging.getLogger()
-    before = (list(root.handlers), root.level, logging.Formatter.converter)
-    yield
-    root.handlers, root.level = before[0], before[1]
-    logging.Formatter.converter = before[2]
-
-
 @pytest.mark.usefixtures("plain_logging")
 @pytest.mark.parametrize(
     ("journal", "line"),

@@ -13,6 +13,8 @@ from slurm_green.hook.node_files import node_files
 from slurm_green.node.daemon import main
 from tests.slurm_green.node.live_node import ROOT
 
+pytestmark = pytest.mark.usefixtures("plain_logging")
+
 NAMES = {"prolog.sh", "epilog.sh", "prolog_client.py", "slurm-green-noded.service"}
 
 
@@ -69,3 +71,15 @@ def test_a_directory_that_cannot_be_is_one_line(
     (tmp_path / "file").write_text("")
     assert main(["--config", str(config), "--files", str(tmp_path / "file" / "below")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_level_of_the_log_that_is_none_stops_nobody(
+    tmp_path: Path,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nor `--restore`, which gives the clocks back after a kill."""
+    monkeypatch.setenv("SLURM_GREEN_LOG", "verbose")
+    assert main(["--config", str(config), "--files", str(tmp_path / "files")]) == 0
+    assert "SLURM_GREEN_LOG='VERBOSE' is no level" in capsys.readouterr().err
