@@ -2,9 +2,9 @@
 """A schedule in the making: where each job could go now, and what it would cost exactly. Pure.
 
 The cost of a run here is what it adds to the site's carbon, netted against renewable supply slot
-by slot, plus what the guide asks for a GPU-hour. Over starts it bends only where an end of the
-run meets a border of slots or the limit of free supply, and the performance term is concave in
-between, so comparing those points finds the best start that has room.
+by slot, plus what the guide asks for GPU-hours and for supply. Over starts it bends only where an
+end of the run meets a border of slots or the limit of free supply, and the performance term is
+concave in between, so comparing those points finds the best start that has room.
 """
 
 import math

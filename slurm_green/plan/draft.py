@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One plan for one set of weights: prices, lists, moves, pieces, and what is late. Pure.
 
-How much is tried depends on the numbers of jobs and shapes alone, so that the same input gives
-the same plan on any machine; a time limit is for who cannot wait.
+How much is tried depends on the jobs, the shapes and what came of it so far, so that the same input
+gives the same plan on any machine; a time limit is for who cannot wait.
 """
 
 import math
@@ -191,7 +191,8 @@ def _starts(found: Found, kinds: _Kinds, pieces: Pieces) -> Iterator[Start]:
         prices = found.tighter(spare) if spare else found.prices
         expected = found.pool.expected(prices, found.temperature_g)
         yield Start(prices, expected.only(kinds.splits))
-        least_g = min(least_g, board.cost_g + board.bare_g)
+        if all(job in pieces.of for job in kinds.splits.tolist()):
+            least_g = min(least_g, board.cost_g + board.bare_g)
     if one or not board.green or least_g - found.value_g <= _FAR * abs(found.value_g):
         return
     for less in _LESS_SUPPLY:

@@ -28,7 +28,7 @@ _IMPATIENCE = 0.005
 _WORTH = 0.5
 _TRIFLE = 1e-3
 _LITTLE = 1e-3  # of the intensity
-_GUIDE = 0.3  # of the price of GPU-hours, where moves are guided
+_GUIDE = 0.3  # of the prices of GPU-hours and supply, where moves are guided
 
 
 class Improver:

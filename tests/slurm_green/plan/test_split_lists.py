@@ -86,9 +86,16 @@ def test_the_start_that_ends_best_is_kept() -> None:
 
 
 @pytest.mark.skipif(library() is None, reason="no compiled kernel: no C compiler?")
-@pytest.mark.parametrize("far", [True, False])
-def test_far_from_the_bound_supply_that_just_suffices_has_a_price(far: bool) -> None:
-    """A job of 0.95 kWh has 1 kWh: at the relaxation's prices that is free."""
+@pytest.mark.parametrize(
+    ("far", "cost_g", "has_place"), [(True, 100.0, True), (False, 0.0, True), (True, 0.0, False)]
+)
+def test_far_from_the_bound_supply_that_just_suffices_has_a_price(
+    far: bool, cost_g: float, has_place: bool
+) -> None:
+    """A job of 0.95 kWh has 1 kWh: at the relaxation's prices that is free.
+
+    A plan in which somebody has no place may cost little and is not near the bound.
+    """
     one = make([[(1, 1.0, 950.0)]], [(0, 1.0, 0.0, 1.0, True)], [500.0], renewable_w=1000.0)
     jobs, pieces = np.arange(1), pieces_of(one)
     nobody = options_of(one, jobs[:0], np.zeros(0))
@@ -96,7 +103,8 @@ def test_far_from_the_bound_supply_that_just_suffices_has_a_price(far: bool) -> 
     starts = []
     for start in draft._starts(found, draft._kinds(one, Weights()), pieces):
         starts.append(start)
-        pieces.board.cost_g = 100.0 if far else 0.0
+        pieces.board.cost_g = cost_g
+        pieces.of = {0: np.array([[0.0, 0.0, 3600.0]])} if has_place else {}
     assert len(starts) == (5 if far else 3)
     assert starts[0].prices.mu[0] < 1.0
     if far:
