@@ -128,11 +128,26 @@ def start(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     if there.held and not move.taking_back:
         return _held(move, pair, there, now_s, move.free_there_s)
     if now_s - move.since_s <= move.limits.start_s:
-        return Wait("it waits to start there")
+        return Wait("it waits to start there", _waiting(move, now_s))
     if not move.taking_back:
         return replace(move, taking_back=True)
     (pair.keeper if move.way is Way.FEDERATION else pair.destination).hold(there.job_id)
     return Wait("it is being taken back")
+
+
+def _waiting(move: MoveRecord, now_s: float) -> MoveRecord | None:
+    """What is to be written down of a copy that has not started yet; not at every look."""
+    fresh = now_s - _unstarted_s(move) < move.limits.settle_s
+    return None if fresh else replace(move, waited_s=now_s)
+
+
+def _unstarted_s(move: MoveRecord) -> float:
+    """Until when its copy is known not to have run there.
+
+    Not by `since_s`, of which the time is taken out in which nobody looked.
+    """
+    _, begun_s = move.history[-1]
+    return begun_s if move.waited_s is None else max(begun_s, move.waited_s)
 
 
 def _started(move: MoveRecord, pair: Pair, there: Seen | None, now_s: float) -> MoveRecord | Wait:
@@ -142,14 +157,16 @@ def _started(move: MoveRecord, pair: Pair, there: Seen | None, now_s: float) -> 
         there = pair.ended_there(move)
     if there is None:
         return move.back(_UNKNOWN_THERE, now_s)
-    if there.refused and now_s - move.since_s <= 3 * move.limits.settle_s:
+    if there.refused and now_s - _unstarted_s(move) <= 3 * move.limits.settle_s:
         return move.back(_FAILED_THERE, now_s)
     if there.pending:  # one that was queued anew has run
         return move.at(Step.CANCEL, now_s)
     if there.failed_within(move.limits.settle_s):
         return move.back(_FAILED_THERE, now_s)
     if there.changing:
-        return Wait("its nodes there are being started, or it is being ended")
+        first = there.state == "CONFIGURING" and not there.restarts  # its prolog may still fail
+        why = "its nodes there are being started, or it is being ended"
+        return Wait(why, _waiting(move, now_s) if first else None)
     if there.ended:
         return move.at(Step.CANCEL, now_s)
     try:

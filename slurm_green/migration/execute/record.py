@@ -131,6 +131,8 @@ class MoveRecord:
     new_job: int | None = None
     free_there_s: float | None = None
     """When its copy was first seen to wait there without being held."""
+    waited_s: float | None = None
+    """When its copy was last seen to wait there for its first start, or to be started; in steps."""
     noted_s: float | None = None
     """When its copy was seen to run there, and the cluster asked to write that down."""
     noted_start: str = ""

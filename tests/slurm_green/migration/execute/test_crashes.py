@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from slurm_green.errors import SlurmError
 from slurm_green.migration.execute.drive import step_once
-from slurm_green.migration.execute.record import Limits, Step, Way
+from slurm_green.migration.execute.record import Limits, MoveRecord, Step, Way
+from slurm_green.migration.execute.turn import turn
 from tests.slurm_green.migration.execute.world import (
     CHECKPOINT,
     FakeJob,
@@ -578,6 +579,49 @@ def test_a_start_that_a_node_refuses(call: str, ticks: int, step: Step) -> None:
     assert world.run().step is step
     here, held = step is Step.STAYED, step is Step.DONE
     assert [(job.cluster, job.held) for job in world.alive] == [("a" if here else "b", held)]
+
+
+@pytest.mark.parametrize("configured", [0, 1, 50])
+def test_a_start_that_a_node_refuses_after_a_while_in_the_queue(configured: int) -> None:
+    """However long it waited, for a place or for nodes to be started: it has not run there."""
+    world = World()
+    world.can_start["b"] = False
+    record = world.journal.records["m1-abc"]
+    world.journal.records["m1-abc"] = replace(record, limits=replace(record.limits, start_s=1000.0))
+
+    def become(state: str) -> None:
+        (copy,) = [job for job in world.alive if job is not world.job]
+        copy.state = state
+        if state == "PENDING":
+            copy.held, copy.restarts = True, 1
+
+    def arm() -> None:
+        start = world.ticks + 100
+        for at in range(start, start + configured):
+            world.events[at] = lambda: become("CONFIGURING")
+        world.events[start + configured] = lambda: become("PENDING")
+
+    world.after["b.release"] = arm
+    assert check(world) is Step.STAYED
+
+
+def test_a_copy_that_is_queued_anew_after_nobody_looked_may_have_run() -> None:
+    """Its user, or whoever took its nodes, did that to a job that had perhaps run for an hour."""
+    world = World()
+    world.can_start["b"] = False
+    move = world.journal.load("m1-abc")
+    while move.step is not Step.START:
+        move, _ = step_once(move, world.pair, world.journal, lambda: world.now_s)
+        world.tick()
+    (copy,) = [job for job in world.alive if job is not world.job]
+    copy.held, copy.restarts = True, 1
+    world.now_s += 3600.0
+    # As `drive` does where another move's checkpoint was read meanwhile.
+    read = replace(move, since_s=move.since_s + 3600.0)
+    for one in (move, read):
+        found = turn(one, world.pair, world.now_s)
+        assert isinstance(found, MoveRecord)
+        assert found.step is Step.CANCEL
 
 
 def test_a_copy_that_its_user_holds_stays_held() -> None:

@@ -79,7 +79,7 @@ class FakeJob:
 
     @property
     def alive(self) -> bool:
-        return self.state in {"PENDING", "RUNNING", "COMPLETING"}
+        return self.state in {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING"}
 
 
 class MemoryJournal(Journal):
