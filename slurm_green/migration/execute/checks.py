@@ -5,6 +5,8 @@ Slurm at the destination judges most: `sbatch --test-only` with the very options
 partition, account, GPU type and limits fit. We ask for the rest on a node of each site.
 """
 
+from pathlib import PurePosixPath
+
 from slurm_green.errors import BadInputError, SlurmError
 from slurm_green.hook.record import parse
 from slurm_green.migration.execute.commands import CommandAccess
@@ -92,6 +94,8 @@ def check_sites(
             f"site {destination.name}: you are uid and gid {there[0]} there and {here[0]} at"
             f" {source.name}; your files would not be yours"
         )
+    if here[1] != "yes":  # the mark of the move, and what its transfers say
+        raise BadInputError(f"site {source.name}: you cannot write beside {directory}")
     if there[1] != "yes":
         raise BadInputError(f"site {destination.name}: you cannot write where {target} would be")
     if order is not None:
@@ -100,7 +104,8 @@ def check_sites(
 
 
 def _asked(access: CommandAccess, directory: str, tools: tuple[str, ...]) -> list[str]:
-    said = access.shell(_ASK, access.site.root, directory, *tools)
+    beside = str(PurePosixPath(directory).parent)
+    said = access.shell(_ASK, access.site.root, beside, *tools)
     lines = [line.strip() for line in said.splitlines()]
     if _MARK not in lines:
         raise SlurmError(f"{access.name}: a node answered {said[-200:]!r}")

@@ -71,7 +71,7 @@ def _overdue(move: MoveRecord, now_s: float) -> str:
     limit_s = own_s.get(move.step, limits.other_s)
     if now_s - move.since_s <= limit_s:
         return ""
-    if move.step is Step.SIGNAL:
+    if move.step is Step.SIGNAL and move.signals_s:
         return f"no new checkpoint within {length(limit_s)} after the signal"
     why = f": {move.trouble}" if move.trouble else ""
     return f"step {move.step} took more than {length(limit_s)}{why}"

@@ -55,6 +55,7 @@ class Stub:
     def shell(self, script: str, *arguments: str) -> str:
         if self.silent:
             return "Welcome to this node\n"
+        assert arguments[1] == f"{self.site.root}/me"  # its checkpoint appears there by a rename
         lacking = [one for one in arguments[2:] if one in self.lacks]
         welcome = ["Welcome to this node", "sgreen-asked"]  # the first by a prolog of the site
         return "\n".join([*welcome, self.ids, self.writable, "  1000", *lacking])
@@ -146,6 +147,7 @@ def test_a_job_that_we_deferred_may_move() -> None:
         ({}, {"ids": "1001 1000"}, "your files would not be yours"),
         ({}, {"writable": "rootless"}, "site b: its nodes have no directory /scratch/b (`root`)"),
         ({}, {"writable": "no"}, "cannot write where /scratch/b/me/ck"),
+        ({"writable": "no"}, {}, "site a: you cannot write beside /scratch/a/me/ck"),
         ({}, {"lacks": ("rsync",)}, "site b: its nodes have no rsync"),
         ({"lacks": ("b2sum",)}, {}, "site a: its nodes have no b2sum"),
         ({}, {"site": replace(B, software=("apptainer",)), "lacks": ("apptainer",)}, "apptainer"),

@@ -373,6 +373,24 @@ def test_a_job_without_a_signal_is_waited_for() -> None:
     assert "a.signal" not in world.calls
 
 
+def test_why_no_checkpoint_came() -> None:
+    """The job wrote none, or was never asked for one."""
+    world = World()
+    world.journal.records["m1-abc"] = replace(world.journal.records["m1-abc"], signal=None)
+    assert check(world) is Step.STAYED
+    assert world.journal.load("m1-abc").why.startswith("no new checkpoint within 20 s")
+
+    def claim(*_: str) -> bool:
+        raise SlurmError("a: srun failed: no node is free")
+
+    busy = World()
+    busy.sites["a"].claim = claim  # type: ignore[method-assign]
+    assert check(busy) is Step.STAYED
+    why = busy.journal.load("m1-abc").why
+    assert why == "step signal took more than 20 s: a: srun failed: no node is free"
+    assert "a.signal" not in busy.calls
+
+
 def test_a_job_is_not_stopped_while_its_checkpoint_grows() -> None:
     """Several files, or one that is not written beside its place as it should be."""
     world = World()
