@@ -139,8 +139,8 @@ class SiteAccess(Protocol):
     def claim(self, directory: str, token: str) -> bool:
         """Take the job's checkpoint for the move; False where another move has it."""
 
-    def unclaim(self, directory: str, token: str) -> None:
-        """Let go of what the move took; what another one took stays."""
+    def unclaim(self, directory: str, *tokens: str) -> None:
+        """Let go of what these moves of one job took; what another one took stays."""
 
     def signal(self, job_id: int, signal: str) -> None:
         """Send it to the job's steps, or with `B:` to its batch script."""

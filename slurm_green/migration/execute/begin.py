@@ -2,6 +2,7 @@
 """The record of a move that is to begin: everything checked and read, nothing touched."""
 
 import secrets
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from slurm_green.errors import BadInputError
@@ -28,6 +29,7 @@ def begin(
     window_end_s: float | None = None,
     why: str = "",
     store: str = "",
+    past: Sequence[MoveRecord] = (),
 ) -> MoveRecord:
     """Check both sites and the job; raises BadInputError where it cannot move."""
     if source.name == destination.name:
@@ -87,6 +89,11 @@ def begin(
         origin=job.origin,
         directory=directory,
         target=target,
+        earlier=tuple(
+            one.token
+            for one in past
+            if one.settled and (one.source, one.job_id) == (source.name, job.job_id)
+        ),
         signal=words.signal,
         order=order,
         limits=limits or Limits(),

@@ -103,9 +103,9 @@ class CommandAccess:
         """One small job."""
         return self._words(1, scripts.CLAIM, claim_of(directory, token), token) == ["1"]
 
-    def unclaim(self, directory: str, token: str) -> None:
+    def unclaim(self, directory: str, *tokens: str) -> None:
         """One small job."""
-        self.shell(scripts.UNCLAIM, claim_of(directory, token), token)
+        self.shell(scripts.UNCLAIM, claim_of(directory, tokens[0]), *tokens)
 
     def signal(self, job_id: int, signal: str) -> None:
         """One scancel; a job that has just ended is no error."""

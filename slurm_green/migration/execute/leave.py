@@ -27,7 +27,7 @@ def signal(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     job = pair.here(move)
     if job is None or job.ended:
         return move.ended(_GONE, now_s)
-    if not move.signals_s and not pair.source.claim(move.directory, move.token):
+    if not move.signals_s and not _claimed(move, pair):
         mark = claim_of(move.directory, move.token)
         return move.left(f"another run moves it, with another journal; see {mark}", now_s)
     if job.pending:
@@ -45,6 +45,16 @@ def signal(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         pair.source.signal(move.job_id, move.signal)
         return replace(move, signals_s=(*move.signals_s, now_s))
     return Wait("no new checkpoint yet")
+
+
+def _claimed(move: MoveRecord, pair: Pair) -> bool:
+    """Whether the move has the job now; a mark that an ended move could not take away is none."""
+    if pair.source.claim(move.directory, move.token):
+        return True
+    if not move.earlier:
+        return False
+    pair.source.unclaim(move.directory, *move.earlier)
+    return pair.source.claim(move.directory, move.token)
 
 
 def stop(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:

@@ -79,6 +79,7 @@ def proposals(
                 until_s=move.due_s if math.isfinite(move.due_s) else None,
                 window_end_s=now_s + move.window_s if math.isfinite(move.window_s) else None,
                 why=move.why,
+                past=past,
             )
         except (BadInputError, SlurmError) as error:
             stays.append(Refused(job=move.job.id, why=str(error)))
@@ -114,6 +115,7 @@ def wished(
         ),
         why="you asked for it",
         store=_store(file, name, destination),
+        past=past,
     )
     return Proposal(record=record)
 

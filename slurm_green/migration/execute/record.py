@@ -105,6 +105,8 @@ class MoveRecord:
     target: str
     store: str = ""
     """The URL of an object store that the checkpoint goes through; "" where rsync carries it."""
+    earlier: tuple[str, ...] = ()
+    """Tokens of the moves of this job from there that this journal knows as ended."""
     signal: str | None
     order: Order | None
     limits: Limits = field(default_factory=Limits)
@@ -215,6 +217,7 @@ class MoveRecord:
                         script=order["script"],
                         arguments=tuple(order["arguments"]),
                     ),
+                    "earlier": tuple(given.get("earlier", ())),
                     "signals_s": tuple(given["signals_s"]),
                     "history": tuple((str(step), float(at)) for step, at in given["history"]),
                 }

@@ -53,7 +53,11 @@ mkdir -p -- "${1%/*}"
 said=$(ln -sT -- "$2" "$1" 2>&1) || [ -L "$1" ] || { echo "$said" >&2; exit 1; }
 if [ "$(readlink -- "$1")" = "$2" ]; then echo 1; else echo 0; fi"""
 
-UNCLAIM = """[ "$(readlink -- "$1")" != "$2" ] || rm -f -- "$1\""""
+# The same link, then the moves that let go of it.
+UNCLAIM = """set -eu
+mark=$1; shift
+[ -L "$mark" ] || exit 0
+for one; do [ "$(readlink -- "$mark")" != "$one" ] || rm -f -- "$mark"; done"""
 
 PREPARE = """set -eu
 mkdir -p -- "$1"

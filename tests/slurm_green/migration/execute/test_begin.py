@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is checked before a move begins, each in one line that says what to do."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import cast
@@ -65,9 +67,15 @@ class Stub:
             raise SlurmError(f"{self.name}: {self.refuses}")
 
 
-def started(job: Job = JOB, here: Stub | None = None, there: Stub | None = None) -> MoveRecord:
-    source, destination = here or Stub(A), there or Stub(B)
-    return begin(job, cast("CommandAccess", source), cast("CommandAccess", destination), now_s=5.0)
+def started(
+    job: Job = JOB,
+    here: Stub | None = None,
+    there: Stub | None = None,
+    past: Sequence[MoveRecord] = (),
+) -> MoveRecord:
+    source = cast("CommandAccess", here or Stub(A))
+    destination = cast("CommandAccess", there or Stub(B))
+    return begin(job, source, destination, now_s=5.0, past=past)
 
 
 def test_a_move_begins_with_all_that_it_needs() -> None:
@@ -77,6 +85,16 @@ def test_a_move_begins_with_all_that_it_needs() -> None:
     assert move.order is not None
     assert move.order.script.endswith("train ck\n")
     assert started().token != move.token
+
+
+def test_a_move_knows_the_ended_ones_of_its_job() -> None:
+    """Those of this job, from there: each may have left its mark."""
+    one = started()
+    ended = replace(one, step=Step.STAYED)
+    others = (replace(ended, job_id=15), replace(ended, source="c"), replace(one, token="m14-now"))
+    found = started(past=[ended, *others])
+    assert found.earlier == (ended.token,)
+    assert MoveRecord.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 def test_a_stopped_job_waits_for_as_long_as_its_checkpoint_is_read() -> None:

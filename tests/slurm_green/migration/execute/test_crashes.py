@@ -188,6 +188,17 @@ def test_two_runs_with_a_journal_each(way: Way, pending: bool) -> None:
         assert world.sites["a"].claims == {}
 
 
+def test_a_mark_that_an_ended_move_left_is_no_other_run() -> None:
+    """Nodes were busy for too long to take it away. Of a journal that is not ours nobody knows."""
+    for earlier, step in ((("m1-older", "m1-old"), Step.DONE), ((), Step.STAYED)):
+        world = World()
+        record = replace(world.journal.records["m1-abc"], earlier=earlier)
+        world.journal.records["m1-abc"] = record
+        assert world.sites["a"].claim(CHECKPOINT, "m1-old")
+        assert world.run().step is step
+        assert list(world.sites["a"].claims.values()) == ([] if earlier else ["m1-old"])
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_job_that_somebody_holds_is_left_alone(way: Way) -> None:
     """Before its turn came to be stopped, running or not: who holds it lets it go."""

@@ -167,10 +167,10 @@ def test_of_two_moves_one_has_the_job(tmp_path: Path) -> None:
         for _ in range(2):
             assert sh(scripts.CLAIM, mark, first) == "1"
             assert sh(scripts.CLAIM, mark, second) == "0"
-        sh(scripts.UNCLAIM, mark, second)
+        sh(scripts.UNCLAIM, mark, second, "m14-ef")
         assert [path.readlink() for path in here.parent.iterdir()] == [Path(first)]
         for _ in range(2):
-            sh(scripts.UNCLAIM, mark, first)
+            sh(scripts.UNCLAIM, mark, second, first, "m14-ef")
         assert list(here.parent.iterdir()) == []
     here.parent.rmdir()
     here.parent.touch()

@@ -377,10 +377,10 @@ class FakeSite:
         path = claim_of(directory, token)
         return self._do("claim", lambda: self.claims.setdefault(path, token) == token)
 
-    def unclaim(self, directory: str, token: str) -> None:
+    def unclaim(self, directory: str, *tokens: str) -> None:
         def does() -> None:
-            path = claim_of(directory, token)
-            if self.claims.get(path) == token:
+            path = claim_of(directory, tokens[0])
+            if self.claims.get(path) in tokens:
                 del self.claims[path]
 
         self._do("unclaim", does)
