@@ -75,13 +75,13 @@ def said_beside(
         "windows": len(swept.windows),
         "rejected": sum(1 for one in swept.windows if one.faults),
         "left_out": [
+            {"load": load, "clock_mhz": clock_mhz, "why": "; ".join(window.faults)}
+            for (load, clock_mhz), window in given_up.items()
+        ]
+        + [
             {"load": "every load", "clock_mhz": clock_mhz, "why": "the GPU does not hold it"}
             for clock_mhz in asked
             if clock_mhz not in swept.before.clocks_mhz
-        ]
-        + [
-            {"load": load, "clock_mhz": clock_mhz, "why": "; ".join(window.faults)}
-            for (load, clock_mhz), window in given_up.items()
         ],
         "failed": [{"load": load, "why": why} for load, why in swept.failed.items()],
     }

@@ -15,7 +15,7 @@ from profiling.errors import DeviceError, ProfileError
 from profiling.profile import Provenance
 from profiling.sweep.result import said_beside
 from profiling.sweep.rig import Rig
-from profiling.sweep.run import Options
+from profiling.sweep.run import ATTEMPTS, Options
 from profiling.sweep.signals import Stopped, ended_by_signals
 from profiling.workload.protocol import Load
 from tests.profiling.device.fake_gpu import Killed
@@ -186,6 +186,11 @@ def test_a_clock_asked_for_that_does_not_hold_is_listed(tmp_path):
     assert said["left_out"] == [
         {"load": "every load", "clock_mhz": 1980, "why": "the GPU does not hold it"}
     ]
+    # Where nothing came out, the first is told as the reason.
+    bad = [replace(one, faults=("x",), attempt=ATTEMPTS) for one in swept.windows]
+    none = replace(swept, windows=bad)
+    first, *_ = said_beside(none, [world.gpus[0].identity], asdict(SHORT))["left_out"]
+    assert (first["clock_mhz"], first["why"]) == (1005, "x")
 
 
 def test_where_no_clock_asked_for_holds_nothing_is_measured(tmp_path):
