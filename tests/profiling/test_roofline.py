@@ -82,6 +82,18 @@ def test_one_context_says_that_compute_grows_with_tokens():
     assert found.compute_s == pytest.approx(true.compute_s, rel=0.2)
 
 
+def test_rounding_does_not_say_which_of_equals_is_likelier():
+    """Whatever the times are: eight times the context is eight times the compute, not 64 times."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        context = int(rng.choice([128, 1000, 8192]))
+        known = [(batch, context) for batch in (1, 3, 4, 16)]
+        seen = together("prefill", known)
+        seen = replace(seen, compute_s=seen.compute_s * np.exp(rng.normal(0, 0.05, (4, 1))))
+        found = load_at("prefill", seen, known, [(3, context), (3, 8 * context)]).compute_s[:, 0]
+        assert found[1] < 10 * found[0]
+
+
 def test_one_context_says_that_memory_grows_with_the_cache():
     known, wanted = [(1, 512), (8, 512), (128, 512)], [(8, 8192), (128, 4096)]
     found = load_at("decode", together("decode", known), known, wanted)
