@@ -26,6 +26,7 @@ row() {
     set -- "$id" "$id" "$1" 100 100 "$2" "$3" 5 1 1 "" "" n1 "" "" me 1000 main a "" x "" "" "$4"
     printf %s "$1"; shift; for one; do printf %s%s "$d" "$one"; done; echo
 }
+[ "$id" = 9 ] && row RUNNING 2000000 Unknown 0
 [ "$id" = 7 ] || exit 0
 row COMPLETED 2000000 2000300 1
 row FAILED 2000400 2000403 2
@@ -48,6 +49,7 @@ def test_how_a_job_ended_that_slurm_no_longer_shows(tmp_path: Path) -> None:
     assert (found.state, found.ran_s, found.ended) == ("FAILED", 3.0, True)
     assert found.failed_within(10.0)
     assert there.past(8, 1_000_000.0) is None
+    assert there.past(9, 1_000_000.0) is None, "Slurm lost it: it will not end any more"
 
 
 def test_a_site_without_accounting_and_one_whose_database_is_away(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from slurm_green.errors import SlurmError
 from slurm_green.migration.execute.drive import step_once
+from slurm_green.migration.execute.pair import Wait
 from slurm_green.migration.execute.record import Limits, MoveRecord, Step, Way
 from slurm_green.migration.execute.turn import turn
 from tests.slurm_green.migration.execute.world import (
@@ -634,16 +635,68 @@ def test_a_start_that_a_node_refuses_after_a_while_in_the_queue(configured: int)
     assert check(world) is Step.STAYED
 
 
+@pytest.mark.parametrize("call", ["b.release", "b.note"])
+def test_a_copy_that_is_queued_anew_and_not_held_is_the_job(call: str) -> None:
+    """It was preempted: it starts again there."""
+    world = World()
+    world.can_start["b"] = call != "b.release"
+
+    def preempt() -> None:
+        (copy,) = [job for job in world.alive if job.cluster == "b"]
+        copy.state, copy.noted, copy.restarts = "PENDING", True, 1
+        world.can_start["b"] = True
+
+    world.after[call] = lambda: world.events.update({world.ticks + 1: preempt})
+    assert check(world) is Step.DONE
+
+
+def until(world: World, step: Step) -> tuple[MoveRecord, FakeJob]:
+    """The move at that step, and its copy."""
+    move = world.journal.load("m1-abc")
+    while move.step is not step:
+        move, _ = step_once(move, world.pair, world.journal, lambda: world.now_s)
+        world.tick()
+    (copy,) = [job for job in world.alive if job is not world.job]
+    return move, copy
+
+
+@pytest.mark.parametrize(
+    ("away_s", "end", "step"),
+    [
+        (3600.0, "FAILED", Step.BACK),
+        (3600.0, "COMPLETED", Step.CANCEL),
+        (3600.0, "held", Step.CANCEL),
+        (1.0, "held", Step.BACK),
+    ],
+)
+def test_a_copy_that_was_seen_to_run_and_then_not_looked_at(
+    away_s: float, end: str, step: Step
+) -> None:
+    """Accounting says how it ended; one that is held later than its ten seconds has run."""
+    world = World()
+    move, copy = until(world, Step.CANCEL)
+    assert move.noted_s is not None
+    if end == "held":
+        copy.state, copy.held, copy.restarts = "PENDING", True, 1
+    else:
+        copy.state, copy.fails_s = end, 3.0
+        world.purge()
+    found = turn(move, world.pair, move.noted_s + away_s)
+    found = found.record or move if isinstance(found, Wait) else found
+    assert found.step is step
+    assert ("a.cancel" in world.calls) == (step is Step.CANCEL)
+
+
 def test_a_copy_that_is_queued_anew_after_nobody_looked_may_have_run() -> None:
     """Its user, or whoever took its nodes, did that to a job that had perhaps run for an hour."""
     world = World()
     world.can_start["b"] = False
-    move = world.journal.load("m1-abc")
-    while move.step is not Step.START:
-        move, _ = step_once(move, world.pair, world.journal, lambda: world.now_s)
-        world.tick()
-    (copy,) = [job for job in world.alive if job is not world.job]
-    copy.held, copy.restarts = True, 1
+    move, copy = until(world, Step.START)
+    copy.restarts, copy.state = 1, "CONFIGURING"
+    again = turn(move, world.pair, world.now_s + 60.0)
+    assert isinstance(again, Wait)
+    assert again.record is None, "it starts once more, and may have run before"
+    copy.held, copy.state = True, "PENDING"
     world.now_s += 3600.0
     # As `drive` does where another move's checkpoint was read meanwhile.
     read = replace(move, since_s=move.since_s + 3600.0)
