@@ -644,7 +644,8 @@ def test_a_copy_that_is_queued_anew_and_not_held_is_the_job(call: str) -> None:
     def preempt() -> None:
         (copy,) = [job for job in world.alive if job.cluster == "b"]
         copy.state, copy.noted, copy.restarts = "PENDING", True, 1
-        world.can_start["b"] = True
+        world.can_start["b"] = False
+        world.events[world.ticks + 5] = lambda: world.can_start.update(b=True)
 
     world.after[call] = lambda: world.events.update({world.ticks + 1: preempt})
     assert check(world) is Step.DONE
