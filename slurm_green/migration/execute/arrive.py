@@ -23,6 +23,7 @@ __all__ = ["cancel", "clean", "fetch", "place", "release", "start", "submit", "v
 _COPY_GONE = "its copy was cancelled at the destination"
 _FAILED_THERE = "its copy failed at the destination right after its start"
 _UNKNOWN_THERE = "its copy is not known at the destination, and nobody saw it run"
+_WRITTEN_EVERY_S = 10.0
 
 
 def fetch(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
@@ -137,7 +138,7 @@ def start(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
 
 def _waiting(move: MoveRecord, now_s: float) -> MoveRecord | None:
     """What is to be written down of a copy that has not started yet; not at every look."""
-    fresh = now_s - _unstarted_s(move) < move.limits.settle_s
+    fresh = now_s - _unstarted_s(move) < _WRITTEN_EVERY_S
     return None if fresh else replace(move, waited_s=now_s)
 
 
