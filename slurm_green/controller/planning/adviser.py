@@ -206,13 +206,16 @@ class _Pool:
     def _news(self, waiting: list[Job], running: list[Run], arrays: Mapping[str, int]) -> list[Job]:
         """Who is here for the first time; out of sight for a moment is not away.
 
-        A task of an array that has waited came with it.
+        A task of an array that has waited came with it, and a reservation (its number is below
+        nil) is no job of which more may come.
         """
         here = (*waiting, *(run.job for run in running))
         arrived = [
             job
             for job in here
-            if int(job.job_id) not in self._counted and arrays.get(job.job_id) not in self._counted
+            if int(job.job_id) >= 0
+            and int(job.job_id) not in self._counted
+            and arrays.get(job.job_id) not in self._counted
         ]
         self._known |= {int(job.job_id): job for job in here}
         self._counted |= dict.fromkeys(int(job.job_id) for job in arrived)

@@ -90,8 +90,8 @@ class _Asked:
         for one in self._shadow.values():
             if one.partition in shared.partitions:
                 self._thought(one, shared, waiting, running)
-        for reservation in self._observed.reservations:
-            self._reserved(reservation, shared, waiting, running)
+        for number, reservation in enumerate(self._observed.reservations):
+            self._reserved(_NO_JOB - number, reservation, shared, waiting, running)
         return Pool(
             name=shared.name,
             partitions=shared.partitions,
@@ -236,6 +236,7 @@ class _Asked:
 
     def _reserved(
         self,
+        number: int,
         one: Reservation,
         shared: Shared,
         waiting: list[Waiting],
@@ -252,7 +253,6 @@ class _Asked:
         if not units or end_s <= self._now_s:
             return
         ways = (Way(units=units, power_w=0.0),)
-        number = _NO_JOB - len(waiting) - len(running)
         if begin_s <= self._now_s:
             running.append(Going(job_id=number, ways=ways, since_s=begin_s, end_s=end_s))
         else:

@@ -344,6 +344,25 @@ def test_a_job_out_of_sight_for_a_moment_does_not_arrive_twice() -> None:
     assert pool._policy._arrivals._count == 1
 
 
+def test_a_reservation_keeps_its_number_and_is_no_arrival() -> None:
+    """Its number went with the length of the queue, so that with each plan one more had come."""
+    site = Site()
+    site.cycle()
+    site.slurm.submit(gpus=8)
+    reserved = Reservation(name="m", start_utc=at(30), end_utc=at(31), node_names=("n0",))
+    site.slurm.reservations = (reserved,)
+    adviser, numbers = Adviser(valid_s=DAY), set()
+    for _ in range(3):
+        site.slurm.submit(gpus=8)
+        question = question_of(site.slurm.observed(site.signal), site.cycle(), site.rules)
+        assert question is not None
+        adviser.advise(question)
+        numbers |= {one.job_id for one in question.pools["gpu"].waiting if one.job_id < 0}
+    assert len(numbers) == 1
+    (pool,) = adviser._pools.values()
+    assert pool._policy._arrivals._count == 4
+
+
 def test_the_tasks_of_an_array_that_waited_do_not_arrive_again_as_they_start() -> None:
     """Slurm shows each task that starts as a job of its own; what waits of the array is one job."""
     adviser = Adviser(valid_s=HOUR)
