@@ -81,7 +81,7 @@ def command(config_file: Path, workers: int | None, check: bool, as_json: bool) 
             f"sgreen route needs {', '.join(missing)}: pip install 'slurm-green[route]'"
         )
     from serving.router.workers import run
-    from slurm_green.controller.logs import set_up_logging
+    from slurm_green.logs import set_up_logging
 
     set_up_logging("route")
     # It would log each look at a supply_url, every second, with a key that may be in it.

@@ -34,7 +34,6 @@ from slurm_green.controller.answer import AnswerServer
 from slurm_green.controller.build import build_rules
 from slurm_green.controller.install import install
 from slurm_green.controller.lock import DaemonLock
-from slurm_green.controller.logs import set_up_logging
 from slurm_green.controller.runner import Report
 from slurm_green.controller.status import Status
 from slurm_green.controller.users import slurm_uid
@@ -43,6 +42,7 @@ from slurm_green.controller.worker import run_worker
 from slurm_green.errors import BadInputError, SlurmGreenError
 from slurm_green.hook.submit import SubmitHook
 from slurm_green.hook.wire import Answer, Ask, Defer
+from slurm_green.logs import set_up_logging
 
 __all__ = ["Daemon", "main"]
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from slurm_green.config.settings import Config
 from slurm_green.controller.build import build_runner
-from slurm_green.controller.logs import set_up_logging
 from slurm_green.controller.nodes.desk import Desk
 from slurm_green.controller.nodes.start import start_nodes
 from slurm_green.controller.publish import published_of
@@ -24,6 +23,7 @@ from slurm_green.controller.status import write_status
 from slurm_green.controller.users import slurm_uid
 from slurm_green.errors import SlurmGreenError
 from slurm_green.hook.published import PublishedError, write_published
+from slurm_green.logs import set_up_logging
 
 __all__ = ["Pace", "run_worker"]
 

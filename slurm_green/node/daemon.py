@@ -21,8 +21,8 @@ from profiling.device.journal import Journal
 from profiling.errors import DeviceError, ProfilingError
 from slurm_green import __version__
 from slurm_green.config.node import NodeSection
-from slurm_green.controller.logs import set_up_logging
 from slurm_green.errors import BadInputError, SlurmGreenError
+from slurm_green.logs import set_up_logging
 from slurm_green.node.actuator import Actuator
 from slurm_green.node.answers import Answers
 from slurm_green.node.books import Books

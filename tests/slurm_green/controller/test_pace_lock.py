@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurm_green.controller.lock import DaemonLock
-from slurm_green.controller.logs import set_up_logging
 from slurm_green.controller.users import slurm_uid
 from slurm_green.controller.worker import Pace
 from slurm_green.errors import SlurmGreenError
+from slurm_green.logs import set_up_logging
 
 
 def pace() -> Pace:
