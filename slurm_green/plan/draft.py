@@ -185,20 +185,22 @@ def _starts(found: Found, kinds: _Kinds, pieces: Pieces) -> Iterator[Start]:
 
     Where all that is far from the bound, those of a site with less supply, too.
     """
+
+    def start(prices: Prices) -> Start:
+        expected = found.pool.expected(prices, found.temperature_g)
+        return Start(prices, expected.only(kinds.splits))
+
     board, least_g = pieces.board, math.inf
     one = pieces.kernel is None or len(kinds.runs) or len(kinds.splits) > MANY
     for spare in _SPARES[:1] if one else _SPARES:
-        prices = found.tighter(spare) if spare else found.prices
-        expected = found.pool.expected(prices, found.temperature_g)
-        yield Start(prices, expected.only(kinds.splits))
-        if all(job in pieces.of for job in kinds.splits.tolist()):
+        yield start(found.tighter(spare) if spare else found.prices)
+        # Here the board holds what came of that.
+        if len(pieces.of) == len(kinds.splits):
             least_g = min(least_g, board.cost_g + board.bare_g)
     if one or not board.green or least_g - found.value_g <= _FAR * abs(found.value_g):
         return
     for less in _LESS_SUPPLY:
-        prices = found.tighter(0.0, less)
-        expected = found.pool.expected(prices, found.temperature_g)
-        yield Start(prices, expected.only(kinds.splits))
+        yield start(found.tighter(0.0, less))
 
 
 def prices_for(

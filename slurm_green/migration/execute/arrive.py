@@ -188,9 +188,9 @@ def cancel(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         fresh = now_s - move.noted_s < move.limits.settle_s
         if there is None and fresh:
             return move.back("its copy was forgotten at the destination", now_s)
-        if there is not None and there.failed_within(move.limits.settle_s):
-            return move.back(_FAILED_THERE, now_s)
-        if there is not None and there.refused and fresh:
+        if there is not None and (
+            there.failed_within(move.limits.settle_s) or (there.refused and fresh)
+        ):
             return move.back(_FAILED_THERE, now_s)
         if there is not None and not there.ended:
             forgotten = not there.restarts if there.pending else there.started != move.noted_start
