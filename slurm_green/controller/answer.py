@@ -52,6 +52,10 @@ class AnswerCounts:
     # Why jobs passed; the words are ours, so there are few.
     reasons: Counter[str] = field(default_factory=Counter)
 
+    def passes(self) -> dict[str, int]:
+        """How often jobs passed, by reason, as it is now: another thread adds to it."""
+        return dict(list(self.reasons.items()))
+
 
 class AnswerServer:
     """Serves `handle` on a unix socket that only `allowed_uids` may use.

@@ -34,7 +34,7 @@ class StatusCollector:
         passes = CounterMetricFamily(
             "slurm_green_hook_passes", "Why jobs passed the submit hook", labels=["reason"]
         )
-        for reason, count in list(counts.reasons.items()):  # another thread adds to them
+        for reason, count in counts.passes().items():
             passes.add_metric([reason], count)
         yield passes
         status = self._status()
