@@ -4,7 +4,8 @@
 
 `python benchmarks/replay_ours.py` prints a row per instance and the mean: of the saving that the
 lower bound leaves over `fifo`, the share that `prices` gets, what it emits beyond `oracle`, and
-jobs late. `--kind`, `--trace`, `--zones`, `--wind-and-sun`, `--forecast`, `--jobs`.
+jobs late. `--kind`, `--trace`, `--zones`, `--wind-and-sun`, `--forecast`, `--jobs`; `--stretches`
+for the twelve of docs/rolling.md, 1,500 jobs each, most of them calmer than the trace's beginning.
 
 Jobs are those of gaia_jobs (lengths and widths, 1 to 8 GPUs) or gavel (Philly). A job may wait
 6 h beyond its length where that is at most 2 h, else 24 h (GAIA's queues); power per GPU is drawn
@@ -19,7 +20,7 @@ Data: $SLURM_GREEN_DATA, else ../shared/data beside the checkout.
 import argparse
 import csv
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slurm_green.threads import one_thread
 
@@ -45,6 +46,22 @@ _TAIL_H = 96
 _CLASSES = 24
 _WIDTHS = (0.5, 1.0, 2.0)  # of what the trace says, where jobs are elastic
 _CLOCKS = ((1000, 1.0, 1.0), (700, 0.82, 0.66))  # MHz, speed, power
+_STRETCH_JOBS = 1_500
+# Zone, first job (and seed), first hour: the first six were looked at while settings were chosen.
+_STRETCHES = (
+    ("DE", 0, 720),
+    ("US-CAL-CISO", 0, 720),
+    ("GB", 6000, 2000),
+    ("US-CAL-CISO", 20000, 4400),
+    ("FR", 12000, 6000),
+    ("DE", 30000, 3000),
+    ("PL", 9000, 1200),
+    ("AU-SA", 15000, 5000),
+    ("GB", 24000, 7000),
+    ("FR", 3000, 3300),
+    ("US-CAL-CISO", 27000, 200),
+    ("DE", 18000, 5200),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +264,9 @@ def main() -> None:
     parser.add_argument("--first-job", type=int, default=0, help="of GAIA's trace")
     parser.add_argument("--first-hour", type=int, default=720, help="of the year")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--stretches", action="store_true", help="twelve of 1,500 jobs, not zones and one stretch"
+    )
     parser.add_argument("--load", type=float, default=0.7)
     parser.add_argument("--wind-and-sun", type=float, default=0.0, help="share of the demand")
     parser.add_argument(
@@ -256,33 +276,39 @@ def main() -> None:
     parser.add_argument("--shared", type=float, default=0.0)
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
-    cases = [
-        Case(
-            zone=zone,
-            kind=asked.kind,
-            trace=asked.trace,
-            jobs=asked.jobs,
-            first_job=asked.first_job,
-            first_hour=asked.first_hour,
-            seed=asked.seed,
-            load=asked.load,
-            wind_and_sun=asked.wind_and_sun,
-            forecast=asked.forecast,
-            correlation=asked.correlation,
-            shared=asked.shared,
-        )
-        for zone in asked.zones.split(",")
-    ]
+    one = Case(
+        zone="",
+        kind=asked.kind,
+        trace=asked.trace,
+        jobs=asked.jobs,
+        first_job=asked.first_job,
+        first_hour=asked.first_hour,
+        seed=asked.seed,
+        load=asked.load,
+        wind_and_sun=asked.wind_and_sun,
+        forecast=asked.forecast,
+        correlation=asked.correlation,
+        shared=asked.shared,
+    )
+    cases = [replace(one, zone=zone) for zone in asked.zones.split(",")]
+    if asked.stretches:
+        cases = [
+            replace(one, jobs=_STRETCH_JOBS, zone=zone, first_job=job, seed=job, first_hour=hour)
+            for zone, job, hour in _STRETCHES
+        ]
     names = ["saving", "ours", "oracle", "beyond", "late", "fifo late", "wall_s"]
-    print("| zone | possible saving % | ours % of it | oracle % of it | ours beyond oracle %"
-          " | late above fifo | late in fifo | wall s |")  # fmt: skip
+    print("| zone, first job, first hour | possible saving % | ours % of it | oracle % of it"
+          " | ours beyond oracle % | late above fifo | late in fifo | wall s |")  # fmt: skip
     print("|---|" + "---:|" * len(names))
     found = []
     with ProcessPoolExecutor(asked.processes) as pool:
         for case, row in pool.map(_row, cases):
             found.append([row[name] for name in names])
             print(
-                f"| {case.zone} | " + " | ".join(f"{x:.1f}" for x in found[-1]) + " |", flush=True
+                f"| {case.zone}, {case.first_job}, {case.first_hour} | "
+                + " | ".join(f"{x:.1f}" for x in found[-1])
+                + " |",
+                flush=True,
             )
     mean = np.mean(found, axis=0)
     print("| mean | " + " | ".join(f"{x:.1f}" for x in mean) + " |")
