@@ -3,9 +3,9 @@
 """What policy `prices` would save if it were told what none can know: arrivals, and carbon.
 
 `python benchmarks/replay_told.py --zone DE --first-job 30000 --first-hour 3000` prints the share of
-the possible saving with nothing told, with all arrivals of the next two days, and with these and
-a perfect forecast (waiting then has no price). `--kind`, `--jobs`; `--trace` prints how far the
-GPU-hours that arrive in GAIA's trace can be foretold at all.
+the possible saving with nothing told, with all arrivals of the next days, and with these and
+a perfect forecast (waiting then has no price). `--kind`, `--jobs`, `--hours` of arrivals told;
+`--trace` prints how far the GPU-hours that arrive in GAIA's trace can be foretold at all.
 """
 
 import argparse
@@ -36,14 +36,16 @@ __all__ = ["Told", "foretold"]
 class Told(Arrivals):
     """What may arrive is what will."""
 
-    def __init__(self, shapes: Shapes, inputs: Inputs) -> None:
+    def __init__(self, shapes: Shapes, inputs: Inputs, hours: int) -> None:
         super().__init__(shapes)
+        self._told_h = hours
         self._jobs, self._known_s = inputs.problem.jobs, inputs.known_s
 
     def likely(self, now_s: float, hours: int) -> Likely:
-        """All jobs that will come in the next hours, once each."""
+        """All jobs that will come in the hours that are told, however many are asked for."""
         jobs, known_s = self._jobs, self._known_s
-        some = np.flatnonzero((known_s > now_s) & (known_s <= now_s + hours * SECONDS_PER_HOUR))
+        until_s = now_s + self._told_h * SECONDS_PER_HOUR
+        some = np.flatnonzero((known_s > now_s) & (known_s <= until_s))
         return Likely(
             class_index=jobs.class_index[some],
             work=jobs.work[some],
@@ -54,10 +56,10 @@ class Told(Arrivals):
         )
 
 
-def _told(inputs: Inputs) -> PolicyResult:
+def _told(inputs: Inputs, hours: int) -> PolicyResult:
     site, shapes = inputs.problem.site, inputs.problem.shapes
     policy = PricesPolicy(Setup(shapes=shapes, gpus=site.gpus, step_s=site.step_s))
-    policy._arrivals = Told(shapes, inputs)
+    policy._arrivals = Told(shapes, inputs, hours)
     assert inputs.forecasts is not None
     trace = simulate(inputs, policy, Outlooks(site, inputs.forecasts))
     return result_of("told", inputs, trace, 0.0)
@@ -86,6 +88,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1500)
     parser.add_argument("--first-job", type=int, default=0, help="of GAIA's trace; also the seed")
     parser.add_argument("--first-hour", type=int, default=720, help="of the year")
+    parser.add_argument("--hours", type=int, default=72, help="of arrivals that are told")
     parser.add_argument("--trace", action="store_true")
     asked = parser.parse_args()
     if asked.trace:
@@ -104,9 +107,9 @@ def main() -> None:
     usual = replay(inputs, ["fifo", "prices"])
     fifo_g = usual.results["fifo"].carbon_g
     perfect = provider_forecasts(replace(case, forecast="perfect"), truth.site)
-    found = {"nothing": usual.results["prices"], "arrivals": _told(inputs)}
+    found = {"nothing": usual.results["prices"], "arrivals": _told(inputs, asked.hours)}
     prices._DEARER_PER_H = 0.0
-    found["arrivals and carbon"] = _told(replace(inputs, forecasts=perfect))
+    found["arrivals and carbon"] = _told(replace(inputs, forecasts=perfect), asked.hours)
     for name, one in found.items():
         share = 100 * (fifo_g - one.carbon_g) / (fifo_g - (usual.lower_bound_g or 0.0))
         print(f"told {name}: {share:.1f} % of the possible saving, {int(one.late.sum())} late")
