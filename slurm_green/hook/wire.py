@@ -77,7 +77,6 @@ class Ask:
     licenses: str | None = None
     features: str | None = None
     requeue: bool | None = None
-    immediate: bool = False
     deadline_text: str | None = None
 
 
@@ -108,7 +107,7 @@ _HINTS = get_type_hints(Ask)
 _TEXTS = frozenset(key for key, hint in _HINTS.items() if hint == (str | None))
 _NUMBERS = frozenset(key for key, hint in _HINTS.items() if hint in (int, int | None)) - {"seq"}
 _MINUTES = {"time_limit": "time_limit_s", "time_min": "time_min_s"}
-_FLAGS = frozenset({"requeue", "immediate"})
+_FLAGS = frozenset({"requeue"})
 
 
 def percent_encode(raw: bytes) -> str:

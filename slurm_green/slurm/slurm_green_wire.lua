@@ -102,6 +102,7 @@ local function untouchable(desc, script)
         or desc.cron_job == true
         or (number(desc.begin_time) or 0) > 0 -- the user's --begin, or a federation sibling
         or desc.priority == 0 -- --hold
+        or (number(desc.immediate, true) or 0) > 0 -- now or never: Slurm fails it for a begin time
         or find(desc.admin_comment or "", "green:v1", 1, true) ~= nil
 end
 
@@ -154,10 +155,6 @@ local function question(seq, desc, part_list, uid, script)
             n = n + 1
             parts[n] = SHORTS[i] .. "=" .. format("%.0f", value)
         end
-    end
-    local immediate = number(desc.immediate, true)
-    if immediate and immediate > 0 then
-        put("immediate", "1")
     end
     local line = concat(parts, "\t") .. "\n"
     if #line > LINE_LIMIT then

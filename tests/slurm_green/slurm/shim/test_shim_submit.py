@@ -102,9 +102,10 @@ def test_a_pass_with_a_message_unfit_for_a_terminal_says_nothing(shim, tools, me
         {"cron_job": True},
         {"begin_time": 1_900_000_000},
         {"priority": 0},
+        {"immediate": 1},
         {"admin_comment": "x green:v1 id=1"},
     ],
-    ids=["srun", "het-leader", "het-part", "scrontab", "begin", "hold", "sibling"],
+    ids=["srun", "het-leader", "het-part", "scrontab", "begin", "hold", "immediate", "sibling"],
 )
 def test_jobs_that_are_never_a_question(shim, tools, fields):
     with tools.daemon(shim.socket, lambda ask: tools.defer()) as server:
@@ -134,7 +135,6 @@ def test_the_question_carries_what_slurm_meant_and_no_sentinel(shim, tools):
             dependency="singleton",
             reservation="r1",
             requeue=1,
-            immediate=1,
             licenses="l:1",
             features="h100",
             script="#!/bin/bash\n#SBATCH --deadline=now+2hours\ntrue\n",
@@ -165,7 +165,6 @@ def test_the_question_carries_what_slurm_meant_and_no_sentinel(shim, tools):
         licenses="l:1",
         features="h100",
         requeue=True,
-        immediate=True,
         deadline_text="now+2hours",
     )
 
