@@ -133,13 +133,15 @@ class _Asked:
         request, partition = request_of(job, begin_set=False), self._view.partition(job.partition)
         if request is None or partition is None:
             return None
-        options = parse_options(
+        return partition.extent(request, self._options(job))
+
+    def _options(self, job: Job) -> Options:
+        return parse_options(
             job.comment,
             prefix=self._view.comment_prefix,
             now_utc=self._observed.now_utc,
             zone=self._view.zone,
         )
-        return partition.extent(request, options)
 
     def _about_to_queue(self, job: Job) -> bool:
         """Released to the second: it is let go, and not yet in the queue."""
@@ -149,7 +151,7 @@ class _Asked:
     def _length_s(self, job: Job, extent: Extent) -> float:
         """How long it will run on average: to book GPUs for longer would make them look scarce."""
         partition = self._view.partition(job.partition)
-        if partition is None or "runtime=" in job.comment:
+        if partition is None or self._options(job).runtime_s:
             return extent.expected_s
         share = partition.history.mean_run_fraction(
             partition=partition.name, user=job.user, name=job.name

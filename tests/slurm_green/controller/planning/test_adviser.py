@@ -7,17 +7,20 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import pytest
 from builders import DAY, HOUR, NOW, NOW_S, at, days, fresh, job, nodes, policy, rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulator import Site
 
+from slurm_green.controller.observed import Memory
 from slurm_green.controller.planning.advice import Place
 from slurm_green.controller.planning.adviser import Adviser
 from slurm_green.controller.planning.ask import question_of
 from slurm_green.controller.planning.pools import shared_nodes
 from slurm_green.controller.planning.question import Going, Pool, Question, Waiting, Way
 from slurm_green.hook.record import parse
+from slurm_green.plan.history import History, RunSample
 from slurm_green.slurm.records import Node, Partition, Reservation
 
 ONE = (Way(units=1, power_w=400),)
@@ -232,6 +235,35 @@ def test_what_runs_and_what_queues_takes_as_long_as_its_owner_says() -> None:
     (going,) = question.pools["gpu"].running
     (queued,) = question.pools["gpu"].waiting
     assert (going.end_s - going.since_s, queued.length_s) == (3600, 3600)
+
+
+@pytest.mark.parametrize(
+    ("comment", "hours"),
+    [
+        ("", 3),
+        ("green:runtime=1h", 1),
+        # No word of ours, and one that is none: the learned mean, not the cautious length.
+        ("runtime=1h", 3),
+        ("a=b,runtime=1h green:max-delay=9h", 3),
+        ("green:runtime=soon", 3),
+        ("green:runtime=0", 3),
+    ],
+)
+def test_how_long_a_job_takes_is_its_owner_s_word_or_what_such_jobs_take_on_average(
+    comment: str, hours: int
+) -> None:
+    """Jobs like it took an eighth or three eighths of twelve hours."""
+    runs = [
+        RunSample(partition="gpu", user="ada", name="train", fraction=one / 8)
+        for one in (1, 3) * 10
+    ]
+    site = Site(memory=Memory(history=History().with_samples(runs=runs)))
+    site.slurm.submit(gpus=4, time_limit_s=12 * 3600, comment=comment)
+    site.slurm.run_until(at(0.01))
+    question = question_of(site.slurm.observed(site.signal), site.cycle(), site.rules)
+    assert question is not None
+    (going,) = question.pools["gpu"].running
+    assert going.end_s - going.since_s == hours * 3600
 
 
 def test_without_a_signal_or_switched_off_nothing_is_asked() -> None:
