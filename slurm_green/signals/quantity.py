@@ -31,8 +31,9 @@ class Quantity:
 CARBON = Quantity(
     name="carbon_g_per_kwh", unit="gCO2e/kWh", what="carbon intensity", most=100_000.0
 )
+# In rupiah or dong a kWh costs thousands, in Lebanese pounds tens of thousands.
 PRICE = Quantity(
-    name="price_per_kwh", unit="currency/kWh", what="price", most=1_000.0, may_be_negative=True
+    name="price_per_kwh", unit="currency/kWh", what="price", most=100_000.0, may_be_negative=True
 )
 RENEWABLE = Quantity(name="renewable_w", unit="W", what="on-site renewable supply", most=1e12)
 BASE_POWER = Quantity(name="base_power_w", unit="W", what="base power", most=1e12)

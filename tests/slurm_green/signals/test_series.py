@@ -118,8 +118,14 @@ def test_what_cannot_be_a_signal_is_refused(fields, words):
 def test_prices_may_be_negative():
     """A windy night; but not below what any market has seen."""
     assert series([-0.05], quantity="price_per_kwh").at(START) == -0.05
-    with pytest.raises(SignalError, match="from -1000 to 1000"):
-        series([-1001.0], quantity="price_per_kwh")
+    with pytest.raises(SignalError, match="from -100000 to 100000"):
+        series([-100_001.0], quantity="price_per_kwh")
+
+
+@pytest.mark.parametrize("paid", [185.0, 1_450.0, 3_266.0, 24_000.0])
+def test_prices_may_be_in_a_currency_of_small_units(paid):
+    """Won, rupiah, dong and Lebanese pounds."""
+    assert series([paid], quantity="price_per_kwh").at(START) == paid
 
 
 def test_quantiles_cross_beside_an_unknown_one_too():
