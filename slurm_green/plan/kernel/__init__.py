@@ -6,6 +6,8 @@ what is allowed does not. A board's arrays are shared, so both can work on one i
 """
 
 import ctypes
+import logging
+from collections.abc import Sequence
 from ctypes import POINTER, Structure, c_double, c_int64, c_uint64, c_void_p
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -25,6 +27,9 @@ __all__ = [
     "compiled",
     "library",
 ]
+
+
+_LOG = logging.getLogger(__name__)
 
 
 class CBoard(Structure):
@@ -147,22 +152,35 @@ def address(array: NDArray[np.generic]) -> int:
     return array.ctypes.data
 
 
-def compiled(package: str) -> ctypes.CDLL | None:
+def compiled(package: str, *shared: type[Structure]) -> ctypes.CDLL | None:
     """What was compiled for a package, whose file is given; None where this installation has none.
 
-    It lies beside its source, in no package: nobody may take the library for a module.
+    It lies beside its source, in no package: nobody may take the library for a module. One whose
+    `shared` structures are others was left behind by an older source, and would compute nonsense.
     """
     for suffix in EXTENSION_SUFFIXES:
         path = Path(package).parent / "c" / f"_kernel{suffix}"
         if path.exists():
-            return ctypes.CDLL(str(path))
+            found = ctypes.CDLL(str(path))
+            if _fits(found, shared):
+                return found
+            _LOG.warning("%s is of another source, and not used: install slurm-green again", path)
     return None
+
+
+def _fits(found: ctypes.CDLL, shared: Sequence[type[Structure]]) -> bool:
+    wanted = [*map(ctypes.sizeof, shared), 0]
+    try:
+        told = (c_int64 * len(wanted)).in_dll(found, "sg_sizes")
+    except ValueError:
+        return False
+    return list(told) == wanted
 
 
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernel; None where this installation has none."""
-    found = compiled(__file__)
+    found = compiled(__file__, CBoard, CLists, CMoves, CSplits, CSteeredEnergy, CQuestion)
     if found is None:
         return None
     board, lists, moves = POINTER(CBoard), POINTER(CLists), POINTER(CMoves)

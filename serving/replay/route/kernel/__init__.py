@@ -44,7 +44,7 @@ class CRequests(Structure):
 @cache
 def library() -> ctypes.CDLL:
     """The compiled kernel; BadInputError where this installation has none."""
-    found = compiled(__file__)
+    found = compiled(__file__, CModel, CRequests)
     if found is None:
         raise BadInputError(
             "the routing replay is compiled when slurm-green is installed, and here it was not; "

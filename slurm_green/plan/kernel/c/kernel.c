@@ -20,3 +20,10 @@
 #include "splits.c"
 
 #include "respond.c"
+
+// The sizes of what Python hands over, in the order in which kernel/__init__.py names them: a library
+// of another source is known by them.
+const int64_t sg_sizes[] = {
+    sizeof(Board), sizeof(Lists), sizeof(Moves), sizeof(Splits), sizeof(SteeredEnergy),
+    sizeof(Question), 0,
+};

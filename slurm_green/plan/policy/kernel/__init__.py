@@ -29,7 +29,7 @@ class CRolling(Structure):
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernel; None where this installation has none."""
-    found = compiled(__file__)
+    found = compiled(__file__, CRolling)
     if found is not None:
         found.sr_use.argtypes = [POINTER(CRolling), c_void_p, c_void_p]
         found.sr_use.restype = c_double

@@ -12,3 +12,7 @@
 #include "replica.c"
 
 #include "fleet.c"
+
+// The sizes of what Python hands over, in the order in which kernel/__init__.py names them: a library
+// of another source is known by them.
+const int64_t sg_sizes[] = {sizeof(Model), sizeof(Requests), 0};

@@ -218,3 +218,6 @@ WIDE double sr_use(const Rolling *r, double *gpus, double *watts) {
     }
     return value;
 }
+
+// The size of what Python hands over: a library of another source is known by it.
+const int64_t sg_sizes[] = {sizeof(Rolling), 0};
