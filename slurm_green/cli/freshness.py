@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How old the carbon signal is now, from the first file this user may read."""
+"""How old the carbon signal and sgreend's last cycle are, from the files this user may read."""
 
 import json
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any
 
 from slurm_green.config.settings import Config
 
-__all__ = ["Freshness", "off_since", "signal_now", "status_of"]
+__all__ = ["Freshness", "off_since", "signal_now", "silent_s", "status_of"]
 
 Freshness = dict[str, Any]
 
@@ -19,6 +19,16 @@ def status_of(config: Config) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def silent_s(config: Config, now_utc: datetime) -> float | None:
+    """Seconds since sgreend's last cycle where that is too long; None also where nobody may say."""
+    try:
+        last = datetime.fromisoformat(str((status_of(config) or {})["at_utc"]))
+        age_s = (now_utc - last).total_seconds()
+    except (KeyError, ValueError, TypeError):
+        return None
+    return age_s if age_s > 3 * config.controller.interval_s + 10 else None
 
 
 def off_since(config: Config) -> datetime | None:

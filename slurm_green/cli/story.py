@@ -25,8 +25,19 @@ class Story:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
-def tell(one: Tracked, *, name: str, now_utc: datetime, zone: tzinfo, let_go: str = "") -> Story:
-    """What happens to a job that carries our record; `let_go` says why it was not deferred."""
+def tell(
+    one: Tracked,
+    *,
+    name: str,
+    now_utc: datetime,
+    zone: tzinfo,
+    let_go: str = "",
+    silent_s: float | None = None,
+) -> Story:
+    """What happens to a job that carries our record.
+
+    `let_go` says why it was not deferred, `silent_s` for how long sgreend has been away.
+    """
     job, record = one.job, one.record
     begin, stage = job.eligible_utc, one.stage
     numbers = _numbers(one, now_utc)
@@ -49,14 +60,22 @@ def tell(one: Tracked, *, name: str, now_utc: datetime, zone: tzinfo, let_go: st
     if record.policy == LOOK or stage is Stage.HOLDING:
         words = f"is being looked at until {when(begin, zone)}: it then starts or gets its slot"
         return Story(state="looking", sentence=f"Job {name} {words}.", numbers=numbers)
-    words = (
-        f"waits for cleaner power: start planned at {when(record.start_utc, zone)}, "
-        f"eligible by {when(record.latest_utc, zone)}"
-    )
+    planned, in_time = when(record.start_utc, zone), ""
     if job.deadline_utc is not None:
-        words += f" in time for its deadline at {when(job.deadline_utc, zone)}"
-    if record.save_g is not None:
-        words += f", saving {_about(record.save_g, job)} against starting at once"
+        in_time = f" in time for its deadline at {when(job.deadline_utc, zone)}"
+    if silent_s is not None:
+        words = (
+            f"waits until {when(begin, zone)}{in_time}: sgreend's last cycle was "
+            f"{length(silent_s)} ago, and without it nobody starts the job at {planned} as planned"
+        )
+    else:
+        past = ", which has passed" if record.start_utc < now_utc else ""
+        words = (
+            f"waits for cleaner power: start planned at {planned}{past}, "
+            f"eligible by {when(record.latest_utc, zone)}{in_time}"
+        )
+        if record.save_g is not None:
+            words += f", saving {_about(record.save_g, job)} against starting at once"
     if job.held:
         words += f"; it is held, too (Slurm's reason: {clean(job.reason)})"
     return Story(state="deferred", sentence=f"Job {name} {words}.", numbers=numbers)

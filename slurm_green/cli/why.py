@@ -20,7 +20,7 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
     JOB is a job id, or 123_4 for a task of an array. Works for every user from Slurm's own
     records, for running and finished jobs too. Exit status 1: Slurm knows no such job.
     """
-    from slurm_green.cli.freshness import off_since, signal_now
+    from slurm_green.cli.freshness import off_since, signal_now, silent_s
     from slurm_green.cli.jobs import clock_mhz_of, find, of_ours
     from slurm_green.cli.reasons import SENTENCES, why_let_go, why_not
     from slurm_green.cli.receipt import receipt_of
@@ -43,10 +43,11 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
     one = of_ours(found, config)
     signal = signal_now(config, now)
     off = off_since(config) is not None
+    silence = silent_s(config, now)
     if one is not None:
         reason, clause = why_let_go(one, config, off=off, now_utc=now)
         zone = config.general.zone
-        story = tell(one, name=str(job), now_utc=now, zone=zone, let_go=clause)
+        story = tell(one, name=str(job), now_utc=now, zone=zone, let_go=clause, silent_s=silence)
     else:
         reason, clause = why_not(found, config, off=off, now_utc=now)
         if reason not in SENTENCES and (thought := thought_of(config, found)) is not None:
@@ -67,6 +68,7 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
                 "gpus_energy_j": None if noted is None else noted[0],
                 "gpus_energy_source": None if noted is None else noted[1],
                 "signal_file": signal,
+                "sgreend_silent_s": silence,
                 "receipt": receipt,
             }
         )

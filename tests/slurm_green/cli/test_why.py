@@ -32,6 +32,49 @@ def test_a_deferred_job(sgreen):
 
 
 @pytest.mark.parametrize(
+    ("status", "silent"),
+    [
+        ('{"at_utc": "2026-11-22T09:00:00Z"}', 3 * 3600),
+        ('{"at_utc": "2026-11-22T11:58:30Z"}', None),
+        ('{"at_utc": "2026-11-22T12:05:00Z"}', None),
+        ('{"at_utc": "yesterday"}', None),
+        ('{"at_utc": "2026-11-22T09:00:00"}', None),
+        ("{}", None),
+        (None, None),
+    ],
+)
+def test_without_sgreend_a_job_starts_at_its_latest_start(sgreen, status, silent):
+    """Its begin time in Slurm is all that is left; where nobody may say, it is taken to run."""
+    if status is not None:
+        sgreen.config.paths.status.write_text(status)
+    sgreen.slurm.put(sgreen.job(deadline_utc=sgreen.after(hours=8)))
+
+    found = sgreen.json("why", 42)
+
+    assert found["sgreend_silent_s"] == silent
+    assert (found["state"], found["planned_start_utc"]) == ("deferred", "2026-11-22T14:00:00Z")
+    if silent is None:
+        assert "waits for cleaner power: start planned at" in found["sentence"]
+    else:
+        assert found["sentence"] == (
+            "Job 42 waits until 2026-11-22 18:00:00 UTC in time for its deadline at 2026-11-22 "
+            "20:00:00 UTC: sgreend's last cycle was 3 h 00 min ago, and without it nobody starts "
+            "the job at 2026-11-22 14:00:00 UTC as planned."
+        )
+
+
+def test_a_planned_start_that_has_passed_is_not_announced(sgreen):
+    """The cluster is full, or sgreend is gone and so is its status file."""
+    record = sgreen.record(start_utc=sgreen.after(minutes=-5))
+    sgreen.slurm.put(sgreen.job(admin_comment=str(record)))
+
+    assert (
+        "start planned at 2026-11-22 11:55:00 UTC, which has passed, eligible by "
+        "2026-11-22 18:00:00 UTC, saving"
+    ) in sgreen.json("why", 42)["sentence"]
+
+
+@pytest.mark.parametrize(
     ("fields", "conf", "hint"),
     [
         ({}, "", "`sgreen run-now 42` starts it now."),
