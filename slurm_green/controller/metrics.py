@@ -12,18 +12,26 @@ __all__ = ["StatusCollector"]
 
 
 class StatusCollector:
-    """Turns the newest status and the answer counts into metrics when scraped."""
+    """Turns the newest status and the answer counts into metrics when scraped.
+
+    `fresh` says whether what that status tells of now still holds.
+    """
 
     def __init__(
         self,
         status: Callable[[], Status | None],
         counts: Callable[[], AnswerCounts],
+        fresh: Callable[[Status], bool] = lambda status: True,
     ) -> None:
         self._status = status
         self._counts = counts
+        self._fresh = fresh
 
     def collect(self) -> Iterable[Metric]:
-        """All metrics; joules and grams are counters, what is unknown is absent."""
+        """All metrics; joules and grams are counters, what is unknown is absent.
+
+        Gauges are of now: without cycles nobody knows them.
+        """
         counts = self._counts()
         answers = CounterMetricFamily(
             "slurm_green_hook_answers", "Answers to the submit hook", labels=["answer"]
@@ -42,36 +50,48 @@ class StatusCollector:
             return
         at = taken_utc(status)
         yield _gauge("cycle_timestamp_seconds", "When the last cycle ran", at.timestamp())
-        yield _counter("cycles", "Cycles run", status.cycles)
-        yield _counter("cycle_cpu_seconds", "CPU time of cycles", status.cycle_cpu_s)
-        yield _counter("slurm_failures", "Cycles in which Slurm failed", status.slurm_failures)
-        yield _counter("bugs", "Cycles that met a bug", status.bugs)
-        yield _counter("changes_refused", "Changes that Slurm refused", status.changes_refused)
-        yield _counter("expected_saving_grams", "Expected CO2e saving", status.expected_save_g)
-        yield _gauge("deferred_jobs", "Jobs held back now", status.deferred)
-        yield _gauge("off", "1 while switched off", float(status.off))
-        failing = float(bool(status.ledger_problem))
-        yield _gauge("ledger_failing", "1 while the ledger cannot be written", failing)
-        events = CounterMetricFamily(
-            "slurm_green_events", "What happened to deferred jobs", labels=["kind"]
-        )
-        for kind, count in status.events.items():
-            events.add_metric([kind], count)
-        yield events
-        decisions = CounterMetricFamily(
-            "slurm_green_decisions", "Decisions about jobs", labels=["mode", "reason"]
-        )
-        for key, count in status.decisions.items():
-            decisions.add_metric(key.split("/", 1), count)
-        yield decisions
-        if status.carbon_g_per_kwh is not None:
-            yield _gauge(
-                "carbon_intensity_g_per_kwh", "Intensity now", float(status.carbon_g_per_kwh)
-            )
-        if status.signal_age_s is not None:
-            yield _gauge("signal_age_seconds", "Age of the signal", status.signal_age_s)
-        yield from _signal(status)
-        yield from _plan(status)
+        yield from _counters(status)
+        if self._fresh(status):
+            yield from _gauges(status)
+
+
+def _counters(status: Status) -> Iterable[Metric]:
+    """What has happened since the start."""
+    yield _counter("cycles", "Cycles run", status.cycles)
+    yield _counter("cycle_cpu_seconds", "CPU time of cycles", status.cycle_cpu_s)
+    yield _counter("slurm_failures", "Cycles in which Slurm failed", status.slurm_failures)
+    yield _counter("bugs", "Cycles that met a bug", status.bugs)
+    yield _counter("changes_refused", "Changes that Slurm refused", status.changes_refused)
+    yield _counter("expected_saving_grams", "Expected CO2e saving", status.expected_save_g)
+    events = CounterMetricFamily(
+        "slurm_green_events", "What happened to deferred jobs", labels=["kind"]
+    )
+    for kind, count in status.events.items():
+        events.add_metric([kind], count)
+    yield events
+    decisions = CounterMetricFamily(
+        "slurm_green_decisions", "Decisions about jobs", labels=["mode", "reason"]
+    )
+    for key, count in status.decisions.items():
+        decisions.add_metric(key.split("/", 1), count)
+    yield decisions
+    if (plan := status.plan) is not None:
+        yield _counter("plans", "Plans made", float(plan["plans"] or 0))
+        yield _counter("plan_failures", "Plans that failed", float(plan["failures"] or 0))
+
+
+def _gauges(status: Status) -> Iterable[Metric]:
+    """How it is now."""
+    yield _gauge("deferred_jobs", "Jobs held back now", status.deferred)
+    yield _gauge("off", "1 while switched off", float(status.off))
+    failing = float(bool(status.ledger_problem))
+    yield _gauge("ledger_failing", "1 while the ledger cannot be written", failing)
+    if status.carbon_g_per_kwh is not None:
+        yield _gauge("carbon_intensity_g_per_kwh", "Intensity now", float(status.carbon_g_per_kwh))
+    if status.signal_age_s is not None:
+        yield _gauge("signal_age_seconds", "Age of the signal", status.signal_age_s)
+    yield from _signal(status)
+    yield from _plan(status)
 
 
 def _signal(status: Status) -> Iterable[Metric]:
@@ -105,7 +125,7 @@ def _signal(status: Status) -> Iterable[Metric]:
 
 
 def _plan(status: Status) -> Iterable[Metric]:
-    """How old the newest plan is, and how many there were."""
+    """How old the newest plan is, and for how many."""
     plan = status.plan
     if plan is None:
         return
@@ -116,8 +136,6 @@ def _plan(status: Status) -> Iterable[Metric]:
         if plan[name] is not None:
             yield _gauge(f"plan_{name.removesuffix('_s')}_seconds", doc, float(plan[name] or 0.0))
     yield _gauge("planned_jobs", "Jobs with a place in the plan", float(plan["jobs"] or 0))
-    yield _counter("plans", "Plans made", float(plan["plans"] or 0))
-    yield _counter("plan_failures", "Plans that failed", float(plan["failures"] or 0))
 
 
 def _gauge(name: str, doc: str, value: float) -> Metric:

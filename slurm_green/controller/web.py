@@ -54,7 +54,9 @@ class Board:
         self._clock = clock
         self._fresh_s = fresh_s
         self._registry = CollectorRegistry()
-        self._registry.register(StatusCollector(status, counts))
+        self._registry.register(
+            StatusCollector(status, counts, lambda it: self._age_s(it) <= fresh_s)
+        )
 
     def show(self, path: str) -> Shown:
         """The response to GET `path`."""
@@ -75,10 +77,13 @@ class Board:
         status = self._status()
         if status is None:
             return False, "no cycle has run yet: new jobs pass unchanged"
-        age_s = self._clock() - taken_utc(status).timestamp()
+        age_s = self._age_s(status)
         if age_s > self._fresh_s:
             return False, f"the last cycle ran {length(age_s)} ago: new jobs pass unchanged"
         return True, f"ok, the last cycle ran {length(max(age_s, 0.0))} ago"
+
+    def _age_s(self, status: Status) -> float:
+        return self._clock() - taken_utc(status).timestamp()
 
 
 def serve_board(address: str, board: Board) -> Callable[[], None]:

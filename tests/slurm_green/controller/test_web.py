@@ -108,6 +108,28 @@ def test_the_metrics_are_prometheus_own_text() -> None:
     assert found["slurm_green_carbon_intensity_g_per_kwh",] == 212.4
 
 
+@pytest.mark.parametrize("ago_s", [90, 91])
+def test_without_cycles_nothing_is_told_of_now(ago_s: int) -> None:
+    """Else a dashboard shows yesterday's intensity and queue as today's; counts stay."""
+    at = NOW - timedelta(seconds=ago_s)
+    links = [{"name": "em", "kind": "provider", "status": "used", "said": "so it is"}]
+    status = replace(
+        STATUS,
+        at_utc=at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        plan=PLAN,
+        signal_links=links,
+        forecast_g_per_kwh={"6": [200.0, 150.0, 250.0]},
+    )
+    text = board(status).show("/metrics").body.decode()
+    kinds: dict[str, set[str]] = {"counter": set(), "gauge": set()}
+    for family in text_string_to_metric_families(text):
+        kinds[family.type] |= {sample.name for sample in family.samples}
+    assert "slurm_green_plans_total" in kinds["counter"]
+    assert len(kinds["counter"]) == 12
+    of_now = kinds["gauge"] - {"slurm_green_cycle_timestamp_seconds"}
+    assert len(of_now) == (11 if ago_s <= 90 else 0)
+
+
 @pytest.mark.parametrize("name", ["slurm-green.rules.yml", "slurm-green.grafana.json"])
 def test_alerts_and_dashboard_are_about_metrics_that_there_are(name: str) -> None:
     """A name that nobody exports is an alert that never comes, and a panel that stays empty."""
