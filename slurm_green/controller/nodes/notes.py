@@ -2,8 +2,9 @@
 """Energies into the AdminComment of ended jobs, where users read them without our ledger.
 
 slurmctld changes no job that has ended; accounting does, in a third of a second for each. So few
-are noted in a cycle, and after a failure none for a while. The trap: sacctmgr writes all in lower
-case, so what others wrote with capitals is left as it is.
+are noted in a cycle, and none for a while after a failure or where it takes longer: jobs in their
+hold wait for the cycle that comes next. The trap: sacctmgr writes all in lower case, so what others
+wrote with capitals is left as it is.
 """
 
 import logging
@@ -24,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 _MOST = 10_000
 _PER_CYCLE = 5
 _PAUSE_S = 600.0
+# Where a cycle's notes take longer, so many times as long passes before the next ones.
+_PATIENCE_S, _REST = 3.0, 20.0
 
 
 class Notes:
@@ -55,6 +58,7 @@ class Notes:
         for job_id in [job_id for job_id in self._wanted if job_id not in jobs]:
             del self._wanted[job_id]
         over = [job for job in jobs.values() if not (job.pending or job.active) and job.submit_utc]
+        began_s = self._clock()
         for job in over[:_PER_CYCLE]:
             del self._wanted[job.job_id]
             assert job.submit_utc is not None
@@ -69,6 +73,10 @@ class Notes:
             except SlurmGreenError as error:
                 _LOG.warning("energies are not noted in accounting for now: %s", error)
                 self._again_s = self._clock() + _PAUSE_S
+                return
+            if (took_s := self._clock() - began_s) > _PATIENCE_S:
+                _LOG.debug("accounting took %.0f s to note energies, it has a rest", took_s)
+                self._again_s = self._clock() + min(_REST * took_s, _PAUSE_S)
                 return
 
 

@@ -184,3 +184,35 @@ def test_unknown_is_not_noted_and_a_failure_makes_a_pause(
         site.step()
     assert site.slurm.calls.count("note") == 1
     assert "not noted in accounting for now" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("one_s", "noted", "rest_s"), [(0.3, 9, 0.0), (1.0, 4, 80.0), (19.0, 1, 380.0)]
+)
+def test_slow_accounting_does_not_keep_every_cycle_waiting(
+    site: Site, one_s: float, noted: int, rest_s: float
+) -> None:
+    """Nineteen seconds for each of five jobs are no failure, and longer than any hold."""
+    now, done = [0.0], []
+
+    def slow(job_id: int, *_: str) -> None:
+        now[0] += one_s
+        done.append(job_id)
+
+    site.slurm.note = slow  # type: ignore[method-assign]
+    notes = Notes(site.slurm, lambda facts: [replace(ENERGY, job_id=facts.job_id)], lambda: now[0])
+    over = [job(i, state="COMPLETED", start_utc=NOW, end_utc=at(1)) for i in range(1, 10)]
+    site.slurm.put(*over)
+    site.slurm.cluster = replace(site.slurm.cluster, accounting=True)
+    site.runner.source._slow = None
+    observed = site.runner.source.observe()
+    notes.want(range(1, 10))
+    notes.write(observed)
+    notes.write(observed)
+    assert len(done) == noted
+    now[0] += rest_s - 1.0
+    notes.write(observed)
+    assert len(done) == noted
+    now[0] += 1.0
+    notes.write(observed)
+    assert len(done) > noted or noted == 9
