@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen config`: what is in force and where it comes from, an example, the reference."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ from slurm_green.cli.output import emit_json
 from slurm_green.cli.params import as_json
 
 if TYPE_CHECKING:
+    from slurm_green.config.policy import Overrides, PolicySection
     from slurm_green.config.settings import Config
 
 
@@ -40,10 +42,12 @@ def show(app: App, origin: bool, as_json: bool) -> None:
 def check(app: App, as_json: bool) -> None:
     """Read the configuration and say whether it is valid; nobody is asked anything.
 
-    Key files that this user cannot read are named: the fetching process may well.
+    Key files that this user cannot read are named: the fetching process may well. So are delays
+    shorter than hook.hold, by which no job ever waits.
     """
     config = app.config
     unread = _providers(config)
+    never = list(_never_deferred(config))
     enforced = sorted(
         f"{kind}.{name}"
         for kind, found in (("partition", config.partition), ("qos", config.qos))
@@ -59,6 +63,7 @@ def check(app: App, as_json: bool) -> None:
                 "mode": config.general.mode,
                 "enforced": enforced,
                 "unread_keys": unread,
+                "never_deferred": never,
             }
         )
         return
@@ -74,7 +79,7 @@ def check(app: App, as_json: bool) -> None:
         if config.general.mode == "enforce"
         else "nothing is enforced: jobs are looked at, none is deferred"
     )
-    for problem in unread:
+    for problem in (*unread, *never):
         click.echo(f"note: {problem}")
 
 
@@ -92,6 +97,31 @@ def reference() -> None:
     from slurm_green.config.render import reference
 
     click.echo(reference(), nl=False)
+
+
+def _never_deferred(config: "Config") -> Iterator[str]:
+    """Delays that end before a hold does, and holds that end before a cycle: nobody waits then."""
+    from slurm_green.config.durations import duration_text
+
+    tables: list[tuple[str, PolicySection | Overrides]] = [("policy", config.policy)]
+    tables += [(f"partition.{name}", one) for name, one in config.partition.items()]
+    tables += [(f"qos.{name}", one) for name, one in config.qos.items()]
+    hold_s, between_s = config.hook.hold_s, config.controller.min_interval_s
+    if between_s >= hold_s:
+        yield (
+            f"controller.min_interval = {duration_text(between_s)} is no shorter than "
+            f"hook.hold = {duration_text(hold_s)}: no job that comes right after a cycle waits"
+        )
+    for title, one in tables:
+        for key, delay_s in (
+            ("max_delay", one.max_delay_s),
+            ("default_delay", one.default_delay_s),
+        ):
+            if delay_s is not None and 0 < delay_s < hold_s:
+                yield (
+                    f"{title}.{key} = {duration_text(delay_s)} is shorter than "
+                    f"hook.hold = {duration_text(hold_s)}: no job waits by it"
+                )
 
 
 def _providers(config: "Config") -> list[str]:

@@ -78,6 +78,8 @@ class SubmitHook:
             return Pass(reason="shadow")
         case = _Case(request=request, policy=policy, view=view, decided_utc=now)
         decision = self._foreseen(case) or decide(request, policy, view, now)
+        if decision.latest_utc is not None and decision.latest_utc < self._held_until(now):
+            return Pass(reason="hold-too-long")  # the courier takes no hold beyond the promise
         if decision.defer:
             self._unsettled = replace(case, decision=decision)
             return self._defer(decision, view, now)
@@ -123,6 +125,9 @@ class SubmitHook:
                 latest_s=made.latest_utc.timestamp(),
             )
 
+    def _held_until(self, now: datetime) -> datetime:
+        return now + timedelta(seconds=self.hold_s)
+
     def _defer(self, decision: Decision, view: View, now: datetime) -> Answer:
         start, latest = decision.start_utc, decision.latest_utc
         assert start is not None and latest is not None
@@ -138,14 +143,14 @@ class SubmitHook:
             signal_age_s=None if origin is None else round(origin.age_s(now)),
         )
         return Defer(
-            begin_utc=now + timedelta(seconds=self.hold_s),
+            begin_utc=self._held_until(now),
             latest_utc=latest,
             record=str(record),
             message=decision.sentence,
         )
 
     def _look(self, now: datetime) -> Answer:
-        begin = now + timedelta(seconds=self.hold_s)
+        begin = self._held_until(now)
         record = Record(
             token=self.token(), decided_utc=now, start_utc=now, latest_utc=begin, policy=LOOK
         )

@@ -39,3 +39,25 @@ def test_a_key_that_only_the_fetching_process_may_read_is_no_error(check, tmp_pa
 
     assert done.exit_code == 0, done.output
     assert f"note: provider.em.key_file: {tmp_path}/key" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[policy]\ndefault_delay = 5\n", ["policy.default_delay = 5s"]),
+        ('[partition.gpu]\nmax_delay = "9s"\n', ["partition.gpu.max_delay = 9s"]),
+        (
+            '[hook]\nhold = "2m"\n[qos.fast]\nmax_delay = "1m"\ndefault_delay = "30s"\n',
+            ["qos.fast.max_delay = 1m", "qos.fast.default_delay = 30s"],
+        ),
+        ('[controller]\nmin_interval = "10s"\n', ["controller.min_interval = 10s"]),
+        # Never on purpose, as long as the hold, and longer.
+        ("[qos.now]\nmax_delay = 0\ndefault_delay = 0\n[policy]\ndefault_delay = 10\n", []),
+    ],
+)
+def test_delays_by_which_no_job_ever_waits_are_named(check, text, said):
+    done = check(text)
+
+    assert done.exit_code == 0, done.output
+    notes = [line for line in done.stdout.splitlines() if line.startswith("note: ")]
+    assert [line.removeprefix("note: ").split(" is ")[0] for line in notes] == said

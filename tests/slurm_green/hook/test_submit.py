@@ -89,6 +89,22 @@ def test_a_burst_keeps_to_the_sites_watts() -> None:
     assert watts.free.min() == 1000.0 - 600.0
 
 
+@pytest.mark.parametrize(("delay_s", "deferred"), [(4 * HOUR, True), (4 * HOUR - 1, False)])
+def test_a_hold_beyond_the_promise_is_not_asked_for(delay_s: float, deferred: bool) -> None:
+    """The courier would refuse it, and nothing may stay booked for the job."""
+    one = hook(policy(default_delay_s=delay_s), hold_s=4 * HOUR)
+    answer = one.answer(ask())
+    one.settle()
+    assert one.view is not None
+    rooms = [seen.partitions["gpu"].room.free for seen in (one.view, view())]
+    booked = bool((rooms[0] < rooms[1]).any())
+    if deferred:
+        assert isinstance(answer, Defer) and answer.begin_utc == answer.latest_utc
+    else:
+        assert answer == Pass(reason="hold-too-long")
+    assert booked is deferred
+
+
 @pytest.mark.parametrize(
     ("rule", "fields", "reason"),
     [
