@@ -89,7 +89,8 @@ class Books:
         ]
         present = {job.job_id for job in observed.jobs}
         entries += self._receipts(observed.jobs, cluster)
-        self._ended &= present
+        # One that is requeued after its end will end again.
+        self._ended &= {job.job_id for job in observed.jobs if _over(job)}
         for gone in self._judged.keys() - present:
             del self._judged[gone]
         self._ledger.record(*entries)
@@ -147,8 +148,7 @@ class Books:
     def _receipts(self, jobs: Iterable[Job], cluster: str) -> list[Entry]:
         receipts: list[Entry] = []
         for job in jobs:
-            over = not job.pending and not job.active and job.end_utc is not None
-            if over and job.job_id not in self._ended and job.submit_utc is not None:
+            if _over(job) and job.job_id not in self._ended and job.submit_utc is not None:
                 self._ended.add(job.job_id)
                 if not self._has_receipt(job.cluster or cluster, job.job_id, job.submit_utc):
                     receipts.append(self._closed(job, job.submit_utc, cluster))
@@ -215,6 +215,10 @@ class Books:
 
     def _past(self, start_utc: datetime, end_utc: datetime) -> Series | None:
         return self._ledger.store().signal(start_utc, end_utc)
+
+
+def _over(job: Job) -> bool:
+    return not job.pending and not job.active and job.end_utc is not None
 
 
 def _decision(one: Judged, cluster: str, now_utc: datetime, signal: Series | None) -> Decision:

@@ -208,6 +208,23 @@ def test_a_job_never_confirmed_is_not_ours(
     run_to_its_end(site, one, begin=NOW + begin)
     assert site.facts(1).ours is ours
 
+def test_a_job_that_is_requeued_after_its_end_gets_a_receipt_of_each_run(site: Site) -> None:
+    """`scontrol requeue` of a job that failed: the same number, a new submission."""
+    site.slurm.put(job(1, state="FAILED", start_utc=NOW, end_utc=at(1)))
+    site.now = at(1)
+    site.runner.step()
+    site.slurm.change(1, state="PENDING", submit_utc=at(1), start_utc=None, end_utc=None)
+    site.runner.step()
+    site.slurm.change(1, state="COMPLETED", start_utc=at(2), end_utc=at(4))
+    site.now = at(4)
+    site.runner.step()
+    with Store(site.place / "ledger.sqlite", readonly=True) as store:
+        assert [(one.state, one.end_utc) for one in store.jobs()] == [
+            ("FAILED", at(1)),
+            ("COMPLETED", at(4)),
+        ]
+
+
 
 @pytest.mark.parametrize(
     ("begin", "restarts", "own"),
