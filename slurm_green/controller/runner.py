@@ -92,6 +92,11 @@ class Runner:
             self.counters.slurm_failures += 1
             _LOG.error("cycle skipped, Slurm did not answer: %s", error)
             return None
+        except Exception:
+            # An answer nobody foresaw; another may come with the next cycle.
+            _LOG.exception("cycle skipped, this is a bug of slurm-green")
+            self.counters.bugs += 1
+            return None
         if observed.signal_problem != self._signal_problem:
             self._signal_problem = observed.signal_problem
             if self._signal_problem:

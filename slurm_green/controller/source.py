@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One batch of Slurm queries a cycle: jobs and nodes fresh, what hardly changes from a cache."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,8 @@ from slurm_green.slurm.client import SlurmClient
 from slurm_green.slurm.records import ClusterInfo, Partition, Reservation
 
 __all__ = ["Source"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -33,6 +36,7 @@ class Source:
     slow_every_s: float = 60.0
     _slow: tuple[list[Partition], list[Reservation], ClusterInfo] | None = field(default=None)
     _slow_at: datetime | None = field(default=None)
+    _off_problem: str = ""
 
     def observe(self) -> Observed:
         """Everything a cycle needs, at one moment."""
@@ -54,9 +58,24 @@ class Source:
             signal_links=getattr(self.provider, "links", ()),
             own=own,
             own_problem=own_problem,
-            off=self.off_marker.exists(),
+            off=self._off(),
             nodes_site=None if self.nodes is None else self.nodes(),
         )
+
+    def _off(self) -> bool:
+        """Also while a shared place of the marker cannot be asked: it may be there."""
+        try:
+            self.off_marker.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            off, problem = False, ""
+        except OSError as error:
+            off, problem = True, str(error)
+        else:
+            off, problem = True, ""
+        if problem and problem != self._off_problem:
+            _LOG.warning("taken to be switched off: %s", problem)
+        self._off_problem = problem
+        return off
 
     def _slowly(self) -> tuple[list[Partition], list[Reservation], ClusterInfo]:
         now = self.now()

@@ -104,13 +104,14 @@ def test_a_refused_change_is_logged_with_slurms_words(
     assert report.status.events == {"confirmed": 1}
 
 
+@pytest.mark.parametrize("where", ["runner.cycle", "source.Source.observe"])
 def test_a_bug_in_a_cycle_costs_that_cycle(
-    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
     site.hold(1)
     before = site.runner.memory
     with monkeypatch.context() as patch:
-        patch.setattr("slurm_green.controller.runner.cycle", lambda *_: 1 / 0)
+        patch.setattr(f"slurm_green.controller.{where}", lambda *_: 1 / 0)
         assert site.runner.step() is None
     assert (site.slurm.updates, site.runner.memory) == ([], before)
     assert "this is a bug of slurm-green" in caplog.text
@@ -147,6 +148,21 @@ def test_the_marker_switches_off(site: Site) -> None:
     report = site.runner.step()
     assert report is not None
     assert report.status.off and report.view.off
+
+
+def test_a_marker_that_cannot_be_looked_for_switches_off_and_is_said_once(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file server that is away: nobody knows whether `sgreen off` was said, cycles go on."""
+    site.hold(1)
+    site.runner.source.off_marker = site.place / ("n" * 300)
+    for _ in range(2):
+        report = site.runner.step()
+        assert report is not None and report.status.off
+    assert sum("taken to be switched off" in one.message for one in caplog.records) == 1
+    site.runner.source.off_marker = site.place / "off"
+    report = site.runner.step()
+    assert report is not None and not report.status.off
 
 
 def test_accounting_is_read_once_at_the_start(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,22 +208,6 @@ def test_every_job_that_ends_gets_one_receipt(site: Site) -> None:
     assert site.facts(1) == found, "it ended once"
 
 
-@pytest.mark.parametrize("restarted", [False, True])
-@pytest.mark.parametrize(
-    ("begin", "ours"), [(timedelta(hours=5), True), (timedelta(seconds=10), False)]
-)
-def test_a_job_never_confirmed_is_not_ours(
-    site: Site, begin: timedelta, ours: bool, restarted: bool
-) -> None:
-    """It waited for the seconds of its hold only: whatever it saved was the queue's doing."""
-    one = site.hold(1)
-    if ours:
-        site.runner.step()
-    if restarted:
-        site.runner = site.new_runner()
-    run_to_its_end(site, one, begin=NOW + begin)
-    assert site.facts(1).ours is ours
-
 def test_a_job_that_is_requeued_after_its_end_gets_a_receipt_of_each_run(site: Site) -> None:
     """`scontrol requeue` of a job that failed: the same number, a new submission."""
     site.slurm.put(job(1, state="FAILED", start_utc=NOW, end_utc=at(1)))
@@ -224,6 +224,22 @@ def test_a_job_that_is_requeued_after_its_end_gets_a_receipt_of_each_run(site: S
             ("COMPLETED", at(4)),
         ]
 
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("begin", "ours"), [(timedelta(hours=5), True), (timedelta(seconds=10), False)]
+)
+def test_a_job_never_confirmed_is_not_ours(
+    site: Site, begin: timedelta, ours: bool, restarted: bool
+) -> None:
+    """It waited for the seconds of its hold only: whatever it saved was the queue's doing."""
+    one = site.hold(1)
+    if ours:
+        site.runner.step()
+    if restarted:
+        site.runner = site.new_runner()
+    run_to_its_end(site, one, begin=NOW + begin)
+    assert site.facts(1).ours is ours
 
 
 @pytest.mark.parametrize(
