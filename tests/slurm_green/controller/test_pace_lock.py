@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """When a cycle is due, who may run one, as whom, and where it says what it does."""
 
+import errno
 import logging
 import os
 import pwd
@@ -124,6 +125,25 @@ def test_a_lock_that_was_left_is_free(tmp_path: Path) -> None:
 def test_a_lock_without_a_place_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SlurmGreenError, match=r"set paths\.lock"):
         DaemonLock(tmp_path / "nowhere" / "lock").try_acquire()
+
+
+def test_a_full_disk_has_room_for_a_lock() -> None:
+    """Only the number of the holder's process does not fit."""
+    with DaemonLock(Path("/dev/full")) as lock:
+        assert lock.try_acquire()
+
+
+def test_where_nothing_can_be_locked_it_does_not_wait_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network file systems; nobody holds the lock there."""
+
+    def flock(_descriptor: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(SlurmGreenError, match=r"cannot be locked .* set paths\.lock"):
+        DaemonLock(tmp_path / "lock").acquire(waiting=lambda: None, stop=lambda: True)
 
 
 def test_slurm_user_is_a_name_a_number_or_ours() -> None:
