@@ -6,6 +6,7 @@ stands in the jobs themselves.
 """
 
 import getpass
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -66,12 +67,14 @@ def _mark(marker: Path, now_utc: datetime) -> bool:
         return True
     try:
         marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(f"off since {now_utc:%Y-%m-%dT%H:%M:%SZ} by {_who()}\n")
+        marker.touch()
         marker.chmod(0o644)
     except OSError as error:
         raise SlurmGreenError(
             f"{marker}: cannot be written: {error.strerror}; run this as root or SlurmUser"
         ) from error
+    with suppress(OSError):  # it counts by being there; a full disk has no room for more
+        marker.write_text(f"off since {now_utc:%Y-%m-%dT%H:%M:%SZ} by {_who()}\n")
     return False
 
 

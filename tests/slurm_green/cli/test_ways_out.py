@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen off`, `on` and `run-now`: the ways out work when everything else is broken."""
 
+import errno
+import os
+
 import pytest
 
 from slurm_green.cli.jobs import of_ours
@@ -22,6 +25,22 @@ def test_off_writes_the_marker_and_on_removes_it(sgreen):
     assert sgreen.json("on")["was_off"] is False
     assert not marker.exists()
     assert sgreen.slurm.updates == []
+
+
+def test_a_full_disk_stands_in_nobody_s_way_out(sgreen, monkeypatch):
+    """An empty file needs no room; what would stand in it does."""
+    written = []
+
+    def full(path, text):
+        written.append(path)
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+
+    assert sgreen.json("off", "--release-all")["released"] == [42]
+    assert written == [sgreen.config.paths.off]
+    assert sgreen.json("off")["was_off"] is True
 
 
 def test_release_all_makes_ours_eligible_now_and_leaves_others(sgreen):
