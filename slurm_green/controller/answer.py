@@ -130,6 +130,17 @@ class AnswerServer:
                 "could not ask it; run sgreend as SlurmUser, or as root"
             ) from error
 
+    def admit(self, uid: int) -> None:
+        """Let this user ask, too: slurmctld's, where Slurm said only later who that is."""
+        if uid in self._allowed:
+            return
+        self._allowed |= {uid}
+        self._owner_uid = uid
+        try:
+            self._give(self.path)
+        except (SlurmGreenError, OSError) as error:
+            _LOG.error("slurmctld cannot ask: %s", error)
+
     async def close(self) -> None:
         """Stop, and remove the socket unless another daemon has taken the place meanwhile."""
         if self._server is None:

@@ -102,7 +102,8 @@ class Daemon:
 
     def _new_server(self) -> AnswerServer:
         # Who slurmctld runs as is known for sure only once Slurm answers; root may always ask.
-        uid = slurm_uid(_slurm_user())
+        self._slurm_user = _slurm_user()
+        uid = slurm_uid(self._slurm_user)
         return AnswerServer(
             self._config.paths.socket,
             self._hook.answer,
@@ -123,10 +124,11 @@ class Daemon:
         reports, sends = self._context.Pipe(duplex=False)
         pokes, self._poke = self._context.Pipe(duplex=False)
         os.set_blocking(self._poke.fileno(), False)
-        self._worker = self._context.Process(
+        worker = self._context.Process(
             target=run_worker, args=(self._config, pokes, sends), name="sgreend-cycle", daemon=True
         )
-        self._worker.start()
+        worker.start()
+        self._worker = worker
         pokes.close()
         sends.close()
         loop = asyncio.get_running_loop()
@@ -137,22 +139,31 @@ class Daemon:
         loop.add_reader(self._worker.sentinel, self._worker_ended)
 
     def _reported(self, report: Report) -> None:
+        if report.slurm_user != self._slurm_user:  # not known when we started before slurmctld
+            self._slurm_user = report.slurm_user
+            self._server.admit(slurm_uid(report.slurm_user))
         self._hook.view = report.view
         self._status = report.status
         self._failures = 0
 
     def _worker_ended(self) -> None:
         self._stop_worker()
-        if self._stopping.is_set():
-            return
+        if not self._stopping.is_set():
+            self._restart_later("the cycle process ended")
+
+    def _restart_later(self, why: str) -> None:
         wait_s = _RESTART_S[min(self._failures, len(_RESTART_S) - 1)]
         self._failures += 1
-        _LOG.error("the cycle process ended, starting another in %.0f s", wait_s)
+        _LOG.error("%s, starting another in %.0f s", why, wait_s)
         asyncio.get_running_loop().call_later(wait_s, self._restart_worker)
 
     def _restart_worker(self) -> None:
-        if not self._stopping.is_set():
+        if self._stopping.is_set():
+            return
+        try:
             self._start_worker()
+        except OSError as error:  # out of memory or of processes, for now
+            self._restart_later(f"no cycle process could be started ({error})")
 
     def _stop_worker(self) -> None:
         loop = asyncio.get_running_loop()

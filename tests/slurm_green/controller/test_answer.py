@@ -160,6 +160,34 @@ def test_the_socket_can_belong_to_slurmctlds_user(path: Path):
     run(path, body, owner_uid=65534)
 
 
+def test_slurmctlds_user_is_let_in_once_slurm_has_said_who_it_is(path: Path, monkeypatch, caplog):
+    """sgreend as root was up before slurmctld answered, as after a boot."""
+    given: list[int] = []
+
+    async def body(server: AnswerServer) -> None:
+        assert await talk(path, b"1\tuid=0\n") == [b""]
+        monkeypatch.setattr("os.chown", lambda _path, uid, _gid: given.append(uid))
+        server.admit(ME)
+        server.admit(ME)
+        assert await talk(path, b"1\tuid=0\n") == [b"1\tpass\tok\n"]
+
+    run(path, body, allowed_uids={ME + 1})
+    assert given == [ME]
+
+
+def test_who_may_not_give_the_socket_away_says_so(path: Path, monkeypatch, caplog):
+    async def body(server: AnswerServer) -> None:
+        def refuse(*_: object) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr("os.chown", refuse)
+        server.admit(ME + 2)
+        assert await talk(path, b"1\tuid=0\n") == [b"1\tpass\tok\n"]
+
+    run(path, body)
+    assert "slurmctld cannot ask: sgreend runs as uid" in caplog.text
+
+
 def test_a_stale_socket_is_replaced(path: Path):
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))

@@ -1,13 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """sgreend as a process, where no Slurm answers: how it starts, and what signals do to it."""
 
+import asyncio
+import errno
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from builders import view
 
 from slurm_green.cluster.daemons import wait_until
+from slurm_green.config.settings import Config
+from slurm_green.controller.daemon import Daemon
+from slurm_green.controller.runner import Report
 from slurm_green.threads import one_thread
 
 THREADS: dict[str, str] = {}
@@ -79,3 +89,55 @@ def test_a_stop_while_slurm_does_not_answer_is_heard(tmp_path: Path) -> None:
         finally:
             daemon.kill()
     assert not (tmp_path / "socket").exists()
+
+
+class Short:
+    """The process of a host that is short of processes twice."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+        self.started = asyncio.Event()
+        self.sentinel, self._end = os.pipe()
+
+    def start(self) -> None:
+        self.tries += 1
+        if self.tries < 3:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self.started.set()
+
+    def terminate(self) -> None:
+        os.close(self._end)
+
+    def join(self, timeout: float) -> None:
+        os.close(self.sentinel)
+
+
+def test_a_cycle_process_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At night the host is short of memory; by the morning nobody has restarted sgreend."""
+    monkeypatch.setattr("slurm_green.controller.daemon._slurm_user", lambda: None)
+    monkeypatch.setattr("slurm_green.controller.daemon._RESTART_S", (0.0,))
+
+    async def run() -> None:
+        daemon, host = Daemon(Config()), Short()
+        context = {"Pipe": multiprocessing.Pipe, "Process": lambda **_: host}
+        daemon._context = SimpleNamespace(**context)  # type: ignore[assignment]
+        daemon._restart_worker()
+        await asyncio.wait_for(host.started.wait(), 60)
+        daemon._stop_worker()
+        assert host.tries == 3
+
+    asyncio.run(run())
+    assert caplog.text.count("no cycle process could be started") == 2
+
+
+def test_slurmctlds_user_may_ask_once_a_cycle_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before slurmctld answers nobody can tell; a cycle does, and once is enough."""
+    monkeypatch.setattr("slurm_green.controller.daemon._slurm_user", lambda: None)
+    monkeypatch.setattr("slurm_green.controller.daemon.slurm_uid", {None: 0, "slurm": 42}.get)
+    daemon, admitted = Daemon(Config()), []
+    monkeypatch.setattr(daemon._server, "admit", admitted.append)
+    for _ in range(2):
+        daemon._reported(Report(view=view(), status=None, slurm_user="slurm"))  # type: ignore[arg-type]
+    assert admitted == [42]
