@@ -14,7 +14,8 @@ from slurm_green.slurm.records import Job, JobChange
 
 __all__ = ["Width", "width_of"]
 
-_COUNT = re.compile(r"\d+$")
+# Not the digits of a type: one h100 may be asked for as gpu:h100.
+_COUNT = re.compile(r"[:=]\d+$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class Width:
                 cpus=job.cpus // job.nodes * workers,
             )
         text = job.gres_per_node.removeprefix("gres").lstrip(":/")
-        change = JobChange(gres=_COUNT.sub("", text) + str(workers))
+        change = JobChange(gres=f"{_COUNT.sub('', text)}:{workers}")
         if job.ntasks == 1:
             return change
         return replace(

@@ -20,6 +20,7 @@ from slurm_green.hook.options import Options
 from slurm_green.hook.record import parse
 from slurm_green.hook.request import request_of
 from slurm_green.hook.view import View
+from slurm_green.slurm.gres import gpu_count
 from slurm_green.slurm.records import Job, JobChange
 from slurm_green.slurm.update import change_arguments
 
@@ -102,6 +103,26 @@ def test_what_slurm_is_told() -> None:
         "update", "JobId=8", "NumTasks=3", "NumCPUs=6", "Gres=gpu:h100:3",
     ]  # fmt: skip
     assert not JobChange(begin_utc=at(1)).reshapes
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("gres:gpu:h100", "gpu:h100:2"),
+        ("gres/gpu:a100", "gpu:a100:2"),
+        ("gres:gpu:rtx_4090:1", "gpu:rtx_4090:2"),
+        ("gres:gpu", "gpu:2"),
+        ("gres:gpu:1", "gpu:2"),
+        ("gres/gpu=1", "gpu:2"),
+    ],
+)
+def test_a_single_gpu_becomes_two_of_its_type(asked: str, told: str) -> None:
+    """One is asked for with or without its number, and most types end in digits."""
+    one = job(9, gpus=1, gres_per_node=asked)
+    width = width_of(one)
+    assert width is not None
+    assert width.change(one, 2).gres == told
+    assert width.reshaped(one, 2).gpus == gpu_count(told) == 2
 
 
 @given(
