@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rooms of every partition from what runs, queues and is reserved. Pure."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from slurm_green.controller.observed import Observed
@@ -36,6 +38,8 @@ class Occupancy:
     capacity: Room
     queue: Room
     any_powered_down: bool = False
+    # (GPUs, CPUs) of a node -> how many such are up.
+    sizes: Mapping[tuple[int, int], int] = field(default_factory=dict)
     shares_with: frozenset[str] = frozenset()
     placed: dict[int, Placement] = field(default_factory=dict)
 
@@ -96,6 +100,7 @@ def _empty(
         capacity=room,
         queue=room.copy(),
         any_powered_down=any(node.powered_down for node in here),
+        sizes=dict(Counter((node.gpus, node.cpus) for node in here)),
     )
 
 

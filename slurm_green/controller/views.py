@@ -117,4 +117,7 @@ def _partition_view(
         history=history,
         resume_s=float(observed.info.resume_timeout_s) if one.any_powered_down else 0.0,
         shares_with=one.shares_with,
+        sizes=one.sizes,
+        min_nodes=partition.min_nodes,
+        max_nodes=partition.max_nodes,
     )

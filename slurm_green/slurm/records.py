@@ -103,6 +103,8 @@ class Partition:
     up: bool = True
     default_time_s: int | None = None
     max_time_s: int | None = None
+    min_nodes: int = 0
+    max_nodes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

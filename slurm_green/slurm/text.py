@@ -100,6 +100,8 @@ def parse_partitions(text: str) -> list[Partition]:
             up=_value(line, "State") in {"UP", "DRAIN"},
             default_time_s=parse_slurm_duration_s(_value(line, "DefaultTime")),
             max_time_s=parse_slurm_duration_s(_value(line, "MaxTime")),
+            min_nodes=_whole(_value(line, "MinNodes")) or 0,
+            max_nodes=_whole(_value(line, "MaxNodes")),
         )
         for line in _lines(text, "PartitionName")
     ]
@@ -157,6 +159,10 @@ def info_from_settings(settings: Mapping[str, str]) -> ClusterInfo:
         accounting=storage.removeprefix("accounting_storage/") not in {"", "none"},
         settings=dict(settings),
     )
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
 
 
 def _seconds(settings: Mapping[str, str], key: str, default_s: int) -> int:

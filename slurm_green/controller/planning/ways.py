@@ -67,7 +67,9 @@ def ways_of(
         longer = reference.rate / one.rate
         if fastest is None or one is reference or longer > max(room, 1.0):
             continue
-        if fastest.rate / one.rate > site.max_slowdown or one.gpus > partition.gpus:
+        if fastest.rate / one.rate > site.max_slowdown:
+            continue
+        if not width.fits(job, one.workers, partition):
             continue
         found.append(_way(one, fastest, longer, job, view, reference))
     return (_way(reference, reference, 1.0, job, view, reference), *found)

@@ -4,11 +4,14 @@
 A job on several nodes has a worker per node, one on a single node a worker per GPU. Only jobs that
 ask for their GPUs per node, and whose processes divide evenly, can be told otherwise: everything
 else keeps the width it asked for.
+
+The trap: Slurm takes any width for a job that waits, and never starts one that no nodes can hold.
 """
 
 import re
 from dataclasses import dataclass, replace
 
+from slurm_green.hook.view import PartitionView
 from slurm_green.slurm.gres import gpu_count
 from slurm_green.slurm.records import Job, JobChange
 
@@ -44,6 +47,19 @@ class Width:
             cpus=job.cpus // job.gpus * workers,
         )
 
+    def fits(self, job: Job, workers: int, partition: PartitionView) -> bool:
+        """Whether the partition has the nodes for it, busy or not.
+
+        Of nodes that could hold it as asked for any may be the only ones with its type of GPU.
+        """
+        there = self.reshaped(job, workers)
+        able = [size for size in partition.sizes if _holds(size, job)]
+        if not able or not all(_holds(size, there) for size in able):
+            return False
+        most = sum(partition.sizes[size] for size in able)
+        most = min(most, partition.max_nodes or most)
+        return partition.min_nodes <= there.nodes <= most
+
     def reshaped(self, job: Job, workers: int) -> Job:
         """The job as it is then."""
         change = self.change(job, workers)
@@ -55,6 +71,11 @@ class Width:
             gpus=workers * self.gpus_per_worker,
             gres_per_node=change.gres or job.gres_per_node,
         )
+
+
+def _holds(size: tuple[int, int], job: Job) -> bool:
+    """Whether a node of so many GPUs and CPUs holds the job's part for one node."""
+    return size[0] * job.nodes >= job.gpus and size[1] * job.nodes >= job.cpus
 
 
 def width_of(job: Job) -> Width | None:

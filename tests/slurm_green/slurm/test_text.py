@@ -45,16 +45,18 @@ def test_partitions(capture: Path) -> None:
     assert (main.name, main.default, main.up) == ("main", True, True)
     assert main.node_names == ("cap-n1", "cap-n2")
     assert main.max_time_s is None and main.default_time_s is None
+    assert (main.min_nodes, main.max_nodes) == (0, None)
 
 
 def test_a_partition_with_limits_that_is_down() -> None:
     line = (
         "PartitionName=short AllocNodes=ALL Default=NO DefaultTime=01:00:00 MaxNodes=2"
-        " MaxTime=1-12:00:00 Nodes=(null) State=INACTIVE"
+        " MaxTime=1-12:00:00 MinNodes=1 Nodes=(null) State=INACTIVE"
     )
     (short,) = text.parse_partitions(line)
     assert (short.up, short.default, short.node_names) == (False, False, ())
     assert (short.default_time_s, short.max_time_s) == (3600, 129600)
+    assert (short.min_nodes, short.max_nodes) == (1, 2)
 
 
 def test_reservations(capture: Path) -> None:

@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from builders import DAY, HOUR, NOW_S, at, job, rules
+from builders import DAY, HOUR, NOW_S, at, job, nodes, partition_view, rules
 from clock_points import point, profile
 from hypothesis import given
 from hypothesis import strategies as st
-from simulator import Site
+from simulator import Site, Slurm
 
 from slurm_green.controller.nodes.site import NodeSite
 from slurm_green.controller.planning.advice import Advice, Place
@@ -40,8 +40,13 @@ def wide(**fields: Any) -> Job:
     return job(1, **(given_ | fields))
 
 
+def site_of_four() -> Site:
+    """Two nodes of four GPUs."""
+    return Site(slurm=Slurm(nodes=nodes(2, gpus=4)))
+
+
 def ways(one: Job, site: NodeSite | None = SITE) -> list[tuple[int, int, float]]:
-    shown = Site()
+    shown = site_of_four()
     shown.cycle()
     view = shown.view
     assert isinstance(view, View)
@@ -125,6 +130,53 @@ def test_a_single_gpu_becomes_two_of_its_type(asked: str, told: str) -> None:
     assert width.reshaped(one, 2).gpus == gpu_count(told) == 2
 
 
+FOUR, EIGHT = (4, 32), (8, 64)
+
+
+@pytest.mark.parametrize(
+    ("asked", "workers", "given_", "fits"),
+    [
+        # A worker is a GPU of one node.
+        ({"gpus": 2}, 4, {"sizes": {FOUR: 2}}, True),
+        ({"gpus": 2}, 5, {"sizes": {FOUR: 2}}, False),
+        ({"gpus": 2}, 8, {"sizes": {EIGHT: 1}}, True),
+        ({"gpus": 2}, 8, {"sizes": {FOUR: 9, EIGHT: 1}}, False),
+        ({"gpus": 5}, 8, {"sizes": {FOUR: 9, EIGHT: 1}}, True),
+        ({"gpus": 2, "ntasks": 2, "cpus": 20}, 4, {"sizes": {FOUR: 2}}, False),
+        ({"gpus": 4}, 1, {"sizes": {FOUR: 1}}, True),
+        ({"gpus": 2}, 4, {}, False),
+        # A worker is a node.
+        ({"nodes": 2, "gpus": 2}, 4, {"sizes": {FOUR: 4}}, True),
+        ({"nodes": 2, "gpus": 2}, 5, {"sizes": {FOUR: 4}}, False),
+        ({"nodes": 2, "gpus": 12}, 3, {"sizes": {FOUR: 9, EIGHT: 2}}, False),
+        ({"nodes": 2, "gpus": 2}, 4, {"sizes": {FOUR: 9}, "max_nodes": 3}, False),
+        ({"nodes": 2, "gpus": 2}, 3, {"sizes": {FOUR: 9}, "max_nodes": 3}, True),
+        ({"nodes": 4, "gpus": 4}, 1, {"sizes": {FOUR: 9}, "min_nodes": 2}, False),
+    ],
+)
+def test_no_job_is_made_wider_than_nodes_can_hold(
+    asked: dict[str, int], workers: int, given_: dict[str, Any], fits: bool
+) -> None:
+    """However many GPUs there are: Slurm takes it, and never starts it (BadConstraints)."""
+    filled = {"nodes": 1, "cpus": 8, "ntasks": asked.get("nodes", 1)} | asked
+    text = f"gres:gpu:{filled['gpus'] // filled['nodes']}"
+    one = job(1, gres_per_node=text, **filled)
+    width = width_of(one)
+    assert width is not None
+    assert width.fits(one, workers, partition_view(gpus=72, **given_)) is fits
+
+
+def test_a_site_of_small_nodes_has_no_wide_ways() -> None:
+    """Four nodes of two GPUs: none runs four workers of one node."""
+    site = Site()
+    held = site.deferred(gpus=2, gres_per_node="gres:gpu:2", comment=WISH)
+    site.slurm.run_until(at(1))
+    places = {held.job_id: Place(start_s=NOW_S + HOUR, workers=4, clock_mhz=1200)}
+    site.cycle(advice=Advice(at_s=NOW_S, until_s=NOW_S + DAY, places=places), nodes_site=SITE)
+    assert site.kinds(held.job_id) == ["confirmed", "released"]
+    assert site.slurm.jobs[held.job_id].gpus == 2
+
+
 @given(
     nodes=st.integers(1, 6), per_node=st.integers(1, 8), tasks=st.integers(1, 12),
     cpus=st.integers(1, 64), workers=st.integers(1, 9),
@@ -150,7 +202,7 @@ def test_a_reshaped_job_has_the_gpus_of_its_workers(
 
 def let_go(place: Place, **fields: Any) -> tuple[Site, int]:
     """A moldable job whose place in the plan has come."""
-    site = Site()
+    site = site_of_four()
     held = site.deferred(gpus=2, gres_per_node="gres:gpu:2", comment=WISH, **fields)
     site.slurm.run_until(at(1))
     advice = Advice(at_s=NOW_S, until_s=NOW_S + DAY, places={held.job_id: place})
@@ -182,7 +234,7 @@ def test_a_width_nobody_allowed_is_not_taken() -> None:
 
 
 def test_a_wider_shape_needs_room_now() -> None:
-    site = Site()
+    site = site_of_four()
     held = site.deferred(gpus=2, gres_per_node="gres:gpu:2", comment=WISH)
     # Somebody else has all but three GPUs from now on.
     site.slurm.submit(gpus=5, time_limit_s=10 * 3600)
@@ -194,7 +246,7 @@ def test_a_wider_shape_needs_room_now() -> None:
 
 
 def test_what_slurm_refused_is_not_tried_again() -> None:
-    site = Site()
+    site = site_of_four()
     held = site.deferred(gpus=2, gres_per_node="gres:gpu:2", comment=WISH)
     site.slurm.run_until(at(1))
     places = {held.job_id: Place(start_s=NOW_S + HOUR, workers=1, clock_mhz=0)}
