@@ -329,6 +329,7 @@ class Deferrals:
             self.changes[job.job_id],
             nodes=shape.nodes,
             ntasks=shape.ntasks,
+            tasks_per_node=shape.tasks_per_node,
             cpus=shape.cpus,
             gres=shape.gres,
         )

@@ -158,6 +158,8 @@ def _applied(job: Job, one: JobChange) -> Job:
         job = replace(job, nodes=one.nodes, gpus=gpus)
     if one.ntasks is not None:
         job = replace(job, ntasks=one.ntasks)
+    if one.tasks_per_node is not None:
+        job = replace(job, tasks_per_node=one.tasks_per_node)
     if one.cpus is not None:
         job = replace(job, cpus=one.cpus)
     if one.gres is not None:

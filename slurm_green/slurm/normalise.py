@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from slurm_green.errors import BadInputError
-from slurm_green.slurm.gres import job_gpus
+from slurm_green.slurm.gres import gpu_count, job_gpus
 from slurm_green.slurm.hostlist import expand_hostlist
 from slurm_green.slurm.records import Job
 from slurm_green.slurm.times import from_epoch
@@ -146,6 +146,8 @@ def job_from_json(record: Mapping[str, Any], *, site_factor: int = 0) -> Job:
         ),
         ntasks=number(get("tasks")) or 1,
         gres_per_node=_text(get("tres_per_node")),
+        tasks_per_node=number(get("tasks_per_node")) or 0,
+        cpus_per_gpu=gpu_count(_text(get("cpus_per_tres"))),
         node_names=() if pending else expand_hostlist(_text(get("nodes"))),
         array_job_id=array_job_id,
         array_task=task_text or ("" if task_id is None or not array_job_id else str(task_id)),

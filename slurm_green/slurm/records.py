@@ -41,6 +41,9 @@ class Job:
     # Processes that srun starts, and what of GRES was asked for on each node, in Slurm's words.
     ntasks: int = 1
     gres_per_node: str = ""
+    # What else was asked for and grows with GPUs or tasks; 0 where nothing was.
+    tasks_per_node: int = 0
+    cpus_per_gpu: int = 0
     node_names: tuple[str, ...] = ()
     array_job_id: int | None = None
     array_task: str = ""
@@ -145,6 +148,7 @@ class JobChange:
     # A pending job's width; nodes, processes and CPUs are given together.
     nodes: int | None = None
     ntasks: int | None = None
+    tasks_per_node: int | None = None
     cpus: int | None = None
     gres: str | None = None
 

@@ -30,6 +30,7 @@ _FIELDS = {
     "tres-per-node": "tres_per_node", "tres-per-socket": "tres_per_socket",
     "tres-per-task": "tres_per_task", "tres-freq": "tres_freq",
     "Dependency": "dependency", "Origin": "federation_origin",
+    "NTPerNode": "tasks_per_node", "cpus-per-tres": "cpus_per_tres",
 }  # fmt: skip
 # Whatever stands here is the user's; "N/A" elsewhere is Slurm's word for nothing.
 _USERS_TEXT = frozenset({"name", "comment", "admin_comment"})

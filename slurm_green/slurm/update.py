@@ -29,7 +29,11 @@ def change_arguments(job_id: int, change: JobChange) -> list[str]:
     arguments: list[str] = []
     if change.begin_utc is not None:
         arguments.append(f"StartTime={to_slurm_time(change.begin_utc)}")
-    for name, value in (("NumTasks", change.ntasks), ("NumCPUs", change.cpus)):
+    for name, value in (
+        ("NumTasks", change.ntasks),
+        ("NumCPUs", change.cpus),
+        ("TasksPerNode", change.tasks_per_node),
+    ):
         if value is not None:
             arguments.append(f"{name}={value}")
     if change.nodes is not None:

@@ -41,9 +41,12 @@ class Width:
         change = JobChange(gres=f"{_COUNT.sub('', text)}:{workers}")
         if job.ntasks == 1:
             return change
+        ntasks = job.ntasks // job.gpus * workers
         return replace(
             change,
-            ntasks=job.ntasks // job.gpus * workers,
+            ntasks=ntasks,
+            # All of them are on one node.
+            tasks_per_node=ntasks if job.tasks_per_node else None,
             cpus=job.cpus // job.gpus * workers,
         )
 
@@ -67,6 +70,7 @@ class Width:
             job,
             nodes=change.nodes or job.nodes,
             ntasks=change.ntasks or job.ntasks,
+            tasks_per_node=change.tasks_per_node or job.tasks_per_node,
             cpus=change.cpus or job.cpus,
             gpus=workers * self.gpus_per_worker,
             gres_per_node=change.gres or job.gres_per_node,
@@ -75,7 +79,8 @@ class Width:
 
 def _holds(size: tuple[int, int], job: Job) -> bool:
     """Whether a node of so many GPUs and CPUs holds the job's part for one node."""
-    return size[0] * job.nodes >= job.gpus and size[1] * job.nodes >= job.cpus
+    cpus = max(job.cpus, job.gpus * job.cpus_per_gpu)
+    return size[0] * job.nodes >= job.gpus and size[1] * job.nodes >= cpus
 
 
 def width_of(job: Job) -> Width | None:

@@ -107,6 +107,13 @@ def test_what_slurm_is_told() -> None:
     assert change_arguments(8, width.change(one, 3)) == [
         "update", "JobId=8", "NumTasks=3", "NumCPUs=6", "Gres=gpu:h100:3",
     ]  # fmt: skip
+    # Else four tasks were to be on a node that may have two, which Slurm never starts.
+    said = replace(one, tasks_per_node=4)
+    assert change_arguments(8, width.change(said, 3)) == [
+        "update", "JobId=8", "NumTasks=3", "NumCPUs=6", "TasksPerNode=3", "Gres=gpu:h100:3",
+    ]  # fmt: skip
+    assert width.reshaped(said, 3).tasks_per_node == 3
+    assert width.change(replace(said, ntasks=1), 3).tasks_per_node is None
     assert not JobChange(begin_utc=at(1)).reshapes
 
 
@@ -143,6 +150,8 @@ FOUR, EIGHT = (4, 32), (8, 64)
         ({"gpus": 2}, 8, {"sizes": {FOUR: 9, EIGHT: 1}}, False),
         ({"gpus": 5}, 8, {"sizes": {FOUR: 9, EIGHT: 1}}, True),
         ({"gpus": 2, "ntasks": 2, "cpus": 20}, 4, {"sizes": {FOUR: 2}}, False),
+        ({"gpus": 1, "cpus": 1, "cpus_per_gpu": 8}, 4, {"sizes": {FOUR: 2}}, True),
+        ({"gpus": 1, "cpus": 1, "cpus_per_gpu": 9}, 4, {"sizes": {FOUR: 2}}, False),
         ({"gpus": 4}, 1, {"sizes": {FOUR: 1}}, True),
         ({"gpus": 2}, 4, {}, False),
         # A worker is a node.
