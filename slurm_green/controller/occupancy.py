@@ -38,8 +38,8 @@ class Occupancy:
     capacity: Room
     queue: Room
     any_powered_down: bool = False
-    # (GPUs, CPUs) of a node -> how many such are up.
-    sizes: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    # (GPUs, CPUs, MB) of a node -> how many such are up.
+    sizes: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
     shares_with: frozenset[str] = frozenset()
     placed: dict[int, Placement] = field(default_factory=dict)
 
@@ -100,7 +100,7 @@ def _empty(
         capacity=room,
         queue=room.copy(),
         any_powered_down=any(node.powered_down for node in here),
-        sizes=dict(Counter((node.gpus, node.cpus) for node in here)),
+        sizes=dict(Counter((node.gpus, node.cpus, node.memory_mb) for node in here)),
     )
 
 

@@ -59,8 +59,8 @@ class PartitionView:
     resume_s: float = 0.0
     # Partitions that share nodes with this one, itself included.
     shares_with: frozenset[str] = frozenset()
-    # (GPUs, CPUs) of a node -> how many such are up, and how many nodes a job may have.
-    sizes: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    # (GPUs, CPUs, MB) of a node -> how many such are up, and how many nodes a job may have.
+    sizes: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
     min_nodes: int = 0
     max_nodes: int | None = None
 

@@ -6,6 +6,7 @@ a word or a list of words; GRES texts differ (gres.py). Only the keys we use are
 """
 
 import logging
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -40,6 +41,8 @@ _FLAG_STATES = {
     "SPECIAL_EXIT": "PENDING",
     "RESV_DEL_HOLD": "PENDING",
 }
+_MEMORY = re.compile(r"(?<![^,])mem=(\d+(?:\.\d+)?)([KMGT]?)")
+_MB = {"": 1, "K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 _HELD_FLAGS = frozenset({"REQUEUE_HOLD", "REQUEUE_HELD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 _HELD_REASONS = ("JobHeldUser", "JobHeldAdmin", "held")
 
@@ -148,6 +151,7 @@ def job_from_json(record: Mapping[str, Any], *, site_factor: int = 0) -> Job:
         gres_per_node=_text(get("tres_per_node")),
         tasks_per_node=number(get("tasks_per_node")) or 0,
         cpus_per_gpu=gpu_count(_text(get("cpus_per_tres"))),
+        memory_mb=_memory_mb(_text(get("tres_req_str"))) if pending else 0,
         node_names=() if pending else expand_hostlist(_text(get("nodes"))),
         array_job_id=array_job_id,
         array_task=task_text or ("" if task_id is None or not array_job_id else str(task_id)),
@@ -204,6 +208,12 @@ def _text(value: Any) -> str:
     if value is None or value == "(null)":
         return ""
     return value if isinstance(value, str) else str(value)
+
+
+def _memory_mb(tres: str) -> int:
+    """The memory in a text such as "cpu=1,mem=62.50G,node=1"; 0 where there is none."""
+    found = _MEMORY.search(tres)
+    return round(float(found[1]) * _MB[found[2]]) if found else 0
 
 
 def _shared(value: Any) -> str:

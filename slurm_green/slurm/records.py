@@ -44,6 +44,8 @@ class Job:
     # What else was asked for and grows with GPUs or tasks; 0 where nothing was.
     tasks_per_node: int = 0
     cpus_per_gpu: int = 0
+    # What one that waits asked for in all, by whatever measure; 0 where Slurm does not say.
+    memory_mb: int = 0
     node_names: tuple[str, ...] = ()
     array_job_id: int | None = None
     array_task: str = ""
@@ -90,6 +92,7 @@ class Node:
     name: str
     cpus: int
     gpus: int = 0
+    memory_mb: int = 0
     available: bool = True
     # Switched off by Slurm's power saving; it takes ResumeTimeout at worst to come back.
     powered_down: bool = False

@@ -60,7 +60,13 @@ def _lines(text: str, key: str) -> list[str]:
 
 
 def node_from_state(
-    *, name: str, state: str, cpus: int, gpus: int, partitions: tuple[str, ...]
+    *,
+    name: str,
+    state: str,
+    cpus: int,
+    gpus: int,
+    partitions: tuple[str, ...],
+    memory_mb: int = 0,
 ) -> Node:
     """A node from Slurm's complete state text, such as "MIXED+DRAIN" or "IDLE~"."""
     base, *flags = state.upper().split("+")
@@ -70,6 +76,7 @@ def node_from_state(
         name=name,
         cpus=cpus,
         gpus=gpus,
+        memory_mb=memory_mb,
         available=bool(words & _UP) and not words & _UNUSABLE,
         powered_down=bool(words & _POWERED_DOWN),
         partitions=partitions,
@@ -84,6 +91,7 @@ def parse_nodes(text: str) -> list[Node]:
             state=_value(line, "State"),
             cpus=int(_value(line, "CPUEfctv") or _value(line, "CPUTot") or 1),
             gpus=gpu_count(_value(line, "Gres")),
+            memory_mb=_whole(_value(line, "RealMemory")) or 0,
             partitions=tuple(part for part in _value(line, "Partitions").split(",") if part),
         )
         for line in _lines(text, "NodeName")

@@ -19,6 +19,7 @@ __all__ = ["Width", "width_of"]
 
 # Not the digits of a type: one h100 may be asked for as gpu:h100.
 _COUNT = re.compile(r"[:=]\d+$")
+_ALL = 0.99  # Slurm shows memory with few digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,8 @@ class Width:
         """
         there = self.reshaped(job, workers)
         able = [size for size in partition.sizes if _holds(size, job)]
-        if not able or not all(_holds(size, there) for size in able):
+        more = 1.0 if self.by_node else workers / self.workers
+        if not able or not all(_holds(size, there) and _has_mb(size, job, more) for size in able):
             return False
         most = sum(partition.sizes[size] for size in able)
         most = min(most, partition.max_nodes or most)
@@ -77,7 +79,16 @@ class Width:
         )
 
 
-def _holds(size: tuple[int, int], job: Job) -> bool:
+def _has_mb(size: tuple[int, int, int], job: Job, more: float) -> bool:
+    """Whether a node has memory for so many times the job's workers.
+
+    By what measure it was asked for does not show: per GPU or CPU it grows along, and who gave one
+    worker a part of a node would have others want as much. All of a node does not grow.
+    """
+    return not size[2] or job.memory_mb >= _ALL * size[2] or more * job.memory_mb <= size[2]
+
+
+def _holds(size: tuple[int, int, int], job: Job) -> bool:
     """Whether a node of so many GPUs and CPUs holds the job's part for one node."""
     cpus = max(job.cpus, job.gpus * job.cpus_per_gpu)
     return size[0] * job.nodes >= job.gpus and size[1] * job.nodes >= cpus

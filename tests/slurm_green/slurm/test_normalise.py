@@ -11,7 +11,13 @@ import pytest
 from slurm_green.errors import BadInputError
 from slurm_green.slurm.gres import gpu_count, job_gpus
 from slurm_green.slurm.hostlist import expand_hostlist
-from slurm_green.slurm.normalise import count_array_tasks, jobs_from_json, number, state_of
+from slurm_green.slurm.normalise import (
+    count_array_tasks,
+    job_from_json,
+    jobs_from_json,
+    number,
+    state_of,
+)
 from slurm_green.slurm.records import Job
 from slurm_green.slurm.squeue import queue_arguments, queue_records
 
@@ -242,3 +248,21 @@ def test_node_lists(text: str, names: list[str]) -> None:
 def test_broken_node_lists_are_refused(text: str) -> None:
     with pytest.raises(BadInputError):
         expand_hostlist(text)
+
+
+@pytest.mark.parametrize(
+    ("said", "memory_mb"),
+    [
+        ("cpu=1,mem=62.50G,node=1,billing=1", 64_000),
+        ("cpu=2,mem=3000M,node=1", 3000),
+        ("mem=1T", 1024**2),
+        ("cpu=1,node=1", 0),
+        ("gres/mem=5G,gres/gpumem=7", 0),
+        ("", 0),
+    ],
+)
+def test_memory_of_a_job_that_waits(said: str, memory_mb: int) -> None:
+    """All that it asked for, whether per node, per CPU or per GPU."""
+    record = {"job_id": 1, "job_state": "PENDING", "tres_req_str": said}
+    assert job_from_json(record).memory_mb == memory_mb
+    assert job_from_json(record | {"job_state": "RUNNING"}).memory_mb == 0

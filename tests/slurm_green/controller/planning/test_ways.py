@@ -137,7 +137,7 @@ def test_a_single_gpu_becomes_two_of_its_type(asked: str, told: str) -> None:
     assert width.reshaped(one, 2).gpus == gpu_count(told) == 2
 
 
-FOUR, EIGHT = (4, 32), (8, 64)
+FOUR, EIGHT = (4, 32, 64_000), (8, 64, 128_000)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,13 @@ FOUR, EIGHT = (4, 32), (8, 64)
         ({"gpus": 2, "ntasks": 2, "cpus": 20}, 4, {"sizes": {FOUR: 2}}, False),
         ({"gpus": 1, "cpus": 1, "cpus_per_gpu": 8}, 4, {"sizes": {FOUR: 2}}, True),
         ({"gpus": 1, "cpus": 1, "cpus_per_gpu": 9}, 4, {"sizes": {FOUR: 2}}, False),
+        # As much memory for each of four, unless it has all of a node, or nobody says.
+        ({"gpus": 1, "memory_mb": 16_000}, 4, {"sizes": {FOUR: 2}}, True),
+        ({"gpus": 1, "memory_mb": 16_001}, 4, {"sizes": {FOUR: 2}}, False),
+        ({"gpus": 1, "memory_mb": 64_000}, 4, {"sizes": {FOUR: 2}}, True),
+        ({"gpus": 1, "memory_mb": 16_001}, 4, {"sizes": {(4, 32, 0): 2}}, True),
+        ({"gpus": 4, "memory_mb": 60_000}, 1, {"sizes": {FOUR: 1}}, True),
+        ({"nodes": 2, "gpus": 2, "memory_mb": 100_000}, 4, {"sizes": {FOUR: 4}}, True),
         ({"gpus": 4}, 1, {"sizes": {FOUR: 1}}, True),
         ({"gpus": 2}, 4, {}, False),
         # A worker is a node.
