@@ -9,8 +9,9 @@ import re
 
 __all__ = ["gpu_count", "job_gpus"]
 
+# Types may begin with a digit ("gpu:2080ti:4", "gpu:1g.10gb:7"); a lone number is a count.
 _ITEM = re.compile(
-    r"(?:gres[:/])?gpu(?::(?P<type>[A-Za-z_][^:=,()]*))?(?:[:=](?P<count>\d+)(?P<unit>[KkMm]?))?$"
+    r"(?:gres[:/])?gpu(?::(?P<type>[^:=,()]+))??(?:[:=](?P<count>\d+)(?P<unit>[KkMm]?))?$"
 )
 _NOTE = re.compile(r"\([^)]*\)")
 _UNIT = {"": 1, "k": 1024, "m": 1024 * 1024}

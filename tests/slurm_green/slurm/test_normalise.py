@@ -219,7 +219,9 @@ def test_array_expressions(text: str, tasks: int) -> None:
     [("gres:gpu:1", 1), ("gres/gpu:1", 1), ("gres/gpu=4", 4), ("gpu:h100:2", 2), ("gpu", 1),
      ("gres:gpu", 1), ("gres/gpu:h100", 1), ("gpu:h100:2(S:0-1)", 2), ("gpu:a:2,gpu:b:3", 5),
      ("cpu=8,gres/gpu=4,gres/gpu:h100=4", 4), ("cpu=8,gres/gpu:h100=3", 3),
-     ("gpu:h100:2(IDX:0-1)", 2),
+     ("gpu:h100:2(IDX:0-1)", 2), ("gpu:2080ti:4(S:0-1)", 4), ("gres:gpu:2080ti", 1),
+     ("gres/gpu:3090:2", 2), ("gres/gpu:3090=2", 2), ("gpu:1g.10gb:7,gpu:3g.40gb:1", 8),
+     ("gres:gpu:12", 12), ("gpu:2k", 2048),
      ("gres/shard:4", 0), ("cpu=4", 0), ("", 0), (None, 0), ("gres/gpumem=80G", 0)],
 )  # fmt: skip
 def test_gpu_texts(text: str | None, count: int) -> None:

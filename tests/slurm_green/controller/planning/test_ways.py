@@ -123,6 +123,7 @@ def test_what_slurm_is_told() -> None:
         ("gres:gpu:h100", "gpu:h100:2"),
         ("gres/gpu:a100", "gpu:a100:2"),
         ("gres:gpu:rtx_4090:1", "gpu:rtx_4090:2"),
+        ("gres/gpu:2080ti:1", "gpu:2080ti:2"),
         ("gres:gpu", "gpu:2"),
         ("gres:gpu:1", "gpu:2"),
         ("gres/gpu=1", "gpu:2"),
