@@ -13,7 +13,7 @@ from slurm_green.controller.deferrals import Deferrals
 from slurm_green.controller.learn import learn
 from slurm_green.controller.nodes.clocking import clock_jobs
 from slurm_green.controller.observed import Credit, Memory, Observed
-from slurm_green.controller.occupancy import occupancy
+from slurm_green.controller.occupancy import occupancy, reserved_for
 from slurm_green.controller.outcome import Event, Kept, Outcome
 from slurm_green.controller.planning.pauses import pause_jobs
 from slurm_green.controller.ramp import Ramp
@@ -41,8 +41,10 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
     view = view_of(observed, occupied, history, rules)
     if observed.advice is not None:
         view = replace(view, prices=observed.advice.prices)
+    known = {job.job_id: job for job in (*observed.past, *observed.jobs)}.values()
     arrivals = (memory.arrivals or Arrivals(over_s=rules.usual_over_s)).with_jobs(
-        {job.job_id: job for job in (*observed.past, *observed.jobs)}.values(),
+        # Nothing is kept free for whoever comes to nodes of their own.
+        [job for job in known if reserved_for(job, observed.reservations) is None],
         view.partitions,
         waiting=frozenset(
             one.job.job_id for one in recorded if one.stage in (Stage.HOLDING, Stage.CONFIRMED)

@@ -2,15 +2,15 @@
 """Rooms of every partition from what runs, queues and is reserved. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from slurm_green.controller.observed import Observed
 from slurm_green.hook.extent import waves
 from slurm_green.plan.room import Room
-from slurm_green.slurm.records import Job, Node
+from slurm_green.slurm.records import Job, Node, Reservation
 
-__all__ = ["Occupancy", "Placement", "occupancy"]
+__all__ = ["Occupancy", "Placement", "occupancy", "reserved_for"]
 
 # Enough to tell hours apart within days, small enough to be copied for every partition.
 _SLOTS = 720
@@ -64,10 +64,25 @@ def occupancy(observed: Observed, *, horizon_s: float) -> dict[str, Occupancy]:
         key=lambda job: (-(job.priority or 0), job.job_id),
     )
     limits = {p.name: p.default_time_s or p.max_time_s for p in observed.partitions}
+    # The place of these is taken with their reservation.
+    inside = {
+        job.job_id: found
+        for job in (*running, *waiting)
+        if (found := reserved_for(job, observed.reservations)) is not None
+    }
+    waiting = [job for job in waiting if job.job_id not in inside]
     for one in result.values():
-        _pack_running(one, running, now_s, horizon_s)
+        _pack_running(one, running, inside, now_s, horizon_s)
         _pack_waiting(one, waiting[:_PACKED_JOBS], limits, now_s, horizon_s)
     return result
+
+
+def reserved_for(job: Job, reservations: Iterable[Reservation]) -> Reservation | None:
+    """The reservation of nodes that a job runs or waits in; None outside of any."""
+    if not job.reservation:
+        return None
+    names = job.reservation.split(",")
+    return next((one for one in reservations if one.name in names and one.node_names), None)
 
 
 def _empty(
@@ -113,7 +128,13 @@ def _queues(job: Job, now_s: float) -> bool:
     )
 
 
-def _pack_running(one: Occupancy, running: list[Job], now_s: float, horizon_s: float) -> None:
+def _pack_running(
+    one: Occupancy,
+    running: list[Job],
+    inside: Mapping[int, Reservation],
+    now_s: float,
+    horizon_s: float,
+) -> None:
     for job in running:
         share = 1.0
         if job.node_names:
@@ -127,8 +148,29 @@ def _pack_running(one: Occupancy, running: list[Job], now_s: float, horizon_s: f
         end_s = now_s + horizon_s
         if job.end_utc is not None:
             end_s = max(job.end_utc.timestamp(), now_s + one.queue.step_s)
-        one.queue.take(need, now_s, end_s)
+        _take(one, job, need, inside.get(job.job_id), now_s, end_s)
         one.placed[job.job_id] = Placement(begin_s=now_s, end_s=end_s, need=need)
+
+
+def _take(
+    one: Occupancy,
+    job: Job,
+    need: tuple[float, float],
+    reservation: Reservation | None,
+    now_s: float,
+    end_s: float,
+) -> None:
+    """A running job's place; on nodes of its reservation only from when that ends."""
+    here = one.node_names.intersection(job.node_names)
+    within = 0.0
+    if reservation is not None and here:
+        within = len(here.intersection(reservation.node_names)) / len(here)
+    for share, begin_s in (
+        (1.0 - within, now_s),
+        (within, now_s if reservation is None else max(reservation.end_utc.timestamp(), now_s)),
+    ):
+        if share and begin_s < end_s:
+            one.queue.take((need[0] * share, need[1] * share), begin_s, end_s)
 
 
 def _pack_waiting(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from slurm_green.controller.observed import Observed, ShadowBooking
-from slurm_green.controller.occupancy import Occupancy, Placement
+from slurm_green.controller.occupancy import Occupancy, Placement, reserved_for
 from slurm_green.controller.outcome import Kept, Outcome
 from slurm_green.controller.planning.pauses import pausable
 from slurm_green.controller.planning.pools import Shared, shared_nodes
@@ -71,7 +71,7 @@ class _Asked:
         for job in self._observed.jobs:
             if not shared.partitions.intersection(self._partition(job).split(",")):
                 continue
-            if job.job_id in self._shadow:
+            if job.job_id in self._shadow or self._inside(job) is not None:
                 continue
             kept = self._kept.get(job.job_id)
             if kept is not None:
@@ -101,6 +101,9 @@ class _Asked:
             running=tuple(running),
             past=tuple(self._past(shared)),
         )
+
+    def _inside(self, job: Job) -> Reservation | None:
+        return reserved_for(job, self._observed.reservations)
 
     def _partition(self, job: Job) -> str:
         return job.partition or self._view.default_partition
@@ -244,7 +247,7 @@ class _Asked:
         waiting: list[Waiting],
         running: list[Going],
     ) -> None:
-        """Reserved nodes are taken, now or from when they will be."""
+        """Reserved nodes are taken, now or from when they will be, by whatever runs there."""
         begin_s, end_s = one.start_utc.timestamp(), one.end_utc.timestamp()
         mine = shared.node_names.intersection(one.node_names)
         units = sum(
@@ -254,7 +257,8 @@ class _Asked:
         )
         if not units or end_s <= self._now_s:
             return
-        ways = (Way(units=units, power_w=0.0),)
+        there = [job for job in self._observed.jobs if job.active and self._inside(job) == one]
+        ways = (Way(units=units, power_w=sum(self._way(job, 0.0).power_w for job in there)),)
         if begin_s <= self._now_s:
             running.append(Going(job_id=number, ways=ways, since_s=begin_s, end_s=end_s))
         else:

@@ -116,6 +116,26 @@ def test_a_look_finds_a_deadline_and_defers() -> None:
     assert record_of(found).policy == "lowest-window"
 
 
+def test_a_full_reservation_does_not_fill_the_rest_of_the_site() -> None:
+    """Half of the nodes are a project's, who use them day and night; the other half is free."""
+    site = Site(rules=rules(usual_over_s=3 * DAY, usual_least_s=DAY, reserve_deviations=1.0))
+    project = Reservation(
+        name="p", start_utc=at(-999), end_utc=at(999), node_names=("n0", "n1"), maintenance=False
+    )
+    site.slurm.reservations = (project,)
+    for number in range(4):
+        inside = site.slurm.submit(reservation="p", time_limit_s=86400)
+        site.slurm.change(
+            inside.job_id,
+            state="RUNNING",
+            start_utc=NOW,
+            end_utc=at(24),
+            node_names=(f"n{number % 2}",),
+        )
+    site.cycle()
+    assert site.deferred(gpus=2).eligible_utc > at(1)
+
+
 @pytest.mark.parametrize("begin", [at(1), at(30), NOW])
 def test_a_begin_time_somebody_else_set_is_left_alone(begin: object) -> None:
     site = Site()

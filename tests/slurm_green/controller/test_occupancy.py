@@ -86,6 +86,24 @@ def test_reservations_take_their_nodes() -> None:
     assert [free(one, h) for h in (4.9, 5, 8.9, 9.1)] == [8, 4, 4, 8]
 
 
+def test_what_runs_in_a_reservation_is_not_taken_twice() -> None:
+    """The reservation has the nodes already; a job that outlasts it has them from then on."""
+    course = Reservation(name="c", start_utc=at(-2), end_utc=at(9), node_names=("n0", "n1"))
+    short = running(1, 3, gpus=4, node_names=("n0", "n1"), reservation="c")
+    long = running(2, 12, gpus=4, node_names=("n1", "n2"), reservation="c,d")
+    assert [free(gpu(short, reservations=(course,)), h) for h in (0, 8.9, 9.1)] == [4, 4, 8]
+    assert [free(gpu(long, reservations=(course,)), h) for h in (0, 9.1, 12.1)] == [2, 4, 8]
+    assert free(gpu(short), 0) == 4
+
+
+def test_what_waits_for_a_reservation_takes_nothing_beside_it() -> None:
+    course = Reservation(name="c", start_utc=at(5), end_utc=at(9), node_names=("n0", "n1"))
+    waits = job(1, gpus=4, reservation="c")
+    assert [free(gpu(waits, reservations=(course,)), h) for h in (0, 5, 9.1)] == [8, 4, 8]
+    # One whose nodes nobody knows, as of licences alone.
+    assert free(gpu(waits, reservations=(replace(course, node_names=()),)), 0) == 4
+
+
 def test_nodes_that_are_down_do_not_count_nor_do_jobs_on_them() -> None:
     some = (replace(nodes(1)[0], available=False), *nodes(4)[1:])
     one = gpu(running(1, 3, gpus=2, node_names=("n0",)), nodes=some)

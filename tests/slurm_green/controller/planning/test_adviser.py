@@ -221,6 +221,25 @@ def test_a_cycle_asks_about_its_own_jobs_and_about_the_rest() -> None:
     assert pickle.loads(pickle.dumps(question)).pools == question.pools
 
 
+def test_a_reservation_and_what_runs_in_it_are_one() -> None:
+    site = Site()
+    site.cycle()
+    course = Reservation(name="c", start_utc=at(-1), end_utc=at(9), node_names=("n0", "n1"))
+    site.slurm.reservations = (course,)
+    inside = site.slurm.submit(gpus=4, reservation="c")
+    site.slurm.change(
+        inside.job_id, state="RUNNING", start_utc=at(0), end_utc=at(5), node_names=("n0", "n1")
+    )
+    site.slurm.submit(gpus=2, reservation="c")
+    mine = site.deferred(gpus=4)
+    question = question_of(site.slurm.observed(site.signal), site.cycle(), site.rules)
+    assert question is not None
+    (going,) = question.pools["gpu"].running
+    assert going.ways[0].units == 4
+    assert going.ways[0].power_w > 1000
+    assert [one.job_id for one in question.pools["gpu"].waiting] == [mine.job_id]
+
+
 def test_what_runs_and_what_queues_takes_as_long_as_its_owner_says() -> None:
     """Not as long as its limit allows: GPUs that look taken make clean hours look dear."""
     site = Site()
