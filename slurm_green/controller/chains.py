@@ -14,7 +14,8 @@ from slurm_green.slurm.records import Job
 
 __all__ = ["latest_by_dependents"]
 
-_JOB = re.compile(r"(?<![\d_])(\d+)")
+# Not a task, as in 100_7, and no minutes, as in after:100+5.
+_JOB = re.compile(r"(?<![\d_+])(\d+)")
 
 
 def latest_by_dependents(

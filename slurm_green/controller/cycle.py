@@ -21,7 +21,7 @@ from slurm_green.controller.rules import Rules
 from slurm_green.controller.shadow import judge_new_jobs
 from slurm_green.controller.state import Stage, Tracked, tracked
 from slurm_green.controller.views import keep_free, take_watts, view_of
-from slurm_green.hook.options import Options
+from slurm_green.hook.options import Options, parse_options
 from slurm_green.hook.record import CLOCK, LOOK, PAUSE, parse
 from slurm_green.hook.request import request_of
 from slurm_green.hook.view import View
@@ -102,7 +102,7 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
 
 
 def _by_dependents(observed: Observed, view: View, rules: Rules) -> dict[int, float]:
-    pending = [job for job in observed.jobs if job.pending]
+    pending = [_with_own_deadline(job, rules) for job in observed.jobs if job.pending]
     if not any(job.dependency for job in pending):
         return {}
     margins_s: dict[int, float] = {}
@@ -114,6 +114,17 @@ def _by_dependents(observed: Observed, view: View, rules: Rules) -> dict[int, fl
             extent = partition.extent(request, Options())
             runs_s[job.job_id] = 0.0 if extent is None else extent.run_s
     return latest_by_dependents(pending, margins_s=margins_s, runs_s=runs_s)
+
+
+def _with_own_deadline(job: Job, rules: Rules) -> Job:
+    """The job with the earlier of Slurm's deadline and that in its comment."""
+    if not job.dependency or job.submit_utc is None or "deadline=" not in job.comment:
+        return job
+    asked = parse_options(
+        job.comment, prefix=rules.comment_prefix, now_utc=job.submit_utc, zone=rules.zone
+    ).deadline_utc
+    deadlines = [one for one in (job.deadline_utc, asked) if one is not None]
+    return replace(job, deadline_utc=min(deadlines, default=None))
 
 
 def _text(job: Job, rules: Rules) -> str:

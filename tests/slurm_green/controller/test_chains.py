@@ -55,6 +55,12 @@ def test_the_nearest_of_several_children_and_several_parents() -> None:
     assert found == {1: 6, 2: 6}
 
 
+def test_minutes_after_a_start_are_no_job() -> None:
+    """after:JOB+MINUTES."""
+    waits = job(3, dependency="after:2+1(unfulfilled)", deadline_utc=at(10))
+    assert bounds([job(1), job(2), waits], margin_s=0) == {2: 6}
+
+
 def test_only_jobs_that_wait_count() -> None:
     running = job(1, state="RUNNING")
     cancelled = job(3, dependency="afterok:2", state="CANCELLED", deadline_utc=at(3))

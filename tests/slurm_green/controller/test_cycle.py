@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from builders import DAY, HOUR, NOW, at, days, info, job, observed, policy, rules, series
@@ -337,10 +338,19 @@ def test_while_no_node_is_up_nobody_is_let_go() -> None:
         assert (outcome.changes, outcome.deferred) == ({}, 1)
 
 
-def test_a_dependents_deadline_pulls_its_parent() -> None:
+@pytest.mark.parametrize(
+    "child",
+    [
+        {"deadline_utc": at(12)},
+        {"comment": f"green:deadline={at(12):%Y-%m-%dT%H:%M:%S}Z"},
+        {"deadline_utc": at(13), "comment": f"green:deadline={at(12):%Y-%m-%dT%H:%M:%S}Z"},
+    ],
+)
+def test_a_dependents_deadline_pulls_its_parent(child: dict[str, Any]) -> None:
+    """Slurm's deadline, or the one its owner wrote for us."""
     site = Site()
     parent = site.deferred()
-    site.slurm.submit(dependency=f"afterok:{parent.job_id}", deadline_utc=at(12))
+    site.slurm.submit(dependency=f"afterok:{parent.job_id}", **child)
     site.cycle()
     # Its two hours, the parent's two hours, and for each a margin of ten minutes.
     wanted = at(12) - timedelta(seconds=2 * 7800)
