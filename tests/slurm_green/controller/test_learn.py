@@ -5,6 +5,7 @@ from builders import NOW, at, job
 
 from slurm_green.controller.learn import learn
 from slurm_green.plan.history import History, RunSample, WaitSample
+from slurm_green.slurm.records import Job
 
 NOBODY: frozenset[int] = frozenset()
 
@@ -32,6 +33,35 @@ def test_a_deferred_job_waited_from_its_begin_time_on() -> None:
     late = job(1, state="RUNNING", eligible_utc=at(6), start_utc=at(6.1))
     history, _, _ = learn(History(), [late], started=NOBODY, ended=NOBODY)
     assert round(history.waits[0].wait_s) == 360
+
+
+def test_of_an_array_the_first_start_tells_how_long_it_queued() -> None:
+    """With %1 the last of its tasks waited for hours, on an empty cluster."""
+
+    def task(number: int, hours: float, **fields: object) -> Job:
+        start = {"start_utc": at(hours), "end_utc": at(hours + 1), "state": "COMPLETED"}
+        array = {"array_job_id": 10, "array_task": str(number)}
+        # What waits of an array has its number, and so has the last task.
+        return job(10 if number == 9 else 10 + number, **(start | array | fields))
+
+    waits = task(9, 0, state="PENDING", start_utc=None, end_utc=None)
+    cancelled = task(5, 9, state="CANCELLED", end_utc=at(9))
+    history, started = History(), NOBODY
+    for jobs in (
+        [waits],
+        [cancelled, waits],
+        [waits, task(2, 1), task(1, 0.5, state="RUNNING")],
+        [waits],
+        [waits, task(3, 2)],
+        [task(9, 3)],
+    ):
+        history, started, _ = learn(history, jobs, started=started, ended=NOBODY)
+    assert [one.wait_s for one in history.waits] == [1800.0]
+    at_once, _, _ = learn(
+        History(), [task(3, 2), task(1, 0.5), task(2, 1)], started=NOBODY, ended=NOBODY
+    )
+    assert [one.wait_s for one in at_once.waits] == [1800.0]
+    assert len(at_once.runs) == 3
 
 
 def test_a_job_cancelled_while_it_waited_teaches_nothing() -> None:
