@@ -10,6 +10,7 @@ from slurm_green.controller.credit import credit_for
 from slurm_green.controller.state import Tracked
 from slurm_green.errors import SlurmError
 from slurm_green.hook.record import LOOK, remove, replace_record
+from slurm_green.slurm.arrays import marked
 from slurm_green.slurm.client import SlurmClient
 from slurm_green.slurm.records import ClusterInfo, JobChange
 
@@ -27,9 +28,8 @@ class Released:
 
 def release_all(slurm: SlurmClient, config: Config, now_utc: datetime) -> Released:
     """Make every job that waits because of us eligible now; repeating it changes nothing more."""
-    mine = [
-        one for job in slurm.jobs() if (one := of_ours(job, config, anywhere=True)) and job.pending
-    ]
+    jobs = slurm.jobs()
+    mine = [one for job in jobs if (one := of_ours(job, config, anywhere=True)) and job.pending]
     try:
         info = slurm.info()
     except SlurmError:
@@ -39,7 +39,7 @@ def release_all(slurm: SlurmClient, config: Config, now_utc: datetime) -> Releas
         change = changes_for(one, config, info, now_utc)
         if change != JobChange():
             changes[one.job.job_id] = change
-    refused = slurm.update(changes) if changes else {}
+    refused = slurm.update(marked(changes, jobs)) if changes else {}
     done = {job_id: change for job_id, change in changes.items() if job_id not in refused}
     return Released(
         released=sorted(j for j, change in done.items() if change.begin_utc is not None),

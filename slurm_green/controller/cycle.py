@@ -25,6 +25,7 @@ from slurm_green.hook.options import Options, parse_options
 from slurm_green.hook.record import CLOCK, LOOK, PAUSE, parse
 from slurm_green.hook.request import request_of
 from slurm_green.hook.view import View
+from slurm_green.slurm.arrays import marked
 from slurm_green.slurm.records import Job, JobChange
 
 __all__ = ["cycle"]
@@ -76,7 +77,7 @@ def cycle(observed: Observed, memory: Memory, rules: Rules) -> Outcome:
     credits = _keep_credits(observed, memory, rules, recorded, work)
     clocked = clock_jobs(observed, memory.clocks, rules, view)
     return Outcome(
-        changes={**clocked.changes, **work.changes},
+        changes=marked({**clocked.changes, **work.changes}, observed.jobs),
         events=(*work.events, *thought, *paused.events, *clocked.events),
         judged=(*work.judged, *judged),
         view=view,

@@ -10,6 +10,7 @@ from typing import Any
 from slurm_green.errors import SlurmError
 from slurm_green.slurm import text
 from slurm_green.slurm.accounting import draw_delimiter, parse_sacct, sacct_arguments
+from slurm_green.slurm.arrays import task_arguments, tasks_of_rest
 from slurm_green.slurm.normalise import jobs_from_json
 from slurm_green.slurm.process import Finished, Run, command_environment, run_command, who_is_up
 from slurm_green.slurm.records import ClusterInfo, Job, JobChange, Node, Partition, Reservation
@@ -112,8 +113,12 @@ class CommandClient:
         self._output(["sacctmgr", "--immediate", "modify", "job", *job])
 
     def update(self, changes: Mapping[int, JobChange]) -> dict[int, str]:
-        """Few changes one by one, many through one scontrol; see update.py."""
-        commands = {job_id: change_arguments(job_id, one) for job_id, one in changes.items()}
+        """Few changes one by one, many through one scontrol; see update.py and arrays.py."""
+        tasks = self._tasks_of_rest([job_id for job_id, one in changes.items() if one.array])
+        commands = {
+            job_id: change_arguments(job_id, one, tasks=tasks.get(job_id, ""))
+            for job_id, one in changes.items()
+        }
         commands = {job_id: arguments for job_id, arguments in commands.items() if arguments}
         alone = list(commands)
         if len(commands) >= _BATCH_FROM:
@@ -137,6 +142,16 @@ class CommandClient:
             if done.returncode != 0:
                 refused[job_id] = _words(done) or f"scontrol ended with status {done.returncode}"
         return refused
+
+    def _tasks_of_rest(self, arrays: Sequence[int]) -> dict[int, str]:
+        """One squeue where there are arrays."""
+        if not arrays:
+            return {}
+        try:
+            return tasks_of_rest(self._output(task_arguments(arrays)))
+        except SlurmError as error:
+            _log.warning("arrays are changed with all their tasks: %s", error)
+            return {}
 
     def _batch(self, commands: Mapping[int, Sequence[str]]) -> list[int]:
         """Try all in one process; returns the jobs that need one of their own."""

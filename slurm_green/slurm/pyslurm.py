@@ -153,12 +153,13 @@ class PyslurmClient:
         self._commands.note(job_id, cluster, admin_comment)
 
     def update(self, changes: Mapping[int, JobChange]) -> dict[int, str]:
-        """One RPC per job; a site factor of 0, which pyslurm drops, and widths by the commands."""
+        """One RPC per job; site factors of 0, widths and arrays by the commands."""
         refused: dict[int, str] = {}
-        zeroed: dict[int, JobChange] = {}
+        by_commands: dict[int, JobChange] = {}
         for job_id, one in changes.items():
-            if one.site_factor == 0 or one.reshapes:
-                zeroed[job_id] = one
+            # pyslurm drops a factor of 0.
+            if one.site_factor == 0 or one.reshapes or one.array:
+                by_commands[job_id] = one
                 continue
             fields = _change_fields(one)
             if not fields:
@@ -170,7 +171,7 @@ class PyslurmClient:
                 refused[job_id] = str(error) or "refused by slurmctld"
             except (TypeError, ValueError, UnicodeError) as error:
                 refused[job_id] = f"pyslurm cannot send this change: {error}"
-        return refused | (self._commands.update(zeroed) if zeroed else {})
+        return refused | (self._commands.update(by_commands) if by_commands else {})
 
     def requeue(self, job_ids: Iterable[int]) -> dict[int, str]:
         """Through the commands."""

@@ -154,6 +154,8 @@ class JobChange:
     tasks_per_node: int | None = None
     cpus: int | None = None
     gres: str | None = None
+    # Of what waits of an array: not of its tasks that are jobs of their own by now.
+    array: bool = False
 
     @property
     def reshapes(self) -> bool:

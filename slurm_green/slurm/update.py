@@ -24,8 +24,8 @@ _PROMPT = re.compile(r"^scontrol: *(?:quit)?$")
 _ARRAY_PART = re.compile(r"^\d+_\S+: (?:Job is no longer pending execution|No error)$")
 
 
-def change_arguments(job_id: int, change: JobChange) -> list[str]:
-    """The arguments after `scontrol`; [] when nothing is to change."""
+def change_arguments(job_id: int, change: JobChange, *, tasks: str = "") -> list[str]:
+    """The arguments after `scontrol`, for these tasks of an array; [] when nothing is to change."""
     arguments: list[str] = []
     if change.begin_utc is not None:
         arguments.append(f"StartTime={to_slurm_time(change.begin_utc)}")
@@ -47,7 +47,8 @@ def change_arguments(job_id: int, change: JobChange) -> list[str]:
         arguments.append(f"Extra={one_line(change.extra)}")
     if change.admin_comment is not None:
         arguments.append(f"AdminComment={one_line(change.admin_comment)}")
-    return ["update", f"JobId={job_id}", *arguments] if arguments else []
+    name = f"{job_id}_[{tasks}]" if tasks else str(job_id)
+    return ["update", f"JobId={name}", *arguments] if arguments else []
 
 
 def one_line(text: str) -> str:

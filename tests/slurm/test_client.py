@@ -14,6 +14,7 @@ from slurm_green.slurm.client import SlurmClient
 from slurm_green.slurm.commands import CommandClient
 from slurm_green.slurm.pyslurm import PyslurmClient, import_pyslurm
 from slurm_green.slurm.records import Job, JobChange
+from slurm_green.slurm.times import to_slurm_time
 
 MakeCluster = Callable[..., Cluster]
 WaitFor = Callable[..., None]
@@ -247,6 +248,24 @@ def test_of_a_started_array_only_the_waiting_part_changes(
     (rest,) = parts(active=False)
     assert (rest.tasks, rest.eligible_utc) == (8, MOMENTS[3])
     assert len(parts(active=True)) == 2
+
+
+def test_a_task_with_a_begin_time_of_its_own_keeps_it(
+    client: SlurmClient, cluster: Cluster
+) -> None:
+    """By the array's number Slurm changes it, too, and squeue shows it as one of the others."""
+    number = submit(cluster, "--begin=now+1hour", "--array=1-4")
+    cluster.run("scontrol", "update", f"jobid={number}_2", f"starttime={to_slurm_time(MOMENTS[2])}")
+    change = JobChange(begin_utc=MOMENTS[3], admin_comment="two words", array=True)
+    assert client.update({number: change}) == {}
+    cluster.run("scontrol", "update", f"jobid={number}_[1,3-4]", "name=renamed")
+    # Of another name, it is a record of its own.
+    found = {one.array_task: one for one in client.jobs() if one.array_job_id == number}
+    assert {tasks: one.eligible_utc for tasks, one in found.items()} == {
+        "2": MOMENTS[2],
+        "1,3-4": MOMENTS[3],
+    }
+    assert [found[tasks].admin_comment for tasks in ("2", "1,3-4")] == ["", "two words"]
 
 
 def test_components_of_a_heterogeneous_job(client: SlurmClient, cluster: Cluster) -> None:

@@ -67,6 +67,17 @@ def test_release_all_makes_ours_eligible_now_and_leaves_others(sgreen):
     assert released.record.save_g is None
 
 
+def test_release_all_leaves_tasks_that_left_their_array(sgreen):
+    """By the array's number Slurm would release those with it that their user put off."""
+    sgreen.slurm.put(sgreen.job(42, array_task="1,3", array_job_id=42, tasks=2), sgreen.job(43))
+
+    assert sgreen.json("off", "--release-all")["released"] == [42, 43]
+    assert {job_id: one.array for job_id, one in sgreen.slurm.updates[-1].items()} == {
+        42: True,
+        43: False,
+    }
+
+
 def test_release_all_twice_changes_nothing_more(sgreen):
     """Idempotent."""
     sgreen("off", "--release-all")

@@ -365,6 +365,19 @@ def test_a_dependent_known_before_confirming_bounds_the_first_promise() -> None:
     assert site.slurm.jobs[parent.job_id].eligible_utc == at(12) - timedelta(seconds=15600)
 
 
+def test_what_waits_of_an_array_is_changed_without_the_tasks_that_left_it() -> None:
+    """By the array's number Slurm would change all: one was put off by its user."""
+    site = Site()
+    rest, plain = site.deferred(tasks=2, array_task="1,3"), site.deferred()
+    site.slurm.change(rest.job_id, array_job_id=rest.job_id)
+    site.slurm.run_until(at(6))
+    outcome = site.cycle()
+    assert {job_id: change.array for job_id, change in outcome.changes.items()} == {
+        rest.job_id: True,
+        plain.job_id: False,
+    }
+
+
 def test_switching_off_confirms_nothing_new_and_keeps_what_was_promised() -> None:
     site = Site()
     mine = site.deferred()

@@ -198,6 +198,30 @@ def test_accounting_that_fails_is_told_in_one_line_with_its_own_daemon() -> None
         CommandClient(run=recorded).note(7, "", "x")
 
 
+def test_an_array_is_changed_without_the_tasks_that_left_it() -> None:
+    recorded = Recorded()
+    recorded.special["squeue"] = lambda: finished(b"7 7 1\n7 9 2\n7 7 3\n8 8 1\n8 8 2\n")
+    change = JobChange(site_factor=5, array=True)
+    changes = {7: change, 8: change, 12: JobChange(site_factor=5)}
+    assert CommandClient(run=recorded).update(changes) == {}
+    asked, *changed = recorded.asked
+    assert "--jobs=7,8" in asked[0]
+    # A list of tasks is nothing that scontrol reads from its stdin.
+    assert changed[0][1] == b"update JobId=8 SiteFactor=5\nupdate JobId=12 SiteFactor=5\n"
+    assert changed[1][0] == ["scontrol", "update", "JobId=7_[1,3]", "SiteFactor=5"]
+
+
+def test_where_nobody_tells_the_tasks_the_whole_array_is_changed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Later than promised would be worse."""
+    recorded = Recorded()
+    recorded.special["squeue"] = lambda: finished(stderr=b"timed out", returncode=1)
+    assert CommandClient(run=recorded).update({7: JobChange(site_factor=5, array=True)}) == {}
+    assert recorded.lines()[-1] == "scontrol update JobId=7 SiteFactor=5"
+    assert "timed out" in caplog.text
+
+
 def test_a_prefix_goes_before_every_command() -> None:
     recorded = Recorded()
     CommandClient(run=recorded, prefix=("chroot", "/root")).nodes()

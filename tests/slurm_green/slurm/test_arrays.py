@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change of an array's number reaches what waits of it, and no task that left it."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from slurm_green.slurm.arrays import marked, tasks_of_rest
+from slurm_green.slurm.records import Job, JobChange
+from slurm_green.slurm.update import change_arguments
+
+LATER = JobChange(begin_utc=datetime(2026, 11, 30, 4, 0, tzinfo=UTC))
+# What 22.05, 24.11 and 26.05 answer where tasks 2 and 5 of --array=1-6 have been changed alone.
+ANSWER = "1 4 2\n2 2 7\n1 1 1\n1 1 3\n1 1 4\n1 1 6\n1 5 5\n"
+
+
+def test_only_what_waits_of_an_array_is_marked() -> None:
+    rest = Job(job_id=1, array_job_id=1, array_task="1,3-4,6")
+    task = Job(job_id=4, array_job_id=1, array_task="2")
+    last = Job(job_id=9, array_job_id=9, array_task="3", state="RUNNING")
+    plain = Job(job_id=3)
+    found = marked(dict.fromkeys((1, 4, 9, 3, 77), LATER), [rest, task, last, plain])
+    assert [job_id for job_id, change in found.items() if change.array] == [1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "tasks"),
+    [
+        (ANSWER, {1: "1,3-4,6"}),
+        ("2 2 7\n2 2 8\n", {}),
+        # Under its own number nothing waits any more.
+        ("1 4 2\n", {}),
+        ("", {}),
+        ("slurm_load_jobs error: Invalid job id specified\n", {}),
+        ("1 1 30\n1 1 9\n1 1 8\n1 5 5\n1 1 7\n", {1: "7-9,30"}),
+    ],
+)
+def test_the_tasks_under_an_arrays_own_number(answer: str, tasks: dict[int, str]) -> None:
+    assert tasks_of_rest(answer) == tasks
+
+
+def test_what_slurm_is_told() -> None:
+    when = f"StartTime=uts{int(LATER.begin_utc.timestamp())}"  # type: ignore[union-attr]
+    assert change_arguments(1, LATER) == ["update", "JobId=1", when]
+    assert change_arguments(1, LATER, tasks="1,3-4,6") == ["update", "JobId=1_[1,3-4,6]", when]
+    assert change_arguments(1, JobChange(array=True), tasks="1") == []
