@@ -48,8 +48,15 @@ def tell(
     if requeued(one):
         words = f"{_REQUEUED}; it {rest}"
         return Story(state="released", sentence=f"Job {name}: {words}.", numbers=numbers)
+    if begin is None and job.dependency:
+        # Slurm shows none while it waits for other jobs, and sets a new one once they have ended.
+        words = "no longer waits for cleaner power, but for the jobs it depends on"
+        return Story(state="released", sentence=f"Job {name} {words}.", numbers=numbers)
     if stage is Stage.FOREIGN:
-        words = f"its begin time was changed by hand, so slurm-green leaves it alone; it {rest}"
+        by = "by hand"
+        if begin is not None and record.start_utc < begin <= now_utc:
+            by += ", or by Slurm once the jobs it depends on had ended"
+        words = f"its begin time was changed {by}, so slurm-green leaves it alone; it {rest}"
         return Story(state="changed", sentence=f"Job {name}: {words}.", numbers=numbers)
     if not coming:
         words = f"{let_go or 'no longer waits for cleaner power'}; "

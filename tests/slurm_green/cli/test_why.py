@@ -107,7 +107,13 @@ def test_times_are_shown_in_the_site_s_zone(sgreen):
     [
         ({"eligible_utc": "hold"}, "looking", "is being looked at until"),
         ({"eligible_utc": "past"}, "released", "no longer waits for cleaner power"),
-        ({"eligible_utc": "by hand"}, "changed", "its begin time was changed by hand"),
+        ({"eligible_utc": "by hand"}, "changed", "its begin time was changed by hand, so"),
+        # As Slurm shows one that was let go and waits for others.
+        (
+            {"eligible_utc": None, "dependency": "afterok:9(unfulfilled)", "reason": "Dependency"},
+            "released",
+            "no longer waits for cleaner power, but for the jobs it depends on",
+        ),
         ({"state": "RUNNING", "start_utc": "past"}, "running", "runs since 2026-11-22 11:30"),
         (
             {"state": "COMPLETED", "start_utc": "planned", "end_utc": "now"},
@@ -141,6 +147,14 @@ def test_every_stage_of_a_deferral_has_its_sentence(sgreen, fields, state, words
 
     assert words in sgreen("why", 42).stdout
     assert sgreen.json("why", 42)["state"] == state
+
+
+def test_a_begin_time_behind_the_release_may_be_slurms_own(sgreen):
+    """It sets one when a dependency ends, long after the job was let go."""
+    let_go = sgreen.record(start_utc=sgreen.after(hours=-2), latest_utc=sgreen.after(hours=-2))
+    sgreen.slurm.put(sgreen.job(admin_comment=str(let_go), eligible_utc=sgreen.after(hours=-1)))
+
+    assert "by hand, or by Slurm once the jobs it depends on had ended" in sgreen("why", 42).stdout
 
 
 def test_a_deferred_job_that_is_held_says_so(sgreen):
