@@ -135,7 +135,8 @@ class SubmitHook:
         record = Record(
             token=self.token(),
             decided_utc=now,
-            start_utc=start,
+            # As the cycle keeps it (deferrals.py), which then has no record to change.
+            start_utc=min(start, latest - timedelta(seconds=1)),
             latest_utc=latest,
             policy=decision.policy,
             save_g=None if decision.save_g is None else round(decision.save_g),

@@ -19,6 +19,7 @@ from slurm_green.slurm.update import (
     batch_input,
     change_arguments,
     is_refusal,
+    jobs_gone,
     jobs_to_retry,
     one_line,
 )
@@ -121,12 +122,13 @@ class CommandClient:
         }
         commands = {job_id: arguments for job_id, arguments in commands.items() if arguments}
         alone = list(commands)
+        refused: dict[int, str] = {}
         if len(commands) >= _BATCH_FROM:
             alone = []
             ids = list(commands)
             for at in range(0, len(ids), _BATCH_MOST):
-                alone += self._batch({one: commands[one] for one in ids[at : at + _BATCH_MOST]})
-        refused: dict[int, str] = {}
+                part = {one: commands[one] for one in ids[at : at + _BATCH_MOST]}
+                alone += self._batch(part, refused)
         for job_id in alone:
             done = self._finish(["scontrol", *commands[job_id]])
             words = _words(done)
@@ -153,7 +155,7 @@ class CommandClient:
             _log.warning("arrays are changed with all their tasks: %s", error)
             return {}
 
-    def _batch(self, commands: Mapping[int, Sequence[str]]) -> list[int]:
+    def _batch(self, commands: Mapping[int, Sequence[str]], refused: dict[int, str]) -> list[int]:
         """Try all in one process; returns the jobs that need one of their own."""
         lines, odd = batch_input(commands)
         asked = [job_id for job_id in commands if job_id not in set(odd)]
@@ -165,7 +167,10 @@ class CommandClient:
             raise SlurmError(f"changing {len(asked)} jobs at once failed: {error}") from error
         if done.returncode == 0:
             return odd
-        return odd + jobs_to_retry(done.stdout.decode(errors="replace"), asked)
+        output = done.stdout.decode(errors="replace")
+        gone = jobs_gone(output)
+        refused |= {job_id: gone[job_id] for job_id in asked if job_id in gone}
+        return odd + [job_id for job_id in jobs_to_retry(output, asked) if job_id not in refused]
 
     def _squeue(self) -> list[dict[str, Any]]:
         """The job records, fast."""

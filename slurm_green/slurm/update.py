@@ -14,12 +14,23 @@ from collections.abc import Mapping, Sequence
 from slurm_green.slurm.records import JobChange
 from slurm_green.slurm.times import to_slurm_time
 
-__all__ = ["batch_input", "change_arguments", "is_refusal", "jobs_to_retry", "one_line"]
+__all__ = [
+    "batch_input",
+    "change_arguments",
+    "is_refusal",
+    "jobs_gone",
+    "jobs_to_retry",
+    "one_line",
+]
 
 # What scontrol takes from stdin as it stands, tried on every version.
 _PLAIN = re.compile(r"[A-Za-z0-9,.:;=@_/+%()-]+")
 _ECHO = re.compile(r"^(?:scontrol: )?update JobId=(\d+)\b")
 _PROMPT = re.compile(r"^scontrol: *(?:quit)?$")
+# Words that name their job, and that a second try does not change.
+_GONE = re.compile(
+    r"^(?:Job has already finished|Job is no longer pending execution) for job (\d+)$"
+)
 # A running part of an array cannot be delayed; its waiting part was.
 _ARRAY_PART = re.compile(r"^\d+_\S+: (?:Job is no longer pending execution|No error)$")
 
@@ -83,6 +94,15 @@ def jobs_to_retry(output: str, asked: Sequence[int]) -> list[int]:
     if echoed != list(asked) or not failed:
         return list(asked)
     return list(failed)
+
+
+def jobs_gone(output: str) -> dict[int, str]:
+    """Jobs that a failed batch came too late for, with Slurm's words.
+
+    After a burst these can be a thousand: one process for each would keep others waiting.
+    """
+    found = (_GONE.match(line.strip()) for line in output.splitlines())
+    return {int(one[1]): one[0] for one in found if one}
 
 
 def is_refusal(returncode: int, words: str) -> bool:

@@ -8,16 +8,31 @@ from itertools import pairwise
 from typing import Any, get_type_hints
 
 import pytest
-from builders import HOUR, NOW, NOW_S, partition_view, policy, room, view
+from builders import (
+    HOUR,
+    NOW,
+    NOW_S,
+    job,
+    observed,
+    partition_view,
+    policy,
+    room,
+    rules,
+    series,
+    view,
+)  # fmt: skip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slurm_green.controller.cycle import cycle
+from slurm_green.controller.observed import Memory
 from slurm_green.hook.policy import Policy
 from slurm_green.hook.record import LOOK, parse
 from slurm_green.hook.submit import MESSAGE_LIMIT, SubmitHook
 from slurm_green.hook.view import View
 from slurm_green.hook.wire import Answer, Ask, Defer, Pass, encode_answer
 from slurm_green.plan.power import PowerModel
+from slurm_green.slurm.records import JobChange
 
 # What slurm_green_wire.lua accepts of a record.
 RECORD = re.compile(r"green:v1 [A-Za-z0-9=:@.+_/, ()-]+")
@@ -66,6 +81,25 @@ def test_a_deferral_holds_for_seconds_and_tells_the_promise() -> None:
     assert (record.latest_utc, record.signal) == (answer.latest_utc, "test")
     assert answer.latest_utc <= now + timedelta(hours=12)
     assert f"becomes eligible by {answer.latest_utc:%Y-%m-%d %H:%M:%S}" in answer.message
+
+
+def test_a_start_at_the_last_moment_is_written_as_the_cycle_keeps_it() -> None:
+    """So that to confirm it only its begin time changes, which goes to Slurm in one batch."""
+    now = NOW + timedelta(seconds=10)
+    falling = series([500 - 20 * hour for hour in range(24)], start=now)
+    answer = hook(seen=view(signal=falling)).answer(ask())
+    assert isinstance(answer, Defer)
+    record = parse(answer.record)
+    assert record is not None
+    assert record.start_utc == record.latest_utc - timedelta(seconds=1)
+    held = job(
+        submit_utc=record.decided_utc,
+        eligible_utc=answer.begin_utc,
+        admin_comment=answer.record,
+    )
+    seen = observed(held, now=now + timedelta(seconds=2), signal=falling)
+    change = cycle(seen, Memory(), rules(policy=DEFAULTS)).changes[held.job_id]
+    assert change == JobChange(begin_utc=record.latest_utc)
 
 
 def test_a_burst_does_not_pick_the_same_hour() -> None:

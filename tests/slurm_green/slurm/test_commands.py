@@ -310,6 +310,24 @@ def test_many_changes_are_one_process_and_failures_get_their_own() -> None:
     assert recorded.lines()[1:] == ["scontrol update JobId=99 StartTime=uts1806197400"]
 
 
+def test_jobs_that_a_batch_came_too_late_for_are_not_tried_again() -> None:
+    """As 22.05, 24.11 and 26.05 answer; after a burst they can be a thousand."""
+    recorded = Recorded()
+    said = {
+        1: "Job has already finished for job 1",
+        2: "Job is no longer pending execution for job 2",
+        3: "",
+        4: "4_1-2: Job is no longer pending execution",
+    }
+    lines = [f"scontrol: update JobId={number} StartTime=uts1\n{said[number]}" for number in said]
+    output = "\n".join([*lines, "scontrol: "]).encode()
+    recorded.special["scontrol --oneliner"] = lambda: finished(output, returncode=1)
+    recorded.special["JobId=4"] = lambda: finished(stderr=said[4].encode(), returncode=1)
+    refused = CommandClient(run=recorded).update(dict.fromkeys(said, JobChange(begin_utc=WHEN)))
+    assert refused == {1: said[1], 2: said[2]}
+    assert recorded.lines()[1:] == ["scontrol update JobId=4 StartTime=uts1806197400"]
+
+
 def test_the_running_part_of_an_array_is_no_refusal() -> None:
     assert not is_refusal(0, "")
     assert not is_refusal(1, "9_1,3,5: Job is no longer pending execution\n")
