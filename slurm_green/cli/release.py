@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Undoes every deferral from Slurm's own records alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -39,13 +40,31 @@ def release_all(slurm: SlurmClient, config: Config, now_utc: datetime) -> Releas
         change = changes_for(one, config, info, now_utc)
         if change != JobChange():
             changes[one.job.job_id] = change
-    refused = slurm.update(marked(changes, jobs)) if changes else {}
+    changes = marked(changes, jobs)
+    # Begin times first, all in one: a record takes a process of its own, and can wait.
+    refused = _update(
+        slurm, {j: replace(c, admin_comment=None, extra=None) for j, c in changes.items()}
+    )
+    # A job that has ended by now keeps its record; it started before its planned start, which
+    # says the same.
+    _update(
+        slurm,
+        {
+            job_id: replace(change, begin_utc=None, site_factor=None)
+            for job_id, change in changes.items()
+            if job_id not in refused and (change.admin_comment, change.extra) != (None, None)
+        },
+    )
     done = {job_id: change for job_id, change in changes.items() if job_id not in refused}
     return Released(
         released=sorted(j for j, change in done.items() if change.begin_utc is not None),
         restored=sorted(j for j, change in done.items() if change.site_factor is not None),
         refused=dict(sorted(refused.items())),
     )
+
+
+def _update(slurm: SlurmClient, changes: Mapping[int, JobChange]) -> dict[int, str]:
+    return slurm.update(changes) if changes else {}
 
 
 def changes_for(

@@ -72,10 +72,30 @@ def test_release_all_leaves_tasks_that_left_their_array(sgreen):
     sgreen.slurm.put(sgreen.job(42, array_task="1,3", array_job_id=42, tasks=2), sgreen.job(43))
 
     assert sgreen.json("off", "--release-all")["released"] == [42, 43]
-    assert {job_id: one.array for job_id, one in sgreen.slurm.updates[-1].items()} == {
-        42: True,
-        43: False,
-    }
+    for changes in sgreen.slurm.updates:
+        assert {job_id: one.array for job_id, one in changes.items()} == {42: True, 43: False}
+
+
+def test_release_all_releases_before_it_writes(sgreen):
+    """Begin times are one process for all, records one for each; nobody waits for those."""
+    sgreen.slurm.put(sgreen.job(43))
+    ended = sgreen.slurm.update
+
+    def update(changes):
+        if any(one.admin_comment is not None for one in changes.values()):
+            sgreen.slurm.change(43, state="COMPLETED")
+        return ended(changes)
+
+    sgreen.slurm.update = update
+
+    found = sgreen.json("off", "--release-all")
+
+    assert (found["released"], found["refused"]) == ([42, 43], {})
+    begins, records = sgreen.slurm.updates
+    assert {one.begin_utc for one in begins.values()} == {sgreen.now}
+    assert {(one.admin_comment, one.extra) for one in begins.values()} == {(None, None)}
+    assert {one.begin_utc for one in records.values()} == {None}
+    assert parse(sgreen.slurm.jobs_by_id[42].admin_comment).start_utc == sgreen.now
 
 
 def test_release_all_twice_changes_nothing_more(sgreen):
