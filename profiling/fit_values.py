@@ -34,9 +34,12 @@ LOAD_PRIOR = normal(_LOAD_MEAN, LOAD_SPREAD)
 
 
 def shape_prior(scale_w: float, idle_w: float | None = None) -> Prior:
-    """What is known of a GPU whose loads draw `scale_w` at most, and idles at `idle_w`."""
+    """What is known of a GPU whose loads draw `scale_w` at most, and idles at `idle_w`.
+
+    An idle power of 0, which made-up profiles have, says nothing: the law's is above it.
+    """
     mean, spread = _SHAPE_MEAN.copy(), _SHAPE_SPREAD.copy()
-    if idle_w is not None:
+    if idle_w:
         mean[_IDLE], spread[_IDLE] = np.log(idle_w / (_IDLE_SHARE * scale_w)), 0.1
     return normal(mean, spread)
 

@@ -63,9 +63,9 @@ class TomlFile:
         return None if value is None else str(value)
 
     def number(self, name: str, table: str) -> float | None:
-        """A number above 0; None where it is missing."""
+        """A number from 0; None where it is missing."""
         value = self._table(table).get(name)
-        return None if value is None else self._amount(value, name, table)
+        return None if value is None else self._amount(value, name, table, zero=True)
 
     def count(self, name: str, table: str) -> int | None:
         """A whole number from 1; None where it is missing."""
@@ -83,11 +83,12 @@ class TomlFile:
             self._refuse(name, f"{values!r} is not allowed; wanted a list of numbers", table)
         return tuple(sorted({self._amount(one, name, table) for one in values}))
 
-    def _amount(self, value: Any, name: str, table: str) -> float:
+    def _amount(self, value: Any, name: str, table: str, *, zero: bool = False) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             self._refuse(name, f"{value!r} is no number", table)
-        if not (math.isfinite(value) and value > 0):
-            self._refuse(name, f"{value!r} is not allowed; wanted a number above 0", table)
+        if not (math.isfinite(value) and (value > 0 or (zero and value == 0))):
+            least = "from" if zero else "above"
+            self._refuse(name, f"{value!r} is not allowed; wanted a number {least} 0", table)
         return float(value)
 
     def _table(self, name: str) -> dict[str, Any]:

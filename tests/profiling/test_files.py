@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from profiling import files
 from profiling.errors import ProfileError
 from profiling.files import read_profile, write_profile
-from profiling.profile import Engine, Gpu, InferencePoint, Profile, Provenance, TrainingPoint
+from profiling.profile import (
+    Engine,
+    Gpu,
+    InferencePoint,
+    Profile,
+    Provenance,
+    TrainingPoint,
+    assumed_gpu,
+)
 
 HEAD = """provenance = "simulated"
 driver = "1 emulated"  # ours
@@ -32,6 +40,7 @@ TRAINING = "workers,gpus_per_worker,clock_mhz,rate,power_w,note\n2,1,855,1.5,400
 
 amounts = st.floats(1e-6, 1e6).map(lambda one: float(f"{one:.9g}"))
 maybe = st.none() | amounts
+maybe_nothing = maybe | st.just(0.0)
 texts = st.none() | st.text(max_size=20).filter(lambda one: "\r" not in one)
 
 
@@ -81,8 +90,9 @@ def profiles(draw):
         engine_name=draw(texts),
         source=draw(texts),
         gpu=Gpu(
-            idle_w=draw(maybe),
-            switch_latency_s=draw(maybe),
+            idle_w=draw(maybe_nothing),
+            parked_w=draw(maybe_nothing),
+            switch_latency_s=draw(maybe_nothing),
             clocks=tuple(sorted(draw(st.sets(amounts, max_size=4)))),
         ),
         engine=Engine(kv_tokens=draw(st.none() | st.integers(1, 10**7))),
@@ -118,6 +128,14 @@ def test_extra_columns_keys_and_blank_lines_are_ignored(place):
     assert found.gpu.clocks == (855.0, 1410.0)
     assert found.inference[0].tp == 1
     assert found.engine.max_num_seqs == 64
+
+
+def test_a_gpu_may_idle_at_nothing_and_switch_in_no_time(place):
+    nothing = "idle_w = 0\nparked_w = 0\nswitch_latency_s = 0.0"
+    (place / "profile.toml").write_text(HEAD.replace("idle_w = 50", nothing))
+    filled, assumed = assumed_gpu(read_profile(place))
+    assert (filled.idle_w, filled.parked_w, filled.switch_latency_s) == (0, 0, 0)
+    assert assumed == ()
 
 
 @pytest.mark.parametrize(

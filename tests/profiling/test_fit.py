@@ -9,7 +9,7 @@ from profile_cases import CLOCKS, SHAPE, load, run, sweep
 
 from profiling.errors import ProfileError
 from profiling.fit import Sweep, bootstrap, fit_sweeps
-from profiling.fit_values import LOAD_SPREAD
+from profiling.fit_values import LOAD_SPREAD, shape_prior
 from profiling.law import at_cap
 
 FIVE = (510, 735, 960, 1185, 1410)
@@ -111,6 +111,11 @@ def test_replicas_are_drawn_around_the_law_and_not_around_the_data():
     assert np.log(one.time_s[at] * 1.2) - law > 0.1
     assert redrawn.mean() == pytest.approx(law, abs=4 * fit.noise[0] / 40**0.5)
     assert redrawn.std() == pytest.approx(fit.noise[0], rel=0.4)
+
+
+def test_an_idle_power_of_nothing_tells_nothing():
+    told, untold = shape_prior(400.0, 0.0), shape_prior(400.0)
+    assert (told.mean == untold.mean).all() and (told.precision == untold.precision).all()
 
 
 def test_two_clocks_are_too_few():

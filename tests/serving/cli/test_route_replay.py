@@ -3,6 +3,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,18 @@ def test_json_has_what_the_contract_names(asked: list[str]) -> None:
     for values in answer["policies"].values():
         assert set(values) >= KEYS
         assert values["goodput_rps"] <= answer["bound_rps"] * (1 + 1e-6)
+
+
+def test_parked_may_cost_nothing_and_a_switch_take_no_time(
+    asked: list[str], tmp_path: Path
+) -> None:
+    made = profile()
+    gpu = replace(made.gpu, idle_w=0.0, parked_w=0.0, switch_latency_s=0.0)
+    write_profile(tmp_path / "ideal", replace(made, gpu=gpu))
+    result = run(*asked, "--profile", str(tmp_path / "ideal"), "--policy", ALL, "--json")
+    assert result.exit_code == 0, result.output
+    for values in json.loads(result.stdout)["policies"].values():
+        assert values["attainment"] > 0 and values["energy_j"] > 0 and values["unused_wh"] > 0
 
 
 def test_two_runs_differ_in_their_own_time_only(asked: list[str]) -> None:

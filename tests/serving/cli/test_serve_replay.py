@@ -2,6 +2,7 @@
 """`sgreen serve-replay` as a person calls it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -100,6 +101,24 @@ def test_the_front_is_what_nobody_beats_in_both() -> None:
 def test_without_a_signal_carbon_is_not_known(asked: list[str]) -> None:
     result = run(*asked, "--policy", "max", "--json")
     assert json.loads(result.stdout)["policies"]["max"]["carbon_g"] is None
+
+
+def test_idle_may_cost_nothing_and_a_switch_take_no_time(asked: list[str], tmp_path: Path) -> None:
+    made = profile()
+    gpu = replace(made.gpu, idle_w=0.0, parked_w=0.0, switch_latency_s=0.0)
+    write_profile(tmp_path / "ideal", replace(made, gpu=gpu))
+    (tmp_path / "r.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,1024,1\n99,1024,1\n")
+    result = run(*asked, "--profile", str(tmp_path / "ideal"), "--policy", ALL, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["policies"]
+    lowest = next(
+        one
+        for one in made.inference
+        if (one.phase, one.context_tokens, one.clock_mhz) == ("prefill", 1024, 600)
+    )
+    assert lowest.power_w is not None
+    assert found["min"]["ttft_p99_ms"] == pytest.approx(lowest.latency_s * 1e3)
+    assert found["min"]["energy_j"] == pytest.approx(2 * lowest.latency_s * lowest.power_w)
 
 
 def test_two_runs_differ_in_their_own_time_only(asked: list[str]) -> None:
