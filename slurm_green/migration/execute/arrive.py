@@ -186,7 +186,7 @@ def cancel(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     if move.noted_s is not None and here.parked:
         there = pair.there(move) or pair.ended_there(move)
         fresh = now_s - move.noted_s < move.limits.settle_s
-        if there is None and fresh:
+        if there is None and not move.lasted:  # nobody can say how it ended: perhaps at once
             return move.back("its copy was forgotten at the destination", now_s)
         if there is not None and (
             there.failed_within(move.limits.settle_s) or (there.refused and fresh)
@@ -195,9 +195,11 @@ def cancel(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         if there is not None and not there.ended:
             forgotten = not there.restarts if there.pending else there.started != move.noted_start
             if forgotten:
-                return move.at(Step.START, now_s, noted_s=None)
+                return move.at(Step.START, now_s, noted_s=None, lasted=False)
             if there.changing or (there.active and fresh):
                 return Wait("Slurm is given time to write down that it runs there")
+            if there.active and not move.lasted:
+                return replace(move, lasted=True)
     pair.source.cancel(move.job_id)
     return Wait("the source's job is being cancelled")
 

@@ -139,6 +139,8 @@ class MoveRecord:
     """When its copy was seen to run there, and the cluster asked to write that down."""
     noted_start: str = ""
     """Which start of it that was."""
+    lasted: bool = False
+    """Whether it was seen to go on running there."""
     release_tried: bool = False
     taking_back: bool = False
     trouble: str = ""

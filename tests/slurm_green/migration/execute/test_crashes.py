@@ -662,19 +662,25 @@ def until(world: World, step: Step) -> tuple[MoveRecord, FakeJob]:
 
 
 @pytest.mark.parametrize(
-    ("away_s", "end", "step"),
+    ("away_s", "end", "accounting", "step"),
     [
-        (3600.0, "FAILED", Step.BACK),
-        (3600.0, "COMPLETED", Step.CANCEL),
-        (3600.0, "held", Step.CANCEL),
-        (1.0, "held", Step.BACK),
+        (3600.0, "FAILED", True, Step.BACK),
+        (3600.0, "COMPLETED", True, Step.CANCEL),
+        (3600.0, "FAILED", False, Step.BACK),
+        (3600.0, "COMPLETED", False, Step.BACK),
+        (3600.0, "held", True, Step.CANCEL),
+        (1.0, "held", True, Step.BACK),
     ],
 )
 def test_a_copy_that_was_seen_to_run_and_then_not_looked_at(
-    away_s: float, end: str, step: Step
+    away_s: float, end: str, accounting: bool, step: Step
 ) -> None:
-    """Accounting says how it ended; one that is held later than its ten seconds has run."""
+    """Accounting says how it ended; one that is held later than its ten seconds has run.
+
+    Without it the first look may have been at the moment before it failed.
+    """
     world = World()
+    world.accounting = accounting
     move, copy = until(world, Step.CANCEL)
     assert move.noted_s is not None
     if end == "held":
@@ -686,6 +692,31 @@ def test_a_copy_that_was_seen_to_run_and_then_not_looked_at(
     found = found.record or move if isinstance(found, Wait) else found
     assert found.step is step
     assert ("a.cancel" in world.calls) == (step is Step.CANCEL)
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+def test_a_copy_that_lasted_is_the_job(accounting: bool) -> None:
+    """Though the source could not cancel its own for so long that the copy ended meanwhile."""
+    world = World()
+    world.accounting = accounting
+    cancel, tried = world.sites["a"].cancel, []
+
+    def refuse(job_id: int) -> None:
+        if len(tried) < 10:
+            tried.append(job_id)
+            raise SlurmError("no answer")
+        cancel(job_id)
+
+    def end() -> None:
+        for job in world.sites["b"].own():
+            job.state, job.fails_s = "FAILED", 300.0
+        world.purge()
+
+    world.sites["a"].cancel = refuse  # type: ignore[method-assign]
+    world.after["b.note"] = lambda: world.events.update({world.ticks + 18: end})
+    assert world.run().step is Step.DONE
+    assert len(tried) == 10
+    assert world.alive == []
 
 
 def test_a_copy_that_is_queued_anew_after_nobody_looked_may_have_run() -> None:
