@@ -75,9 +75,10 @@ def run_command(
     moves: list[Proposal] = []
     stays: list[Refused] = []
     if not yes:
-        if not finish:
+        known, broken = books.readable()
+        begun = [one for one in known if not one.settled]
+        if not (finish or broken):  # with --yes nothing new is begun then, either
             moves, stays = choose(file, accesses_of(file), books, **wish)
-        begun = [one for one in books.all() if not one.settled]
         if as_json:
             emit_json(
                 {
@@ -87,10 +88,13 @@ def run_command(
                     "stays": stays_json(stays),
                 }
             )
-            return
-        for line in [*map(move_line, begun), *([] if finish else as_rows(moves, stays))]:
-            click.echo(line)
-        click.echo("nothing was done; with --yes it is")
+        else:
+            chosen = [] if finish or broken else as_rows(moves, stays)
+            for line in [*map(move_line, begun), *chosen]:
+                click.echo(line)
+            click.echo("nothing was done; with --yes it is")
+        if broken:
+            raise broken[0]
         return
     with books.locked() as lock:
         accesses = accesses_of(file, lock)

@@ -127,6 +127,23 @@ def test_a_damaged_file_of_the_journal_does_not_keep_the_other_moves(
         assert "m0-bad.json: no JSON" in result.stderr
 
 
+def test_without_yes_a_damaged_file_hides_nothing_either(
+    sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `--yes` would do: end the others, begin nothing, and name the file."""
+    Journal(tmp_path).save(World().journal.records["m1-abc"])
+    (tmp_path / "m0-bad.json").write_text('{"token": "m0-b')
+    chosen = "slurm_green.migration.execute.proposals.proposals"
+    monkeypatch.setattr(chosen, lambda *_, **__: pytest.fail("nothing is chosen"))
+    for more in ((), ("--finish",), ("--json",)):
+        result = run("run", "--sites", sites, "--journal", tmp_path, *more)
+        assert result.exit_code == 2
+        assert "m0-bad.json: no JSON" in result.stderr
+        assert "m1-abc" in result.stdout
+        assert "you have no jobs" not in result.stdout
+    assert [one["move"] for one in json.loads(result.stdout)["unfinished"]] == ["m1-abc"]
+
+
 def test_run_has_nothing_to_finish(sites: Path, tmp_path: Path) -> None:
     result = run("run", "--sites", sites, "--journal", tmp_path, "--yes", "--finish")
     assert (result.exit_code, result.stdout) == (0, "nothing to move\n")
