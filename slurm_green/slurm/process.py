@@ -13,7 +13,14 @@ from typing import Protocol
 
 from slurm_green.errors import SlurmError, SlurmMissingError
 
-__all__ = ["Finished", "Run", "command_environment", "run_command", "who_is_up"]
+__all__ = [
+    "Finished",
+    "Run",
+    "command_environment",
+    "run_command",
+    "submission_environment",
+    "who_is_up",
+]
 
 _KEPT = ("SLURM_CONF", "PATH", "LD_LIBRARY_PATH", "HOME", "USER", "SLURM_JWT")
 _FORCED = {
@@ -52,10 +59,15 @@ class Run(Protocol):
 
 def command_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for Slurm's commands."""
+    return submission_environment(environ) | _FORCED
+
+
+def submission_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The same without what our reading needs: a job inherits all of its sbatch's."""
     source = os.environ if environ is None else environ
     kept = {key: source[key] for key in _KEPT if source.get(key)}
     kept.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin")
-    return kept | _FORCED
+    return kept
 
 
 def who_is_up(argv: Sequence[str]) -> str:

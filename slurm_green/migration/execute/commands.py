@@ -5,7 +5,7 @@ Nothing here becomes another user: what the caller may not do, Slurm refuses.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,12 @@ from slurm_green.migration.execute.comment import TOKEN_PREFIX, tokens_of
 from slurm_green.migration.execute.record import Order
 from slurm_green.migration.execute.site import Site
 from slurm_green.slurm.commands import CommandClient
-from slurm_green.slurm.process import Finished, command_environment, run_command
+from slurm_green.slurm.process import (
+    Finished,
+    command_environment,
+    run_command,
+    submission_environment,
+)
 from slurm_green.slurm.records import Job
 
 __all__ = ["CommandAccess"]
@@ -258,7 +263,10 @@ class CommandAccess:
             *("sbatch", "--parsable", *more, *order.options, f"--comment={comment}"),
             *(["/dev/stdin", *order.arguments] if order.arguments else []),
         ]
-        said = self._checked(argv, stdin=order.script.encode())
+        environment = submission_environment(self._site.environment())
+        if any(option.startswith("--deadline") for option in order.options):
+            environment["TZ"] = "UTC"  # as it is written there
+        said = self._checked(argv, stdin=order.script.encode(), env=environment)
         try:
             return int(said.split(";")[0].split()[-1])
         except (ValueError, IndexError) as error:
@@ -275,10 +283,18 @@ class CommandAccess:
         ]
 
     def _checked(
-        self, argv: Sequence[str], *, stdin: bytes | None = None, timeout_s: float = _COMMAND_S
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = _COMMAND_S,
     ) -> str:
         done: Finished = self._run(
-            [*self._prefix, *argv], stdin=stdin, env=self._environment, timeout_s=timeout_s
+            [*self._prefix, *argv],
+            stdin=stdin,
+            env=self._environment if env is None else env,
+            timeout_s=timeout_s,
         )
         if done.returncode != 0:
             words = (done.stderr or done.stdout).decode(errors="replace").split("\n")

@@ -8,6 +8,7 @@ import pytest
 from slurm_green.errors import SlurmError
 from slurm_green.migration.execute.access import Seen
 from slurm_green.migration.execute.commands import CommandAccess
+from slurm_green.migration.execute.record import Order
 from slurm_green.migration.execute.site import Site
 
 _CONFIG = """#!/bin/sh
@@ -75,3 +76,17 @@ def test_what_ends_a_copy_so_that_the_job_goes_on_at_the_source(
 ) -> None:
     """Not what its user did, nor that it came to its end."""
     assert Seen(job_id=1, state=state, ran_s=ran_s).failed_within(10.0) == failed
+
+
+def test_a_copy_inherits_nothing_that_our_reading_needs(tmp_path: Path) -> None:
+    """Its script may ask Slurm for times, or sort; a deadline is written for sbatch in UTC."""
+    said = tmp_path / "said"
+    (tmp_path / "sbatch").write_text(f"#!/bin/sh\nenv >{said}\necho '7;b'\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    there = CommandAccess(Site(name="b", slurm_conf="/none", path=str(tmp_path)))
+    forced = {"LC_ALL", "TZ", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN"}
+    for options, kept in (((), set()), (("--deadline=2026-11-29T21:12:10",), {"TZ"})):
+        assert there.submit(Order(options=options, comment="", script=""), "m1-ab") == 7
+        names = {line.partition("=")[0] for line in said.read_text().splitlines()}
+        assert names & forced == kept
+        assert {"SLURM_CONF", "PATH"} <= names
