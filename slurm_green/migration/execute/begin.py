@@ -41,6 +41,8 @@ def begin(
             f"job {job.job_id} is {job.user}'s, and you are {me}: its own user moves it"
         )
     shown = source.call("scontrol", "show", "job", str(job.job_id))
+    if _UNREADABLE in shown:
+        raise BadInputError(f"job {job.job_id}: its names and paths are not all UTF-8")
     work = fields_of(shown).get("WorkDir", "/")
     directory = str(PurePosixPath(work) / words.checkpoint)
     target = mapped(directory, source.site, destination.site)

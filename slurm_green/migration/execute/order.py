@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from slurm_green.errors import SlurmError
+from slurm_green.errors import BadInputError, SlurmError
 from slurm_green.migration.execute.comment import without_tokens
 from slurm_green.migration.execute.record import Order
 from slurm_green.migration.execute.site import Site, mapped
@@ -74,9 +74,13 @@ def order_of(text: str, script: str, source: Site, destination: Site) -> Order:
             options.append(f"{option}={value}")
     if (deadline := fields.get("Deadline", "")) not in _NONE:
         options.append(f"--deadline={_time(deadline)}")
+    lines = _Lines(script)
     for key, option in _GPUS.items():
         if gpus := _gpus(key, fields.get(key, ""), source):
-            options.append(f"{option}={gpus}")
+            # The other way to ask for them would come on top of what the script says.
+            by_gres = option == "--gpus-per-node" and lines.have("--gres")
+            options.append(f"--gres=gpu:{gpus}" if by_gres else f"{option}={gpus}")
+    options += _again(lines)
     account = destination.account or fields.get("Account", "")
     if account not in _NONE:
         options.append(f"--account={account}")
@@ -85,8 +89,42 @@ def order_of(text: str, script: str, source: Site, destination: Site) -> Order:
         options=tuple(options),
         comment=without_tokens(fields.get("Comment", "")),
         script=script,
-        arguments=tuple(fields.get("Command", "").split()[1:]),
+        arguments=_arguments(fields),
     )
+
+
+def _arguments(fields: Mapping[str, str]) -> tuple[str, ...]:
+    """The words after the script, whose path may hold blanks: Slurm shows all of it unquoted."""
+    command = fields.get("Command", "").removeprefix(f"{fields['WorkDir'].rstrip('/')}/")
+    name = fields["JobName"]  # the script's own, where no other was given
+    if f"{command} ".startswith(f"{name} "):
+        return tuple(command[len(name) :].split())
+    return tuple(command.split()[1:])
+
+
+class _Lines:
+    """What the `#SBATCH` lines of a script ask for."""
+
+    def __init__(self, script: str) -> None:
+        lines = [one.partition(" #")[0] for one in script.splitlines() if one.startswith("#SBATCH")]
+        self._words = [word.partition("=")[0] for line in lines for word in line.split()[1:]]
+
+    def have(self, option: str, short: str = " ") -> bool:
+        """In any spelling that sbatch takes."""
+        return any(
+            word.startswith(short) or (len(word) > 2 and option.startswith(word))
+            for word in self._words
+        )
+
+
+def _again(lines: _Lines) -> list[str]:
+    """Against lines that would count once more there; here they were over."""
+    if lines.have("--clusters", "-M"):
+        raise BadInputError(
+            "the job's script names the clusters that it is for (#SBATCH --clusters)"
+        )
+    over = (("--begin", "-b", "now"), ("--dependency", "-d", ""))
+    return [f"{option}={value}" for option, short, value in over if lines.have(option, short)]
 
 
 def _time(value: str) -> str:
@@ -110,9 +148,10 @@ def _paths(fields: Mapping[str, str], source: Site, destination: Site) -> list[s
 def _gpus(key: str, value: str, source: Site) -> str:
     """`gres:gpu:h100:2` or `gres/gpu:h100:2` as the options write it; "" where there are none.
 
-    Newer versions name `cpu=` there as well, which stands in CPUs/Task.
+    Newer versions name `cpu=` there as well, which stands in CPUs/Task. What was asked for in two
+    ways stands there twice.
     """
-    items = [item for item in value.split(",") if not item.startswith("cpu=")]
+    items = [item for item in dict.fromkeys(value.split(",")) if not item.startswith("cpu=")]
     if not items or items[0] in _NONE:
         return ""
     if len(items) > 1 or not re.match(r"gres[:/]gpu\b", items[0]):

@@ -39,6 +39,7 @@ class Stub:
     writable: str = "yes"
     lacks: tuple[str, ...] = ()
     script: str = "#!/bin/sh\nexec train ck\n"
+    shown: str = SHOWN
     refuses: str = ""
     silent: bool = False
     calls: list[tuple[str, ...]] = field(default_factory=list)
@@ -52,7 +53,7 @@ class Stub:
 
     def call(self, *argv: str) -> str:
         self.calls.append(argv)
-        return SHOWN if argv[1] == "show" else self.script
+        return self.shown if argv[1] == "show" else self.script
 
     def shell(self, script: str, *arguments: str) -> str:
         if self.silent:
@@ -172,6 +173,8 @@ def test_a_job_that_we_deferred_may_move() -> None:
         ({}, {"refuses": "Invalid generic resource"}, "does not fit site b: Invalid generic"),
         ({"script": "cd /scratch/a/me\n"}, {}, "names paths below /scratch/a"),
         ({"script": "#!/bin/sh\n# Gr\ufffdn\n"}, {}, "its script is not UTF-8"),
+        ({"script": "#SBATCH -M a\n"}, {}, "names the clusters"),
+        ({"shown": SHOWN.replace("a/me", "a/m\ufffd")}, {}, "paths are not all UTF-8"),
         ({"site": replace(A, root="/home")}, {}, "not below /home"),
         ({}, {"site": A}, "is at a already"),
     ],

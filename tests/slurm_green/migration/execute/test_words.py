@@ -83,6 +83,49 @@ def test_a_job_is_ordered_again_as_it_was() -> None:
     assert order.arguments == ("ck", "60", "x=1")
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("/scratch/a/me/job.sh", ()),
+        ("/scratch/a/of me/job.sh", ()),
+        ("/scratch/a/of me/job.sh ck 60", ("ck", "60")),
+        ("/scratch/a/of me/my twin", ()),  # the script's name is the job's
+        ("/scratch/a/of me/my twin ck", ("ck",)),
+        ("(null)", ()),
+    ],
+)
+def test_a_path_with_blanks_is_no_argument(command: str, arguments: tuple[str, ...]) -> None:
+    shown = SHOWN.replace("/scratch/a/me/job.sh ck 60 x=1", command)
+    if "of me" in command:
+        shown = shown.replace("WorkDir=/scratch/a/me", "WorkDir=/scratch/a/of me")
+    assert order_of(shown, "", A, B).arguments == arguments
+
+
+@pytest.mark.parametrize(
+    ("line", "again"),
+    [
+        ("#SBATCH --begin=now+1hour", ["--begin=now"]),
+        ("#SBATCH -t 5 --beg now+1hour", ["--begin=now"]),
+        ("#SBATCH -b16:00 -d afterok:3", ["--begin=now", "--dependency="]),
+        ("#SBATCH --dependency=afterok:3", ["--dependency="]),
+        ("#SBATCH --gres=gpu:1 -D /d  # -d or -b or -M", []),
+        ("# SBATCH --begin=now+1hour", []),
+        ("", []),
+    ],
+)
+def test_what_was_over_here_does_not_count_again_there(line: str, again: list[str]) -> None:
+    """A begin time, and jobs of this cluster: what stands in the script counts at each sbatch."""
+    options = order_of(SHOWN, f"#!/bin/sh\n{line}\nexec train\n", A, B).options
+    assert [one for one in options if one.startswith(("--begin", "--dep"))] == again
+
+
+def test_a_script_for_named_clusters_stays() -> None:
+    """Its copy would be submitted where it came from."""
+    for line in ("#SBATCH --clusters=a", "#SBATCH -Ma", "#SBATCH --cluster a"):
+        with pytest.raises(BadInputError, match="names the clusters"):
+            order_of(SHOWN, f"#!/bin/sh\n{line}\n", A, B)
+
+
 def test_a_deadline_goes_as_sbatch_reads_it() -> None:
     """Our scontrol prints seconds since 1970, which sbatch refuses; seen with 22.05."""
     for shown in ("1795986730", "2026-11-29T21:12:10"):
@@ -103,6 +146,22 @@ def test_newer_slurm_writes_gpus_otherwise() -> None:
     assert not any(option.startswith("--gpus-per-task") for option in options)
     with pytest.raises(SlurmError, match="GPUs only"):
         order_of(SHOWN.replace("gres:gpu:h100:1", "gres:gpu:1,gres:shard:2"), "", A, B)
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("--gres=gpu:h100:1", "--gres=gpu:h100:1"),
+        ("--gpus-per-node=h100:1", "--gpus-per-node=h100:1"),
+        ("--gres-flags=disable-binding", "--gpus-per-node=h100:1"),
+    ],
+)
+def test_gpus_are_asked_for_as_the_script_does(line: str, option: str) -> None:
+    """Slurm adds the two ways up (seen with 22.05), and such a copy could not move again."""
+    options = order_of(SHOWN, f"#!/bin/sh\n#SBATCH {line}\n", A, B).options
+    assert [one for one in options if one.startswith("--g")] == [option]
+    twice = SHOWN.replace("gres:gpu:h100:1", "gres:gpu:h100:1,gres:gpu:h100:1")
+    assert order_of(twice, f"#!/bin/sh\n#SBATCH {line}\n", A, B).options == options
 
 
 def test_a_job_that_is_gone_is_said_to_be() -> None:
