@@ -99,7 +99,8 @@ class Manifest:
 class Copy:
     """A transfer to start: where from, where to, how fast, and whether contents are compared.
 
-    With a `store` it ends there, or `fetch`es from there.
+    With a `store` it ends there, or `fetch`es from there. With `delta` only what has changed of a
+    file is sent.
     """
 
     directory: str
@@ -111,6 +112,7 @@ class Copy:
     compare: bool
     store: str = ""
     fetch: bool = False
+    delta: bool = True
 
 
 class SiteAccess(Protocol):

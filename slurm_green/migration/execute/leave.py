@@ -128,6 +128,7 @@ def copy(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
                 limit_s=move.limits.copy_s,
                 compare=number > 0,
                 store=move.store,
+                delta=move.limits.delta,
             )
         )
     return replace(move, copies=number + 1, copying_since_s=None)

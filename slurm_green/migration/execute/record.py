@@ -72,6 +72,9 @@ class Limits:
     copies: int = 3
     kib_per_s: int = 0
     """0 is as fast as it goes."""
+    delta: bool = True
+    """Whether rsync looks for unchanged parts in an older checkpoint and in what a transfer left:
+    on a slow link that takes no longer than to send them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

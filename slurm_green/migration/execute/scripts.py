@@ -95,12 +95,13 @@ def copy_script(copy: Copy, *, token: str) -> str:
     """A batch script that brings the checkpoint to where it is verified; it may be repeated.
 
     It writes in place, so that a killed one's bytes count, and removes what does not belong there.
-    What stands there from an earlier move saves the link its unchanged parts.
+    What stands there from an earlier move saves the link its unchanged files, and with `delta`
+    their unchanged parts.
     """
     name = copy.target.rstrip("/").rpartition("/")[2]
     words = [
-        *("rsync", "--archive", "--protect-args", "--no-whole-file", "--inplace", "--delete"),
-        *("--exclude=*.tmp", f"--copy-dest=../{name}"),
+        *("rsync", "--archive", "--protect-args", "--inplace", "--delete", "--exclude=*.tmp"),
+        *("--no-whole-file" if copy.delta else "--whole-file", f"--copy-dest=../{name}"),
         *([f"--bwlimit={copy.kib_per_s}"] if copy.kib_per_s else []),
         *(["--checksum"] if copy.compare else []),
         *("--", f"{copy.directory.rstrip('/')}/", f"{copy.reach}{staging_of(copy.target, token)}/"),

@@ -111,6 +111,20 @@ def test_a_stopped_job_waits_for_as_long_as_its_checkpoint_is_read() -> None:
     assert started().limits == Limits()
 
 
+def test_a_fast_link_carries_whole_files() -> None:
+    """Where rsync would look for unchanged parts for longer than it takes to send them."""
+    for gbps, limit_mbps, sharers, delta in (
+        (10.0, 0.0, 1, False),
+        (10.0, 1000.0, 1, False),
+        (10.0, 1000.0, 2, True),
+        (10.0, 80.0, 1, True),
+        (0.1, 0.0, 1, True),
+    ):
+        link = Connection(source="a", destination="b", gbps=gbps, limit_mbps=limit_mbps)
+        assert _limits(link, 1e9, [A, B], sharers).delta == delta
+    assert started().limits.delta, "nobody says how fast"
+
+
 def test_a_node_that_does_not_say_what_it_was_asked() -> None:
     with pytest.raises(SlurmError, match="b: a node answered 'Welcome to this node"):
         started(there=Stub(B, silent=True))

@@ -300,6 +300,17 @@ def test_what_cannot_work_leaves_the_job_at_the_source(way: Way) -> None:
     assert slow.ticks < 30
 
 
+@pytest.mark.parametrize("delta", [True, False])
+def test_every_transfer_heeds_what_the_link_is_worth(delta: bool) -> None:
+    world = World()
+    record = world.journal.records["m1-abc"]
+    world.journal.records["m1-abc"] = replace(record, limits=replace(record.limits, delta=delta))
+    world.bad_copies = {1}
+    assert check(world) is Step.DONE
+    copies = [job.copy for job in world.sites["a"].jobs.values() if job.copy is not None]
+    assert [copy.delta for copy in copies] == [delta, delta]
+
+
 def test_a_transfer_that_begins_slowly_is_not_judged_at_once() -> None:
     """It has a tenth of its time, here 6 s, before what has arrived counts."""
     world = World()

@@ -114,16 +114,21 @@ def test_placing_may_be_repeated_from_wherever_it_died(
 
 
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="no rsync (.ci/install-debian --tests)")
-def test_a_transfer_may_be_repeated_and_repairs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("delta", [True, False])
+def test_a_transfer_may_be_repeated_and_repairs(tmp_path: Path, delta: bool) -> None:
     here = checkpoint(tmp_path / "site a" / "run")
     target = tmp_path / "b" / "run"
+    shutil.copytree(here, target)  # of an earlier move
+    with (target / "weights.pt").open("r+b") as file:
+        file.write(b"older")
+    os.utime(target / "weights.pt", (0, 0))
     staging = Path(staging_of(str(target), TOKEN))
     assert int(sh(scripts.PREPARE, staging)) > 0
 
     def transfer(*, compare: bool) -> None:
         copy = Copy(
             directory=str(here), target=str(target), token=f"{TOKEN}.c1", reach="",
-            kib_per_s=0, limit_s=60, compare=compare,
+            kib_per_s=0, limit_s=60, compare=compare, delta=delta,
         )  # fmt: skip
         log = Path(scripts.log_of(str(here), TOKEN, "c1"))
         log.touch()
