@@ -92,6 +92,10 @@ def release(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         return move.back("the job was released at the source", now_s)
     if there is None or there.ended:
         return move.back(_COPY_GONE, now_s)
+    if move.way is Way.RESUBMIT and not there.held:
+        # It may run by now: it ends before the job here goes on.
+        pair.destination.cancel(there.job_id)
+        return Wait("somebody released its copy at the destination; it is being cancelled")
     done_s = max((at for at in (move.stopped_s, move.left_s(Step.SUBMIT)) if at), default=-math.inf)
     if now_s - done_s < move.limits.settle_s:
         return Wait("Slurm is given time to write down that the job was stopped, and its copy")
@@ -100,7 +104,7 @@ def release(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         pair.keeper.hold(move.job_id)
         return Wait("the source's job is being held")
     if not there.held:
-        return move.back("somebody released its copy at the destination", now_s)
+        return move.back("somebody released it", now_s)
     if not move.release_tried:
         return replace(move, release_tried=True)
     if move.way is Way.FEDERATION:

@@ -274,6 +274,22 @@ def test_its_user_releases_the_job_at_the_source() -> None:
         assert len(world.alive) == 1, at
 
 
+def test_its_user_releases_the_copy() -> None:
+    """They see a held job there: it ends before the one at the source goes on."""
+    plain = World()
+    plain.run()
+    for at in range(plain.calls.index("b.place") + 1, plain.calls.index("b.release")):
+        world = World()
+
+        def release(world: World = world) -> None:
+            for job in world.sites["b"].own():
+                job.held = False
+
+        world.before_call[at] = release
+        world.run()  # which sees two that compute
+        assert len(world.alive) == 1, at
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_bad_transfer_is_repeated_and_three_end_the_move(way: Way) -> None:
     for bad, ends in ((1, Step.DONE), (2, Step.DONE), (3, Step.STAYED)):
