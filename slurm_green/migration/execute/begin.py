@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The record of a move that is to begin: everything checked and read, nothing touched."""
 
+import math
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from slurm_green.errors import BadInputError
@@ -12,10 +14,12 @@ from slurm_green.migration.execute.order import fields_of, order_of
 from slurm_green.migration.execute.record import Limits, MoveRecord, Way
 from slurm_green.migration.execute.site import mapped
 from slurm_green.slurm.records import Job
+from slurm_green.words import length
 
 __all__ = ["begin"]
 
 _UNREADABLE = "\ufffd"  # what stands for a byte that is no UTF-8
+_SPARE_S = 600.0  # clocks are apart by less, and so long it may take to let a job go again
 
 
 def begin(
@@ -40,6 +44,11 @@ def begin(
         raise BadInputError(
             f"job {job.job_id} is {job.user}'s, and you are {me}: its own user moves it"
         )
+    limits = limits or Limits()
+    spare_s = _spare_s(job, now_s)
+    if spare_s < math.inf:  # a half to come to its release there, a half to start
+        until_s = min(now_s + spare_s / 2, math.inf if until_s is None else until_s)
+        limits = replace(limits, start_s=min(spare_s / 2, limits.start_s))
     shown = source.call("scontrol", "show", "job", str(job.job_id))
     if _UNREADABLE in shown:
         raise BadInputError(f"job {job.job_id}: its names and paths are not all UTF-8")
@@ -98,10 +107,28 @@ def begin(
         ),
         signal=words.signal,
         order=order,
-        limits=limits or Limits(),
+        limits=limits,
         since_s=now_s,
         began_s=now_s,
         until_s=until_s,
         window_end_s=window_end_s,
         reason=why,
     )
+
+
+def _spare_s(job: Job, now_s: float) -> float:
+    """For how long its move may keep it from running; raises BadInputError where it may not at all.
+
+    Slurm ends a job that waits as soon as its time limit no longer fits before its deadline, and
+    one that is queued anew asks for all of the limit again, at either site.
+    """
+    if job.deadline_utc is None or job.time_limit_s is None:
+        return math.inf
+    left_s = job.deadline_utc.timestamp() - now_s
+    spare_s = left_s - job.time_limit_s - _SPARE_S
+    if spare_s <= 0:
+        raise BadInputError(
+            f"job {job.job_id} has {length(max(left_s, 0.0))} until its deadline, and where it"
+            f" starts anew its whole time limit of {length(job.time_limit_s)}: Slurm would end it"
+        )
+    return spare_s

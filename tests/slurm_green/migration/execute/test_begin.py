@@ -164,6 +164,27 @@ def test_jobs_that_cannot_move(change: dict[str, object], words: str) -> None:
     assert words in str(caught.value)
 
 
+def test_a_job_with_a_deadline_has_the_time_that_its_whole_limit_leaves() -> None:
+    """Slurm ends one that waits, at either site, as soon as its limit no longer fits before it."""
+    assert started(replace(JOB, time_limit_s=3600.0)).until_s is None
+
+    def due(after_s: float) -> Job:
+        when = datetime.fromtimestamp(5.0 + after_s, UTC)
+        return replace(JOB, deadline_utc=when, time_limit_s=3600.0)
+
+    for after_s in (-1.0, 3600.0, 4200.0):
+        with pytest.raises(BadInputError, match="until its deadline") as caught:
+            started(due(after_s))
+        assert "its whole time limit of 60 min: Slurm would end it" in str(caught.value)
+    move = started(due(4800.0))
+    assert (move.until_s, move.limits.start_s) == (305.0, 300.0)
+    late = begin(
+        due(90_000.0), cast("CommandAccess", Stub(A)), cast("CommandAccess", Stub(B)),
+        now_s=5.0, until_s=50.0,
+    )  # fmt: skip
+    assert (late.until_s, late.limits) == (50.0, Limits())
+
+
 def test_a_job_that_we_deferred_may_move() -> None:
     """Nobody asked for its begin time."""
     moment = datetime(2026, 11, 29, tzinfo=UTC)

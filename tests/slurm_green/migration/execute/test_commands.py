@@ -67,6 +67,8 @@ def test_a_site_without_accounting_and_one_whose_database_is_away(tmp_path: Path
         ("PREEMPTED", 3.0, True),
         ("PREEMPTED", 300.0, False),
         ("FAILED", None, False),
+        ("DEADLINE", 0.0, True),
+        ("DEADLINE", 3000.0, False),
         ("CANCELLED", 3.0, False),
         ("COMPLETED", 3.0, False),
     ],
