@@ -151,8 +151,11 @@ class Actuator:
             why=why,
         )
         try:
-            self._books.account(energy)
-            self._books.forget(job_id)
+            try:
+                self._books.account(energy)
+            finally:
+                # It has ended all the same: no later life may take it for one that runs.
+                self._books.forget(job_id)
         except OSError as error:
             _LOG.error("job %d: its energy is lost (%s J): %s", job_id, energy_j, error)
         shown = "unknown" if energy_j is None else f"{energy_j:.0f} J"

@@ -508,6 +508,26 @@ class TestHardware:
         assert rig.gpus[0].at_default
         assert "No space left" in shown["0"]["reasons"][0]
 
+    def test_a_job_that_ended_on_a_full_disk_is_over_for_later_lives(
+        self, rig: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Taken for one that runs, it would share its GPU with the next, which lost its energy."""
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        rig.begin(7, 0)
+        with monkeypatch.context() as patch:
+            patch.setattr("slurm_green.node.books._write", full)
+            rig.end(7)
+        rig.begin(8, 0)
+        rig.kill()
+        rig.start()
+        rig.gpus[0].joules = 1500.0
+        rig.end(8)
+
+        assert _energies(rig) == [(8, 500.0, "")]
+
     def test_a_bug_costs_one_gpu(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rig.gpus[0], "lock_clocks", lambda *_: 1 / 0)
         rig.begin(7, 0, 1, clock_mhz=1095)
