@@ -58,7 +58,8 @@ def step(state: State, event: Event, now_s: float) -> tuple[State, tuple[Action,
             before.append(Open(job))
             state = _without(state, [one.job_id for one in gone])
             jobs = with_shared({**state.jobs, job.job_id: job}, now_s)
-            state = replace(state, jobs=jobs, foreign={**state.foreign, **foreign})
+            others = {uuid: why for uuid, why in state.foreign.items() if uuid not in job.gpus}
+            state = replace(state, jobs=jobs, foreign={**others, **foreign})
             state = _changed(state, job.gpus, barred=None, astray=0)
         case End(job_id, unknown):
             # Restoring comes first: whatever the accounting meets, the GPU is back.

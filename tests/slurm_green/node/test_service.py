@@ -447,6 +447,18 @@ class TestHardware:
         rig.node.tick()
         assert _locks(rig) == [1095, None]
 
+    def test_the_next_job_is_not_taken_for_one_beside_that_leftover(self, rig: Rig) -> None:
+        rig.gpus[0].pids = rig.gpus[1].pids = (11,)
+        rig.sight.jobs_of = {11: 3}
+        rig.begin(7, 0, clock_mhz=1095)
+        rig.begin(9, 1, clock_mhz=1095)
+        rig.end(7)
+        rig.gpus[0].pids = ()
+        shown = rig.begin(8, 0, clock_mhz=1095)
+
+        assert _locks(rig) == [1095, None]
+        assert shown["0"]["reasons"] == []
+
     def test_obeyed_it_is_kept(self, rig: Rig) -> None:
         shown = rig.begin(7, 0, clock_mhz=1095)
         for _ in range(5):
