@@ -223,19 +223,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(path)
             return 0
         return (_restore if options.restore else _serve)(node, nvml.library)
-    except (SlurmGreenError, ProfilingError) as error:
+    except (SlurmGreenError, ProfilingError, OSError) as error:  # OSError: its own files
         print(f"sgreen-noded: {error}", file=sys.stderr)
         return 2 if isinstance(error, BadInputError) else 1
 
 
 def _serve(settings: NodeSection, library: Path | None) -> int:
     for directory in (settings.state, settings.run):
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SlurmGreenError(
-                f"{directory}: {error.strerror}; sgreen-noded needs it"
-            ) from error
+        directory.mkdir(parents=True, exist_ok=True)
     lock = os.open(settings.state / "noded.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

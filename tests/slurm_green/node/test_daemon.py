@@ -238,6 +238,23 @@ def test_no_gpu_and_bad_settings_are_one_line(tmp_path: Path, bench: Bench) -> N
     assert "NVML does not start" in missing.stderr
 
 
+@pytest.mark.parametrize(
+    "wrong", ["state", "state/noded.lock", "state/journal", "state/jobs", "run"]
+)
+def test_files_that_cannot_be_made_are_one_line(tmp_path: Path, bench: Bench, wrong: str) -> None:
+    """On a disk that turned read-only, for somebody who is not root, or by a slip in a path."""
+    path = tmp_path / wrong
+    if wrong == "run":
+        path = path / ("x" * 100)  # no socket's name is as long
+    else:
+        path.parent.mkdir(exist_ok=True)
+        path.mkdir() if path.suffix else path.write_text("")
+    done = LiveNode(tmp_path, bench, run=str(path if wrong == "run" else tmp_path / "run")).run()
+
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert done.stderr.startswith("sgreen-noded: ")
+
+
 def test_prolog_and_epilog_are_quick(node: LiveNode) -> None:
     """The bar is 150 ms for both; busy machines get some room here, benchmarks have the number."""
     jobs = range(JOB, JOB + 30)
