@@ -17,6 +17,7 @@ import time
 __all__ = ["ask", "main", "request"]
 
 LIMIT_S = 3.5
+_ANSWER_S = 3.2  # and there is time to say that none came
 _MOST_BYTES = 65536
 
 
@@ -33,7 +34,7 @@ def request(op: str, environ: "os._Environ[str]") -> bytes:
 def ask(path: str, line: bytes) -> "dict[str, object]":
     """What sgreen-noded answers to a line."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
-        peer.settimeout(LIMIT_S)
+        peer.settimeout(_ANSWER_S)
         peer.connect(path)
         peer.sendall(line)
         answer = b""
