@@ -224,9 +224,7 @@ class Store:
 
     def _failed(self, what: str, exc: Exception) -> LedgerError:
         hint, said = "", str(exc)
-        if isinstance(exc, sqlite3.DatabaseError) and (
-            "not a database" in said or "malformed" in said
-        ):
+        if "not a database" in said or "malformed" in said:
             hint = "; move the file away, with its -wal and -shm, and a new one is begun"
         return LedgerError(f"{what} ledger {self.path}: {exc}{hint}")
 

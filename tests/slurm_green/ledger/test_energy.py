@@ -102,6 +102,8 @@ def test_the_ledger_keeps_them_once(tmp_path: Path) -> None:
         found = sorted(store.energies(), key=lambda one: one.node)
         assert found == [told("n1"), told("n2", energy_j=None, why="lost")]
         assert store.energies(Query(job_id=2)) == []
+        # Whose a job is, nodes do not tell.
+        assert len(store.energies(Query(user="ann", account="ml", partition="gpu"))) == 2
         facts = with_counters(JOB, store.energies(Query(cluster="c", job_id=1)), POWER)
         store.add([with_receipt(facts, make_receipt(facts, lookup_in(None), POWER))])
         assert store.jobs()[0].energy_note == "n2: lost"

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tracemalloc
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,10 +60,27 @@ def ids(ledger):
     return [one.job_id for one in ledger.store().decisions()]
 
 
-def test_writes_at_once(ledger):
-    """With a working disk nothing waits."""
+def test_without_entries_there_is_no_file(tmp_path, ledger):
+    """A cycle that brings nothing costs nothing, and nothing waits."""
+    assert ledger.flush()
+    ledger.record()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writes_at_once(ledger, caplog):
+    """With a working disk nothing waits, and nothing is said."""
     ledger.record(decision(1), decision(2))
+    assert caplog.records == []
     assert (ids(ledger), ledger.waiting, ledger.problem) == ([1, 2], 0, None)
+
+
+def test_what_comes_at_once_is_one_transaction(ledger, monkeypatch):
+    """A cycle's entries stand together, or not at all."""
+    written = []
+    monkeypatch.setattr(ledger.store(), "add", lambda entries: written.append(len(entries)))
+    ledger.record(decision(1), decision(2), decision(3))
+    ledger.record(decision(4))
+    assert written == [3, 1]
 
 
 def test_missing_directory_then_there(tmp_path, clock, caplog):
@@ -70,7 +88,9 @@ def test_missing_directory_then_there(tmp_path, clock, caplog):
     ledger = Ledger(tmp_path / "later" / "l.db", monotonic=clock, retry_s=10)
     for number in range(5):
         ledger.record(decision(number))
+        assert not ledger.flush(), "it is not tried again yet"
         clock.now += 11
+        assert not ledger.flush()
     assert ledger.waiting == 5
     assert "later" in ledger.problem
     assert len(caplog.records) == 1
@@ -105,6 +125,13 @@ def test_more_at_once_than_the_queue_holds(tmp_path, clock):
     ledger.close()
 
 
+def test_it_says_whether_there_is_more_to_forget(ledger):
+    ledger.record(decision(1))
+    assert not ledger.prune(NOW)
+    assert ledger.prune(NOW + timedelta(hours=1))
+    assert not ledger.prune(NOW + timedelta(hours=1))
+
+
 def test_what_cannot_be_forgotten_stays(tmp_path, caplog):
     """And that is said, and raises nothing."""
     ledger = Ledger(tmp_path / "no" / "l.db")
@@ -125,6 +152,19 @@ def test_queue_is_bounded(tmp_path, clock, caplog, at_once):
     ledger.close()
     with Store(tmp_path / "no" / "l.db") as store:
         assert [one.job_id for one in store.decisions()] == list(range(15, 25))
+
+
+def test_of_each_outage_it_is_said_that_the_oldest_go(tmp_path, clock, caplog):
+    place = tmp_path / "no"
+    ledger = Ledger(place / "l.db", monotonic=clock, queue_limit=2)
+    for outages in (1, 2):
+        ledger.record(*map(decision, range(5)))
+        assert caplog.text.count("the oldest go") == outages
+        place.mkdir()
+        clock.now += 11
+        assert ledger.flush()
+        shutil.rmtree(place)
+    ledger.close()
 
 
 def test_full_disk(small_disk, clock):
@@ -181,6 +221,8 @@ def test_deleted_while_open(tmp_path, ledger):
     ledger.record(decision(2))
     with Store(tmp_path / "l.db", readonly=True) as store:
         assert [one.job_id for one in store.decisions()] == [2]
+    opened = [str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+    assert not [name for name in opened if name.startswith(f"{tmp_path}/") and "deleted" in name]
 
 
 def test_impossible_entry_does_not_block(ledger):

@@ -4,8 +4,10 @@
 import os
 import sqlite3
 import time
+from contextlib import closing
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from slurm_green.ledger.entries import Decision, Event, JobFacts, Query, facts_o
 from slurm_green.ledger.rows import TABLES
 from slurm_green.ledger.schema import MIGRATIONS
 from slurm_green.ledger.store import Store
-from slurm_green.signals.series import Series
+from slurm_green.signals.climatology import CLIMATOLOGY
+from slurm_green.signals.series import Series, Stretch
 from slurm_green.slurm.records import Job
 
 NOW = datetime(2026, 5, 1, 12, 0, 0, 123457, tzinfo=UTC)
@@ -93,6 +96,17 @@ def test_all_or_nothing(store):
     assert store.decisions() == []
 
 
+def test_a_write_that_fails_half_way_leaves_nothing_open(store):
+    """The next one goes on, and what was written before the failure is not there."""
+    with closing(sqlite3.connect(store.path)) as raw:
+        raw.execute("ALTER TABLE events RENAME TO elsewhere")
+    event = Event(cluster="c", job_id=1, at_utc=NOW, kind="released")
+    with pytest.raises(LedgerError, match=r"no such table: events$"):
+        store.add([decision(1), event])
+    store.add([decision(2)])
+    assert [one.job_id for one in store.decisions()] == [2]
+
+
 def test_hostile_text(store):
     """Quotes, newlines, NUL, lone surrogates and 100 kB are data."""
     names = ["'; --", "a\nb", "nul\0x", "\udcff", "x" * 100_000]
@@ -120,8 +134,29 @@ def test_queries(store):
     assert ids(account="ml", partition="cpu") == [("c", 2)]
     assert ids(job_id=3) == [("c", 3), ("c", 4)]
     assert ids(since_utc=NOW + HOUR, until_utc=NOW + 2 * HOUR) == [("c", 1), ("c", 4)]
+    assert ids(cluster="other") == [("other", 1)]
     assert ids(user="x' OR '1'='1") == []
     assert len(store.jobs(Query(limit=2))) == 2
+
+
+def test_decisions_by_what_was_asked(store):
+    """Of one user, of one job, of some hours; without a word all of them."""
+    store.add([decision(1, user="ann"), decision(2, user="bob", decided_utc=NOW + HOUR)])
+
+    def ids(*query):
+        return [one.job_id for one in store.decisions(*query)]
+
+    assert ids() == ids(Query()) == [1, 2]
+    assert ids(Query(user="bob")) == ids(Query(since_utc=NOW + HOUR)) == [2]
+    assert ids(Query(job_id=1)) == ids(Query(until_utc=NOW + HOUR)) == [1]
+
+
+def test_whether_a_run_has_its_end(store):
+    """Each run of a requeued job has a row of its own; one that runs has no end yet."""
+    store.add([job(1, end_utc=NOW + HOUR), job(1, submit_utc=NOW + HOUR), job(2)])
+    assert store.has_ended("c", 1, NOW)
+    others = [("c", 1, NOW + HOUR), ("c", 2, NOW), ("c", 3, NOW), ("d", 1, NOW)]
+    assert not any(store.has_ended(*one) for one in others)
 
 
 def test_events_by_user(store):
@@ -155,6 +190,26 @@ def test_signal_later_issue_wins(store):
     assert (got.region, got.basis, got.issued_utc) == ("GB", "average", NOW + HOUR)
 
 
+def test_what_is_usual_takes_no_forecasts_place(store):
+    """Said later, too; where nothing else is known it counts, and the newer of two does."""
+
+    def usual(value, issued_utc):
+        stretches = [
+            Stretch(steps=2, provider="climatology(neso)", issued_utc=issued_utc, kind=CLIMATOLOGY),
+            Stretch(steps=1, provider="neso", issued_utc=issued_utc),
+        ]
+        return series(
+            START + HOUR, values=(value,) * 3, issued_utc=issued_utc, provenance=tuple(stretches)
+        )
+
+    store.add_signal(usual(70.0, NOW + HOUR))
+    store.add_signal(series(START, values=(1.0, 2.0, 3.0)))
+    store.add_signal(usual(80.0, NOW + 2 * HOUR))
+    got = store.signal(START, START + 2.5 * HOUR)
+    assert list(got.values) == [1.0, 2.0, 3.0, 80.0, 80.0]
+    assert got.provider == "climatology(neso)+neso"
+
+
 def test_signal_with_a_hole_is_unknown(store):
     """Half of it known is unknown, at either end and in the middle."""
     store.add_signal(series(START))
@@ -182,10 +237,12 @@ def test_signal_of_different_steps_and_kinds(store):
 def test_signal_time_scaled(store):
     """A demo's five-second steps, fetched again and again at shifted starts, stay one row each."""
     for shift in range(3):
-        begin = START + timedelta(seconds=5 * shift + 1e-6 * shift)
+        begin = START + timedelta(seconds=5 * shift + 2e-4 * shift)
         store.add_signal(
             series(begin, values=np.arange(24.0) + shift, step_s=5.0, time_scale=720.0)
         )
+    with closing(sqlite3.connect(store.path)) as raw:
+        assert raw.execute("SELECT COUNT(*) FROM signal_history").fetchone() == (26,)
     got = store.signal(START, START + timedelta(seconds=130))
     assert (got.time_scale, len(got.values)) == (720.0, 26)
 
@@ -309,7 +366,45 @@ def test_cannot_open(tmp_path):
         with pytest.raises(LedgerError, match="cannot"):
             Store(path, readonly=path.name == "none.db")
     with pytest.raises(LedgerError, match="cannot open"):
-        Store(__import__("pathlib").Path("/proc/sys/ledger.db"))
+        Store(Path("/proc/sys/ledger.db"))
+
+
+def test_what_cannot_be_used_is_not_kept_open(tmp_path):
+    """sgreend tries again every ten seconds, for as long as it takes."""
+    path = tmp_path / "rubbish.db"
+    path.write_bytes(os.urandom(8192))
+    with pytest.raises(LedgerError) as error:  # which keeps what it came from alive
+        Store(path)
+    opened = [one.readlink() for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+    assert path not in opened
+    assert error.value.__cause__ is not None
+
+
+def test_a_name_that_no_file_can_have(tmp_path):
+    with pytest.raises(LedgerError, match="cannot open"):
+        Store(tmp_path / "a\0b")
+
+
+def test_a_copy_that_sqlite_made_can_be_read(store, tmp_path):
+    """It has no write-ahead log, and who reads it may not give it one."""
+    store.add([decision(1)])
+    with closing(sqlite3.connect(store.path)) as raw:
+        raw.execute("VACUUM INTO ?", (str(tmp_path / "copy.db"),))
+    with Store(tmp_path / "copy.db", readonly=True) as copy:
+        assert copy.decisions() == [decision(1)]
+
+
+@pytest.mark.parametrize(
+    "change", ["earlier_runs = '[1'", "earlier_runs = '[1]'", "end_utc = 'x'", "end_utc = 1e300"]
+)
+def test_a_damaged_row(store, change):
+    """Somebody wrote to the file by hand."""
+    store.add([FULL])
+    with sqlite3.connect(store.path) as raw:
+        raw.execute(f"UPDATE jobs SET {change}")
+    raw.close()
+    with pytest.raises(LedgerError, match="holds a damaged row"):
+        store.jobs()
 
 
 def test_damaged_pages(tmp_path):
@@ -353,8 +448,10 @@ def test_locked_by_another(tmp_path):
     with Store(path, busy_s=0.01) as store:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(LedgerError, match="locked"):
+        began = time.monotonic()
+        with pytest.raises(LedgerError, match=r"locked$"):  # no word of moving it away
             store.add([decision(1)])
+        assert time.monotonic() - began < 4  # SQLite's own wait is five seconds
         other.execute("ROLLBACK")
         other.close()
         store.add([decision(1)])
