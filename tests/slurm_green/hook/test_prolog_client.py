@@ -143,6 +143,7 @@ def test_what_went_well_is_no_news(noded: Callable[..., Noded], told: list[Any])
     one = noded(b'{"ok": true}\n')
     assert main(["client", "begin", one.path], environ()) == 0
     assert told == [(signal.ITIMER_REAL, LIMIT_S)]
+    assert LIMIT_S < 4  # then timeout(1) of prolog.sh ends it
     assert json.loads(one.heard())["gpus"] == "0,1"
 
 

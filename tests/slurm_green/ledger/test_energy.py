@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from slurm_green.ledger.entries import JobFacts, NodeEnergy, Query, lookup_in
 from slurm_green.ledger.receipt import make_receipt, with_receipt
 from slurm_green.ledger.store import Store
 from slurm_green.plan.power import PowerModel
+from slurm_green.signals.series import Series
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -93,6 +95,23 @@ def test_a_job_that_ran_before_or_runs_still_has_none() -> None:
         replace(JOB, earlier_runs=((NOW - HOUR, NOW),)),
     ):
         assert with_counters(job, both, POWER).energy_j is None
+
+
+def test_a_node_that_tells_late_makes_the_row_anew() -> None:
+    """Whatever was said of the job before: why nothing was known, or in which time scale."""
+    first = with_counters(JOB, [told("n1")], POWER)
+    assert first.energy_note == "1 of 2 nodes told"
+    trace = Series(
+        start_utc=NOW, step_s=HOUR.total_seconds(), values=np.array([100.0]), issued_utc=NOW,
+        provider="t", time_scale=720.0,
+    )  # fmt: skip
+    row = with_receipt(first, make_receipt(first, lookup_in(trace), POWER))
+    assert row.time_scale == 720.0
+    both = [told("n1"), told("n2", energy_j=2e6)]
+    anew = with_counters(row, both, POWER)
+    assert (anew.energy_note, anew.time_scale) == ("", None)
+    receipt = make_receipt(anew, lookup_in(trace), POWER)
+    assert receipt.energy_j == pytest.approx(720 * (1.2 * 3e6 + REST_J))
 
 
 def test_the_ledger_keeps_them_once(tmp_path: Path) -> None:
