@@ -124,10 +124,11 @@ def _steps(state: State, now_s: float) -> Iterable[Action]:
 
 def _told(state: State, outcome: Event, now_s: float) -> State:
     match outcome:
+        # What was tried before is no reason to wait: it is set anew, or may be in part.
         case Held(uuid, setting):
-            return _changed(state, (uuid,), held=setting, owed=True, astray=0)
+            return _changed(state, (uuid,), held=setting, owed=True, astray=0, retry_s=0.0)
         case Refused(uuid, why, owed):
-            return _changed(state, (uuid,), held=None, owed=owed, barred=why)
+            return _changed(state, (uuid,), held=None, owed=owed, barred=why, retry_s=0.0)
         case Freed(uuid):
             return _changed(state, (uuid,), held=None, owed=False, retry_s=0.0)
         case Kept(uuid):

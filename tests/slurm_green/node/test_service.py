@@ -509,6 +509,30 @@ class TestHardware:
         assert rig.gpus[0].at_default
         assert rig.owed == set()
 
+    def test_what_refused_once_and_was_set_again_goes_back_at_once(self, rig: Rig) -> None:
+        """The next job of the GPU may have no plan: it is not to wait for the other's retry."""
+        rig.begin(7, 0, clock_mhz=1095)
+        rig.gpus[0].refuses = {"reset_clocks": Why.OTHER}
+        rig.end(7)
+        rig.gpus[0].refuses = {}
+        rig.now_s += 5
+        rig.begin(8, 0, clock_mhz=1500)
+        assert _locks(rig) == [1500, None]
+
+        rig.end(8)
+        assert rig.gpus[0].at_default
+        assert rig.owed == set()
+
+    def test_what_refused_once_goes_back_as_soon_as_it_cannot_be_set(self, rig: Rig) -> None:
+        rig.begin(7, 0, clock_mhz=1095)
+        rig.gpus[0].refuses = {"reset_clocks": Why.OTHER}
+        rig.end(7)
+        rig.gpus[0].refuses = {"lock_clocks": Why.OTHER}
+        rig.begin(8, 0, clock_mhz=1500)
+
+        assert rig.gpus[0].at_default
+        assert rig.owed == set()
+
     def test_a_full_disk_sets_nothing(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
