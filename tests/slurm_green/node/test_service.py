@@ -268,6 +268,21 @@ class TestUsers:
         assert _locks(rig) == [900, None]
         assert rig.ask(7, 0, 700)["clock_mhz"] == 700
 
+    def test_only_the_first_of_a_governors_clocks_is_news(
+        self, rig: Rig, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        rig.begin(7, 0)
+        for clock_mhz in (1100, 1095, 1200):
+            rig.ask(7, 0, clock_mhz)
+        told = [line for line in caplog.messages if "set to" in line]
+        assert told == [
+            "job 7: GPU-0 set to at most 1100 MHz; 1095 MHz is the clock it has for 1100 MHz"
+        ]
+        rig.node.withdraw(7, uid=1000, pid=4242)
+        rig.ask(7, 0, 1200)
+        assert caplog.messages[-1] == "job 7: GPU-0 set to at most 1200 MHz"
+
     def test_renewing_writes_nothing(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         """A governor asks ten times a second: the journal knows that something is owed."""
         rig.begin(7, 0)
@@ -487,6 +502,28 @@ class TestHardware:
         assert rig.gpus[0].at_default
         assert "runs at 1980 MHz" in (rig.node.state.devices["GPU-0"].barred or "")
 
+    def test_of_each_time_that_it_does_not_go_back_there_is_one_word(
+        self, rig: Rig, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A lost GPU stays lost for days."""
+        for times in (1, 2):
+            rig.begin(7, 0, clock_mhz=1095)
+            rig.gpus[0].refuses = {"reset_clocks": Why.LOST}
+            rig.end(7)
+            rig.tick(31)
+            rig.tick(31)
+            assert caplog.text.count("GPU-0 is not restored") == times
+            rig.gpus[0].refuses = {}
+            rig.tick(31)
+            assert rig.gpus[0].at_default
+
+    def test_what_was_observed_under_the_job_before_is_not_shown_to_the_next(
+        self, rig: Rig
+    ) -> None:
+        assert rig.begin(7, 0, clock_mhz=1095)["0"]["observed_mhz"] == 1095
+        rig.end(7)
+        assert rig.begin(8, 0)["0"]["observed_mhz"] is None
+
     def test_what_refused_to_go_back_is_tried_once_more_at_the_end(self, rig: Rig) -> None:
         rig.begin(7, 0, clock_mhz=1095)
         rig.gpus[0].refuses = {"reset_clocks": Why.OTHER}
@@ -533,7 +570,9 @@ class TestHardware:
         assert rig.gpus[0].at_default
         assert rig.owed == set()
 
-    def test_a_full_disk_sets_nothing(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_full_disk_sets_nothing(
+        self, rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
@@ -543,6 +582,8 @@ class TestHardware:
 
         assert rig.gpus[0].at_default
         assert "No space left" in shown["0"]["reasons"][0]
+        assert "a restart will not know of it" in caplog.text
+        assert "Traceback" not in caplog.text
 
     def test_a_job_that_ended_on_a_full_disk_is_over_for_later_lives(
         self, rig: Rig, monkeypatch: pytest.MonkeyPatch
@@ -664,6 +705,35 @@ class TestEnergy:
         rig.end(7)
 
         assert _energies(rig) == [(7, None, why)]
+
+    def test_the_log_says_what_a_job_had_and_used(
+        self, rig: Rig, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        rig.begin(7, 0, clock_mhz=1095, power_limit_w=300)
+        rig.begin(8, 1, power_limit_w=350)
+        rig.gpus[0].joules, rig.gpus[1].joules = 1230.0, None
+        rig.end(7)
+        rig.end(8)
+        assert caplog.messages == [
+            "job 7: GPU-0 set to at most 1095 MHz and 300 W",
+            "job 8: GPU-1 set to 350 W",
+            "GPU-0 restored",
+            "job 7 ended: 230 J (emulated)",
+            "GPU-1 restored",
+            "job 8 ended: unknown (emulated), GPU-1 told no counter",
+        ]
+
+    def test_a_counter_that_failed_at_its_start_is_missed_at_its_end(self, rig: Rig) -> None:
+        """The job has that GPU all the same: the other's joules are not all of it."""
+        rig.gpus[0].refuses = {"energy_j": Why.OTHER}
+        rig.begin(7, 0, 1)
+        rig.gpus[0].refuses = {}
+        rig.now_s += 60
+        rig.end(7)
+
+        assert _energies(rig) == [(7, None, "GPU-0 told no counter")]
+        assert next(iter(rig.books.unreported().values()))["gpus"] == ["GPU-0", "GPU-1"]
 
     def test_hooks_that_were_heard_too_late_give_no_figure(self, rig: Rig) -> None:
         """We hung meanwhile: a job's first joules are lost, or its last ones are another's."""
