@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a node writes down: jobs until they end, energies until sgreend has them."""
 
+import os
+import stat
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,7 +43,22 @@ def test_a_job_of_an_earlier_boot_is_over(tmp_path: Path) -> None:
     assert begun(tmp_path, "one") == [], "and its file is gone"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"boot": "one", "job_id": "x"}', "\udcff"])
+def test_a_job_is_on_disk_when_it_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file, and the name of it in its directory; neither stays open."""
+    books, synced = Books(tmp_path, "one"), []
+    monkeypatch.setattr(os, "fsync", lambda one: synced.append(stat.S_ISDIR(os.fstat(one).st_mode)))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    books.begin(JOB)
+    assert synced == [False, True]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", '{"boot": "one", "job_id": "x"}', '{"boot": "one", "job_id": []}', "\udcff"],
+)
 def test_what_cannot_be_read_is_removed_and_costs_no_other(tmp_path: Path, text: str) -> None:
     Books(tmp_path, "one").begin(JOB)
     damaged = tmp_path / "jobs" / "6.json"

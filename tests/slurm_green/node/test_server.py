@@ -261,6 +261,27 @@ class TestAnswers:
         assert set(rig.node.state.jobs) == set()
 
 
+def test_what_nobody_waits_for_any_more_is_not_begun(caplog: pytest.LogCaptureFixture) -> None:
+    """Unless it is to happen whatever: an end is, a begin is not."""
+    done: list[str] = []
+
+    async def run() -> None:
+        worker, hangs = Worker(0.1), threading.Event()
+        calls = [
+            asyncio.ensure_future(worker.run(lambda: hangs.wait(60), limit_s=0.2)),
+            asyncio.ensure_future(worker.run(lambda: done.append("begin"))),
+            asyncio.ensure_future(worker.run(lambda: done.append("end"), whatever=True)),
+        ]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(one) for one in found] == [BusyError] * 3
+        hangs.set()
+        await worker.run(lambda: done.append("next"), whatever=True, limit_s=60)
+
+    asyncio.run(run())
+    assert done == ["end", "next"]
+    assert caplog.messages == []
+
+
 _CLIENT = """
 import socket, sys
 s = socket.socket(socket.AF_UNIX)
