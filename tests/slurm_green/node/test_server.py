@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from slurm_green import __version__
 from slurm_green.node.answers import Answers
 from slurm_green.node.server import Limits, LineServer, Peer
 from slurm_green.node.sgreend import NoSgreend
@@ -189,6 +190,22 @@ class TestAnswers:
         assert self._ask(rig, self.ROOT, op="end", job="7", at_s=rig.now_s) == {"ok": True}
         assert rig.gpus[0].at_default
 
+    def test_a_lease_is_given_up_by_its_own_job_only(self, rig: Rig) -> None:
+        rig.begin(7, 0)
+        rig.ask(7, 0, 1095)
+        rig.sight.jobs_of = {88: 8}
+        for peer in (Peer(4242, 1001), Peer(88, 1000)):
+            answer = self._ask(rig, peer, op="release", job=7)
+            assert (answer["ok"], "not yours" in answer["error"]) == (False, True)
+        assert rig.gpus[0].lock == (210, 1095)
+
+        assert self._ask(rig, self.USER, op="release", job=7) == {"ok": True}
+        assert rig.gpus[0].at_default
+
+    def test_who_may_ask_at_all_hears_the_version(self, rig: Rig) -> None:
+        for peer in (self.ROOT, self.USER):
+            assert self._ask(rig, peer, op="ping") == {"ok": True, "version": __version__}
+
     @pytest.mark.parametrize("op", ["begin", "end"])
     def test_a_user_is_no_prolog(self, rig: Rig, op: str) -> None:
         rig.begin(7, 0, clock_mhz=1095)
@@ -259,6 +276,18 @@ class TestAnswers:
         rig.begin(7, 0, clock_mhz=1095)
         asyncio.run(asyncio.wait_for(run(), 60))
         assert set(rig.node.state.jobs) == set()
+
+
+def test_a_thread_that_waits_for_calls_hangs_in_none() -> None:
+    """However long ago the last one was."""
+
+    async def run() -> None:
+        worker = Worker(60)
+        await worker.run(lambda: None)
+        while worker._since_s is not None:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(run(), 60))
 
 
 def test_what_nobody_waits_for_any_more_is_not_begun(caplog: pytest.LogCaptureFixture) -> None:
