@@ -77,7 +77,6 @@ class LineServer:
             listener.bind(os.fspath(temporary))
             temporary.chmod(self._mode)
             listener.listen(128)
-            listener.setblocking(False)
             temporary.replace(self.path)
         except BaseException:
             listener.close()

@@ -124,10 +124,11 @@ def test_who_does_not_read_is_cut_off(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_connections_are_bounded_and_come_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limits", [Limits(per_user=3), Limits(connections=3, per_user=99)])
+def test_connections_are_bounded_and_come_back(tmp_path: Path, limits: Limits) -> None:
     async def run() -> None:
         path = tmp_path / "s"
-        async with serving(path, limits=Limits(per_user=3)):
+        async with serving(path, limits=limits):
             async with AsyncExitStack() as stack:
                 opened = [await stack.enter_async_context(connected(path)) for _ in range(10)]
                 assert all([await cut_off(reader) for reader, _ in opened[3:]])
@@ -163,6 +164,62 @@ def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:
             assert (await ask(path, b"hello\n"))["line"] == "hello\n"
 
     asyncio.run(run())
+
+
+def test_it_is_never_open_to_others_before_it_has_its_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the umask, and whatever an earlier life with the same number left behind."""
+    seen: list[int] = []
+    chmod = Path.chmod
+
+    def watched(path: Path, mode: int) -> None:
+        seen.append(stat.S_IMODE(path.stat().st_mode))
+        chmod(path, mode)
+
+    async def run() -> None:
+        path = tmp_path / "s"
+        path.with_name(f".s.{os.getpid()}").touch()
+        async with serving(path, mode=0o640):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+    monkeypatch.setattr(Path, "chmod", watched)
+    before = os.umask(0)
+    try:
+        asyncio.run(run())
+    finally:
+        os.umask(before)
+    assert seen == [0o600]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_socket_that_cannot_be_leaves_nothing(tmp_path: Path) -> None:
+    async def run() -> None:
+        (tmp_path / "s").mkdir()
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with pytest.raises(IsADirectoryError):
+            await LineServer(tmp_path / "s", echo, admits=lambda _: True, mode=0o600).start()
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+    asyncio.run(run())
+    assert [one.name for one in tmp_path.iterdir()] == ["s"]
+
+
+def test_its_end_cuts_everybody_off(tmp_path: Path) -> None:
+    async def run() -> None:
+        path = tmp_path / "s"
+        async with serving(path) as server, connected(path) as (reader, writer):
+            writer.write(b"hello\n")
+            assert json.loads(await reader.readline())["line"] == "hello\n"
+            await server.close()
+            assert await cut_off(reader)
+
+    asyncio.run(run())
+
+
+def test_one_that_never_began_ends_quietly(tmp_path: Path) -> None:
+    server = LineServer(tmp_path / "s", echo, admits=lambda _: True, mode=0o600)
+    asyncio.run(server.close())
 
 
 class TestAnswers:

@@ -345,6 +345,12 @@ class TestUsers:
         with pytest.raises(BadInputError, match="not yours, not live here"):
             rig.ask(7, 0, 1095)
 
+    @pytest.mark.parametrize("clock_mhz", [210, 1980])
+    def test_the_ends_of_the_range_are_in_it(self, rig: Rig, clock_mhz: int) -> None:
+        rig.begin(7, 0)
+
+        assert rig.ask(7, 0, clock_mhz)["clock_mhz"] == clock_mhz
+
     @pytest.mark.parametrize("clock_mhz", [1, 209, 1981, 99_999])
     def test_out_of_range(self, rig: Rig, clock_mhz: int) -> None:
         rig.begin(7, 0)
