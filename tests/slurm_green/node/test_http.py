@@ -122,9 +122,26 @@ def test_only_what_was_handed_in_can_be_taken(site: Site) -> None:
     assert list(site.sgreend.report({"a.json": {}})) == ["a.json"]
 
 
+@pytest.mark.parametrize("said", [b"[]", b"{}", b'{"taken": null}'])
+def test_an_answer_that_names_nothing_takes_nothing(site: Site, said: bytes) -> None:
+    site.serve(api=answering(site, said))
+    assert list(site.sgreend.report({"a.json": {}})) == []
+
+
 def test_an_answer_without_an_end_is_cut_off(site: Site) -> None:
     site.serve(api=answering(site, b" " * (2 * MOST_BYTES) + b"{}"))
     with pytest.raises(SlurmError, match="its answer is too long"):
+        site.sgreend.orders([7])
+
+
+def test_an_answer_that_comes_too_late_is_none(site: Site) -> None:
+    class Slow(NodeApi):
+        def answer(self, path: str, body: bytes, credential: str) -> Reply:
+            site.now_s += 61
+            return super().answer(path, body, credential)
+
+    site.serve(api=Slow(site.desk, site.munge.as_user(SLURM), {0}))
+    with pytest.raises(SlurmError, match="no answer within 60 s"):
         site.sgreend.orders([7])
 
 
@@ -154,8 +171,10 @@ def test_it_waits_longer_after_each_failure_and_forgets_with_a_success(site: Sit
 
 def test_a_refusal_is_told_in_one_line(site: Site) -> None:
     site.serve(api=NodeApi(site.desk, site.munge.as_user(SLURM), {1}))
-    with pytest.raises(SlurmError, match="answers 403: uid 0 may not ask"):
+    told = rf"^sgreend at 127.0.0.1:{site.port}: it answers 403: uid 0 may not ask"
+    with pytest.raises(SlurmError, match=told):
         site.sgreend.orders([7])
+    assert site.sgreend._again_s > site.now_s, "and not asked again for a while"
 
 
 def test_a_question_that_was_wrong_does_not_stop_the_next(site: Site) -> None:
