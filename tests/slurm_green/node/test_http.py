@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_munge import FakeMunge
@@ -184,19 +185,32 @@ def test_a_question_that_was_wrong_does_not_stop_the_next(site: Site) -> None:
     assert site.sgreend.orders([7]).plans[7] is not None
 
 
+CUT = "its answer is cut, or is not HTTP"
+
+
+def refusal(body: bytes) -> bytes:
+    return b"HTTP/1.1 500 Oh\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
 @pytest.mark.parametrize(
-    "said",
+    ("said", "words"),
     [
-        b"",
-        b"garbage\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-        b"HTTP/1.1 500 Oh\r\nContent-Length: 3\r\n\r\n[[[",
-        b"x" * 400_000,
+        (b"", CUT),
+        (b"garbage\r\n\r\n", CUT),
+        (b"garbage\r\nContent-Length: 2\r\n\r\n{}", CUT),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0", CUT),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", CUT),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "sgreend at"),
+        (refusal(b"[[["), "it answers 500: no reason given$"),
+        (refusal(b"{}"), "it answers 500: no reason given$"),
+        (refusal(b"[]"), "it answers 500: no reason given$"),
+        (refusal(b"[" * 5000), "it answers 500: no reason given$"),
+        (refusal(b'{"error": "a\\u001b[31m\\nb"}'), r"it answers 500: a\[31mb$"),
+        (b"x" * 400_000, "too long"),
     ],
 )
-def test_an_answer_that_is_none(site: Site, said: bytes) -> None:
-    with _talker(site.port, said), pytest.raises(SlurmError):
+def test_an_answer_that_is_none(site: Site, said: bytes, words: str) -> None:
+    with _talker(site.port, said), pytest.raises(SlurmError, match=words):
         site.sgreend.orders([7])
 
 
@@ -219,6 +233,21 @@ def test_which_way_the_settings_mean(tmp_path: Path) -> None:
         sgreend_of(NodeSection(orders=tmp_path / "o", sgreend="http://a:1"), "n1")
     with pytest.raises(BadInputError, match="is not http"):
         HttpSgreend("ftp://a:1", node="n", credentials=FakeMunge(), uids={0})
+
+
+@pytest.mark.parametrize(("user", "uids"), [("daemon", {0, 1}), ("no-such-user", {0})])
+def test_whose_orders_are_taken(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, user: str, uids: set[int]
+) -> None:
+    """A node may not know SlurmUser yet when it boots."""
+    monkeypatch.setattr(http, "Munge", lambda _: FakeMunge())
+    monkeypatch.setattr(
+        http.pwd, "getpwnam", lambda name: {"daemon": SimpleNamespace(pw_uid=1)}[name]
+    )
+    made = sgreend_of(NodeSection(sgreend="http://a:1", sgreend_user=user), "n1")
+    assert isinstance(made, HttpSgreend)
+    assert made._uids == uids
+    assert ("only root's orders are taken" in caplog.text) == (uids == {0})
 
 
 class _talker:  # noqa: N801 - a context
