@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from slurm_green.errors import SignalError
 from slurm_green.signals.forecast.bands import Bands, Hourly
 from slurm_green.signals.forecast.calibration import recalibrated
-from slurm_green.signals.forecast.features import Features, calendar
+from slurm_green.signals.forecast.features import Features, calendar, scaled_regressors
 from slurm_green.signals.forecast.gaps import filled
 from slurm_green.signals.forecast.kernel import kernel_means
 from slurm_green.signals.forecast.regression import rolling_fit
@@ -55,7 +55,8 @@ class BuiltIn:
         values, known = filled(past.values[:last])
         start = first - _REFIT_H * ((first - _FIRST_FIT_H) // _REFIT_H)
         times = list(range(start, last + 1, _REFIT_H))
-        means = _rolling_means(replace(past, values=values), known, times, hours)
+        past = replace(past, values=values, regressors=scaled_regressors(past, first))
+        means = _rolling_means(past, known, times, hours)
         return recalibrated(
             means,
             np.where(known, values, np.nan),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from slurm_green.signals.forecast.bands import Hourly
 from slurm_green.signals.forecast.rolling import at, guesses, same_hours, surprises, trailing
 
-__all__ = ["Features", "calendar"]
+__all__ = ["Features", "calendar", "scaled_regressors"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -20,7 +20,7 @@ Index = NDArray[np.int64]
 class Features:
     """Features of all origins of a past without gaps; row o is that of origin o.
 
-    Row o reads `values[:o]` alone, and regressors at the hour it is about.
+    Row o reads `values[:o]` alone, and scaled regressors at the hour it is about.
     """
 
     def __init__(self, past: Hourly) -> None:
@@ -86,10 +86,11 @@ class _Ahead:
 
     def __init__(self, row: Array, known_at: Array) -> None:
         known = np.isfinite(row)
-        scale = float(row[known][:672].std()) if known.any() else 0.0
-        self._row = row / (scale or 1.0)
+        self._row = row
         self._known_at = known_at
-        self._usual = same_hours(np.nan_to_num(self._row), 7)
+        # Of the days that are known: a gap is no hour of nothing.
+        share = same_hours(known.astype(np.float64), 7)
+        self._usual = same_hours(np.nan_to_num(self._row), 7) / np.where(share > 0, share, np.nan)
 
     def columns(self, origins: Index, same: Index, target: Index) -> Array:
         """Against the last seven same hours, and against the last one; 0 where not known."""
@@ -99,6 +100,22 @@ class _Ahead:
         )
         found = np.stack((there - at(self._usual, same), there - at(self._row, same)), axis=1)
         return np.nan_to_num(found)
+
+
+def scaled_regressors(past: Hourly, origin: int) -> Array | None:
+    """Regressors over their spread in the first four weeks of what is known at an origin."""
+    if past.regressors is None:
+        return None
+    known = np.isfinite(past.regressors) & (np.arange(past.regressors.shape[1]) < origin)
+    if past.known_at is not None:
+        known &= past.known_at <= origin
+    scaled = []
+    for row, there in zip(past.regressors, known, strict=True):
+        first = row[there][:672]
+        # What hardly moved is not blown up: later on it would outweigh all else.
+        scale = max(float(first.std()), 1e-3 * abs(float(first.mean()))) if len(first) else 0.0
+        scaled.append(row / (scale or 1.0))
+    return np.stack(scaled)
 
 
 def calendar(time: Index, *, weight: float) -> Array:

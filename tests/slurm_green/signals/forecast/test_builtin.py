@@ -7,6 +7,7 @@ import pytest
 from slurm_green.errors import SignalError
 from slurm_green.signals.forecast.bands import Hourly
 from slurm_green.signals.forecast.builtin import LEAST_H, BuiltIn
+from slurm_green.signals.forecast.features import Features
 from slurm_green.signals.forecast.gaps import filled
 from slurm_green.signals.forecast.naive import LAST_WEEK, YESTERDAY
 from slurm_green.signals.forecast.regression import rolling_fit
@@ -98,6 +99,28 @@ def test_less_than_four_weeks_are_refused():
     """The caller has plainer means."""
     with pytest.raises(SignalError, match="28 days"):
         BuiltIn().bands(Hourly(values=grid()), np.array([LEAST_H - 1]), 24)
+
+
+@pytest.mark.parametrize("gap", [(0, 24 * 12), (24 * 20, 24 * 23)])
+def test_a_gap_of_a_regressor_is_no_hour_of_nothing(gap):
+    """One that repeats each day never differs from its usual, however little of it is known."""
+    row = 5000.0 + 300 * (HOURS % 24)
+    row[slice(*gap)] = np.nan
+    features = Features(Hourly(values=grid(), regressors=row[None]))
+
+    for ahead in (0, 30):
+        rows, _ = features(ahead)
+        np.testing.assert_allclose(rows[168:, -2:], 0.0, atol=1e-9)
+
+
+def test_a_regressor_that_never_moved_may_step():
+    """Rounding is no spread: a capacity of 0.1 that doubles must not outweigh all else."""
+    values = grid()
+    row = np.where(HOURS < 59 * 24, 0.1, 0.2)
+
+    bands = BuiltIn().bands(Hourly(values=values, regressors=row[None]), np.array([60 * 24]), 24)
+
+    assert np.abs(bands.mean - values[60 * 24 : 61 * 24]).max() < 100
 
 
 def test_the_solver_agrees_with_scikit_learn():

@@ -125,6 +125,27 @@ def test_a_regressor_issued_later_was_not_known():
     assert not np.array_equal(*both(night))
 
 
+def test_a_regressor_that_begins_late_tells_nothing_of_what_comes():
+    """Ten days of it are known, and how far it will swing is not."""
+    values = year()
+    row = values + np.random.default_rng(2).normal(size=len(values))
+    row[: 30 * 24] = np.nan
+    # Issued every evening at 18:00 for the whole next day.
+    known_at = np.arange(len(row)) // 24 * 24.0 - 6
+    other = row.copy()
+    other[42 * 24 :] *= 50
+    origins = np.array([40 * 24])
+
+    one, two = (
+        BuiltIn().bands(
+            Hourly(values=values, regressors=one[None], known_at=known_at[None]), origins, 24
+        )
+        for one in (row, other)
+    )
+
+    assert same(one, two)
+
+
 @settings(max_examples=10, deadline=None)
 @given(
     st.integers(0, 5),
