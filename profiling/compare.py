@@ -82,7 +82,10 @@ def optima(first: Profile, second: Profile) -> list[Optimum]:
         second_mhz = other.optimal_clock_mhz(*place, tp=tp)
         if first_mhz is None or second_mhz is None or math.inf in (first_mhz, second_mhz):
             continue
-        if not other.grid(phase, tp).covers(context or 0, batch, second_mhz):
+        if not (
+            one.grid(phase, tp).covers(context or 0, batch, first_mhz)
+            and other.grid(phase, tp).covers(context or 0, batch, second_mhz)
+        ):
             continue
         clocks = np.array([first_mhz, second_mhz])
         latency_s = one.latency_s(*place, clocks, tp=tp)

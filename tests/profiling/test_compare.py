@@ -66,6 +66,20 @@ def test_regret_is_by_the_figures_of_the_first(made):
         assert one.regret > 0.01
 
 
+def test_a_best_clock_is_told_only_where_both_have_points(made):
+    """Loads that ran under a cap alone, or of which no context is known, have no clocks."""
+    capped = tuple(
+        replace(one, batch=64, power_cap_w=300.0) for one in made.inference if one.batch == 32
+    )
+    vague = tuple(
+        replace(one, context_tokens=None) for one in made.inference if one.context_tokens == 512
+    )
+    more = replace(made, inference=(*made.inference, *capped, *vague))
+    wide = profile_cases.profile(batches=(1, 64), contexts=(0, 2048))
+    assert optima(more, wide) == optima(made, wide)
+    assert len(optima(made, wide)) == 12
+
+
 def test_unknown_power_has_no_difference_and_no_best_clock(made):
     blind = Profile(
         provenance=Provenance.PUBLISHED,
