@@ -118,8 +118,9 @@ def _check_repeats(
     one, two = found[name]
     raise ProfileError(
         f"{one.path}: lines {one.line} and {two.line} are of one setting and differ in {name}, "
-        f"which is {_some(values[name])}; choose one with --where {name}=VALUE, or --ignore {name}"
-        " and they are averaged" + (f"; rows differ in {', '.join(more)}, too" if more else "")
+        f"which is {_some(values[name])}; say what it is with --map, choose one with --where "
+        f"{name}=VALUE, or --ignore {name} and they are averaged"
+        + (f"; rows differ in {', '.join(more)}, too" if more else "")
     )
 
 

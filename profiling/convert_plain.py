@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from profiling.convert import Source
 from profiling.errors import ProfileError
-from profiling.files import INFERENCE, TRAINING
+from profiling.files import INFERENCE, TRAINING, point_of
 from profiling.profile import InferencePoint, TrainingPoint
 from profiling.table import Row
 
@@ -39,7 +39,9 @@ class Formula:
         try:
             found = cls(column=column.strip(), factor=float(factor), inverse=inverse)
         except ValueError:
-            raise ProfileError(f"{text!r}: wanted COLUMN, COLUMN*FACTOR or FACTOR/COLUMN") from None
+            raise ProfileError(
+                f"{text!r}: wanted COLUMN, COLUMN*FACTOR or FACTOR/COLUMN, with a number as FACTOR"
+            ) from None
         if found.column not in header:
             raise ProfileError(f"no column {found.column!r} in the table")
         return found
@@ -83,7 +85,7 @@ def plain(
     formulas = {name: Formula.read(text, own) for name, text in names.items()}
     filled = set(values) | set(names) | own
     training = "rate" in filled and "latency_s" not in filled
-    kind, columns = (TrainingPoint, TRAINING) if training else (InferencePoint, INFERENCE)
+    columns = TRAINING if training else INFERENCE
     needed = [one.name for one in columns if one.needed]
     for name in needed:
         if name not in filled:
@@ -98,7 +100,11 @@ def plain(
     def points(row: Row) -> Iterable[InferencePoint | TrainingPoint]:
         cells = {**row.cells, **values}
         cells |= {name: formula.of(row) for name, formula in formulas.items()}
-        yield kind(**Row(path=row.path, line=row.line, cells=cells).values(columns))
+        said = Row(path=row.path, line=row.line, cells=cells)
+        if training:
+            yield point_of(said, TrainingPoint, TRAINING)
+        else:
+            yield point_of(said, InferencePoint, INFERENCE)
 
     return Source(
         name="csv",

@@ -6,9 +6,11 @@ Pure.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from profiling.convert import Source
 from profiling.errors import ProfileError
+from profiling.files import CLOCK
 from profiling.profile import InferencePoint, TrainingPoint
 from profiling.table import COUNT, NUMBER, Column, Row
 
@@ -23,7 +25,7 @@ def _count(name: str) -> Column:
     return Column(name=name, kind=COUNT, needed=True)
 
 
-_PERSEUS = (_number("frequency"), _number("time"), _number("energy"))
+_PERSEUS = (replace(CLOCK, name="frequency", needed=True), _number("time"), _number("energy"))
 
 
 def _perseus(row: Row) -> Iterable[TrainingPoint]:

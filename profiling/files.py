@@ -22,11 +22,19 @@ from profiling.profile import (
     TrainingPoint,
 )
 from profiling.shipped import shipped, shipped_names
-from profiling.table import COUNT, NUMBER, Column, read_bytes, read_rows
+from profiling.table import COUNT, NUMBER, Column, Row, read_bytes, read_rows
 from profiling.toml_file import TomlFile, toml_value
 from profiling.whole import write_directory
 
-__all__ = ["INFERENCE", "TRAINING", "profile_files", "read_profile", "write_profile"]
+__all__ = [
+    "CLOCK",
+    "INFERENCE",
+    "TRAINING",
+    "point_of",
+    "profile_files",
+    "read_profile",
+    "write_profile",
+]
 
 P = TypeVar("P", InferencePoint, TrainingPoint)
 
@@ -34,8 +42,12 @@ _TOML = "profile.toml"
 _TEXTS = (
     "gpu_name", "driver", "engine_name", "engine_version", "model", "dtype", "date", "source",
 )  # fmt: skip
+# What no GPU comes near: beyond lies another unit, such as NVML's mW and people's GHz.
+_CLOCKS_MHZ = (10.0, 10_000.0)
+_MOST_W = 10_000.0
+CLOCK = Column(name="clock_mhz", kind=NUMBER, least=_CLOCKS_MHZ[0], most=_CLOCKS_MHZ[1], unit="MHz")
 _COMMON = (
-    Column(name="clock_mhz", kind=NUMBER),
+    CLOCK,
     Column(name="power_w", kind=NUMBER),
     Column(name="n", kind=COUNT),
     Column(name="ci95_power_w", kind=NUMBER, zero=True),
@@ -100,7 +112,7 @@ def read_profile(path: Path) -> Profile:
                 idle_w=head.number("idle_w", "gpu"),
                 parked_w=head.number("parked_w", "gpu"),
                 switch_latency_s=head.number("switch_latency_s", "gpu"),
-                clocks=head.numbers("clocks", "gpu"),
+                clocks=head.numbers("clocks", "gpu", _CLOCKS_MHZ, "MHz"),
             ),
             engine=Engine(
                 kv_tokens=head.count("kv_tokens", "engine"),
@@ -129,13 +141,24 @@ def write_profile(path: Path, profile: Profile, extra: Mapping[str, str] | None 
     write_directory(path, texts)
 
 
+def point_of(row: Row, kind: type[P], columns: tuple[Column, ...]) -> P:
+    """The point in a row; ProfileError names file, line and column."""
+    point = kind(**row.values(columns))
+    if (point.power_w or 0.0) > _MOST_W * point.gpus:
+        raise ProfileError(
+            f"{row.path}: line {row.line}: column power_w: {point.power_w:g} is not allowed for "
+            f"{point.gpus} GPU; wanted a number of W up to {_MOST_W:g} each"
+        )
+    return point
+
+
 def _points(path: Path, kind: type[P], columns: tuple[Column, ...]) -> tuple[P, ...]:
     if not path.exists():
         return ()
     points: list[P] = []
     lines: dict[tuple[object, ...], int] = {}
     for row in read_rows(read_bytes(path), path, _NEEDED[path.name]):
-        point = kind(**row.values(columns))
+        point = point_of(row, kind, columns)
         if point.key in lines:
             raise ProfileError(
                 f"{path}: line {row.line}: the same setting as line {lines[point.key]}; leave one "

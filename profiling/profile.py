@@ -68,6 +68,11 @@ class InferencePoint:
             self.phase, self.tp, self.batch, self.context_tokens, self.clock_mhz, self.power_cap_w,
         )  # fmt: skip
 
+    @property
+    def gpus(self) -> int:
+        """GPUs of the tensor-parallel group."""
+        return self.tp
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPoint:

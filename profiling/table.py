@@ -30,7 +30,9 @@ class Column:
     needed: bool = False
     zero: bool = False
     signed: bool = False  # below 0, too: a time whose zero may be anywhere
+    least: float = 0.0
     most: float = _MOST
+    unit: str = ""  # for messages, of a column that is easily given in another one
     default: Any = None
 
     def read(self, cell: str) -> Any:
@@ -48,7 +50,7 @@ class Column:
             value = float(text)
         except ValueError:
             raise ProfileError(f"{text[:40]!r} is no number; wanted {self._allowed}") from None
-        least = 1.0 if self.kind == "count" and not self.zero else 0.0
+        least = 1.0 if self.kind == "count" and not self.zero else self.least
         good = math.isfinite(value) and (-_MOST if self.signed else least) <= value <= self.most
         good &= value > 0 or self.zero or self.signed
         if not good or (self.kind == "count" and value != int(value)):
@@ -60,10 +62,12 @@ class Column:
         if self.kind == "word":
             return " or ".join(self.words)
         above = " from 0" if self.zero else " from 1" if self.kind == "count" else " above 0"
+        above = f" from {self.least:g}" if self.least else above
+        unit = f" of {self.unit}" if self.unit else ""
         whole = "whole " if self.kind == "count" else ""
         most = "" if self.most == _MOST else f" to {self.most:.15g}"
         unknown = "" if self.needed else ", or nothing where it is not known"
-        return f"a {whole}number{'' if self.signed else above}{most}{unknown}"
+        return f"a {whole}number{unit}{'' if self.signed else above}{most}{unknown}"
 
 
 NUMBER = "number"
@@ -143,6 +147,10 @@ def read_rows(data: bytes, path: Path, needed: tuple[str, ...]) -> Iterator[Row]
 
 def _check_header(header: list[str], path: Path, line: int, needed: tuple[str, ...]) -> None:
     shown = ",".join(header)[:200]
+    if len(header) == 1 and any(one in header[0] for one in ";\t"):
+        raise ProfileError(
+            f"{path}: line {line}: one column, {shown!r}; save it with commas between the cells"
+        )
     for name in needed:
         if name not in header:
             raise ProfileError(

@@ -76,12 +76,20 @@ class TomlFile:
             self._refuse(name, f"{value!r} is not allowed; wanted a whole number from 1", table)
         return int(value)
 
-    def numbers(self, name: str, table: str) -> tuple[float, ...]:
-        """Numbers above 0, rising; empty where they are missing."""
+    def numbers(
+        self, name: str, table: str, ends: tuple[float, float], unit: str
+    ) -> tuple[float, ...]:
+        """Numbers within both ends, which are above 0, rising; empty where they are missing."""
         values = self._table(table).get(name, [])
         if not isinstance(values, list):
             self._refuse(name, f"{values!r} is not allowed; wanted a list of numbers", table)
-        return tuple(sorted({self._amount(one, name, table) for one in values}))
+        found = sorted({self._amount(one, name, table) for one in values})
+        least, most = ends
+        for one in found:
+            if not least <= one <= most:
+                wanted = f"numbers of {unit} from {least:g} to {most:g}"
+                self._refuse(name, f"{one:g} is not allowed; wanted {wanted}", table)
+        return tuple(found)
 
     def _amount(self, value: Any, name: str, table: str, *, zero: bool = False) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):

@@ -140,6 +140,13 @@ def test_a_bad_cell_is_named():
         convert(SOURCES["perseus"], rows(PERSEUS.replace("0.06", "x"), instruction="forward"))
 
 
+@pytest.mark.parametrize("between", [";", "\t"])
+def test_a_table_without_commas_is_told_so(between):
+    """As a spreadsheet saves it where numbers have decimal commas."""
+    with pytest.raises(ProfileError, match=r"t\.csv: line 1: one column, .*; save it with commas"):
+        rows(PERSEUS.replace(",", between).replace(".", ","))
+
+
 def test_rows_are_chosen_by_text_or_number():
     assert len(rows(PERSEUS, frequency="1410.0")) == 2
     with pytest.raises(ProfileError, match="no row is as wanted; frequency is '1200', '1410'"):
@@ -184,8 +191,9 @@ def test_rows_that_differ_in_a_setting_nobody_mapped_are_no_repeats():
     with pytest.raises(ProfileError) as told:
         plain_of(table)
     assert str(told.value) == (
-        "t.csv: lines 2 and 4 are of one setting and differ in mem, which is '405', '810'; choose "
-        "one with --where mem=VALUE, or --ignore mem and they are averaged; rows differ in who, too"
+        "t.csv: lines 2 and 4 are of one setting and differ in mem, which is '405', '810'; say "
+        "what it is with --map, choose one with --where mem=VALUE, or --ignore mem and they are "
+        "averaged; rows differ in who, too"
     )
     assert [(one.rate, one.n) for one in plain_of(table, mem="405.0")] == [
         (28.6, None),
@@ -245,10 +253,17 @@ def test_formulas(text, found):
     assert Formula.read(text, ["a", "W/h"]) == found
 
 
-@pytest.mark.parametrize("text", ["a*x", "x/a", "a+1"])
-def test_what_is_no_formula(text):
-    with pytest.raises(ProfileError):
-        Formula.read(text, ["a"])
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("a*x", "with a number as FACTOR"),
+        ("b/a", "with a number as FACTOR"),
+        ("a+1", "no column 'a[+]1' in"),
+    ],
+)
+def test_what_is_no_formula(text, said):
+    with pytest.raises(ProfileError, match=said):
+        Formula.read(text, ["a", "b"])
 
 
 def test_a_cell_that_is_no_number_is_left_for_the_reader_to_refuse():
@@ -256,6 +271,21 @@ def test_a_cell_that_is_no_number_is_left_for_the_reader_to_refuse():
     for cell in ("0", "x"):
         with pytest.raises(ProfileError, match=r"t\.csv: line 2: column rate"):
             convert(source, rows(f"tps\n{cell}\n"), cites="x")
+
+
+def test_other_units_are_refused_before_a_profile_of_them_is_written():
+    """GHz are no MHz, and NVML tells power in mW."""
+    ghz = PERSEUS.replace("1410", "1.41").replace("1200", "1.2")
+    with pytest.raises(
+        ProfileError, match=r"line 2: column frequency: 1.41 is not allowed; wanted"
+    ):
+        convert(SOURCES["perseus"], rows(ghz, instruction="forward"))
+    names = {"clock_mhz": "sm", "rate": "tps", "power_w": "draw"}
+    source = plain(names, {"workers": "1"}, ["sm", "tps", "draw"])
+    with pytest.raises(ProfileError, match=r"line 2: column clock_mhz: 2.6 .* of MHz from 10 to 1"):
+        convert(source, rows("sm,tps,draw\n2.6,5,300\n"), cites="x")
+    with pytest.raises(ProfileError, match=r"line 2: column power_w: 300000 is not allowed"):
+        convert(source, rows("sm,tps,draw\n2600,5,300000\n"), cites="x")
 
 
 @real

@@ -41,6 +41,8 @@ TRAINING = "workers,gpus_per_worker,clock_mhz,rate,power_w,note\n2,1,855,1.5,400
 amounts = st.floats(1e-6, 1e6).map(lambda one: float(f"{one:.9g}"))
 maybe = st.none() | amounts
 maybe_nothing = maybe | st.just(0.0)
+clocks = st.floats(10, 10_000).map(lambda one: float(f"{one:.9g}"))
+watts = st.none() | st.floats(1e-6, 10_000).map(lambda one: float(f"{one:.9g}"))
 texts = st.none() | st.text(max_size=20).filter(lambda one: "\r" not in one)
 
 
@@ -53,9 +55,9 @@ def profiles(draw):
                 phase=st.sampled_from(["prefill", "decode"]),
                 batch=st.integers(1, 512),
                 context_tokens=st.none() | st.integers(0, 10**6),
-                clock_mhz=maybe,
+                clock_mhz=st.none() | clocks,
                 latency_s=amounts,
-                power_w=maybe,
+                power_w=watts,
                 tp=st.integers(1, 8),
                 n=st.none() | st.integers(1, 9),
                 ci95_latency_s=maybe,
@@ -72,9 +74,9 @@ def profiles(draw):
                 TrainingPoint,
                 workers=st.integers(1, 64),
                 gpus_per_worker=st.integers(1, 8),
-                clock_mhz=maybe,
+                clock_mhz=st.none() | clocks,
                 rate=amounts,
-                power_w=maybe,
+                power_w=watts,
                 ci95_rate=maybe,
             ),
             min_size=0 if inference else 1,
@@ -93,7 +95,7 @@ def profiles(draw):
             idle_w=draw(maybe_nothing),
             parked_w=draw(maybe_nothing),
             switch_latency_s=draw(maybe_nothing),
-            clocks=tuple(sorted(draw(st.sets(amounts, max_size=4)))),
+            clocks=tuple(sorted(draw(st.sets(clocks, max_size=4)))),
         ),
         engine=Engine(kv_tokens=draw(st.none() | st.integers(1, 10**7))),
         inference=tuple(inference),
@@ -149,6 +151,8 @@ def test_a_gpu_may_idle_at_nothing_and_switch_in_no_time(place):
         ("profile.toml", "idle_w = 50", 'idle_w = "x"', "line 5: [gpu] idle_w: 'x' is no number"),
         ("profile.toml", "[1410, 855]", "855", "line 6: [gpu] clocks: 855 is not allowed; wa"),
         ("profile.toml", "[1410, 855]", "[0]", "line 6: [gpu] clocks: 0 is not allowed"),
+        ("profile.toml", "[1410, 855]", "[1.41, 0.855]",
+         "line 6: [gpu] clocks: 0.855 is not allowed; wanted numbers of MHz from 10 to 10000"),
         ("profile.toml", "= 64", "= 6.5", "line 9: [engine] max_num_seqs: 6.5 is not"),
         ("profile.toml", "[engine]", "[engine", "not TOML: Expected ']'"),
         ("profile.toml", "# ours", "\xff", "not UTF-8"),
@@ -175,6 +179,13 @@ def test_a_gpu_may_idle_at_nothing_and_switch_in_no_time(place):
         ("inference.csv", "decode", '"decode', "line 2: not CSV"),
         ("inference.csv", INFERENCE, "\n", "is empty; wanted a header line phase,batch"),
         ("training.csv", "2,1,855", "2,1,-5", "line 2: column clock_mhz: -5 is not allowed"),
+        ("training.csv", "2,1,855", "2,1,0.855",
+         "line 2: column clock_mhz: 0.855 is not allowed; wanted a number of MHz from 10 to 10000"),
+        ("training.csv", "2,1,855", "2,1,855000", "line 2: column clock_mhz: 855000 is not allo"),
+        ("training.csv", ",400,", ",20001,",
+         "line 2: column power_w: 20001 is not allowed for 2 GPU; wanted a number of W up to"),
+        ("training.csv", "2,1,855,1.5,400,", "2,4,855,1.5,80000,", None),
+        ("inference.csv", ",200", ",200000", "line 2: column power_w: 200000 is not allowed for 1"),
     ],
 )  # fmt: skip
 def test_an_error_names_file_line_and_column(place, name, old, new, said):
