@@ -21,7 +21,7 @@ _Points: TypeAlias = dict[tuple[float | None, float, float | None], tuple[float,
 
 __all__ = ["SLACK", "Curve", "best_setting"]
 
-_CAPPED = "points under a power cap only, of which no clock is known"
+_CAPPED = "points under a power cap only; power_cap_w is to be empty where none held it back"
 # Energy is flat at its least: a thousandth of it may buy several clock steps of speed.
 SLACK = 1e-3
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from profiling.errors import ProfileError
 from profiling.fit import MIN_SETTINGS, Fit, Knob, Sweep, bootstrap, fit_sweeps
 from profiling.leftover import relative_error
-from profiling.profile import Profile
+from profiling.profile import InferencePoint, Profile, TrainingPoint
 
 __all__ = ["HeldOut", "LoadKey", "ProfileFit", "fit_profile", "sweeps_of"]
 
@@ -85,9 +85,10 @@ def fit_profile(profile: Profile, *, replicas: int = 40, seed: int = 0) -> Profi
 
 
 def sweeps_of(profile: Profile) -> tuple[Knob, dict[LoadKey, Sweep]]:
-    """Every load of a profile as a sweep: over clocks, or over caps where no clock is known.
+    """Every load of a profile as a sweep: over clocks, or over caps where no clock was set.
 
-    Power is per GPU. Raises ProfileError for a profile with neither clocks nor caps.
+    A clock under a cap is what came of the cap, so it is none. Power is per GPU. Raises
+    ProfileError for a profile with neither clocks nor caps.
     """
     for knob in _KNOBS:
         rows: dict[LoadKey, list[_Row]] = {}
@@ -98,19 +99,25 @@ def sweeps_of(profile: Profile) -> tuple[Knob, dict[LoadKey, Sweep]]:
                 relative_error(one.latency_s, one.ci95_latency_s, one.n),
                 relative_error(one.power_w, one.ci95_power_w, one.n),
             )
-            _add(rows, key, getattr(one, knob), one.latency_s, one.power_w, errors)
+            _add(rows, key, _setting(one, knob), one.latency_s, one.power_w, errors)
         for shape in profile.training:
             key = LoadKey(phase="training", batch=shape.workers, tp=shape.gpus_per_worker)
             errors = (
                 relative_error(shape.rate, shape.ci95_rate, shape.n),
                 relative_error(shape.power_w, shape.ci95_power_w, shape.n),
             )
-            _add(rows, key, getattr(shape, knob), 1 / shape.rate, shape.power_w, errors)
+            _add(rows, key, _setting(shape, knob), 1 / shape.rate, shape.power_w, errors)
         if rows:
             return knob, {key: _sweep(key, found) for key, found in sorted(rows.items())}
     raise ProfileError(
         "no point has a clock or a power cap: there is nothing to fit; use the points as they are"
     )
+
+
+def _setting(point: InferencePoint | TrainingPoint, knob: Knob) -> float | None:
+    if knob == "power_cap_w":
+        return point.power_cap_w
+    return point.clock_mhz if point.power_cap_w is None else None
 
 
 def _add(

@@ -151,9 +151,11 @@ def _facts(found: "ProfileFit") -> dict[str, Any]:
             best = float(grid[best_setting(grid, energy_j[0])])
             interval = np.quantile(choices, _QUANTILES).tolist()
         loads.append({"load": name, "best": best, "best_p05_p95": interval})
+    points = len(found.profile.inference) + len(found.profile.training)
     return {
         "knob": fit.knob,
         "highest": fit.top,
+        "left_out": points - sum(len(fit.seen(name)) for name in fit.names),
         "constants": constants,
         "noise": {"time": float(fit.noise[0]), "power": float(fit.noise[1])},
         "held_out": {
@@ -184,6 +186,9 @@ def _print(facts: dict[str, Any]) -> None:
         ],
     )
     click.echo()
+    if facts["left_out"]:
+        why = "power cap" if unit == "W cap" else "clock, or under a power cap"
+        click.echo(f"left out: {facts['left_out']} points without a {why}")
     noise, held = facts["noise"], facts["held_out"]
     click.echo(f"noise: time {percent(noise['time'])}, power {percent(noise['power'])}")
     if held["settings"]:

@@ -181,6 +181,27 @@ def test_caps_are_swept_where_no_clock_is_known(made):
     assert all(one.clock_mhz is None for one in full.inference)
 
 
+def test_a_clock_that_came_of_a_cap_is_no_setting(made):
+    """A table of caps may say which clock each let through: caps were set, clocks were not."""
+    capped = tuple(
+        replace(one, power_cap_w=150.0 + one.clock_mhz / 10, latency_s=3 * one.latency_s)
+        for one in made.inference
+    )
+    slowed = tuple(replace(one, power_cap_w=200.0, rate=one.rate / 3) for one in made.training)
+    mixed = replace(made, inference=(*made.inference, *capped), training=(*made.training, *slowed))
+    (knob, seen), (_, wanted) = sweeps_of(mixed), sweeps_of(made)
+    assert knob == "clock_mhz"
+    assert seen.keys() == wanted.keys()
+    for key, one in seen.items():
+        assert (one.setting.tolist(), one.time_s.tolist()) == (
+            wanted[key].setting.tolist(), wanted[key].time_s.tolist(),
+        )  # fmt: skip
+    knob, seen = sweeps_of(replace(made, inference=capped, training=()))
+    assert knob == "power_cap_w"
+    assert all(one.setting.tolist() == sorted(one.setting) for one in seen.values())
+    assert max(one.setting.max() for one in seen.values()) == 291
+
+
 def test_unknown_power_is_not_filled(made):
     blind = tuple(replace(one, power_w=None) for one in made.inference)
     full = filled(fit_profile(replace(made, inference=blind), replicas=2), batches=[4])

@@ -145,6 +145,19 @@ def test_the_same_seed_gives_the_same_fit(place):
     assert one != run("fit", place / "p", "--replicas", 2, "--seed", 1, "--json")
 
 
+def test_fit_says_what_it_leaves_out(place):
+    """Loads that ran under a cap are not filled in as if a clock had been set."""
+    found = profile_cases.profile(batches=(1,), contexts=(512,), training=())
+    capped = tuple(replace(one, batch=4, power_cap_w=200.0) for one in found.inference[:3])
+    write_profile(place / "some", replace(found, inference=(*found.inference, *capped)))
+    args = ("fit", place / "some", "--replicas", 2)
+    assert json.loads(run(*args, "--json"))["left_out"] == 3
+    text = run(*args, "--out", place / "whole")
+    assert "left out: 3 points without a clock, or under a power cap" in text
+    assert {one.batch for one in read_profile(place / "whole").inference} == {1}
+    assert "left out" not in run("fit", place / "p", "--replicas", 2)
+
+
 def test_fit_refuses_what_it_cannot_do(place):
     assert "say what --out is filled with" in refused("fit", place / "p", "--batch", 2)
     said = refused("fit", place / "p", "--replicas", 2, "--setting", 5, "--out", place / "beyond")
