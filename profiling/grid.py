@@ -38,8 +38,9 @@ class Grid:
         for key, found in points.items():
             i, j, k = (int(axis.searchsorted(one)) for axis, one in zip(axes, key, strict=True))
             values[:, i, j, k] = found
+        # Every context has a point, so batches fill what clocks left; but none need have power.
         time_s = _filled(values[0], 2, 1 / clocks, rising=True)
-        time_s = _filled(_filled(time_s, 1, batches, rising=True), 0, contexts, rising=True)
+        time_s = _filled(time_s, 1, batches, rising=True)
         power_w = _filled(values[1], 2, clocks)
         power_w = _filled(_filled(power_w, 1, np.log(batches)), 0, np.log1p(contexts))
         return cls(

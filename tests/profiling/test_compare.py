@@ -7,6 +7,7 @@ import profile_cases
 import pytest
 
 from profiling.compare import compare, optima
+from profiling.curve import Curve
 from profiling.errors import ProfileError
 from profiling.profile import InferencePoint, Profile, Provenance
 
@@ -80,6 +81,59 @@ def test_a_best_clock_is_told_only_where_both_have_points(made):
     assert len(optima(made, wide)) == 12
 
 
+def part(profile, keep):
+    return replace(profile, inference=tuple(one for one in profile.inference if keep(one)))
+
+
+def test_best_clocks_are_those_of_each_load_and_width(made):
+    """By context, and by the group's own clocks where the two widths differ."""
+    two = profile_cases.profile(tp=2, batches=(1, 128), contexts=(128, 2048), training=())
+    slow = part(made, lambda one: one.clock_mhz <= 690)
+    mixed = replace(slow, inference=(*slow.inference, *two.inference))
+    found = {(one.phase, one.tp, one.batch, one.context): one for one in optima(mixed, mixed)}
+    curve = Curve.of(mixed)
+    assert len(found) == 12 + 8
+    for (phase, tp, batch, context), one in found.items():
+        assert one.first_mhz == curve.optimal_clock_mhz(phase, batch, context, tp=tp)
+        assert (one.second_mhz, one.regret) == (one.first_mhz, 0)
+    assert [found["decode", 2, 128, one].first_mhz for one in (128, 2048)] == [690, 510]
+
+
+def test_best_clocks_need_the_phase_in_both(made):
+    decode = part(made, lambda one: one.phase == "decode")
+    assert {one.phase for one in optima(made, decode)} == {"decode"}
+    capped = tuple(
+        replace(one, power_cap_w=300.0) if one.phase == "prefill" else one for one in made.inference
+    )
+    assert {one.phase for one in optima(replace(made, inference=capped), made)} == {"decode"}
+
+
+def test_contexts_that_nobody_knows_have_best_clocks(made):
+    vague = tuple(
+        replace(one, context_tokens=None) for one in made.inference if one.context_tokens == 512
+    )
+    vague = replace(made, inference=vague)
+    found = optima(vague, vague)
+    assert [(one.batch, one.context) for one in found] == [(1, None), (8, None), (32, None)] * 2
+
+
+def test_beyond_the_clocks_of_the_first_a_regret_is_not_known(made):
+    """A clock at either end is within them."""
+    low, high = (part(made, ask) for ask in (
+        lambda one: one.clock_mhz <= 960, lambda one: one.clock_mhz >= 960,
+    ))  # fmt: skip
+    prefill = [one for one in optima(low, made) if one.phase == "prefill"]
+    assert {one.second_mhz > 960 for one in prefill} == {True}
+    assert all(one.regret is None for one in prefill)
+    decode = [one for one in optima(low, high) if one.phase == "decode"]
+    assert {one.second_mhz for one in decode} == {960}
+    assert all(one.regret > 0 for one in decode)
+    decode = [one for one in optima(high, made) if one.phase == "decode"]
+    assert all(one.second_mhz < 960 and one.regret is None for one in decode)
+    lowest = part(made, lambda one: one.clock_mhz == 510)
+    assert all(one.regret is not None for one in optima(made, lowest))
+
+
 def test_unknown_power_has_no_difference_and_no_best_clock(made):
     blind = Profile(
         provenance=Provenance.PUBLISHED,
@@ -88,6 +142,7 @@ def test_unknown_power_has_no_difference_and_no_best_clock(made):
     for one in compare(blind, made):
         assert one.power_bias is None
     assert optima(blind, made) == []
+    assert optima(made, blind) == []
 
 
 def test_profiles_without_clocks_compare_at_none():

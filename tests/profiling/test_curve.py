@@ -115,6 +115,26 @@ def test_a_load_without_the_low_clocks_of_others_slows_as_it_last_did():
     assert one.latency_s("decode", 1, 512, 250) == pytest.approx(0.25)
 
 
+def test_a_batch_that_a_context_lacks_is_filled_from_its_others():
+    one = curve(
+        point(), point(batch=2, latency_s=0.2, power_w=300.0),
+        point(context_tokens=1024, latency_s=0.3),
+        point(context_tokens=1024, batch=4, latency_s=0.9, power_w=400.0),
+    )  # fmt: skip
+    assert one.latency_s("decode", 4, 512, 1000) == pytest.approx(0.4)
+    assert one.power_w("decode", 4, 512, 1000) == pytest.approx(300)
+    assert one.latency_s("decode", 2, 1024, 1000) == pytest.approx(0.5)
+    assert one.power_w("decode", 2, 1024, 1000) == pytest.approx(300)
+
+
+def test_a_context_without_power_takes_it_from_those_around():
+    one = curve(
+        point(context_tokens=0), point(context_tokens=1, power_w=None),
+        point(context_tokens=3, power_w=400.0),
+    )  # fmt: skip
+    assert one.power_w("decode", 1, 1, 1000) == pytest.approx(300)
+
+
 def test_an_unknown_clock_or_context_serves_only_where_no_other_is_known():
     one = curve(point(clock_mhz=None, context_tokens=None, batch=8))
     assert one.latency_s("decode", 8, 4096, 700) == pytest.approx(0.1)
