@@ -8,6 +8,7 @@ import pytest
 
 from slurm_green.errors import SignalError
 from slurm_green.signals.forecast import forecast
+from slurm_green.signals.forecast.live import hourly_of
 from slurm_green.signals.measured import Measured
 
 NOW = datetime(2026, 11, 24, 12, 40, tzinfo=UTC)
@@ -105,6 +106,17 @@ def test_nothing_before_now_is_refused():
         forecast(past(end=NOW + timedelta(days=50)), NOW - timedelta(days=3))
 
 
+@pytest.mark.parametrize(
+    ("known", "said"), [(0, "nothing was measured before now"), (1, "1 hours of the past")]
+)
+def test_a_past_of_gaps_is_refused(known, said):
+    one = past(40)
+    one.values[known:] = np.nan
+
+    with pytest.raises(SignalError, match=said):
+        forecast(one, NOW)
+
+
 @pytest.mark.parametrize("step_s", [300.0, 900.0, 1800.0])
 def test_finer_steps_become_hours(step_s):
     """Half hours of the half-finished hour do not make it whole in a wrong way."""
@@ -122,15 +134,54 @@ def test_gaps_at_both_ends_are_cut():
     assert forecast(one, NOW).issued_utc == NOON - timedelta(hours=3)
 
 
-def test_a_past_without_weekdays_finds_its_weekend():
-    """Seconds from somebody's own zero: a weekly pattern is seen wherever its days lie."""
-    values = 300 + 50 * np.cos(2 * np.pi * np.arange(24 * 56) / 24)
-    values[np.isin((np.arange(24 * 56) // 24) % 7, (2, 3))] -= 80
-    one = Measured(
-        start_utc=datetime(1970, 1, 1, tzinfo=UTC), step_s=3600.0, values=values, provider="x"
-    )
+def test_what_was_not_measured_yet_makes_no_past_longer():
+    """A table that begins with 15 days of gaps, and 25 days: too few for the model."""
+    one = past(40)
+    one.values[: 24 * 15] = np.nan
 
-    got = forecast(one, datetime(1970, 2, 26, tzinfo=UTC))
+    assert [one.kind for one in forecast(one, NOW).stretches] == ["naive"]
+
+
+def weekly(start, days, first):
+    """A past that is lower on two days of the week, counted from its own beginning."""
+    day = np.arange(24 * days) // 24 % 7
+    values = 300 + 50 * np.cos(2 * np.pi * np.arange(24 * days) / 24)
+    values[(day == first) | (day == (first + 1) % 7)] -= 80
+    return Measured(start_utc=start, step_s=3600.0, values=values, provider="x")
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("first", [1, 2, 6])
+def test_a_past_without_weekdays_finds_its_weekend(first):
+    """Seconds from somebody's own zero: a weekly pattern is seen wherever its days lie."""
+    got = forecast(weekly(EPOCH, 56, first), datetime(1970, 2, 26, tzinfo=UTC))
 
     days = got.values[:96].reshape(4, 24).mean(axis=1)
-    assert days == pytest.approx([300, 300, 220, 220], abs=12)
+    low = np.isin(np.arange(4), (first, (first + 1) % 7))
+    assert days == pytest.approx(300 - 80 * low, abs=12)
+
+
+@pytest.mark.parametrize("first", range(7))
+def test_the_two_days_that_differ_most_pass_for_saturday_and_sunday(first):
+    clock = hourly_of(weekly(EPOCH, 21, first), 504, None).clock
+
+    assert (clock + 24 * first) // 24 % 7 == 5
+    assert (0 <= clock < 168, clock % 24) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    "start", [datetime(1990, 1, 1, tzinfo=UTC), datetime(2026, 2, 2, tzinfo=UTC)]
+)
+def test_a_dated_past_has_the_weekdays_of_the_calendar(start):
+    """Also where people rest on other days; both begin on a Monday."""
+    assert hourly_of(weekly(start, 56, 2), 1344, None).clock == 0
+    assert hourly_of(weekly(start + timedelta(hours=50), 56, 2), 1344, None).clock == 50
+
+
+def test_less_than_three_weeks_do_not_tell_a_weekend():
+    """POSIX time began on a Thursday."""
+    assert hourly_of(weekly(EPOCH, 20, 5), 480, None).clock == 3 * 24
+    assert hourly_of(weekly(EPOCH, 60, 5), 1440, None, weekdays_until=500).clock == 3 * 24
+    assert hourly_of(weekly(EPOCH, 60, 5), 1440, None, weekdays_until=504).clock == 0
