@@ -61,6 +61,55 @@ def test_the_moment_counts_and_fades():
     assert abs(away[-24:].mean()) < 20
 
 
+@pytest.mark.parametrize("smooth", [True, False])
+def test_it_is_kriging_with_an_unknown_level(smooth):
+    """The weights, and how unsure they are, from the textbook's bordered system."""
+    past = day(40, first=3) if smooth else np.random.default_rng(0).uniform(100, 300, 40)
+    past[7:19] = np.nan
+    known, ahead = np.flatnonzero(np.isfinite(past)), 40 + np.arange(30)
+    hours = np.arange(24.0)
+    one = np.exp(-2 * np.sin(np.pi * hours / 24) ** 2 / 1.4**2)
+
+    def alike(apart):
+        shape = (np.exp(-2 * np.sin(np.pi * apart / 24) ** 2 / 1.4**2) - one.mean()) / (
+            1 - one.mean()
+        )
+        return 0.7 * shape + np.exp(-np.abs(apart) / 72)
+
+    count = len(known)
+    bordered = np.ones((count + 1, count + 1))
+    bordered[:count, :count] = alike(known[:, None] - known) + 5e-4 * np.eye(count)
+    bordered[count, count] = 0
+    right = np.vstack([alike(ahead - known[:, None]), np.ones(len(ahead))])
+    weights = np.linalg.solve(bordered, right)
+
+    mean, spread = expected(past, len(ahead))
+
+    assert mean == pytest.approx(weights[:count].T @ past[known], rel=1e-9)
+    away = 1.7 + 5e-4 - (weights * right).sum(axis=0)
+    within, seen = bordered[:count, :count], past[known]
+    each = np.linalg.solve(within, np.ones(count))
+    off = seen - each @ seen / each.sum()
+    by_steps = off @ np.linalg.solve(within, off) / count
+    by_all = seen.var() / (1.7 + 5e-4 - within.mean())
+    assert (by_all > by_steps) == smooth
+    assert spread**2 == pytest.approx(1.3 * max(by_steps, by_all) * away, rel=1e-6)
+
+
+@pytest.mark.parametrize("step_h", [0.5, 1.0, 2.0])
+def test_the_newest_fortnight_counts_and_nothing_before(step_h):
+    steps = round(14 * 24 / step_h)
+    past = np.tile(day(24)[:: max(1, round(step_h))], 60)[: steps + 20]
+    older, oldest = past.copy(), past.copy()
+    older[:20] += 50
+    oldest[20] += 50
+
+    now = expected(past, 5, step_h)
+
+    assert all(map(np.array_equal, now, expected(older, 5, step_h)))
+    assert not np.array_equal(now[0], expected(oldest, 5, step_h)[0])
+
+
 def test_gaps_and_finer_steps_say_the_same():
     """A missing afternoon is none; half hours are counted as such."""
     past = day(24 * 5)
