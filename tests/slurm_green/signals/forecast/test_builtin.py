@@ -7,7 +7,7 @@ import pytest
 from slurm_green.errors import SignalError
 from slurm_green.signals.forecast.bands import Hourly
 from slurm_green.signals.forecast.builtin import LEAST_H, BuiltIn
-from slurm_green.signals.forecast.features import Features
+from slurm_green.signals.forecast.features import Features, calendar
 from slurm_green.signals.forecast.gaps import filled
 from slurm_green.signals.forecast.naive import LAST_WEEK, YESTERDAY
 from slurm_green.signals.forecast.regression import rolling_fit
@@ -113,10 +113,44 @@ def test_a_gap_of_a_regressor_is_no_hour_of_nothing(gap):
         np.testing.assert_allclose(rows[168:, -2:], 0.0, atol=1e-9)
 
 
-def test_a_regressor_that_never_moved_may_step():
+def test_a_regressor_tells_how_far_an_hour_is_from_its_usual_and_from_the_day_before():
+    """Over the days that are known of the last seven; nothing before it was issued."""
+    row = np.full(len(HOURS), 5000.0)
+    row[24 * 33 : 24 * 39] = np.nan
+    row[24 * 39 + 5], row[24 * 40 + 5] = 5100.0, 5600.0
+    known_at = np.full(len(HOURS), -np.inf)
+    known_at[24 * 40 + 6] = 24 * 40 + 1
+    row[24 * 40 + 6] = 5900.0
+    features = Features(Hourly(values=grid(), regressors=row[None], known_at=known_at[None]))
+
+    def told(origin, ahead):
+        return pytest.approx(features(ahead)[0][origin, -2:], abs=1e-9)
+
+    assert told(24 * 40, 5) == [500, 500]
+    assert told(24 * 39, 5) == [100, 0]
+    assert told(24 * 40, 6) == [0, 0]
+    assert told(24 * 40 + 1, 5) == [900, 900]
+    assert told(24 * 41, 5) == [-350, -600]
+    assert told(24 * 70, 5) == [0, 0]
+
+
+def test_the_calendar_has_a_column_for_each_hour_and_for_weekends():
+    """Hours count from a Monday."""
+    time = np.arange(336)
+    found = calendar(time, weight=2.0)
+    weekend = np.isin(time // 24, (5, 6, 12, 13))
+    assert found.shape == (336, 49)
+    assert (found[time, time % 24] == 2).all()
+    assert (found[:, 24] == 2 * weekend).all()
+    assert (found[time, 25 + time % 24] == weekend).all()
+    assert found.sum() == 2 * 336 + 3 * weekend.sum()
+
+
+@pytest.mark.parametrize("before", [0.1, 0.0])
+def test_a_regressor_that_never_moved_may_step(before):
     """Rounding is no spread: a capacity of 0.1 that doubles must not outweigh all else."""
     values = grid()
-    row = np.where(HOURS < 59 * 24, 0.1, 0.2)
+    row = np.where(HOURS < 59 * 24, before, 0.2)
 
     bands = BuiltIn().bands(Hourly(values=values, regressors=row[None]), np.array([60 * 24]), 24)
 

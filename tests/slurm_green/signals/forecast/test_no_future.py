@@ -132,18 +132,19 @@ def test_a_regressor_that_begins_late_tells_nothing_of_what_comes():
     row[: 30 * 24] = np.nan
     # Issued every evening at 18:00 for the whole next day.
     known_at = np.arange(len(row)) // 24 * 24.0 - 6
-    other = row.copy()
-    other[42 * 24 :] *= 50
+    later, earlier = row.copy(), row.copy()
+    later[42 * 24 :] *= 50
+    earlier[38 * 24 :] += 20
     origins = np.array([40 * 24])
 
-    one, two = (
+    one, *others = (
         BuiltIn().bands(
             Hourly(values=values, regressors=one[None], known_at=known_at[None]), origins, 24
         )
-        for one in (row, other)
+        for one in (row, later, earlier)
     )
 
-    assert same(one, two)
+    assert [same(one, other) for other in others] == [True, False]
 
 
 @settings(max_examples=10, deadline=None)
