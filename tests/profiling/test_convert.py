@@ -43,7 +43,7 @@ def test_perseus():
     made = convert(SOURCES["perseus"], rows(PERSEUS, stage="0", instruction="forward"))
     assert made.provenance is Provenance.PUBLISHED
     assert "Perseus" in made.source
-    assert made.model == "stage 0, forward"
+    assert (made.model, made.inference) == ("stage 0, forward", ())
     first, second = made.training
     assert (first.workers, first.gpus_per_worker) == (1, 1)
     assert (first.clock_mhz, first.rate, first.power_w) == (1410, pytest.approx(20), 400)
@@ -95,6 +95,7 @@ def test_mlenergy_v3_has_neither_clock_nor_context():
               num_gpus=2, model_id="Qwen/Qwen3-14B", gpu_model="H100"),
     )  # fmt: skip
     (point,) = made.inference
+    assert made.training == ()
     assert (point.phase, point.batch, point.tp) == ("decode", 8, 2)
     assert (point.latency_s, point.power_w) == (pytest.approx(0.0075), 760)
     assert (point.clock_mhz, point.context_tokens) == (None, None)
@@ -206,6 +207,12 @@ def test_rows_that_differ_in_a_setting_nobody_mapped_are_no_repeats():
     assert (first.rate, first.n) == (pytest.approx(30.25), 2)
     with pytest.raises(ProfileError, match="--ignore: no column 'memory' in the table"):
         plain_of(table, ignore=("memory",))
+
+
+def test_what_has_the_fewest_values_most_likely_tells_runs_apart():
+    hosts = RUNS.replace("who", "host").replace(",b,", ",c,").replace("33.1,a", "33.1,b")
+    with pytest.raises(ProfileError, match=r"differ in mem, which .* rows differ in host, too"):
+        plain_of(rows(hosts.replace("31.9,a", "31.9,d")))
 
 
 def test_a_column_of_our_name_is_measured_and_no_setting():

@@ -177,6 +177,26 @@ def test_the_best_clock_is_the_least_energy_within_a_latency(made):
     assert whole.optimal_clock_mhz(*at, max_latency_s=fast / 100) == 1410
 
 
+def test_the_best_clock_is_that_of_its_own_batch_and_context():
+    watts = {
+        (4, 1, 1000.0): 400.0,
+        (4, 1, 500.0): 100.0,
+        (1, 4, 1000.0): 100.0,
+        (1, 4, 500.0): 90.0,
+    }
+    one = curve(
+        *(
+            point(batch=batch, context_tokens=context, clock_mhz=mhz, latency_s=1 / mhz, power_w=w)
+            for (batch, context, mhz), w in watts.items()
+        )
+    )
+    assert one.optimal_clock_mhz("decode", 4, 1) == 500
+    assert one.optimal_clock_mhz("decode", 1, 4) == 1000
+    by_context = Curve.of(profile_cases.profile(batches=(1, 128), contexts=(128, 2048)))
+    found = [by_context.optimal_clock_mhz("decode", 128, context) for context in (128, 2048)]
+    assert found == [690, 510]
+
+
 def test_of_equal_energies_the_fastest_wins():
     assert best_setting(np.array([1.0, 2, 3, 4]), np.array([5, 5.004, 5.1, np.nan])) == 1
 
@@ -189,5 +209,7 @@ def test_what_a_profile_has_not_is_refused(made):
         whole.latency_s("decode", 1, 1, 1, tp=2)
     with pytest.raises(ProfileError, match="no training with 3 x 1 GPUs; it has inference"):
         whole.rate(3, 1000)
+    with pytest.raises(ProfileError, match="no decode at tp 1; it has training"):
+        Curve.of(replace(made, inference=())).latency_s("decode", 1, 1, 1)
     with pytest.raises(ProfileError, match="it has 1 x 1, 2 x 1"):
         Curve.of(made).rate(3, 1000)
