@@ -153,6 +153,8 @@ class Exchange:
     def _whole(self, upstream: "Upstream") -> None:
         body = b"".join(self.plain)
         verdict, document = judge(upstream.status, upstream.headers, body)
+        if verdict is Verdict.GOOD and self.head_sent:
+            verdict = Verdict.NO_REST  # the client is in the middle of a stream
         if verdict is Verdict.GOOD:
             self._count(document)
             if upstream.tells:

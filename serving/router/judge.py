@@ -23,6 +23,7 @@ class Verdict(Enum):
     ERROR = "server error"
     LOCKED = "refuses our key"
     LIE = "no answer in a whole one"
+    NO_REST = "does not go on with it"  # an answer of its own to a stream that another one began
 
 
 def judge(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> tuple[Verdict, Any]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Relay"]
 
 # Faults that say nothing bad of the replica's next answer.
-_INNOCENT = frozenset((Verdict.BUSY.value, "moved away"))
+_INNOCENT = frozenset((Verdict.BUSY.value, Verdict.NO_REST.value, "moved away"))
 # Faults that may be the request's: vLLM has an error for each `top_k` beyond 64 bits.
 _DOUBTFUL = frozenset((Verdict.ERROR.value, "error event"))
 _STILL_S = 1.0  # a stream without a byte for so long may be gone

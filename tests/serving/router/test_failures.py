@@ -84,6 +84,23 @@ def test_a_stream_whose_replica_fails_goes_on_elsewhere(fault: Fault, chat: bool
     run(main)
 
 
+def test_who_does_not_go_on_with_a_stream_does_not_answer_in_its_middle() -> None:
+    async def main() -> None:
+        async with replicas(2) as both, routed(settings_for(both, resume=True)) as rig:
+            for one in both:
+                one.faults.append(Fault("die", at=3))
+                one.always = Fault("status", status=400, text="the prompt is too long")
+            answer = await rig.complete(tokens=10, stream=True)
+            assert answer.whole
+            assert b"HTTP/1.1" not in answer.body
+            assert answer.text == answer_of("abc", 6)
+            assert "does not go on with it" in answer.events[-1]["error"]["message"]
+            assert len(both[0].seen) + len(both[1].seen) == 4
+            await until(rig.clean)
+
+    run(main)
+
+
 def test_every_replica_may_fail_a_stream_once() -> None:
     async def main() -> None:
         async with replicas(3) as three, routed(settings_for(three, resume=True)) as rig:
