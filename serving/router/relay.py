@@ -311,7 +311,7 @@ class Relay:
             replica.breaker.doubted = True
             self._suspect(replica)
         else:
-            sure = why.startswith("connect") or why == Verdict.LOCKED.value
+            sure = why.startswith("connect:") or why == Verdict.LOCKED.value
             replica.breaker.failed(now_s, at_once=sure)
             self._suspect(replica)
         replica.changed(now_s)

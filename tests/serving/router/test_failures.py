@@ -188,6 +188,21 @@ def test_a_killed_replica_is_left_alone_and_taken_back(
     run(main)
 
 
+def test_a_connection_that_is_cut_is_one_failure_of_three() -> None:
+    async def main() -> None:
+        more = "[breaker]\nopen_s = 60\nopen_max_s = 60\n"
+        async with replicas(1) as (one,), routed(settings_for([one], more)) as rig:
+            breaker = rig.server.fleet.replicas[one.url].breaker
+            for wanted in (1, 2, 3):
+                assert not breaker.opened
+                one.faults.append(Fault("die", at=3))
+                assert not (await rig.complete(stream=True)).done
+                assert breaker.failures == wanted
+            assert breaker.opened
+
+    run(main)
+
+
 def test_a_drain_that_health_does_not_tell_costs_one_try() -> None:
     async def main() -> None:
         async with replicas(2) as both, routed(settings_for(both)) as rig:
