@@ -40,7 +40,7 @@ class Client(asyncio.Protocol):
     """See above."""
 
     __slots__ = (
-        "_body", "_expects", "_head", "_headers", "_parser", "_paused", "_queue", "_request",
+        "_body", "_head", "_headers", "_parser", "_paused", "_queue", "_request",
         "_room", "_target", "_tls", "_transport", "_unread", "deadline_s", "door", "exchange",
         "open", "reading_body",
     )  # fmt: skip
@@ -63,7 +63,6 @@ class Client(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
         self._head = self._room = 0
-        self._expects = False
 
     # What the loop calls.
 
@@ -303,6 +302,11 @@ class Client(asyncio.Protocol):
             if not self._queue:
                 self._transport.resume_reading()
             self._work(request)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether some of what was written has not left; of TLS only what is not encrypted yet."""
+        return self._transport.get_write_buffer_size() > 0
 
     @property
     def idle(self) -> bool:

@@ -181,7 +181,9 @@ class Server:
 
     async def _drained(self) -> None:
         until_s = self.loop.time() + self.settings.timeouts.drain_s
-        while self.relay.live and self.loop.time() < until_s:
+        while self.loop.time() < until_s and (
+            self.relay.live or any(one.unsent for one in self.door.clients)
+        ):
             for client in tuple(self.door.clients):
                 if client.idle:
                     client.close()

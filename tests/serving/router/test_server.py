@@ -163,6 +163,30 @@ def test_a_drain_that_takes_too_long_ends_in_one_clear_error() -> None:
     run(main)
 
 
+def test_a_drain_lasts_until_an_answer_that_is_whole_has_left() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            one._whole = lambda path, asked: {"text": "a" * 20_000_000}  # type: ignore[method-assign]
+            caller = await Caller.at(rig.server.port, limit=2**16)
+            caller.send("/v1/completions", {"model": MODEL, "prompt": "a"})
+            _, headers = await caller.head()
+            await until(lambda: not rig.server.relay.live)
+            rig.server.stop()
+            await until(lambda: rig.server.door.closing)
+            left = int(headers["content-length"])
+            try:
+                while left:
+                    # More than the kernel may hold of it.
+                    assert left < 12_000_000 or not rig.task.done()
+                    left -= len(await caller.reader.readexactly(min(left, 1_000_000)))
+                    await asyncio.sleep(0.01)
+                await rig.task
+            finally:
+                caller.close()
+
+    run(main)
+
+
 @pytest.mark.slow
 def test_a_site_without_power_gets_no_more_and_gives_up_what_has_not_begun(tmp_path: Path) -> None:
     supply = tmp_path / "supply"
