@@ -40,7 +40,7 @@ class Client(asyncio.Protocol):
     """See above."""
 
     __slots__ = (
-        "_body", "_head", "_headers", "_parser", "_paused", "_queue", "_request",
+        "_body", "_head", "_headers", "_parser", "_paused", "_plain_head", "_queue", "_request",
         "_room", "_target", "_tls", "_transport", "_unread", "deadline_s", "door", "exchange",
         "open", "reading_body",
     )  # fmt: skip
@@ -55,6 +55,7 @@ class Client(asyncio.Protocol):
         self._queue: deque[Request] = deque()
         self._request: Request | None = None  # in work
         self._paused = False
+        self._plain_head = b""  # of a request that offered another protocol, without the offer
         self._unread = (0, 0.0)  # bytes that they have not read, and when they last read any
         self._fresh()
 
@@ -79,7 +80,7 @@ class Client(asyncio.Protocol):
             data = self._parse(data)
 
     def _parse(self, data: bytes) -> bytes:
-        """What comes after an offer to talk another protocol, nothing otherwise."""
+        """What is left to parse after an offer to talk another protocol, nothing otherwise."""
         door = self.door
         if self.deadline_s == 0.0 or not (self._head or self.reading_body):
             self.deadline_s = door.now_s() + door.settings.timeouts.head_s
@@ -94,9 +95,10 @@ class Client(asyncio.Protocol):
             if not isinstance(reason, Refusal):
                 door.bug(reason or error)
         except httptools.HttpParserUpgrade as offer:
-            # Nobody has to take it; the request was answered as if it were not there.
+            # Nobody has to take it; the request is answered as if it were not there.
             self._parser = httptools.HttpRequestParser(self)
-            return data[offer.args[0] :]
+            head, self._plain_head = self._plain_head, b""
+            return head + data[offer.args[0] :]
         except httptools.HttpParserError:
             self._reject(Refusal(400, "this is not a request in HTTP/1.1"))
         else:
@@ -170,6 +172,11 @@ class Client(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """It is whole."""
         parser = self._parser
+        if parser.should_upgrade() and self._body_comes(parser.get_method()):
+            self._plain_head = self._without_offer()
+            self.reading_body = False
+            self._fresh()
+            return
         request = Request(parser.get_method(), self._target, self._headers)
         parts = self._body
         request.body = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -184,6 +191,30 @@ class Client(asyncio.Protocol):
                 self._transport.pause_reading()
         else:
             self._work(request)
+
+    def _body_comes(self, method: bytes) -> bool:
+        """Whether a body follows that was not read.
+
+        The trap: the parser takes the head of an offer for all of it, and what follows for requests
+        (Java's client offers HTTP/2 with every body that it sends first).
+        """
+        headers = self._headers
+        length = headers.get(b"content-length", b"0").strip()
+        return method != b"CONNECT" and (b"transfer-encoding" in headers or int(length) > 0)
+
+    def _without_offer(self) -> bytes:
+        """The head again, to be parsed with its body."""
+        parser = self._parser
+        lines = [
+            b"%b: %b\r\n" % one
+            for one in self._headers.items()
+            if one[0] not in (b"connection", b"upgrade", b"expect")
+        ]
+        stays = b"keep-alive" if parser.should_keep_alive() else b"close"
+        return b"%b %b HTTP/%b\r\n%bconnection: %b\r\n\r\n" % (
+            parser.get_method(), self._target, parser.get_http_version().encode(),
+            b"".join(lines), stays,
+        )  # fmt: skip
 
     # Answers.
 

@@ -307,6 +307,35 @@ def test_offers_to_talk_another_protocol_are_no_limit_to_requests_sent_ahead() -
     run(main)
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("cut", [0, 60, 150, 250])
+def test_a_body_after_an_offer_to_talk_another_protocol_is_no_request(
+    chunked: bool, cut: int
+) -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            body = json.dumps({"model": MODEL, "prompt": "a", "user": "b" * 100}).encode()
+            length = b"content-length: %d" % len(body)
+            if chunked:
+                length = b"transfer-encoding: chunked"
+                body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+            offer = b"connection: upgrade\r\nupgrade: h2c\r\nx-request-id: mine\r\n"
+            asked = b"POST /v1/completions HTTP/1.1\r\n%b%b\r\n\r\n%b" % (offer, length, body)
+            caller = await Caller.at(rig.server.port)
+            caller.writer.write(asked[:cut])
+            if cut:
+                await until(lambda: any(it.deadline_s for it in rig.server.door.clients))
+            caller.writer.write(asked[cut:])
+            caller.send("/v1/models", method="GET")
+            answers = [(await caller.read()).status for _ in range(2)]
+            caller.close()
+            assert answers == [200, 200]
+            (seen,) = one.seen
+            assert (seen.body["user"], seen.headers["x-request-id"]) == ("b" * 100, "mine")
+
+    run(main)
+
+
 def test_a_client_that_goes_takes_its_request_with_it() -> None:
     async def main() -> None:
         async with replicas(1) as (one,), routed(settings_for([one])) as rig:
