@@ -482,6 +482,29 @@ def test_who_waits_gets_the_next_place() -> None:
     run(main)
 
 
+def test_who_comes_later_waits_behind_those_who_wait() -> None:
+    async def main() -> None:
+        more = "[limits]\nrunning_per_replica = 1\nqueue_s = 30\n"
+        async with replicas(1) as (one,), routed(settings_for([one], more)) as rig:
+            relay, group = rig.server.relay, rig.server.fleet.groups[MODEL]
+            one.hold.clear()
+            asked = [asyncio.create_task(rig.complete("first"))]
+            await until(lambda: one.running)
+            pump, relay.pump = relay.pump, lambda _: None  # type: ignore[method-assign]
+            asked.append(asyncio.create_task(rig.complete("second")))
+            await until(lambda: len(group.waiting) == 1)
+            one.hold.set()
+            await asked[0]
+            # The replica is free, and nobody has told those who wait.
+            asked.append(asyncio.create_task(rig.complete("third")))
+            await until(lambda: len(group.waiting) == 2)
+            relay.pump = pump  # type: ignore[method-assign]
+            await asyncio.gather(*asked)
+            assert [seen.body["prompt"] for seen in one.seen] == ["first", "second", "third"]
+
+    run(main)
+
+
 def test_tls(certificate: Certificate) -> None:
     async def main() -> None:
         async with (

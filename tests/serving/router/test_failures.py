@@ -320,6 +320,51 @@ def test_an_idle_connection_that_the_replica_closes_is_no_failure() -> None:
     run(main)
 
 
+def test_an_idle_connection_that_is_gone_costs_no_attempt() -> None:
+    async def main() -> None:
+        more = "[retry]\nattempts = 2\n"
+        async with replicas(1) as (one,), routed(settings_for([one], more)) as rig:
+            assert (await rig.complete()).status == 200
+            one.faults.extend([Fault("cut"), Fault("status", status=500)])
+            assert (await rig.complete()).status == 200
+
+    run(main)
+
+
+def test_a_request_that_is_moved_away_has_all_its_attempts_left() -> None:
+    async def main() -> None:
+        more = "[retry]\nattempts = 2\n"
+        async with replicas(3) as three, routed(settings_for(three, more)) as rig:
+            for one in three:
+                one.hold.clear()
+            asked = asyncio.create_task(rig.complete())
+            for moves in (1, 2, 3):
+                await until(lambda: sum(len(one.seen) for one in three) == moves)  # noqa: B023
+                (exchange,) = rig.server.relay.live
+                if moves < 3 and exchange.replica is not None:
+                    rig.server.relay.lost(exchange.replica, "")
+            for one in three:
+                one.hold.set()
+            assert (await asked).status == 200
+
+    run(main)
+
+
+def test_a_stream_that_still_comes_is_left_where_it_is_whatever_health_says() -> None:
+    async def main() -> None:
+        async with replicas(2) as both, routed(settings_for(both, resume=True)) as rig:
+            both[0].gap_s = both[1].gap_s = 0.02
+            asked = [asyncio.create_task(rig.complete(tokens=40, stream=True)) for _ in range(6)]
+            await until(lambda: len(rig.server.relay.live) == 6)
+            await until(lambda: all(one.begun for one in rig.server.relay.live))
+            both[0].health = 503
+            await until(lambda: not rig.server.fleet.replicas[both[0].url].healthy)
+            assert all(one.done for one in await asyncio.gather(*asked))
+            assert len(both[0].seen) + len(both[1].seen) == 6
+
+    run(main)
+
+
 def _hung(one: FakeReplica) -> None:
     one.hold.clear()
 
