@@ -471,10 +471,12 @@ def test_full_replicas_make_requests_wait_then_be_turned_away() -> None:
     run(main)
 
 
-def test_who_waits_gets_the_next_place() -> None:
+def test_who_waits_gets_the_next_place_without_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         more = "[limits]\nrunning_per_replica = 1\nqueue_s = 5\n"
         async with replicas(1) as (one,), routed(settings_for([one], more)) as rig:
+            monkeypatch.setattr(rig.server, "_changed", lambda _: None)
+            rig.server.checks.stop()
             answers = await asyncio.gather(*(rig.complete(f"p{at}") for at in range(20)))
             assert [one.status for one in answers] == [200] * 20
             assert [seen.body["prompt"] for seen in one.seen] == [f"p{at}" for at in range(20)]

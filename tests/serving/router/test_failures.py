@@ -101,6 +101,18 @@ def test_who_does_not_go_on_with_a_stream_does_not_answer_in_its_middle() -> Non
     run(main)
 
 
+def test_a_stream_that_has_begun_may_wait_where_nobody_else_may() -> None:
+    async def main() -> None:
+        more = "[limits]\nqueue = 0\n"
+        async with replicas(1) as (one,), routed(settings_for([one], more, resume=True)) as rig:
+            one.faults.append(Fault("die", at=4))
+            answer = await rig.complete(tokens=20, stream=True)
+            assert answer.done
+            assert answer.text == answer_of("abc", 20)
+
+    run(main)
+
+
 def test_every_replica_may_fail_a_stream_once() -> None:
     async def main() -> None:
         async with replicas(3) as three, routed(settings_for(three, resume=True)) as rig:
@@ -245,6 +257,20 @@ def test_hung_streams_open_the_breaker_and_the_rest_goes_elsewhere() -> None:
             )
             assert all(one.status == 200 for one in answers)
             assert rig.server.fleet.replicas[both[0].url].breaker.opened
+
+    run(main)
+
+
+def test_who_is_too_slow_with_whole_answers_is_left_alone() -> None:
+    async def main() -> None:
+        more = "[breaker]\nopen_s = 60\nopen_max_s = 60\n[timeouts]\nanswer_s = 0.2\n"
+        async with replicas(1) as (one,), routed(settings_for([one], more)) as rig:
+            one.always = Fault("hang")
+            breaker = rig.server.fleet.replicas[one.url].breaker
+            for wanted in (1, 2, 3):
+                answer = await rig.complete()
+                assert (answer.status, breaker.failures) == (504, wanted)
+            assert breaker.opened
 
     run(main)
 
