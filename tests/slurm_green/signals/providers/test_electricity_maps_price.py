@@ -88,7 +88,7 @@ def _set(**changes):
         (_set(value=None), "row 3 (2026-08-22T20:00Z) has no price"),
         (_set(value="12"), "is no number"),
         (_set(value=True), "is no number"),
-        (_set(value=2_000_000), "out of range"),
+        (_set(value=200_000_000), "out of range"),
         (_set(zone="FR"), "asked for zone DK-DK2, row 3 is for 'FR'"),
         (lambda raw: raw["data"][3].pop("value"), "lacks value; did the API change?"),
         (lambda raw: raw["data"].pop(3), "leaves a gap"),
