@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from slurm_green.controller.observed import Observed
 from slurm_green.hook.extent import waves
 from slurm_green.plan.room import Room
-from slurm_green.slurm.records import Job, Node, Reservation
+from slurm_green.slurm.records import Job, Node, NodeSize, Reservation
 
 __all__ = ["Occupancy", "Placement", "occupancy", "reserved_for"]
 
@@ -38,8 +38,8 @@ class Occupancy:
     capacity: Room
     queue: Room
     any_powered_down: bool = False
-    # (GPUs, CPUs, MB) of a node -> how many such are up.
-    sizes: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
+    # How many nodes of each size are up.
+    sizes: Mapping[NodeSize, int] = field(default_factory=dict)
     shares_with: frozenset[str] = frozenset()
     placed: dict[int, Placement] = field(default_factory=dict)
 
@@ -115,8 +115,12 @@ def _empty(
         capacity=room,
         queue=room.copy(),
         any_powered_down=any(node.powered_down for node in here),
-        sizes=dict(Counter((node.gpus, node.cpus, node.memory_mb) for node in here)),
+        sizes=dict(Counter(map(_size_of, here))),
     )
+
+
+def _size_of(node: Node) -> NodeSize:
+    return NodeSize(node.gpus, node.cpus, node.memory_mb, node.gpu_type)
 
 
 def _queues(job: Job, now_s: float) -> bool:

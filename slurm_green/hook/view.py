@@ -17,6 +17,7 @@ from slurm_green.plan.power import PowerModel
 from slurm_green.plan.response import PriceCurve
 from slurm_green.plan.room import Room
 from slurm_green.signals.series import Series
+from slurm_green.slurm.records import NodeSize
 
 __all__ = ["PartitionView", "Prices", "View"]
 
@@ -59,8 +60,8 @@ class PartitionView:
     resume_s: float = 0.0
     # Partitions that share nodes with this one, itself included.
     shares_with: frozenset[str] = frozenset()
-    # (GPUs, CPUs, MB) of a node -> how many such are up, and how many nodes a job may have.
-    sizes: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
+    # How many nodes of each size are up, and how many nodes a job may have.
+    sizes: Mapping[NodeSize, int] = field(default_factory=dict)
     min_nodes: int = 0
     max_nodes: int | None = None
 

@@ -7,7 +7,7 @@ Slurm writes the same request in many ways: "gres:gpu:1" (22.05), "gres/gpu:h100
 
 import re
 
-__all__ = ["gpu_count", "job_gpus"]
+__all__ = ["gpu_count", "gpu_type", "job_gpus"]
 
 # Types may begin with a digit ("gpu:2080ti:4", "gpu:1g.10gb:7"); a lone number is a count.
 _ITEM = re.compile(
@@ -32,6 +32,13 @@ def gpu_count(text: str | None) -> int:
         else:
             untyped += count
     return untyped if "=" in text and untyped else untyped + typed
+
+
+def gpu_type(text: str | None) -> str:
+    """The one type of GPU that a text names; "" for none, or for several."""
+    items = [_ITEM.match(item.strip()) for item in _NOTE.sub("", text or "").split(",")]
+    types = {match["type"] or "" for match in items if match}
+    return types.pop() if len(types) == 1 else ""
 
 
 def job_gpus(

@@ -151,6 +151,7 @@ def job_from_json(record: Mapping[str, Any], *, site_factor: int = 0) -> Job:
         gres_per_node=_text(get("tres_per_node")),
         tasks_per_node=number(get("tasks_per_node")) or 0,
         cpus_per_gpu=gpu_count(_text(get("cpus_per_tres"))),
+        choosy=bool(_text(get("features")) or _text(get("required_nodes"))),
         memory_mb=_memory_mb(_text(get("tres_req_str"))) if pending else 0,
         node_names=() if pending else expand_hostlist(_text(get("nodes"))),
         array_job_id=array_job_id,

@@ -6,8 +6,9 @@ Unset, infinite and "no value" all become None: a number here is a number Slurm 
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
-__all__ = ["ClusterInfo", "Job", "JobChange", "Node", "Partition", "Reservation"]
+__all__ = ["ClusterInfo", "Job", "JobChange", "Node", "NodeSize", "Partition", "Reservation"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,8 @@ class Job:
     # What else was asked for and grows with GPUs or tasks; 0 where nothing was.
     tasks_per_node: int = 0
     cpus_per_gpu: int = 0
+    # Whether it names features or nodes, so that some nodes are none for it.
+    choosy: bool = False
     # What one that waits asked for in all, by whatever measure; 0 where Slurm does not say.
     memory_mb: int = 0
     node_names: tuple[str, ...] = ()
@@ -85,6 +88,15 @@ class Job:
         return self.state in {"RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING"}
 
 
+class NodeSize(NamedTuple):
+    """What a node has for jobs; memory in MB, 0 where Slurm does not say."""
+
+    gpus: int
+    cpus: int
+    memory_mb: int = 0
+    gpu_type: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A compute node. `available` is false for down, drained, failed or reserved-for-reboot."""
@@ -92,6 +104,7 @@ class Node:
     name: str
     cpus: int
     gpus: int = 0
+    gpu_type: str = ""
     memory_mb: int = 0
     available: bool = True
     # Switched off by Slurm's power saving; it takes ResumeTimeout at worst to come back.

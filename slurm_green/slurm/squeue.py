@@ -31,6 +31,7 @@ _FIELDS = {
     "tres-per-task": "tres_per_task", "tres-freq": "tres_freq",
     "Dependency": "dependency", "Origin": "federation_origin",
     "NTPerNode": "tasks_per_node", "cpus-per-tres": "cpus_per_tres",
+    "Feature": "features", "ReqNodes": "required_nodes",
 }  # fmt: skip
 # Whatever stands here is the user's; "N/A" elsewhere is Slurm's word for nothing.
 _USERS_TEXT = frozenset({"name", "comment", "admin_comment"})

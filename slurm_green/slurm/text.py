@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from slurm_green.errors import SlurmError
-from slurm_green.slurm.gres import gpu_count
+from slurm_green.slurm.gres import gpu_count, gpu_type
 from slurm_green.slurm.hostlist import expand_hostlist
 from slurm_green.slurm.records import ClusterInfo, Node, Partition, Reservation
 from slurm_green.slurm.times import parse_slurm_duration_s, parse_slurm_time
@@ -66,6 +66,7 @@ def node_from_state(
     cpus: int,
     gpus: int,
     partitions: tuple[str, ...],
+    kind: str = "",
     memory_mb: int = 0,
 ) -> Node:
     """A node from Slurm's complete state text, such as "MIXED+DRAIN" or "IDLE~"."""
@@ -76,6 +77,7 @@ def node_from_state(
         name=name,
         cpus=cpus,
         gpus=gpus,
+        gpu_type=kind,
         memory_mb=memory_mb,
         available=bool(words & _UP) and not words & _UNUSABLE,
         powered_down=bool(words & _POWERED_DOWN),
@@ -91,6 +93,7 @@ def parse_nodes(text: str) -> list[Node]:
             state=_value(line, "State"),
             cpus=int(_value(line, "CPUEfctv") or _value(line, "CPUTot") or 1),
             gpus=gpu_count(_value(line, "Gres")),
+            kind=gpu_type(_value(line, "Gres")),
             memory_mb=_whole(_value(line, "RealMemory")) or 0,
             partitions=tuple(part for part in _value(line, "Partitions").split(",") if part),
         )

@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass, replace
 
 from slurm_green.hook.view import PartitionView
-from slurm_green.slurm.gres import gpu_count
-from slurm_green.slurm.records import Job, JobChange
+from slurm_green.slurm.gres import gpu_count, gpu_type
+from slurm_green.slurm.records import Job, JobChange, NodeSize
 
 __all__ = ["Width", "width_of"]
 
@@ -54,7 +54,7 @@ class Width:
     def fits(self, job: Job, workers: int, partition: PartitionView) -> bool:
         """Whether the partition has the nodes for it, busy or not.
 
-        Of nodes that could hold it as asked for any may be the only ones with its type of GPU.
+        Of nodes that could hold it as asked for any may be the only ones with its features.
         """
         there = self.reshaped(job, workers)
         able = [size for size in partition.sizes if _holds(size, job)]
@@ -62,7 +62,7 @@ class Width:
         if not able or not all(_holds(size, there) and _has_mb(size, job, more) for size in able):
             return False
         most = sum(partition.sizes[size] for size in able)
-        most = min(most, partition.max_nodes or most)
+        most = min(most, partition.max_nodes or most, job.nodes if job.choosy else most)
         return partition.min_nodes <= there.nodes <= most
 
     def reshaped(self, job: Job, workers: int) -> Job:
@@ -79,19 +79,22 @@ class Width:
         )
 
 
-def _has_mb(size: tuple[int, int, int], job: Job, more: float) -> bool:
+def _has_mb(size: NodeSize, job: Job, more: float) -> bool:
     """Whether a node has memory for so many times the job's workers.
 
     By what measure it was asked for does not show: per GPU or CPU it grows along, and who gave one
     worker a part of a node would have others want as much. All of a node does not grow.
     """
-    return not size[2] or job.memory_mb >= _ALL * size[2] or more * job.memory_mb <= size[2]
+    node_mb = size.memory_mb
+    return not node_mb or job.memory_mb >= _ALL * node_mb or more * job.memory_mb <= node_mb
 
 
-def _holds(size: tuple[int, int, int], job: Job) -> bool:
-    """Whether a node of so many GPUs and CPUs holds the job's part for one node."""
+def _holds(size: NodeSize, job: Job) -> bool:
+    """Whether such a node holds the job's part for one node."""
+    wanted = gpu_type(job.gres_per_node)
     cpus = max(job.cpus, job.gpus * job.cpus_per_gpu)
-    return size[0] * job.nodes >= job.gpus and size[1] * job.nodes >= cpus
+    enough = size.gpus * job.nodes >= job.gpus and size.cpus * job.nodes >= cpus
+    return enough and wanted in ("", size.gpu_type)
 
 
 def width_of(job: Job) -> Width | None:

@@ -68,13 +68,14 @@ def test_text_counts_in_units_and_ranges_are_read() -> None:
         "JobID": "7", "State": "PENDING", "NumCPUs": "1.50K", "NumNodes": "2-4", "NumTasks": "2K",
         "tres-per-task": "gres/gpu:1", "TimeLimit": "1-00:00:00", "Name": "N/A",
         "tres-freq": "gpu:low", "BatchFlag": "2", "NTPerNode": "4", "cpus-per-tres": "gres/gpu:8",
+        "ReqNodes": "n[1-2]",
     }  # fmt: skip
     (record,) = queue_records("".join(f"{values[name]}@q@" for name in names) + "\n", "@q@")
     (job,) = jobs_from_json([record])
     assert (job.cpus, job.nodes, job.gpus, job.time_limit_s) == (1536, 2, 2048, 86400)
     assert (job.name, job.partition, job.array_job_id, job.submit_utc) == ("N/A", "", None, None)
     assert job.gpu_freq == "gpu:low"
-    assert (job.tasks_per_node, job.cpus_per_gpu) == (4, 8)
+    assert (job.tasks_per_node, job.cpus_per_gpu, job.choosy) == (4, 8, True)
     assert job.batch  # requeued once, as 24.11 shows it
     assert queue_records("", "@q@") == []
 

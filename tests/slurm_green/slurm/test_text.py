@@ -21,7 +21,7 @@ def capture(request: pytest.FixtureRequest) -> Path:
 def test_nodes(capture: Path) -> None:
     first, second = text.parse_nodes((capture / "nodes.txt").read_text())
     assert (first.name, first.cpus, first.gpus, first.partitions) == ("cap-n1", 16, 2, ("main",))
-    assert first.memory_mb == 64_000
+    assert (first.memory_mb, first.gpu_type) == (64_000, "h100")
     assert first.available and not first.powered_down
     # Drained, with a reason that claims otherwise.
     assert second.name == "cap-n2" and not second.available

@@ -21,7 +21,7 @@ from slurm_green.hook.record import parse
 from slurm_green.hook.request import request_of
 from slurm_green.hook.view import View
 from slurm_green.slurm.gres import gpu_count
-from slurm_green.slurm.records import Job, JobChange
+from slurm_green.slurm.records import Job, JobChange, NodeSize
 from slurm_green.slurm.update import change_arguments
 
 # Two GPUs are 1.8, four 3.0 times as fast as one.
@@ -138,7 +138,7 @@ def test_a_single_gpu_becomes_two_of_its_type(asked: str, told: str) -> None:
     assert width.reshaped(one, 2).gpus == gpu_count(told) == 2
 
 
-FOUR, EIGHT = (4, 32, 64_000), (8, 64, 128_000)
+FOUR, EIGHT = NodeSize(4, 32, 64_000), NodeSize(8, 64, 128_000)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ FOUR, EIGHT = (4, 32, 64_000), (8, 64, 128_000)
         ({"gpus": 1, "memory_mb": 16_000}, 4, {"sizes": {FOUR: 2}}, True),
         ({"gpus": 1, "memory_mb": 16_001}, 4, {"sizes": {FOUR: 2}}, False),
         ({"gpus": 1, "memory_mb": 64_000}, 4, {"sizes": {FOUR: 2}}, True),
-        ({"gpus": 1, "memory_mb": 16_001}, 4, {"sizes": {(4, 32, 0): 2}}, True),
+        ({"gpus": 1, "memory_mb": 16_001}, 4, {"sizes": {NodeSize(4, 32): 2}}, True),
         ({"gpus": 4, "memory_mb": 60_000}, 1, {"sizes": {FOUR: 1}}, True),
         ({"nodes": 2, "gpus": 2, "memory_mb": 100_000}, 4, {"sizes": {FOUR: 4}}, True),
         ({"gpus": 4}, 1, {"sizes": {FOUR: 1}}, True),
@@ -169,6 +169,10 @@ FOUR, EIGHT = (4, 32, 64_000), (8, 64, 128_000)
         ({"nodes": 2, "gpus": 2}, 4, {"sizes": {FOUR: 9}, "max_nodes": 3}, False),
         ({"nodes": 2, "gpus": 2}, 3, {"sizes": {FOUR: 9}, "max_nodes": 3}, True),
         ({"nodes": 4, "gpus": 4}, 1, {"sizes": {FOUR: 9}, "min_nodes": 2}, False),
+        # Which nodes have its features is not known, only that so many have.
+        ({"nodes": 2, "gpus": 2, "choosy": True}, 3, {"sizes": {FOUR: 9}}, False),
+        ({"nodes": 2, "gpus": 2, "choosy": True}, 1, {"sizes": {FOUR: 9}}, True),
+        ({"gpus": 2, "choosy": True}, 4, {"sizes": {FOUR: 9}}, True),
     ],
 )
 def test_no_job_is_made_wider_than_nodes_can_hold(
@@ -181,6 +185,17 @@ def test_no_job_is_made_wider_than_nodes_can_hold(
     width = width_of(one)
     assert width is not None
     assert width.fits(one, workers, partition_view(gpus=72, **given_)) is fits
+
+
+@pytest.mark.parametrize(("kind", "most"), [("h100", 3), ("a100", 8), ("", 11), ("v100", 0)])
+def test_only_nodes_with_its_type_of_gpu_count(kind: str, most: int) -> None:
+    sizes = {NodeSize(4, 32, 0, "h100"): 3, NodeSize(8, 64, 0, "a100"): 8}
+    text = f"gres:gpu:{kind}:4" if kind else "gres:gpu:4"
+    one = job(1, nodes=2, gpus=8, ntasks=2, gres_per_node=text)
+    width = width_of(one)
+    assert width is not None
+    here = partition_view(sizes=sizes)
+    assert [n for n in range(1, 15) if width.fits(one, n, here)] == list(range(1, most + 1))
 
 
 def test_a_site_of_small_nodes_has_no_wide_ways() -> None:
