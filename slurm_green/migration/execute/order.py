@@ -39,7 +39,10 @@ _GPUS = {
     "TresPerNode": "--gpus-per-node",
     "TresPerSocket": "--gpus-per-socket",
     "TresPerTask": "--gpus-per-task",
+    "CpusPerTres": "--cpus-per-gpu",
+    "MemPerTres": "--mem-per-gpu",  # in MB, as sbatch takes a plain number
 }
+_SHARES = {"NO": "--exclusive", "USER": "--exclusive=user"}
 
 
 def fields_of(text: str) -> dict[str, str]:
@@ -69,17 +72,14 @@ def order_of(text: str, script: str, source: Site, destination: Site) -> Order:
         f"--partition={there}",
         *("--requeue", "--open-mode=append"),
     ]
+    lines = _Lines(script)
+    left_out = {"CPUs/Task"} if fields.get("CpusPerTres") else set()  # sbatch takes one of the two
     for key, option in _PLAIN.items():
-        if (value := fields.get(key, "")) not in _NONE:
+        if (value := fields.get(key, "")) not in _NONE and key not in left_out:
             options.append(f"{option}={value}")
+    options += _layout(fields, lines, source)
     if (deadline := fields.get("Deadline", "")) not in _NONE:
         options.append(f"--deadline={_time(deadline)}")
-    lines = _Lines(script)
-    for key, option in _GPUS.items():
-        if gpus := _gpus(key, fields.get(key, ""), source):
-            # The other way to ask for them would come on top of what the script says.
-            by_gres = option == "--gpus-per-node" and lines.have("--gres")
-            options.append(f"--gres=gpu:{gpus}" if by_gres else f"{option}={gpus}")
     options += _again(lines)
     account = destination.account or fields.get("Account", "")
     if account not in _NONE:
@@ -91,6 +91,21 @@ def order_of(text: str, script: str, source: Site, destination: Site) -> Order:
         script=script,
         arguments=_arguments(fields),
     )
+
+
+def _layout(fields: Mapping[str, str], lines: "_Lines", source: Site) -> list[str]:
+    """GPUs, what comes with each of them, and how tasks are spread over nodes."""
+    found = []
+    for key, option in _GPUS.items():
+        if gpus := _gpus(key, fields.get(key, ""), source):
+            # The other way to ask for them would come on top of what the script says.
+            by_gres = option == "--gpus-per-node" and lines.have("--gres")
+            found.append(f"--gres=gpu:{gpus}" if by_gres else f"{option}={gpus}")
+    if (tasks := fields.get("NtasksPerN:B:S:C", "").partition(":")[0]) not in {*_NONE, "*"}:
+        found.append(f"--ntasks-per-node={tasks}")
+    if share := _SHARES.get(fields.get("OverSubscribe", "")):
+        found.append(share)
+    return found
 
 
 def _arguments(fields: Mapping[str, str]) -> tuple[str, ...]:

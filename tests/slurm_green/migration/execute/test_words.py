@@ -164,6 +164,26 @@ def test_gpus_are_asked_for_as_the_script_does(line: str, option: str) -> None:
     assert order_of(twice, f"#!/bin/sh\n#SBATCH {line}\n", A, B).options == options
 
 
+def test_the_layout_goes_along() -> None:
+    """Else two tasks on each of two nodes may become three and one. As 22.05 shows it."""
+    shown = SHOWN.replace("Features=", "NtasksPerN:B:S:C=2:0:*:* Features=")
+    shown = shown.replace("OverSubscribe=OK", "OverSubscribe=NO")
+    options = order_of(shown, "", A, B).options
+    assert {"--ntasks-per-node=2", "--exclusive", "--cpus-per-task=2"} <= set(options)
+    for text, left in (("2:0:*:*", "0:0:*:*"), ("=NO", "=OK")):
+        shown = shown.replace(text, left)
+    options = order_of(shown, "", A, B).options
+    assert not any(one.startswith(("--ntasks-per", "--exclusive")) for one in options)
+
+
+def test_what_comes_with_each_gpu_goes_along() -> None:
+    """sbatch refuses CPUs by task beside CPUs by GPU."""
+    shown = SHOWN + "   CpusPerTres=gres:gpu:4\n   MemPerTres=gres:gpu:200\n"
+    options = order_of(shown, "", A, B).options
+    assert {"--cpus-per-gpu=4", "--mem-per-gpu=200"} <= set(options)
+    assert not any(one.startswith("--cpus-per-task") for one in options)
+
+
 def test_a_job_that_is_gone_is_said_to_be() -> None:
     assert fields_of("") == {}
     with pytest.raises(SlurmError, match="showed no job"):
