@@ -73,9 +73,9 @@ def order_of(text: str, script: str, source: Site, destination: Site) -> Order:
         *("--requeue", "--open-mode=append"),
     ]
     lines = _Lines(script)
-    left_out = {"CPUs/Task"} if fields.get("CpusPerTres") else set()  # sbatch takes one of the two
+    unasked = _unasked(fields, lines)
     for key, option in _PLAIN.items():
-        if (value := fields.get(key, "")) not in _NONE and key not in left_out:
+        if (value := fields.get(key, "")) not in _NONE and key not in unasked:
             options.append(f"{option}={value}")
     options += _layout(fields, lines, source)
     if (deadline := fields.get("Deadline", "")) not in _NONE:
@@ -91,6 +91,22 @@ def order_of(text: str, script: str, source: Site, destination: Site) -> Order:
         script=script,
         arguments=_arguments(fields),
     )
+
+
+def _unasked(fields: Mapping[str, str], lines: "_Lines") -> set[str]:
+    """What Slurm gives where nobody asks, and CPUs that come with GPUs.
+
+    What is asked for stands in the job's environment: with SLURM_NTASKS there some programs leave
+    it to srun to start their workers, and wait for them for ever.
+    """
+    found = set()
+    nodes = fields.get("NumNodes", "").partition("-")[0]
+    if fields.get("NumTasks") == nodes and not lines.have("--ntasks", "-n"):
+        found.add("NumTasks")
+    one = fields.get("CPUs/Task") == "1" and not lines.have("--cpus-per-task", "-c")
+    if one or fields.get("CpusPerTres"):  # sbatch takes CPUs by one of the two
+        found.add("CPUs/Task")
+    return found
 
 
 def _layout(fields: Mapping[str, str], lines: "_Lines", source: Site) -> list[str]:

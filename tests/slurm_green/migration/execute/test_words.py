@@ -75,7 +75,7 @@ def test_a_job_is_ordered_again_as_it_was() -> None:
     order = order_of(SHOWN, "#!/bin/sh\n", A, B)
     assert order.options == (
         *("--job-name=my twin", "--partition=gpu", "--requeue", "--open-mode=append"),
-        *("--time=1-00:10:00", "--nodes=1-2", "--ntasks=1", "--cpus-per-task=2", "--qos=normal"),
+        *("--time=1-00:10:00", "--nodes=1-2", "--cpus-per-task=2", "--qos=normal"),
         *("--constraint=h100&ib", "--mem=4G", "--gpus-per-node=h100:1"),
         *("--chdir=/scratch/b/me", "--output=/scratch/b/me/out.txt", "--input=/dev/null"),
     )
@@ -162,6 +162,19 @@ def test_gpus_are_asked_for_as_the_script_does(line: str, option: str) -> None:
     assert [one for one in options if one.startswith("--g")] == [option]
     twice = SHOWN.replace("gres:gpu:h100:1", "gres:gpu:h100:1,gres:gpu:h100:1")
     assert order_of(twice, f"#!/bin/sh\n#SBATCH {line}\n", A, B).options == options
+
+
+def test_what_nobody_asked_for_is_not_asked_for() -> None:
+    """It would stand in the job's environment, where it stood not before."""
+    for tasks, cpus, line, asked in (
+        ("1", "1", "", []),
+        ("1", "1", "#SBATCH -n 4 -c4", ["--ntasks=1", "--cpus-per-task=1"]),
+        ("4", "2", "", ["--ntasks=4", "--cpus-per-task=2"]),
+    ):
+        shown = SHOWN.replace("NumTasks=1", f"NumTasks={tasks}")
+        shown = shown.replace("CPUs/Task=2", f"CPUs/Task={cpus}")
+        options = order_of(shown, f"#!/bin/sh\n{line}\n", A, B).options
+        assert [one for one in options if one.startswith(("--ntasks", "--cpus"))] == asked
 
 
 def test_the_layout_goes_along() -> None:
