@@ -112,7 +112,10 @@ def _unasked(fields: Mapping[str, str], lines: "_Lines") -> set[str]:
 def _layout(fields: Mapping[str, str], lines: "_Lines", source: Site) -> list[str]:
     """GPUs, what comes with each of them, and how tasks are spread over nodes."""
     found = []
+    memory = any(fields.get(key, "") not in _NONE for key in ("MinMemoryNode", "MinMemoryCPU"))
     for key, option in _GPUS.items():
+        if memory and key == "MemPerTres":
+            continue  # a partition's default: sbatch takes memory by one of them
         if gpus := _gpus(key, fields.get(key, ""), source):
             # The other way to ask for them would come on top of what the script says.
             by_gres = option == "--gpus-per-node" and lines.have("--gres")
@@ -179,10 +182,11 @@ def _paths(fields: Mapping[str, str], source: Site, destination: Site) -> list[s
 def _gpus(key: str, value: str, source: Site) -> str:
     """`gres:gpu:h100:2` or `gres/gpu:h100:2` as the options write it; "" where there are none.
 
-    Newer versions name `cpu=` there as well, which stands in CPUs/Task. What was asked for in two
-    ways stands there twice.
+    Newer versions name `cpu=` there as well, which stands in CPUs/Task; a mere `gpu:4` is what a
+    partition gives with each GPU to who does not ask. What was asked for in two ways stands there
+    twice.
     """
-    items = [item for item in dict.fromkeys(value.split(",")) if not item.startswith("cpu=")]
+    items = [one for one in dict.fromkeys(value.split(",")) if not one.startswith(("cpu=", "gpu:"))]
     if not items or items[0] in _NONE:
         return ""
     if len(items) > 1 or not re.match(r"gres[:/]gpu\b", items[0]):

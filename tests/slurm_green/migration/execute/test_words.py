@@ -192,9 +192,15 @@ def test_the_layout_goes_along() -> None:
 def test_what_comes_with_each_gpu_goes_along() -> None:
     """sbatch refuses CPUs by task beside CPUs by GPU."""
     shown = SHOWN + "   CpusPerTres=gres:gpu:4\n   MemPerTres=gres:gpu:200\n"
+    assert not any(one.startswith("--mem-per-gpu") for one in order_of(shown, "", A, B).options)
+    shown = shown.replace("MinMemoryNode=4G", "MinMemoryNode=0")
     options = order_of(shown, "", A, B).options
     assert {"--cpus-per-gpu=4", "--mem-per-gpu=200"} <= set(options)
     assert not any(one.startswith("--cpus-per-task") for one in options)
+    # By DefCpuPerGPU and DefMemPerGPU, as 22.05 shows it: the destination has its own.
+    shown = shown.replace("gres:gpu:4", "gpu:4").replace("gres:gpu:200", "gpu:200")
+    options = order_of(shown, "", A, B).options
+    assert not any(one.startswith(("--cpus-per", "--mem-per")) for one in options)
 
 
 def test_a_job_that_is_gone_is_said_to_be() -> None:
