@@ -14,6 +14,7 @@ from slurm_green.hook.record import LOOK, remove, replace_record
 from slurm_green.slurm.arrays import marked
 from slurm_green.slurm.client import SlurmClient
 from slurm_green.slurm.records import ClusterInfo, JobChange
+from slurm_green.slurm.update import is_too_late
 
 __all__ = ["Released", "changes_for", "release_all"]
 
@@ -59,7 +60,8 @@ def release_all(slurm: SlurmClient, config: Config, now_utc: datetime) -> Releas
     return Released(
         released=sorted(j for j, change in done.items() if change.begin_utc is not None),
         restored=sorted(j for j, change in done.items() if change.site_factor is not None),
-        refused=dict(sorted(refused.items())),
+        # Whoever has started by itself meanwhile needs no release.
+        refused={j: words for j, words in sorted(refused.items()) if not is_too_late(words)},
     )
 
 

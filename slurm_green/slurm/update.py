@@ -18,6 +18,7 @@ __all__ = [
     "batch_input",
     "change_arguments",
     "is_refusal",
+    "is_too_late",
     "jobs_gone",
     "jobs_to_retry",
     "one_line",
@@ -27,10 +28,9 @@ __all__ = [
 _PLAIN = re.compile(r"[A-Za-z0-9,.:;=@_/+%()-]+")
 _ECHO = re.compile(r"^(?:scontrol: )?update JobId=(\d+)\b")
 _PROMPT = re.compile(r"^scontrol: *(?:quit)?$")
-# Words that name their job, and that a second try does not change.
-_GONE = re.compile(
-    r"^(?:Job has already finished|Job is no longer pending execution) for job (\d+)$"
-)
+# What Slurm says of a job that has started or ended since, and with its number in a batch.
+_TOO_LATE = "Job has already finished", "Job is no longer pending execution"
+_GONE = re.compile(rf"^(?:{'|'.join(_TOO_LATE)}) for job (\d+)$")
 # A running part of an array cannot be delayed; its waiting part was.
 _ARRAY_PART = re.compile(r"^\d+_\S+: (?:Job is no longer pending execution|No error)$")
 
@@ -103,6 +103,11 @@ def jobs_gone(output: str) -> dict[int, str]:
     """
     found = (_GONE.match(line.strip()) for line in output.splitlines())
     return {int(one[1]): one[0] for one in found if one}
+
+
+def is_too_late(words: str) -> bool:
+    """Whether a refusal only says that the job waits no longer."""
+    return words.startswith(_TOO_LATE)
 
 
 def is_refusal(returncode: int, words: str) -> bool:

@@ -153,6 +153,22 @@ def test_release_all_reports_what_slurm_refused(sgreen):
     assert sgreen.slurm.jobs_by_id[43].eligible_utc == sgreen.now
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["Job has already finished for job 42", "Job is no longer pending execution for job 42"],
+)
+def test_a_job_that_starts_meanwhile_needs_no_release(sgreen, words):
+    """During a burst holds end by themselves; that is no failure to tell an admin of."""
+    sgreen.slurm.put(sgreen.job(43))
+    sgreen.slurm.refuse[42] = words
+
+    done = sgreen("off", "--release-all")
+
+    assert done.exit_code == 0
+    assert "1 jobs released" in done.stdout
+    assert "0 refused" in done.stdout
+
+
 def test_release_all_finds_records_in_extra(sgreen):
     """Where the site keeps them there."""
     paths = sgreen.config.paths
