@@ -78,11 +78,12 @@ def occupancy(observed: Observed, *, horizon_s: float) -> dict[str, Occupancy]:
 
 
 def reserved_for(job: Job, reservations: Iterable[Reservation]) -> Reservation | None:
-    """The reservation of nodes that a job runs or waits in; None outside of any."""
+    """The reservation whose nodes a job runs on or waits for; None where others may do as well."""
     if not job.reservation:
         return None
     names = job.reservation.split(",")
-    return next((one for one in reservations if one.name in names and one.node_names), None)
+    mine = (one for one in reservations if one.name in names)
+    return next((one for one in mine if one.node_names and not one.flex), None)
 
 
 def _empty(

@@ -136,6 +136,7 @@ class PyslurmClient:
                         end_utc=end,
                         node_names=expand_hostlist(one.nodes or ""),
                         maintenance="MAINT" in str(one.flags),
+                        flex="FLEX" in str(one.flags),
                     )
                 )
         return found

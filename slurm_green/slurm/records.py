@@ -128,13 +128,17 @@ class Partition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """A reservation; `maintenance` when its flags say MAINT."""
+    """A reservation; `maintenance` when its flags say MAINT, `flex` where they say FLEX.
+
+    Jobs of a flexible one may start before it, and on other nodes.
+    """
 
     name: str
     start_utc: datetime
     end_utc: datetime
     node_names: tuple[str, ...] = ()
     maintenance: bool = False
+    flex: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,6 +124,7 @@ def parse_reservations(text: str) -> list[Reservation]:
     for line in _lines(text, "ReservationName"):
         start = parse_slurm_time(_value(line, "StartTime"))
         end = parse_slurm_time(_value(line, "EndTime"))
+        flags = _value(line, "Flags").split(",")
         if start is None or end is None:
             continue
         reservations.append(
@@ -132,7 +133,8 @@ def parse_reservations(text: str) -> list[Reservation]:
                 start_utc=start,
                 end_utc=end,
                 node_names=expand_hostlist(_value(line, "Nodes")),
-                maintenance="MAINT" in _value(line, "Flags").split(","),
+                maintenance="MAINT" in flags,
+                flex="FLEX" in flags,
             )
         )
     return reservations

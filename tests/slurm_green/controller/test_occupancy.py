@@ -104,6 +104,15 @@ def test_what_waits_for_a_reservation_takes_nothing_beside_it() -> None:
     assert free(gpu(waits, reservations=(replace(course, node_names=()),)), 0) == 4
 
 
+def test_jobs_of_a_flexible_reservation_start_before_it_and_beside_it() -> None:
+    course = Reservation(
+        name="c", start_utc=at(5), end_utc=at(9), node_names=("n0", "n1"), flex=True
+    )
+    runs = running(1, 3, gpus=4, node_names=("n0", "n1"), reservation="c")
+    assert [free(gpu(runs, reservations=(course,)), h) for h in (0, 3.1, 5)] == [4, 8, 4]
+    assert free(gpu(job(1, gpus=4, reservation="c"), reservations=(course,)), 0) == 4
+
+
 def test_nodes_that_are_down_do_not_count_nor_do_jobs_on_them() -> None:
     some = (replace(nodes(1)[0], available=False), *nodes(4)[1:])
     one = gpu(running(1, 3, gpus=2, node_names=("n0",)), nodes=some)

@@ -71,6 +71,9 @@ def test_reservations(capture: Path) -> None:
     assert maintenance.node_names == ("cap-n2",)
     assert course.node_names == ("cap-n1", "cap-n2")
     assert text.parse_reservations("No reservations in the system\n") == []
+    flags = "Flags=SPEC_NODES,ALL_NODES"
+    lines = (capture / "reservations.txt").read_text().replace(flags, "Flags=FLEX,SPEC_NODES")
+    assert [one.name for one in text.parse_reservations(lines) if one.flex] == ["course"]
 
 
 def test_info(capture: Path) -> None:
