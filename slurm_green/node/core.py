@@ -6,7 +6,7 @@ then does the state believe it; a `Look` after the outcomes asks for what is lef
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -35,6 +35,7 @@ from slurm_green.node.state import Job, Plan, State
 __all__ = ["GRACE_S", "step", "users_of", "wanted", "with_shared"]
 
 GRACE_S = 60.0  # a job's first process comes some time after its prolog
+_LOOKS_S = 600.0 + GRACE_S  # the longest `interval`; after that looks fail
 _FORGET_S = 86_400.0  # a job that nobody has seen for so long had no epilog, and never will
 _RETRY_S = 30.0
 _ASTRAY_MOST = 3
@@ -53,14 +54,17 @@ def step(state: State, event: Event, now_s: float) -> tuple[State, tuple[Action,
     after: list[Action] = []
     match event:
         case Begin(job, foreign):
-            gone = [one for one in state.jobs.values() if _replaced(one, job, now_s)]
+            gone = [one for one in state.jobs.values() if _replaced(state, one, job, now_s)]
             before += [Close(one.job_id, _NO_EPILOG) for one in gone]
             before.append(Open(job))
             state = _without(state, [one.job_id for one in gone])
-            jobs = with_shared({**state.jobs, job.job_id: job}, now_s)
             others = {uuid: why for uuid, why in state.foreign.items() if uuid not in job.gpus}
-            state = replace(state, jobs=jobs, foreign={**others, **foreign})
-            state = _changed(state, job.gpus, barred=None, astray=0)
+            state = replace(
+                state,
+                jobs={**state.jobs, job.job_id: job},
+                foreign={**others, **foreign},
+            )
+            state = _changed(with_shared(state, now_s), job.gpus, barred=None, astray=0)
         case End(job_id, unknown):
             # Restoring comes first: whatever the accounting meets, the GPU is back.
             if ended := state.jobs.get(job_id):
@@ -87,7 +91,7 @@ def step(state: State, event: Event, now_s: float) -> tuple[State, tuple[Action,
 
 def users_of(state: State, uuid: str, now_s: float) -> list[Job]:
     """The live jobs that have a GPU; more than one share it."""
-    return [one for one in state.jobs.values() if uuid in one.gpus and _alive(one, now_s)]
+    return [one for one in state.jobs.values() if uuid in one.gpus and _alive(state, one, now_s)]
 
 
 def wanted(state: State, uuid: str, now_s: float) -> tuple[Job, Setting] | None:
@@ -146,7 +150,7 @@ def _ticked(state: State, tick: Tick, now_s: float) -> tuple[State, list[int]]:
         # A job that began after sgreend was asked keeps the plan that its prolog brought.
         jobs = {key: replace(job, plan=plans.get(key, job.plan)) for key, job in jobs.items()}
         state = replace(state, cap=tick.orders.cap)
-    state = replace(state, jobs=jobs, foreign=tick.foreign)
+    state = replace(state, jobs=jobs, foreign=tick.foreign, looked_s=now_s)
     state = _changed(state, tick.owed, held=None, owed=True)
     for uuid, clock_mhz in tick.clocks_mhz.items():
         held = state.devices[uuid].held
@@ -162,23 +166,27 @@ def _ticked(state: State, tick: Tick, now_s: float) -> tuple[State, list[int]]:
     return _without(state, lost), lost
 
 
-def with_shared(jobs: Mapping[int, Job], now_s: float) -> dict[int, Job]:
-    """The jobs, marked where a GPU has two live ones."""
-    uses = Counter(uuid for job in jobs.values() if _alive(job, now_s) for uuid in job.gpus)
-    return {
+def with_shared(state: State, now_s: float) -> State:
+    """Its jobs are marked where a GPU has two live ones."""
+    live = [job for job in state.jobs.values() if _alive(state, job, now_s)]
+    uses = Counter(uuid for job in live for uuid in job.gpus)
+    jobs = {
         key: replace(job, shared=job.shared or any(uses[uuid] > 1 for uuid in job.gpus))
-        for key, job in jobs.items()
+        for key, job in state.jobs.items()
     }
+    return replace(state, jobs=jobs)
 
 
-def _replaced(old: Job, new: Job, now_s: float) -> bool:
+def _replaced(state: State, old: Job, new: Job, now_s: float) -> bool:
     """Whether a new job shows that an old one is gone: it is itself again, or holds its GPUs."""
     shares = bool(set(old.gpus) & set(new.gpus))
-    return old.job_id == new.job_id or (shares and not _alive(old, now_s))
+    return old.job_id == new.job_id or (shares and not _alive(state, old, now_s))
 
 
-def _alive(job: Job, now_s: float) -> bool:
-    return now_s - job.seen_s <= GRACE_S
+def _alive(state: State, job: Job, now_s: float) -> bool:
+    # Looks may be rare, or late because a driver hangs: until the next nobody knows better.
+    limit_s = _LOOKS_S if job.seen_s >= state.looked_s else GRACE_S
+    return now_s - job.seen_s <= limit_s
 
 
 def _without(state: State, job_ids: Iterable[int]) -> State:

@@ -76,7 +76,7 @@ class Node:
             for one in self._actuator.begun()
         }
         # As if they all lived: rather no figure than one of two jobs' joules.
-        self.state = replace(self.state, jobs=with_shared(jobs, unseen_s))
+        self.state = with_shared(replace(self.state, jobs=jobs), unseen_s)
 
     def begin(
         self, job_id: int, uid: int, gpus: Iterable[int], plan: Plan | None, at_s: float

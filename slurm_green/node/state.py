@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What sgreen-noded knows of its node, and what is wanted of its GPUs: plain values. Pure."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -37,7 +38,7 @@ class Orders:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job that a prolog began; live until some time (core.GRACE_S) after `seen_s`."""
+    """A job that a prolog began; live while the last look saw it, and core.GRACE_S longer."""
 
     job_id: int
     uid: int
@@ -86,4 +87,5 @@ class State:
     cap: Cap = field(default_factory=Cap)
     # GPUs on which somebody else computes, and who.
     foreign: Mapping[str, str] = field(default_factory=dict)
+    looked_s: float = math.inf  # when it was last looked which jobs live
     stopping: bool = False

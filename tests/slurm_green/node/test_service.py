@@ -111,6 +111,36 @@ class TestJobs:
         rig.tick(1)
         assert _locks(rig) == [1095, None]
 
+    def test_a_job_seen_at_the_last_look_lives_until_the_next(self, rig: Rig) -> None:
+        """`interval` may be ten minutes."""
+        rig.begin(7, 0, clock_mhz=1095)
+        rig.orders = Orders({7: Plan(clock_mhz=1095)})
+        rig.tick(1)
+        rig.now_s += 10 * GRACE_S
+        rig.begin(8, 1)
+        assert _locks(rig) == [1095, None]
+        assert rig.ask(7, 0, 900)["clock_mhz"] == 900
+        rig.begin(9, 0)
+        assert set(rig.node.state.jobs) == {7, 8, 9}
+
+        rig.end(9)
+        rig.sight.live.discard(7)
+        rig.tick()
+        assert _locks(rig) == [None, None]
+
+    def test_where_looks_fail_a_clock_does_not_stay_for_ever(
+        self, rig: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rig.begin(7, 0, clock_mhz=1095)
+        rig.orders = Orders({7: Plan(clock_mhz=1095)})
+        rig.tick(1)
+        monkeypatch.setattr(rig.sight, "live_jobs", lambda: 1 / 0)
+        for seconds, lock_mhz in ((659, 1095), (2, None)):
+            with pytest.raises(ZeroDivisionError):
+                rig.tick(seconds)
+            rig.begin(8, 1)
+            assert _locks(rig)[0] == lock_mhz
+
     def test_a_new_job_on_its_gpu_shows_that_it_is_gone(self, rig: Rig) -> None:
         rig.begin(7, 0, clock_mhz=1095)
         rig.sight.live.clear()
