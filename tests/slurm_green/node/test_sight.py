@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,11 @@ def test_another_users_slurmstepd_is_none() -> None:
         cwd="/",
     ) as fake:
         try:
+            named = Path(f"/proc/{fake.pid}/comm")
+            ends_s = time.monotonic() + 60
+            while named.read_text() != "slurmstepd\n":
+                assert time.monotonic() < ends_s
+                time.sleep(0.01)
             assert 99 not in Sight().live_jobs()
         finally:
             fake.kill()
