@@ -4,9 +4,11 @@
 import asyncio
 import urllib.request
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from profiling.device.gpu import Identity
+from slurm_green.node import metrics
 from slurm_green.node.metrics import serve_metrics, text_of
 from slurm_green.node.state import Reading
 
@@ -69,6 +71,34 @@ def test_who_asks_for_the_head_gets_nothing_behind_it() -> None:
     assert b"Content-Length: 8" in found
     assert lost[0] == b"HTTP/1.1 404 Not Found"
     assert found[-2:] == lost[-2:] == [b"", b""]
+
+
+def test_connections_are_bounded_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody on the node can open them, and none may take what prolog and epilog need."""
+    monkeypatch.setattr(metrics, "_MOST_CONNECTIONS", 2)
+
+    async def run() -> None:
+        server = await serve_metrics("127.0.0.1:0", lambda: "hello 1\n")
+        port = server.sockets[0].getsockname()[1]
+
+        async def heard(writer: asyncio.StreamWriter, reader: asyncio.StreamReader) -> bytes:
+            try:
+                writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+                return await reader.read()
+            except ConnectionError:
+                return b""
+            finally:
+                writer.transport.abort()
+
+        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        told = [await heard(writer, reader) for reader, writer in reversed(opened)]
+        assert [one[:15] for one in told] == [b"", b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK"]
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert (await heard(writer, reader)).endswith(b"hello 1\n")
+        server.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
 
 
 def test_over_http_beside_who_never_asks() -> None:
