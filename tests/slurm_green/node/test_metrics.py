@@ -2,6 +2,7 @@
 """What Prometheus reads of a node, over HTTP, whoever else is on the port."""
 
 import asyncio
+import gc
 import urllib.request
 
 import pytest
@@ -99,6 +100,37 @@ def test_connections_are_bounded_and_come_back(monkeypatch: pytest.MonkeyPatch) 
         server.close()
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /met", b"x" * 9000, b"POST /metrics HTTP/1.1\r\n\r\n"])
+def test_who_asks_in_another_way_is_no_news(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    """Too late, half, too long, or otherwise: cut off or told so, and not a word in the log."""
+    monkeypatch.setattr(metrics, "_REQUEST_S", 0.1)
+
+    async def run() -> bytes:
+        server = await serve_metrics("127.0.0.1:0", lambda: "hello 1\n")
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.sockets[0].getsockname()[1]
+        )
+        writer.write(sent)
+        if sent == b"GET /met":
+            writer.write_eof()
+        try:
+            return await reader.read()
+        except ConnectionError:
+            return b""
+        finally:
+            writer.transport.abort()
+            server.close()
+            while len(asyncio.all_tasks()) > 2:  # this one, and the one that waits for it
+                await asyncio.sleep(0.01)
+
+    found = asyncio.run(asyncio.wait_for(run(), 60))
+    gc.collect()
+    assert found[:12] == (b"HTTP/1.1 404" if sent.startswith(b"POST") else b"")
+    assert caplog.messages == []
 
 
 def test_over_http_beside_who_never_asks() -> None:

@@ -33,6 +33,7 @@ def test_read(tmp_path: Path) -> None:
 
     assert node == NodeSection(interval_s=2.0, default_clock_mhz=1800)
     assert default_of(node) == Setting(clock_mhz=1800, floor_mhz=0)
+    assert default_of(NodeSection()) == Setting()
     assert nvml == NvmlSection(library=Path("/opt/libnvidia-ml.so.1"))
 
 
@@ -55,6 +56,15 @@ def test_no_file_is_all_defaults_unless_somebody_named_it(tmp_path: Path) -> Non
 def test_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         read_settings(_file(tmp_path, text), named=True)
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        read_settings(tmp_path, named=True)
+    path = _file(tmp_path, "")
+    path.write_bytes(b"[node]\nname = '\xff'\n")
+    with pytest.raises(ConfigError, match="not TOML"):
+        read_settings(path, named=True)
 
 
 def test_a_file_that_others_write_is_refused(tmp_path: Path) -> None:
