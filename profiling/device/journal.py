@@ -122,6 +122,9 @@ class Journal:
             except BlockingIOError:
                 os.close(descriptor)
                 return None
+            except OSError:  # a file server without locks
+                os.close(descriptor)
+                raise
             os.close(descriptor)
 
     def _sync(self) -> None:

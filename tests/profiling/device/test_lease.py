@@ -46,6 +46,21 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+def test_nor_where_nothing_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its directory is on a file server whose locks are away, and every look tries again."""
+
+    def away(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", away)
+    journal = Journal(tmp_path)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(DeviceError, match="No locks available"):
+        Lease(FakeGpu(), journal, default=Setting(), holder="test").set(Setting(clock_mhz=1095))
+    assert journal.take_over() == ()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_the_journal_comes_first(tmp_path: Path) -> None:
     """Somebody killed at any call leaves an entry wherever the GPU is not at its default."""
 
