@@ -177,6 +177,7 @@ def test_kinds_do_not_mix():
     got = make_receipt(JOB, look, KILOWATT)
     assert (got.carbon_g, got.carbon_now_g, got.saved_g) == (pytest.approx(100), None, None)
     assert "changed its kind" in got.notes[-1]
+    assert got.basis == "marginal", "of the carbon that is told"
     # Nor do two runs of one job have a mean of both.
     twice = replace(JOB, restarts=1, earlier_runs=((NOW, NOW + HOUR),))
     assert make_receipt(twice, look, KILOWATT).carbon_g is None
