@@ -43,6 +43,15 @@ class TestJobs:
         rig.end(7)
         assert _locks(rig) == [None, 1500]
 
+    def test_a_plan_of_watts_alone_sets_no_clock(self, rig: Rig) -> None:
+        """Nor does a floor, which is for caps."""
+        shown = rig.begin(7, 0, power_limit_w=350, floor_mhz=900)
+        assert (rig.gpus[0].lock, rig.gpus[0].limit_w) == (None, 350)
+        assert (shown["0"]["clock_mhz"], shown["0"]["power_limit_w"]) == (None, 350)
+
+        rig.end(7)
+        assert rig.gpus[0].at_default
+
     def test_no_plan_no_clock(self, rig: Rig) -> None:
         rig.begin(7, 0)
         rig.orders = Orders(cap=Cap(clock_mhz=900))
@@ -517,6 +526,7 @@ class TestHardware:
 
         assert shown["0"]["observed_mhz"] == 1095
         assert _locks(rig) == [1095, None]
+        assert rig.gpus[0].calls.count("lock_clocks") == 1, "what is held is not set again"
 
     def test_clamped_below_is_told_and_kept(self, rig: Rig) -> None:
         rig.gpus[0].clamp_mhz = 900
