@@ -48,6 +48,9 @@ class TestJobs:
         shown = rig.begin(7, 0, power_limit_w=350, floor_mhz=900)
         assert (rig.gpus[0].lock, rig.gpus[0].limit_w) == (None, 350)
         assert (shown["0"]["clock_mhz"], shown["0"]["power_limit_w"]) == (None, 350)
+        for _ in range(4):
+            rig.node.tick()
+        assert rig.gpus[0].limit_w == 350
 
         rig.end(7)
         assert rig.gpus[0].at_default
@@ -547,6 +550,46 @@ class TestHardware:
 
         assert rig.gpus[0].at_default
         assert "runs at 1980 MHz" in (rig.node.state.devices["GPU-0"].barred or "")
+
+    def test_each_gpu_is_looked_at_for_itself(self, rig: Rig) -> None:
+        """The first is free, or does not tell its clock."""
+        rig.gpus[1].ignores_locks = True
+        rig.begin(7, 1, clock_mhz=1095)
+        rig.gpus[0].refuses = {"clock_mhz": Why.OTHER}
+        for _ in range(3):
+            rig.node.tick()
+        assert rig.gpus[1].at_default
+
+        rig.begin(8, 0, clock_mhz=1095)
+        for _ in range(4):
+            rig.node.tick()
+        assert _locks(rig) == [1095, None]
+
+    def test_a_new_setting_is_given_three_looks_of_its_own(self, rig: Rig) -> None:
+        rig.gpus[0].ignores_locks = True
+        rig.begin(7, 0, clock_mhz=1500)
+        rig.node.tick()
+        rig.node.tick()
+        rig.ask(7, 0, 1095, ttl_s=60)
+        rig.node.tick()
+        rig.node.tick()
+        assert _locks(rig) == [1095, None]
+        rig.node.tick()
+        assert rig.gpus[0].at_default
+
+    def test_what_went_back_in_part_is_set_anew_for_the_next(self, rig: Rig) -> None:
+        """Its clock did, its power limit did not: what it was set to holds no more."""
+        plan = {"clock_mhz": 1095, "power_limit_w": 350}
+        rig.begin(7, 0, **plan)
+        rig.gpus[0].refuses = {"set_power_limit": Why.OTHER}
+        rig.end(7)
+        assert (rig.gpus[0].lock, rig.gpus[0].limit_w, rig.owed) == (None, 350, {"GPU-0"})
+
+        rig.gpus[0].refuses = {}
+        rig.begin(8, 0, **plan)
+        assert (rig.gpus[0].lock, rig.gpus[0].limit_w) == ((210, 1095), 350)
+        rig.end(8)
+        assert (rig.gpus[0].at_default, rig.owed) == (True, set())
 
     def test_of_each_time_that_it_does_not_go_back_there_is_one_word(
         self, rig: Rig, caplog: pytest.LogCaptureFixture
