@@ -66,7 +66,12 @@ def test_the_shape_counts_blocks_of_six_hours_and_three_beside_them():
     assert enough.shape[2, 0] == pytest.approx(1)
     errors[0, 4] = np.nan
     few = Calibration.of(errors, hours_of_day=DAYS[:6])
-    assert few.shape[2, 0] == pytest.approx(1.2816)
+    assert few.shape[:, 0] == pytest.approx([-1.2816, 0, 1.2816])
+    # From hour 12 on nothing is below; of the three hours before one in two is, too few to count.
+    above = signs((480, 24))
+    above[:, 12:] = 1.0
+    low = Calibration.of(above, hours_of_day=DAYS % 24).shape[0]
+    assert low == pytest.approx([-1.0] * 9 + [(2 * at - 7) / 7 for at in range(1, 7)] + [1.0] * 9)
 
 
 def test_bands_are_the_shape_times_the_spread_of_the_hour():
