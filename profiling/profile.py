@@ -151,9 +151,12 @@ class Profile:
 
     @property
     def clocks_mhz(self) -> tuple[float, ...]:
-        """The clocks the GPU supports, else those that occur; MHz, rising."""
-        occurring = [one.clock_mhz for one in self.inference]
-        occurring += [one.clock_mhz for one in self.training]
+        """The clocks the GPU supports, else those that were set; MHz, rising.
+
+        One under a power cap is what came of the cap.
+        """
+        occurring = [one.clock_mhz for one in self.inference if one.power_cap_w is None]
+        occurring += [one.clock_mhz for one in self.training if one.power_cap_w is None]
         return self.gpu.clocks or tuple(sorted({one for one in occurring if one is not None}))
 
 
@@ -161,7 +164,7 @@ def assumed_gpu(profile: Profile) -> tuple[Gpu, tuple[str, ...]]:
     """The GPU without gaps, and the names of what was assumed.
 
     Idle: 12 % of the profile's highest power per GPU, None without any; parked: as idle; a switch
-    takes 0.1 s; clocks: those that occur.
+    takes 0.1 s; clocks: those that were set.
     """
     given = profile.gpu
     powers = [one.power_w / one.tp for one in profile.inference if one.power_w is not None]

@@ -77,3 +77,14 @@ def test_the_supported_clocks_come_before_those_that_occur():
     made = profile_cases.profile()
     assert made.clocks_mhz == made.gpu.clocks
     assert replace(made, gpu=Gpu()).clocks_mhz == profile_cases.CLOCKS
+
+
+def test_a_clock_that_came_of_a_cap_is_none_that_the_gpu_supports():
+    """Else a governor would ask for the average clock of a capped run."""
+    capped = replace(POINT, clock_mhz=1387.5, power_cap_w=300.0)
+    slowed = replace(SHAPE, clock_mhz=612.5, power_cap_w=300.0)
+    made = Profile(
+        provenance=Provenance.PUBLISHED, inference=(POINT, capped), training=(SHAPE, slowed)
+    )
+    assert made.clocks_mhz == (900.0, 1410.0)
+    assert assumed_gpu(made)[0].clocks == (900.0, 1410.0)
