@@ -189,6 +189,14 @@ def test_a_gap_is_filled_from_before():
     assert found[229] == pytest.approx(229 % 24 + 12 * np.exp(-25 / 12), abs=2)
 
 
+def test_before_the_first_value_there_is_only_that_one():
+    """And on the first day a gap goes on from the hour before, with its last step fading."""
+    found, known = filled(np.array([np.nan, np.nan, 5.0, 6.0, np.nan, 9.0]))
+
+    assert known.tolist() == [False, False, True, True, False, True]
+    assert found == pytest.approx([5, 5, 5, 6, 6 + np.exp(-1 / 12), 9])
+
+
 def test_a_past_of_gaps_alone_is_zero_and_unknown():
     """Its callers ask for known values first."""
     found, known = filled(np.full(5, np.nan))
