@@ -7,6 +7,7 @@ import pytest
 from slurm_green.errors import SignalError
 from slurm_green.signals.forecast.bands import Hourly
 from slurm_green.signals.forecast.builtin import LEAST_H, BuiltIn
+from slurm_green.signals.forecast.calibration import recalibrated
 from slurm_green.signals.forecast.features import Features, calendar
 from slurm_green.signals.forecast.gaps import filled
 from slurm_green.signals.forecast.naive import LAST_WEEK, YESTERDAY
@@ -70,6 +71,28 @@ def test_it_beats_both_references_and_its_band_holds(seed):
 
     assert losses[0] < min(losses[1:])
     assert 0.72 <= coverage(came, BuiltIn().bands(past, origins, 24)) <= 0.88
+
+
+@pytest.mark.parametrize(("model", "days"), [(YESTERDAY, 1), (LAST_WEEK, 7)])
+def test_the_references_are_the_same_hours_of_past_days(model, days):
+    """Day after day the same; bands from what that was off by where something was measured."""
+    values = grid()
+    values[24 * 50 : 24 * 50 + 9] = np.nan
+    whole, known = filled(values)
+    origins, hours = np.array([60 * 24 + 5, 61 * 24]), np.arange(30)
+    means = np.full((61 * 24 + 1, 30), np.nan)
+    for at in range(24 * days, len(means)):
+        means[at] = np.mean([whole[at - 24 * day + hours % 24] for day in range(1, days + 1)], 0)
+
+    found = model.bands(Hourly(values=values, clock=3), origins, 30)
+
+    wanted = recalibrated(
+        means, np.where(known, whole, np.nan), origins, clock=3,
+        least=np.nanmin(whole[: origins[0]]) / 2,
+    )  # fmt: skip
+    assert found.mean == pytest.approx(means[origins])
+    assert found.p10 == pytest.approx(wanted.p10)
+    assert found.p90 == pytest.approx(wanted.p90)
 
 
 def test_the_further_the_wider():
