@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiling import files
+from profiling import files, table
 from profiling.errors import ProfileError
 from profiling.files import read_profile, write_profile
 from profiling.profile import (
@@ -20,6 +20,7 @@ from profiling.profile import (
     TrainingPoint,
     assumed_gpu,
 )
+from profiling.table import COUNT, NUMBER, Column
 
 HEAD = """provenance = "simulated"
 driver = "1 emulated"  # ours
@@ -177,6 +178,7 @@ def test_a_gpu_may_idle_at_nothing_and_switch_in_no_time(place):
         ("inference.csv", "power_w", "batch", "line 1: no column power_w"),
         ("inference.csv", "power_w\n", "power_w,power_w\n", "line 1: column power_w is there"),
         ("inference.csv", "decode", '"decode', "line 2: not CSV"),
+        ("inference.csv", "0.2,", "0.2\xff,", "line 4: not UTF-8 text; save it as UTF-8"),
         ("inference.csv", INFERENCE, "\n", "is empty; wanted a header line phase,batch"),
         ("training.csv", "2,1,855", "2,1,-5", "line 2: column clock_mhz: -5 is not allowed"),
         ("training.csv", "2,1,855", "2,1,0.855",
@@ -200,6 +202,66 @@ def test_an_error_names_file_line_and_column(place, name, old, new, said):
         read_profile(place)
     assert f"{file}: {said}" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "asked, cell, said",
+    [
+        ({}, "-1", "-1 is not allowed; wanted a number above 0, or nothing where it is not known"),
+        (
+            {"zero": True},
+            "-1",
+            "-1 is not allowed; wanted a number from 0, or nothing where it is not known",
+        ),
+        ({"needed": True}, "0", "0 is not allowed; wanted a number above 0"),
+        ({"needed": True, "most": 10}, "11", "11 is not allowed; wanted a number above 0 to 10"),
+        (
+            {"needed": True, "least": 5, "unit": "W"},
+            "4",
+            "4 is not allowed; wanted a number of W from 5",
+        ),
+        ({"needed": True, "signed": True}, "x", "'x' is no number; wanted a number"),
+        ({"needed": True, "signed": True}, "-1e16", "-1e16 is not allowed; wanted a number"),
+        (
+            {"needed": True, "kind": COUNT},
+            "1.5",
+            "1.5 is not allowed; wanted a whole number from 1",
+        ),
+        (
+            {"needed": True, "kind": COUNT, "zero": True},
+            "",
+            "is empty; wanted a whole number from 0",
+        ),
+        ({"kind": "word", "words": ("a", "b")}, "c", "'c'; wanted a or b"),
+    ],
+)
+def test_a_refused_cell_says_what_is_allowed(asked, cell, said):
+    with pytest.raises(ProfileError) as error:
+        Column(**{"name": "x", "kind": NUMBER, **asked}).read(cell)
+    assert str(error.value) == said
+
+
+@pytest.mark.parametrize(
+    "asked, cell, value",
+    [
+        ({}, " ", None), ({"default": 3}, "", 3), ({"zero": True}, "0", 0.0),
+        ({"least": 5, "most": 6}, "5", 5.0), ({"least": 5, "most": 6}, "6", 6.0),
+        ({"signed": True}, "-5", -5.0), ({"kind": COUNT}, " 1 ", 1),
+        ({"kind": COUNT, "zero": True}, "0", 0),
+    ],
+)  # fmt: skip
+def test_a_cell_s_value(asked, cell, value):
+    assert Column(**{"name": "x", "kind": NUMBER, **asked}).read(cell) == value
+
+
+def test_no_profile_is_that_long(place, monkeypatch):
+    monkeypatch.setattr(table, "_MAX_BYTES", 2**20)
+    text = INFERENCE + "\n" * (2**20 - len(INFERENCE))
+    (place / "inference.csv").write_text(text)
+    assert len(read_profile(place).inference) == 2
+    (place / "inference.csv").write_text(text + "\n")
+    with pytest.raises(ProfileError, match=r"inference\.csv: larger than 1 MiB"):
+        read_profile(place)
 
 
 def test_a_profile_needs_points_and_a_head(place):
