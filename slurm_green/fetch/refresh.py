@@ -93,7 +93,7 @@ def _past_for(
 
 
 def _leaning(work: Work, forecaster: Forecaster, path: Path) -> Forecaster:
-    """The forecaster with what is known ahead; without it where the table cannot be read."""
+    """The forecaster with what is known ahead; without a table that cannot be read or has ended."""
     try:
         found = read_regressors(path)
     except SignalError as exc:
@@ -101,7 +101,11 @@ def _leaning(work: Work, forecaster: Forecaster, path: Path) -> Forecaster:
         return forecaster
     end = found.start_utc + timedelta(hours=found.values.shape[1])
     said = f"{', '.join(found.names)} until {when(end)}"
-    work.say("regressors", "regressors", "used" if end > work.now_utc else "spare", said)
+    if end <= work.now_utc:
+        # With regressors one member of the model stands alone: not for hours that all are past.
+        work.say("regressors", "regressors", "spare", said)
+        return forecaster
+    work.say("regressors", "regressors", "used", said)
     return partial(forecaster, regressors=found)
 
 

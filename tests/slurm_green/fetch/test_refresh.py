@@ -249,6 +249,43 @@ def test_a_bug_in_the_built_in_forecast_costs_only_it(desk, caplog):
     assert "this is a bug of slurm-green" in caplog.text
 
 
+class Leaning(Forecaster):
+    """Remembers what it was told ahead, too."""
+
+    def __call__(self, measured, now_utc, ahead_s, regressors=None):
+        self.told = None if regressors is None else regressors.names
+        return super().__call__(measured, now_utc, ahead_s)
+
+
+@pytest.mark.parametrize(
+    ("last_h", "status", "told"),
+    [(24, "used", ("wind",)), (0, "used", ("wind",)), (-1, "spare", None)],
+)
+def test_a_table_of_what_is_known_ahead_is_leant_on_until_it_ends(
+    desk, tmp_path, last_h, status, told
+):
+    """Of one that ended before now nothing is known ahead."""
+    desk.forecaster = Leaning()
+    rows = [f"{NOW + at * HOUR:%Y-%m-%dT%H:00Z},{100 + at}" for at in range(-50, last_h + 1)]
+    (tmp_path / "ahead.csv").write_text("\n".join(["start_utc,wind", *rows, ""]))
+
+    desk.refresh({"a": good()}, regressors=tmp_path / "ahead.csv")
+
+    assert desk.forecaster.told == told
+    found, said = desk.status("regressors", "regressors")
+    assert (found, said.startswith("wind until ")) == (status, True)
+
+
+def test_a_table_that_cannot_be_read_costs_only_itself(desk, tmp_path):
+    desk.forecaster = Leaning()
+
+    desk.refresh({"a": good()}, regressors=tmp_path / "none.csv")
+
+    assert (desk.forecaster.told, len(desk.forecaster.seen)) == (None, 1)
+    found, said = desk.status("regressors", "regressors")
+    assert (found, "No such file" in said) == ("failed", True)
+
+
 def test_a_past_of_less_than_a_week_gives_no_climatology(desk):
     """Three days have a forecast of their own, but no usual week."""
     bundle = desk.refresh({"a": good(measured=past(days=3))})
