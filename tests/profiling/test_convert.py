@@ -149,6 +149,7 @@ def test_a_table_without_commas_is_told_so(between):
 
 
 def test_rows_are_chosen_by_text_or_number():
+    assert len(rows("what;else,frequency\n1,1410\n2,900\n", frequency="1410.0")) == 1
     assert len(rows(PERSEUS, frequency="1410.0")) == 2
     with pytest.raises(ProfileError, match="no row is as wanted; frequency is '1200', '1410'"):
         rows(PERSEUS, frequency="900")

@@ -181,6 +181,15 @@ def test_caps_are_swept_where_no_clock_is_known(made):
     assert all(one.clock_mhz is None for one in full.inference)
 
 
+def test_shapes_under_caps_are_filled_at_caps_and_without_replicas_there_is_no_interval(made):
+    capped = tuple(
+        replace(one, clock_mhz=None, power_cap_w=100.0 + one.clock_mhz / 5) for one in made.training
+    )
+    full = filled(fit_profile(replace(made, inference=(), training=capped), replicas=0))
+    assert {one.key for one in full.training} == {one.key for one in capped}
+    assert {(one.ci95_rate, one.ci95_power_w) for one in full.training} == {(None, None)}
+
+
 def test_a_clock_that_came_of_a_cap_is_no_setting(made):
     """A table of caps may say which clock each let through: caps were set, clocks were not."""
     capped = tuple(
