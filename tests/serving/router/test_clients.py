@@ -336,6 +336,20 @@ def test_a_body_after_an_offer_to_talk_another_protocol_is_no_request(
     run(main)
 
 
+def test_an_offer_with_a_body_may_expect_one_word_first_and_end_the_connection() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            body = json.dumps({"model": MODEL, "prompt": "a"}).encode()
+            head = (
+                b"POST /v1/completions HTTP/1.1\r\nconnection: close, upgrade\r\nupgrade: h2c\r\n"
+                b"expect: 100-continue\r\ncontent-length: %d\r\n\r\n" % len(body)
+            )
+            answer = await raw(rig.server.port, head + body)
+            assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"), answer
+
+    run(main)
+
+
 def test_a_client_that_goes_takes_its_request_with_it() -> None:
     async def main() -> None:
         async with replicas(1) as (one,), routed(settings_for([one])) as rig:
