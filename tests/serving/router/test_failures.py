@@ -84,6 +84,37 @@ def test_a_stream_whose_replica_fails_goes_on_elsewhere(fault: Fault, chat: bool
     run(main)
 
 
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("left", [1, 2])
+def test_a_stream_that_lacks_only_its_end_is_asked_for_no_more(chat: bool, left: int) -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one], resume=True)) as rig:
+            one.faults.append(Fault("die", at=22 + chat - left))  # usage and the end are left
+            ask = rig.chat if chat else rig.complete
+            answer = await ask(tokens=20, stream=True, stream_options={"include_usage": True})
+            assert answer.done
+            assert answer.text == answer_of("abc", 20)
+            assert answer.events[-2]["usage"]["completion_tokens"] == 20
+            assert len(one.seen) == 1
+
+    run(main)
+
+
+def test_a_stream_whose_end_is_all_that_does_not_come_ends() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            events = one._events
+            one._events = lambda path, asked: [*events(path, asked), "never"]  # type: ignore[method-assign]
+            one.faults.append(Fault("stall", at=9))
+            async with asyncio.timeout(30):
+                answer = await rig.complete(tokens=8, stream=True)
+            assert answer.done
+            assert answer.text == answer_of("abc", 8)
+            assert rig.server.fleet.replicas[one.url].breaker.failures == 0
+
+    run(main)
+
+
 def test_who_does_not_go_on_with_a_stream_does_not_answer_in_its_middle() -> None:
     async def main() -> None:
         async with replicas(2) as both, routed(settings_for(both, resume=True)) as rig:
@@ -109,6 +140,28 @@ def test_a_stream_that_has_begun_may_wait_where_nobody_else_may() -> None:
             answer = await rig.complete(tokens=20, stream=True)
             assert answer.done
             assert answer.text == answer_of("abc", 20)
+
+    run(main)
+
+
+def test_a_stream_that_has_begun_goes_before_those_who_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        more = "[limits]\nrunning_per_replica = 1\nqueue_s = 30\n"
+        async with replicas(1) as (one,), routed(settings_for([one], more, resume=True)) as rig:
+            monkeypatch.setattr(rig.server, "_changed", lambda _: None)
+            rig.server.checks.stop()
+            group = rig.server.fleet.groups[MODEL]
+            one.gap_s = 0.02
+            one.faults.append(Fault("die", at=30))
+            asked = [asyncio.create_task(rig.complete(tokens=40, stream=True))]
+            await until(lambda: one.seen)
+            asked.append(asyncio.create_task(rig.complete("later", stream=True)))
+            await until(lambda: len(group.waiting) == 2)  # it broke
+            rig.server.relay.pump(group)
+            assert all(one.done for one in await asyncio.gather(*asked))
+            assert [seen.body["prompt"] == "later" for seen in one.seen] == [False, False, True]
 
     run(main)
 
@@ -223,9 +276,14 @@ def test_a_drain_that_health_does_not_tell_costs_one_try() -> None:
             for _ in range(30):
                 assert (await rig.complete()).status == 200
             assert len(both[0].seen) == 1
-            assert (
-                rig.server.fleet.replicas[both[0].url].state(rig.server.loop.time()) == "draining"
-            )
+            replica = rig.server.fleet.replicas[both[0].url]
+            assert replica.state(rig.server.loop.time()) == "draining"
+            # Who comes back is another process, which need not be waited for.
+            both[0].kill()
+            await until(lambda: not replica.healthy)
+            both[0].always = None
+            await both[0].start()
+            await until(lambda: replica.view.ready, 20)
 
     run(main)
 
@@ -342,6 +400,10 @@ def test_an_idle_connection_that_the_replica_closes_is_no_failure() -> None:
                 assert (await rig.complete()).status == 200
             replica = rig.server.fleet.replicas[one.url]
             assert replica.failures == 0
+            # One that is cut after the answer has begun is.
+            one.faults.append(Fault("half"))
+            assert (await rig.complete()).status == 200
+            assert replica.failures == 1
 
     run(main)
 

@@ -64,7 +64,7 @@ def test_every_policy_answers_and_leaves_a_site_without_power(tmp_path: Path, na
     run(main)
 
 
-def test_load_that_other_routers_bring_counts() -> None:
+def test_load_that_other_routers_bring_counts(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         more = "[health]\nperiod_s = 0.05\nscrape = true\n"
         async with replicas(2) as both, routed(settings_for(both, more)) as rig:
@@ -77,6 +77,10 @@ def test_load_that_other_routers_bring_counts() -> None:
             await until(lambda: replica.foreign == 42)
             assert (replica.view.running, replica.view.waiting) == (42, 12)
             assert replica.view.kv_use == 0.75
+            # It is looked at again, with nothing of ours there.
+            both[0].metrics = both[0].metrics.replace("12.0", "13.0")
+            await until(lambda: replica.foreign == 43)
+            assert not [one for one in caplog.records if one.levelname == "ERROR"]
             for _ in range(20):
                 assert (await rig.complete()).status == 200
             assert not both[0].seen
