@@ -566,6 +566,21 @@ def test_many_that_fail_and_are_never_busy_do_not_keep_requests_from_one_that_is
     run(main)
 
 
+def test_one_request_tries_a_replica_that_was_left_alone() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            replica, group = rig.server.fleet.replicas[one.url], rig.server.fleet.groups[MODEL]
+            one.hold.clear()
+            replica.breaker.failed(rig.server.loop.time(), at_once=True)
+            asked = [asyncio.create_task(rig.complete()) for _ in range(5)]
+            await until(lambda: one.seen and len(group.waiting) == 4)
+            assert len(one.seen) == 1
+            one.hold.set()
+            assert [(await it).status for it in asked] == [200] * 5
+
+    run(main)
+
+
 def test_an_error_counts_where_nobody_else_is_ever_asked() -> None:
     async def main() -> None:
         more = "[breaker]\nopen_s = 60\nopen_max_s = 60\n[retry]\nattempts = 1\n"
