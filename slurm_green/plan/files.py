@@ -88,7 +88,12 @@ def write_schedule(path: Path, schedule: Schedule, problem: Problem) -> None:
         if path.exists() and not path.is_file():
             raise BadInputError(f"{path}: is not a plain file; name a file for the plan")
         with whole_file(path, newline="", sync=True) as file:
-            writer = csv.writer(file, lineterminator="\n")
+            # Before Python 3.13 a carriage return in an id is no reason for the writer to quote it.
+            writer = (
+                csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+                if any("\r" in one for one in ids)
+                else csv.writer(file, lineterminator="\n")
+            )
             writer.writerow(_PLAN)
             writer.writerows(rows)
     except OSError as exc:

@@ -353,6 +353,21 @@ def test_a_plan_is_written_in_the_callers_time(read: Read, tmp_path: Path) -> No
     ]
 
 
+def test_any_id_comes_back(read: Read, tmp_path: Path) -> None:
+    ids = ["a\rb", "c\nd", " e", 'f,"g', "0"]
+    cells = ['"' + one.replace('"', '""') + '"' for one in ids]
+    head = JOBS.splitlines()[0]
+    problem = read(jobs="\n".join([head, *(f"{one},small,10,,,1" for one in cells)]))
+    every = range(len(ids))
+    write_schedule(
+        tmp_path / "plan.csv",
+        plan(job=[*every], shape=[2 for _ in every], start_s=[*every], end_s=[20 for _ in every]),
+        problem,
+    )
+    with (tmp_path / "plan.csv").open(newline="") as file:
+        assert [row["job_id"] for row in csv.DictReader(file)] == ids
+
+
 @given(
     st.floats(-1e9, 1e12),
     st.lists(st.tuples(st.floats(0, 1e6), st.floats(1e-3, 1e5)), min_size=1, max_size=5),
