@@ -7,8 +7,11 @@ them; other packages bring theirs by the entry-point group `slurm_green.commands
 
 import difflib
 import importlib
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -137,6 +140,7 @@ def _guarded(run: Callable[[], Any]) -> int:
         return _complain(str(error), error.exit_status)
     except OSError as error:  # a full disk under stdout, a directory that may not be entered
         where = "" if error.filename is None else f"{error.filename}: "
+        _give_up_stdout()
         return _complain(f"{where}{error.strerror or error}", 1)
     except click.Abort:
         return 130
@@ -145,6 +149,15 @@ def _guarded(run: Callable[[], Any]) -> int:
 def _complain(text: str, status: int) -> int:
     click.echo(f"sgreen: {' '.join(text.split())}", err=True)
     return status
+
+
+def _give_up_stdout() -> None:
+    """What cannot be written is not tried again at exit, where Python would complain once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _loaded(found: object) -> click.Command:
@@ -180,4 +193,7 @@ def root(ctx: click.Context) -> None:
 
 def main() -> None:
     """Entry point of `sgreen`."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # A name that the locale's encoding lacks is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     root(prog_name="sgreen")

@@ -2,6 +2,7 @@
 """The root command: verbs, help, errors, documentation."""
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -143,12 +144,16 @@ def test_colour_goes_only_where_it_is_wanted(sgreen):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_what_the_system_refuses_is_one_line():
-    """`sgreen config example > FILE` on a full disk."""
+@pytest.mark.parametrize(
+    "verb", [["config", "example"], ["policy", "list", "--json"]], ids=["long", "short"]
+)
+def test_what_the_system_refuses_is_one_line(verb):
+    """`sgreen VERB > FILE` on a full disk; little output is refused only when it is flushed."""
     code = "from slurm_green.cli.root import main; main()"
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [sys.executable, "-c", code, "config", "example"],
+            [sys.executable, "-c", code, *verb],
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -157,3 +162,24 @@ def test_what_the_system_refuses_is_one_line():
 
     assert done.returncode == 1
     assert done.stderr == "sgreen: No space left on device\n"
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_failure(tmp_path):
+    """Of a model or a job, where the locale is not UTF-8."""
+    (tmp_path / "profile.toml").write_text(
+        'provenance = "published"\nmodel = "\u65e5"\n', encoding="utf-8"
+    )
+    (tmp_path / "training.csv").write_text(
+        "workers,gpus_per_worker,clock_mhz,rate,power_w\n1,1,900,1,1\n"
+    )
+    code = "from slurm_green.cli.root import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "profile", "show", str(tmp_path)],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "model: \\u65e5\n" in done.stdout
