@@ -155,6 +155,8 @@ def test_a_gpu_may_idle_at_nothing_and_switch_in_no_time(place):
         ("profile.toml", "[1410, 855]", "[1.41, 0.855]",
          "line 6: [gpu] clocks: 0.855 is not allowed; wanted numbers of MHz from 10 to 10000"),
         ("profile.toml", "= 64", "= 6.5", "line 9: [engine] max_num_seqs: 6.5 is not"),
+        ("profile.toml", "= 64", "= 0", "line 9: [engine] max_num_seqs: 0 is not"),
+        ("profile.toml", "= 64", "= 1", None),
         ("profile.toml", "[engine]", "[engine", "not TOML: Expected ']'"),
         ("profile.toml", "# ours", "\xff", "not UTF-8"),
         ("profile.toml", '"1 emulated"', "[1]", "line 2: driver: wanted a text"),

@@ -64,6 +64,20 @@ def test_what_is_assumed_is_named():
     assert engine == Engine(kv_tokens=4000, max_batched_tokens=2048, max_num_seqs=256)
 
 
+def test_the_cache_holds_the_largest_decode_and_no_prompt():
+    small = replace(POINT, batch=1, context_tokens=100)
+    prompt = replace(POINT, phase="prefill", batch=64)
+    bare = Profile(provenance=Provenance.SIMULATED, inference=(small, POINT, prompt))
+    assert assumed_engine(bare)[0].kv_tokens == 4000
+
+
+def test_a_shape_s_power_is_of_all_its_gpus():
+    wide = replace(SHAPE, gpus_per_worker=2)
+    assert (wide.gpus, POINT.gpus) == (8, 2)
+    bare = Profile(provenance=Provenance.MEASURED, training=(wide,))
+    assert assumed_gpu(bare)[0].idle_w == pytest.approx(0.12 * 200)
+
+
 def test_unknown_is_none_where_nothing_can_be_assumed():
     point = replace(POINT, power_w=None, context_tokens=None, clock_mhz=None)
     bare = Profile(provenance=Provenance.PUBLISHED, inference=(point,))

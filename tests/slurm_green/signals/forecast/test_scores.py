@@ -84,3 +84,13 @@ def test_windows_with_gaps_are_left_out():
     one = worth(values, np.arange(30), np.ones((30, 30)), job_h=6, slack_h=24)
 
     assert one.submissions == 11
+
+
+def test_where_nothing_was_emitted_or_submitted_no_share_is_known():
+    nothing = worth(np.zeros(50), np.arange(10), np.ones((10, 30)), job_h=6, slack_h=24)
+    none = worth(np.full(50, np.nan), np.arange(10), np.ones((10, 30)), job_h=6, slack_h=24)
+
+    for one in (nothing, none):
+        assert (one.now, one.chosen, one.best) == (0, 0, 0)
+        assert (one.perfect_saving, one.saving, one.share_of_perfect) == (None, None, None)
+    assert (nothing.submissions, none.submissions) == (10, 0)
