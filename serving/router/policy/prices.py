@@ -31,7 +31,7 @@ __all__ = ["Prices", "cutoff"]
 _WINDOW_S = 15.0  # of arrivals that the price rests on
 _MOST_SEEN = 2000
 _AHEAD_S = 20.0  # a drop that is forecast within this time empties replicas beforehand
-_LATE = 0.6  # of the SLO for a first token: expected later, it is too late
+_LATE = 0.6  # of the SLO for a first token: expected later, it is too late, but where all is idle
 _START = 0.7  # of what the profile says that all sites can do
 _REFUSED = 0.02  # of those that the price lets in may find no room; more, and it rises
 _GAIN = 0.5
@@ -123,6 +123,8 @@ class Prices:
         best, least, best_stall_s = None, (True, float("inf")), 0.0
         late, late_least, late_stall_s = None, float("inf"), 0.0
         left_s = max(_LATE * self._slo.ttft_s - request.waited_s, 1e-9)
+        # Where nothing is in its way what is expected comes true.
+        idle_s = left_s if dear else max(self._slo.ttft_s - request.waited_s, 1e-9)
         stall_s = self._room * _STALL * tpot_s * self._short
         stalls = self._stalls
         stalls.fit(len(moment.replicas), now_s)
@@ -160,7 +162,8 @@ class Prices:
                 score += _GRAM_S * site.mu_g_per_kwh * work * at.kwh
             step_s = at.token_s + at.more_s * running
             level_s = own_s
-            fill = max(delay_s / left_s, (running + 1) / (room * at.most))
+            within_s = left_s if running or one.queued_tokens else idle_s
+            fill = max(delay_s / within_s, (running + 1) / (room * at.most))
             if running:
                 drain = max(_SPARE - step_s / tpot_s, 0.02)
                 level_s += stalls.level_s(number, now_s, drain)

@@ -145,6 +145,19 @@ def test_prices_turn_the_largest_away_when_there_is_too_much_work() -> None:
     assert policy.route(RequestView(3000, 20), moment) == 0  # it would stand idle otherwise
 
 
+def test_prices_give_an_idle_replica_what_it_can_answer_in_time() -> None:
+    """Nothing is in its way there: a margin for what others bring would be for nobody."""
+    policy, moment = Prices(ENGINE, SLO), moment_of([None], replicas=1)
+    policy.control(moment)
+    top = ENGINE.index(1800.0)
+    prompt = next(one for one in range(1, 10**6) if ENGINE.prompt_s(one, top) > 0.75 * SLO.ttft_s)
+    assert policy.route(RequestView(prompt), moment) == 0
+    moment.replicas[0].running = 1
+    assert policy.route(RequestView(prompt), moment) is None
+    moment.replicas[0].running = 0
+    assert policy.route(RequestView(2 * prompt), moment) is None
+
+
 def test_prices_send_nothing_new_where_power_is_about_to_fall() -> None:
     policy = Prices(ENGINE, SLO)
     moment = moment_of([2000.0, 2000.0], replicas=1)
