@@ -97,6 +97,10 @@ def test_best_clocks_are_those_of_each_load_and_width(made):
         assert one.first_mhz == curve.optimal_clock_mhz(phase, batch, context, tp=tp)
         assert (one.second_mhz, one.regret) == (one.first_mhz, 0)
     assert [found["decode", 2, 128, one].first_mhz for one in (128, 2048)] == [690, 510]
+    high = part(two, lambda one: one.clock_mhz >= 1320)
+    wanted = [one.regret for one in optima(two, high)]
+    assert min(wanted) > 0.01
+    assert [one.regret for one in optima(mixed, high)] == pytest.approx(wanted)
 
 
 def test_best_clocks_need_the_phase_in_both(made):
