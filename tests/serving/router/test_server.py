@@ -129,6 +129,26 @@ def test_a_reload_under_load_loses_nothing_and_a_mistake_changes_nothing() -> No
     run(main)
 
 
+def test_a_request_that_a_replica_has_not_begun_leaves_with_it() -> None:
+    async def main() -> None:
+        async with replicas(2) as both, routed(settings_for(both)) as rig:
+            stays = rig.server.fleet.replicas[both[0].url]
+            stays.draining = True
+            stays.changed(rig.server.loop.time())
+            both[1].hold.clear()
+            asked = asyncio.create_task(rig.complete())
+            await until(lambda: both[1].seen)
+            stays.draining = False
+            stays.changed(rig.server.loop.time())
+            rig.server._reload = lambda: settings_for(both[:1])
+            rig.server.reload()
+            async with asyncio.timeout(30):
+                assert (await asked).status == 200
+            assert len(both[0].seen) == 1
+
+    run(main)
+
+
 def test_sigterm_ends_what_runs_and_takes_nothing_new() -> None:
     async def main() -> None:
         async with replicas(1) as (one,), routed(settings_for([one])) as rig:
