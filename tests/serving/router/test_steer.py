@@ -193,6 +193,15 @@ def test_orders_come_at_once_when_there_is_less_power_than_is_drawn(
     assert bugs == []
 
 
+def test_a_new_site_does_not_move_what_others_may_use() -> None:
+    group = Group("m", Watchful(), 0.0)
+    one, other = (Replica(f"http://h:{at}", "m", "ba"[at], None, Breaking(), 9) for at in (0, 1))
+    group.arrange([one], {})
+    assert group.allowed(frozenset("b")) == {one.view.site} == {0}
+    group.arrange([one, other], {})
+    assert group.allowed(frozenset("b")) == {one.view.site} == {1}
+
+
 def test_ceilings_are_files_that_governors_read_and_that_end(tmp_path: Path) -> None:
     clock, path = Clock(), tmp_path / "ceiling"
     ceilings = Ceilings({"a": path}, clock)
