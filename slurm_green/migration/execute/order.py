@@ -42,6 +42,7 @@ _GPUS = {
     "CpusPerTres": "--cpus-per-gpu",
     "MemPerTres": "--mem-per-gpu",  # in MB, as sbatch takes a plain number
 }
+_BESIDE = frozenset({"CpusPerTres", "MemPerTres"})
 _SHARES = {"NO": "--exclusive", "USER": "--exclusive=user"}
 
 
@@ -182,11 +183,12 @@ def _paths(fields: Mapping[str, str], source: Site, destination: Site) -> list[s
 def _gpus(key: str, value: str, source: Site) -> str:
     """`gres:gpu:h100:2` or `gres/gpu:h100:2` as the options write it; "" where there are none.
 
-    Newer versions name `cpu=` there as well, which stands in CPUs/Task; a mere `gpu:4` is what a
-    partition gives with each GPU to who does not ask. What was asked for in two ways stands there
-    twice.
+    Newer versions name `cpu=` there as well, which stands in CPUs/Task; of what comes with each GPU
+    a mere `gpu:4` is what a partition gives to who does not ask. What was asked for in two ways
+    stands there twice.
     """
-    items = [one for one in dict.fromkeys(value.split(",")) if not one.startswith(("cpu=", "gpu:"))]
+    unasked = ("cpu=", "gpu:") if key in _BESIDE else ("cpu=",)
+    items = [one for one in dict.fromkeys(value.split(",")) if not one.startswith(unasked)]
     if not items or items[0] in _NONE:
         return ""
     if len(items) > 1 or not re.match(r"gres[:/]gpu\b", items[0]):

@@ -144,8 +144,9 @@ def test_newer_slurm_writes_gpus_otherwise() -> None:
     options = order_of(newer, "", A, B).options
     assert "--gpus-per-node=2" in options
     assert not any(option.startswith("--gpus-per-task") for option in options)
-    with pytest.raises(SlurmError, match="GPUs only"):
-        order_of(SHOWN.replace("gres:gpu:h100:1", "gres:gpu:1,gres:shard:2"), "", A, B)
+    for strange in ("gres:gpu:1,gres:shard:2", "gpu:4"):  # no copy without its GPUs
+        with pytest.raises(SlurmError, match="GPUs only"):
+            order_of(SHOWN.replace("gres:gpu:h100:1", strange), "", A, B)
 
 
 @pytest.mark.parametrize(
