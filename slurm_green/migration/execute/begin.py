@@ -30,12 +30,16 @@ def begin(
     now_s: float,
     limits: Limits | None = None,
     until_s: float | None = None,
+    takes_s: float = 0.0,
     window_end_s: float | None = None,
     why: str = "",
     store: str = "",
     past: Sequence[MoveRecord] = (),
 ) -> MoveRecord:
-    """Check both sites and the job; raises BadInputError where it cannot move."""
+    """Check both sites and the job; raises BadInputError where it cannot move.
+
+    `takes_s` is how long the move is expected to take, as far as that is known.
+    """
     if source.name == destination.name:
         raise BadInputError(f"job {job.job_id} is at {source.name} already")
     words = check_job(job)
@@ -47,6 +51,11 @@ def begin(
     limits = limits or Limits()
     spare_s = _spare_s(job, now_s)
     if spare_s < math.inf:  # a half to come to its release there, a half to start
+        if takes_s > spare_s / 2:  # it would be stopped, and let go on, for nothing
+            raise BadInputError(
+                f"job {job.job_id}: the move takes {length(takes_s)}, and its deadline leaves"
+                f" {length(spare_s / 2)} for it"
+            )
         until_s = min(now_s + spare_s / 2, math.inf if until_s is None else until_s)
         limits = replace(limits, start_s=min(spare_s / 2, limits.start_s))
     shown = source.call("scontrol", "show", "job", str(job.job_id))

@@ -79,6 +79,7 @@ def proposals(
                 ),
                 store=_store(file, move.source, move.destination),
                 until_s=move.due_s if math.isfinite(move.due_s) else None,
+                takes_s=move.migration_s,
                 window_end_s=now_s + move.window_s if math.isfinite(move.window_s) else None,
                 why=move.why,
                 past=past,

@@ -185,6 +185,22 @@ def test_a_job_with_a_deadline_has_the_time_that_its_whole_limit_leaves() -> Non
     assert (late.until_s, late.limits) == (50.0, Limits())
 
 
+def test_a_move_that_no_deadline_leaves_time_for_is_not_begun() -> None:
+    """The job would be stopped, and let go on where it was: nothing but time is lost."""
+    when = datetime.fromtimestamp(5.0 + 4800.0, UTC)
+    job = replace(JOB, deadline_utc=when, time_limit_s=3600.0)
+
+    def begun(takes_s: float, job: Job = job) -> MoveRecord:
+        sites = (cast("CommandAccess", Stub(one)) for one in (A, B))
+        return begin(job, *sites, now_s=5.0, takes_s=takes_s)
+
+    assert begun(300.0).until_s == 305.0
+    for takes_s, words in ((301.0, "5 min"), (1200.0, "20 min")):
+        with pytest.raises(BadInputError, match=f"takes {words}, and its deadline leaves 5 min"):
+            begun(takes_s)
+    assert begun(301.0, JOB).until_s is None
+
+
 def test_a_job_that_we_deferred_may_move() -> None:
     """Nobody asked for its begin time."""
     moment = datetime(2026, 11, 29, tzinfo=UTC)
