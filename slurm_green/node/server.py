@@ -74,7 +74,10 @@ class LineServer:
             # The file takes the mode of the unbound socket: it is never open to others.
             os.fchmod(listener.fileno(), 0o600)
             temporary.unlink(missing_ok=True)
-            listener.bind(os.fspath(temporary))
+            try:
+                listener.bind(os.fspath(temporary))
+            except OSError as error:  # which says no more than why
+                raise OSError(f"{self.path}: {error}") from error
             temporary.chmod(self._mode)
             listener.listen(128)
             temporary.replace(self.path)

@@ -253,6 +253,7 @@ def test_files_that_cannot_be_made_are_one_line(tmp_path: Path, bench: Bench, wr
 
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert done.stderr.startswith("sgreen-noded: ")
+    assert str(path) in done.stderr
 
 
 def test_prolog_and_epilog_are_quick(node: LiveNode) -> None:
