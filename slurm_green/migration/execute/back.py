@@ -17,7 +17,10 @@ _SAME_SECOND_S = 2.0
 
 
 def back(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
-    """Release the job where it was; at once, whether or not the destination answers."""
+    """Release the job where it was; whether or not the destination answers.
+
+    One thing comes before: a copy that its user released may run, and ends.
+    """
     here = pair.here(move)
     if here is None or here.ended:
         return move.at(Step.SWEEP, now_s, outcome=Step.ENDED)
@@ -25,6 +28,9 @@ def back(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         stopped_s = move.since_s if move.stopped_s is None else move.stopped_s
         if move.ran and 0 <= now_s - stopped_s < _SAME_SECOND_S:
             return Wait("a moment passes between stop and start")
+        if (there := _released(move, pair, now_s)) is not None:
+            pair.destination.cancel(there.job_id)
+            return Wait("somebody released its copy at the destination; it is being cancelled")
         if move.way is Way.FEDERATION:
             pair.keeper.route(move.job_id, pair.source.name)
         pair.keeper.release(move.job_id, at_once=move.ran)
@@ -71,6 +77,17 @@ def sweep(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         if now_s - move.since_s <= move.limits.other_s:
             raise
     return move.at(move.outcome, now_s)
+
+
+def _released(move: MoveRecord, pair: Pair, now_s: float) -> Seen | None:
+    """The copy, where it may run; not for ever, nor where its site does not say."""
+    if move.way is Way.FEDERATION or now_s - move.since_s > move.limits.other_s:
+        return None
+    try:
+        there = pair.there(move)
+    except SlurmError:
+        return None
+    return None if there is None or there.ended or (there.pending and there.held) else there
 
 
 def _waits(here: Seen, move: MoveRecord) -> bool:

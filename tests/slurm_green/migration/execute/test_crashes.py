@@ -290,6 +290,28 @@ def test_its_user_releases_the_copy() -> None:
         assert len(world.alive) == 1, at
 
 
+@pytest.mark.parametrize("silent", [False, True])
+def test_its_user_releases_the_copy_of_a_move_that_is_given_up(silent: bool) -> None:
+    """That one ends first; a destination that does not answer keeps nobody for long."""
+    plain = World()
+    plain.run()
+    for at in range(plain.calls.index("b.place") + 1, plain.calls.index("b.release") - 3):
+        world = World()
+
+        def release(world: World = world) -> None:
+            for job in world.sites["b"].own():
+                job.held = False
+            world.unwanted = lambda _: "the window has closed"
+            if silent:
+                world.can_start["b"] = False
+                world.down.add("b")
+                world.events[world.ticks + 30] = world.down.clear
+
+        world.before_call[at] = release
+        assert world.run().step is Step.STAYED  # which sees two that compute
+        assert [job.cluster for job in world.alive] == ["a"], at
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_bad_transfer_is_repeated_and_three_end_the_move(way: Way) -> None:
     for bad, ends in ((1, Step.DONE), (2, Step.DONE), (3, Step.STAYED)):
