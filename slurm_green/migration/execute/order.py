@@ -101,8 +101,10 @@ def _unasked(fields: Mapping[str, str], lines: "_Lines") -> set[str]:
     it to srun to start their workers, and wait for them for ever.
     """
     found = set()
-    nodes = fields.get("NumNodes", "").partition("-")[0]
-    if fields.get("NumTasks") == nodes and not lines.have("--ntasks", "-n"):
+    least, _, most = fields.get("NumNodes", "").partition("-")
+    # sbatch refuses GPUs by task where neither tasks nor one number of nodes is given.
+    by_task = "gpu" in fields.get("TresPerTask", "") and most not in {"", least}
+    if fields.get("NumTasks") == least and not (by_task or lines.have("--ntasks", "-n")):
         found.add("NumTasks")
     one = fields.get("CPUs/Task") == "1" and not lines.have("--cpus-per-task", "-c")
     if one or fields.get("CpusPerTres"):  # sbatch takes CPUs by one of the two

@@ -178,6 +178,15 @@ def test_what_nobody_asked_for_is_not_asked_for() -> None:
         assert [one for one in options if one.startswith(("--ntasks", "--cpus"))] == asked
 
 
+@pytest.mark.parametrize(("nodes", "asked"), [("1-2", True), ("1-1", False), ("1", False)])
+def test_gpus_by_task_go_with_tasks(nodes: str, asked: bool) -> None:
+    """22.05.8: "--gpus-per-task used without either --gpus or -n/--ntasks is not allowed"."""
+    shown = SHOWN.replace("TresPerNode", "TresPerTask").replace("NumNodes=1-2", f"NumNodes={nodes}")
+    options = order_of(shown, "", A, B).options
+    assert "--gpus-per-task=h100:1" in options
+    assert ("--ntasks=1" in options) == asked
+
+
 def test_the_layout_goes_along() -> None:
     """Else two tasks on each of two nodes may become three and one. As 22.05 shows it."""
     shown = SHOWN.replace("Features=", "NtasksPerN:B:S:C=2:0:*:* Features=")
