@@ -57,6 +57,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+def test_a_change_is_told_once() -> None:
+    """Two branches that both tell of it leave it there twice when they are joined."""
+    lines = (ROOT / "CHANGELOG.md").read_text().splitlines()
+    begun = Counter(line[:80] for line in lines if line.startswith("- "))
+    assert [begin for begin, often in begun.items() if often > 1] == []
+
+
 def test_every_page_can_be_reached_from_the_readme() -> None:
     reached, todo = set(), [ROOT / "README.md"]
     while todo:
