@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from profiling.convert import Source
 from profiling.errors import ProfileError
-from profiling.files import INFERENCE, TRAINING, point_of
+from profiling.files import INFERENCE, TRAINING
 from profiling.profile import InferencePoint, TrainingPoint
 from profiling.table import Row
 
@@ -85,7 +85,7 @@ def plain(
     formulas = {name: Formula.read(text, own) for name, text in names.items()}
     filled = set(values) | set(names) | own
     training = "rate" in filled and "latency_s" not in filled
-    columns = TRAINING if training else INFERENCE
+    kind, columns = (TrainingPoint, TRAINING) if training else (InferencePoint, INFERENCE)
     needed = [one.name for one in columns if one.needed]
     for name in needed:
         if name not in filled:
@@ -100,11 +100,7 @@ def plain(
     def points(row: Row) -> Iterable[InferencePoint | TrainingPoint]:
         cells = {**row.cells, **values}
         cells |= {name: formula.of(row) for name, formula in formulas.items()}
-        said = Row(path=row.path, line=row.line, cells=cells)
-        if training:
-            yield point_of(said, TrainingPoint, TRAINING)
-        else:
-            yield point_of(said, InferencePoint, INFERENCE)
+        yield kind(**Row(path=row.path, line=row.line, cells=cells).values(columns))
 
     return Source(
         name="csv",

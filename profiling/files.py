@@ -30,7 +30,7 @@ __all__ = [
     "CLOCK",
     "INFERENCE",
     "TRAINING",
-    "point_of",
+    "checked",
     "profile_files",
     "read_profile",
     "write_profile",
@@ -141,9 +141,8 @@ def write_profile(path: Path, profile: Profile, extra: Mapping[str, str] | None 
     write_directory(path, texts)
 
 
-def point_of(row: Row, kind: type[P], columns: tuple[Column, ...]) -> P:
-    """The point in a row; ProfileError names file, line and column."""
-    point = kind(**row.values(columns))
+def checked(row: Row, point: P) -> P:
+    """A point of a row; ProfileError where its watts are beyond any GPU: mW, say."""
     if (point.power_w or 0.0) > _MOST_W * point.gpus:
         raise ProfileError(
             f"{row.path}: line {row.line}: column power_w: {point.power_w:g} is not allowed for "
@@ -158,7 +157,7 @@ def _points(path: Path, kind: type[P], columns: tuple[Column, ...]) -> tuple[P, 
     points: list[P] = []
     lines: dict[tuple[object, ...], int] = {}
     for row in read_rows(read_bytes(path), path, _NEEDED[path.name]):
-        point = point_of(row, kind, columns)
+        point = checked(row, kind(**row.values(columns)))
         if point.key in lines:
             raise ProfileError(
                 f"{path}: line {row.line}: the same setting as line {lines[point.key]}; leave one "

@@ -288,6 +288,9 @@ def test_other_units_are_refused_before_a_profile_of_them_is_written():
         ProfileError, match=r"line 2: column frequency: 1.41 is not allowed; wanted"
     ):
         convert(SOURCES["perseus"], rows(ghz, instruction="forward"))
+    mj = PERSEUS.replace(",20\n", ",20000\n")
+    with pytest.raises(ProfileError, match=r"line 2: column power_w: 400000 is not allowed"):
+        convert(SOURCES["perseus"], rows(mj, instruction="forward"))
     names = {"clock_mhz": "sm", "rate": "tps", "power_w": "draw"}
     source = plain(names, {"workers": "1"}, ["sm", "tps", "draw"])
     with pytest.raises(ProfileError, match=r"line 2: column clock_mhz: 2.6 .* of MHz from 10 to 1"):
