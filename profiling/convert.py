@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from profiling.errors import ProfileError
-from profiling.files import checked
+from profiling.files import check_watts
 from profiling.profile import InferencePoint, Profile, Provenance, TrainingPoint
 from profiling.table import Row
 
@@ -70,7 +70,9 @@ def convert(source: Source, rows: Sequence[Row], *, cites: str | None = None) ->
     said = cites or source.cites
     if not said:
         raise ProfileError(f"a table of kind {source.name} does not say where it is from: give it")
-    made = [(row, checked(row, point)) for row in rows for point in source.points(row)]
+    made = [(row, point) for row in rows for point in source.points(row)]
+    for row, point in made:
+        check_watts(row, point)
     _check_repeats(source, made)
     points = [point for _, point in made]
     return Profile(

@@ -30,7 +30,7 @@ __all__ = [
     "CLOCK",
     "INFERENCE",
     "TRAINING",
-    "checked",
+    "check_watts",
     "profile_files",
     "read_profile",
     "write_profile",
@@ -141,14 +141,13 @@ def write_profile(path: Path, profile: Profile, extra: Mapping[str, str] | None 
     write_directory(path, texts)
 
 
-def checked(row: Row, point: P) -> P:
-    """A point of a row; ProfileError where its watts are beyond any GPU: mW, say."""
+def check_watts(row: Row, point: InferencePoint | TrainingPoint) -> None:
+    """Raise ProfileError where a row's point has more watts than any GPU draws: mW, say."""
     if (point.power_w or 0.0) > _MOST_W * point.gpus:
         raise ProfileError(
             f"{row.path}: line {row.line}: column power_w: {point.power_w:g} is not allowed for "
             f"{point.gpus} GPU; wanted a number of W up to {_MOST_W:g} each"
         )
-    return point
 
 
 def _points(path: Path, kind: type[P], columns: tuple[Column, ...]) -> tuple[P, ...]:
@@ -157,7 +156,8 @@ def _points(path: Path, kind: type[P], columns: tuple[Column, ...]) -> tuple[P, 
     points: list[P] = []
     lines: dict[tuple[object, ...], int] = {}
     for row in read_rows(read_bytes(path), path, _NEEDED[path.name]):
-        point = checked(row, kind(**row.values(columns)))
+        point = kind(**row.values(columns))
+        check_watts(row, point)
         if point.key in lines:
             raise ProfileError(
                 f"{path}: line {row.line}: the same setting as line {lines[point.key]}; leave one "
