@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from serving.governor.engine import EngineModel
+from serving.governor.engine import Batch, EngineModel
 from serving.governor.protocol import Moment
 from slurm_green.plan.outcome import Objective
 from slurm_green.plan.problem import JOULES_PER_KWH
@@ -28,6 +28,7 @@ _MEMORY_S = 120.0  # of carbon over performance
 _PURSE = 1 / 40  # of the budget's span: unspent carbon that raises the worth e-fold
 _MOST_PURSES = 4.0
 _RESERVE = 0.03  # of a budget, held back at first: what the SLO will need is not known
+_IDLE_SHARE = 0.12  # of the power under full load, as real GPUs idle
 
 
 @dataclass
@@ -84,6 +85,9 @@ class Steering:
         self._engine = engine
         self._mu = mu_g_per_kwh
         self._high = len(engine.clocks_mhz) - 1
+        _, full_w = engine.time_and_power(Batch(engine.max_num_seqs), self._high)
+        # A made-up GPU that idles at nothing would make a budget worth nothing.
+        self._idle_w = engine.idle_w or _IDLE_SHARE * full_w
         self._carbon_g = self._performance = 0.0
 
     def worth_w(self, moment: Moment) -> float:
@@ -114,7 +118,7 @@ class Steering:
         if self.objective is Objective.PPC:
             return self._carbon_g / self._performance if self._performance else 0.0
         if self.objective is Objective.CARBON_CONSTRAINED and self.budget is not None:
-            return self.budget.worth_g(mu, self._engine.idle_w)
+            return self.budget.worth_g(mu, self._idle_w)
         return 0.0
 
     @staticmethod

@@ -3,6 +3,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -106,6 +107,17 @@ def test_an_overspent_budget_buys_nothing_and_recovers() -> None:
     assert budget.worth_g(100.0, 100.0) == 0.0
     budget.passed(3600.0, 100.0, 0.0)
     assert budget.worth_g(100.0, 100.0) > 0.0
+
+
+def test_a_budget_buys_speed_where_a_gpu_idles_at_nothing_too() -> None:
+    made = profile()
+    ideal = EngineModel(replace(made, gpu=replace(made.gpu, idle_w=0.0, parked_w=0.0)))
+    moment = Moment(0.0, Batch(8, 500.0), 0, 0.0, (), 0, (0.0,))
+    for engine in (ENGINE, ideal):
+        budget = Budget(3600.0, 3600.0)
+        steered = Steering(engine, Objective.CARBON_CONSTRAINED, lambda _: 100.0, budget)
+        budget.passed(3600.0, 100.0, 0.0)
+        assert steered.worth_w(moment) > 0.0
 
 
 @pytest.mark.parametrize("objective", list(Objective))
