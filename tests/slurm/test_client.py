@@ -256,16 +256,18 @@ def test_a_task_with_a_begin_time_of_its_own_keeps_it(
     """By the array's number Slurm changes it, too, and squeue shows it as one of the others."""
     number = submit(cluster, "--begin=now+1hour", "--array=1-4")
     cluster.run("scontrol", "update", f"jobid={number}_2", f"starttime={to_slurm_time(MOMENTS[2])}")
+    # This one is a job of its own, too, but waits like the others.
+    cluster.run("scontrol", "update", f"jobid={number}_3", "nice=7")
     change = JobChange(begin_utc=MOMENTS[3], admin_comment="two words", array=True)
     assert client.update({number: change}) == {}
-    cluster.run("scontrol", "update", f"jobid={number}_[1,3-4]", "name=renamed")
-    # Of another name, it is a record of its own.
+    cluster.run("scontrol", "update", f"jobid={number}_[1,4]", "name=renamed")
+    # Of another name, they are records of their own.
     found = {one.array_task: one for one in client.jobs() if one.array_job_id == number}
-    assert {tasks: one.eligible_utc for tasks, one in found.items()} == {
-        "2": MOMENTS[2],
-        "1,3-4": MOMENTS[3],
+    assert {tasks: (one.eligible_utc, one.admin_comment) for tasks, one in found.items()} == {
+        "2": (MOMENTS[2], ""),
+        "3": (MOMENTS[3], "two words"),
+        "1,4": (MOMENTS[3], "two words"),
     }
-    assert [found[tasks].admin_comment for tasks in ("2", "1,3-4")] == ["", "two words"]
 
 
 def test_components_of_a_heterogeneous_job(client: SlurmClient, cluster: Cluster) -> None:

@@ -10,8 +10,8 @@ from slurm_green.slurm.records import Job, JobChange
 from slurm_green.slurm.update import change_arguments
 
 LATER = JobChange(begin_utc=datetime(2026, 11, 30, 4, 0, tzinfo=UTC))
-# What 22.05, 24.11 and 26.05 answer where tasks 2 and 5 of --array=1-6 have been changed alone.
-ANSWER = "1 4 2\n2 2 7\n1 1 1\n1 1 3\n1 1 4\n1 1 6\n1 5 5\n"
+# Of --array=1-6 tasks 2 and 5 have been put off alone, task 6 has been given another time limit.
+ANSWER = "1 4 2 9\n2 2 7 8\n1 1 1 8\n1 1 3 8\n1 1 4 8\n1 7 6 8\n1 5 5 N/A\n"
 
 
 def test_only_what_waits_of_an_array_is_marked() -> None:
@@ -27,16 +27,19 @@ def test_only_what_waits_of_an_array_is_marked() -> None:
     ("answer", "tasks"),
     [
         (ANSWER, {1: "1,3-4,6"}),
-        ("2 2 7\n2 2 8\n", {}),
+        ("2 2 7 8\n2 2 8 8\n", {}),
+        ("2 2 7 8\n2 3 8 8\n", {}),
         # Under its own number nothing waits any more.
-        ("1 4 2\n", {}),
+        ("1 4 2 8\n", {}),
         ("", {}),
         ("slurm_load_jobs error: Invalid job id specified\n", {}),
-        ("1 1 30\n1 1 9\n1 1 8\n1 5 5\n1 1 7\n", {1: "7-9,30"}),
+        ("1 1 30 8\n1 1 9 8\n1 1 8 8\n1 5 5 9\n1 1 7 8\n", {1: "7-9,30"}),
     ],
 )
-def test_the_tasks_under_an_arrays_own_number(answer: str, tasks: dict[int, str]) -> None:
-    assert tasks_of_rest(answer) == tasks
+def test_the_tasks_that_wait_with_an_arrays_own_number(answer: str, tasks: dict[int, str]) -> None:
+    """All with its begin time: what `sgreen off` leaves waiting nobody else lets go."""
+    lines = [line.replace(" ", "@") + "@\n" for line in answer.splitlines()]
+    assert tasks_of_rest("".join(lines)) == tasks
 
 
 def test_what_slurm_is_told() -> None:

@@ -200,7 +200,8 @@ def test_accounting_that_fails_is_told_in_one_line_with_its_own_daemon() -> None
 
 def test_an_array_is_changed_without_the_tasks_that_left_it() -> None:
     recorded = Recorded()
-    recorded.special["squeue"] = lambda: finished(b"7 7 1\n7 9 2\n7 7 3\n8 8 1\n8 8 2\n")
+    lines = ("7@7@1@5@", "7@9@2@6@", "7@7@3@5@", "8@8@1@5@", "8@9@2@5@")
+    recorded.special["squeue"] = lambda: finished("\n".join(lines).encode())
     change = JobChange(site_factor=5, array=True)
     changes = {7: change, 8: change, 12: JobChange(site_factor=5)}
     assert CommandClient(run=recorded).update(changes) == {}
