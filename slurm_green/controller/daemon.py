@@ -162,7 +162,8 @@ class Daemon:
             return
         try:
             self._start_worker()
-        except OSError as error:  # out of memory or of processes, for now
+        except (OSError, RuntimeError) as error:  # out of memory, processes or threads, for now
+            self._stop_worker()
             self._restart_later(f"no cycle process could be started ({error})")
 
     def _stop_worker(self) -> None:

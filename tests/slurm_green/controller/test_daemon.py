@@ -94,14 +94,16 @@ def test_a_stop_while_slurm_does_not_answer_is_heard(tmp_path: Path) -> None:
 class Short:
     """The process of a host that is short of processes twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusals: int = 2) -> None:
         self.tries = 0
+        self.ended = False
+        self._refusals = refusals
         self.started = asyncio.Event()
         self.sentinel, self._end = os.pipe()
 
     def start(self) -> None:
         self.tries += 1
-        if self.tries < 3:
+        if self.tries <= self._refusals:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self.started.set()
 
@@ -109,6 +111,7 @@ class Short:
         os.close(self._end)
 
     def join(self, timeout: float) -> None:
+        self.ended = True
         os.close(self.sentinel)
 
 
@@ -130,6 +133,43 @@ def test_a_cycle_process_that_cannot_be_started_is_tried_again(
 
     asyncio.run(run())
     assert caplog.text.count("no cycle process could be started") == 2
+
+
+def test_a_cycle_process_that_nobody_can_listen_to_is_ended_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process was the last that the host had room for, and a thread is one more."""
+    monkeypatch.setattr("slurm_green.controller.daemon._slurm_user", lambda: None)
+    monkeypatch.setattr("slurm_green.controller.daemon._RESTART_S", (0.0,))
+
+    class Full:
+        def __init__(self, **_: object) -> None:
+            pass
+
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    async def run() -> None:
+        daemon, hosts = Daemon(Config()), []
+
+        def process(**_: object) -> Short:
+            hosts.append(Short(refusals=0))
+            return hosts[-1]
+
+        context = {"Pipe": multiprocessing.Pipe, "Process": process}
+        daemon._context = SimpleNamespace(**context)  # type: ignore[assignment]
+        with monkeypatch.context() as patch:
+            patch.setattr("threading.Thread", Full)
+            daemon._restart_worker()
+            assert daemon._worker is None
+            assert hosts[0].ended
+        while len(hosts) < 2:
+            await asyncio.sleep(0)
+        assert daemon._worker is hosts[1]
+        daemon._stop_worker()
+
+    asyncio.run(run())
+    assert caplog.text.count("no cycle process could be started (can't start new thread)") == 1
 
 
 def test_slurmctlds_user_may_ask_once_a_cycle_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
