@@ -76,8 +76,11 @@ class Runner:
             return
         self._remembered_utc = now
         if past:
-            history, _, _ = learn(self.memory.history, past, started=frozenset(), ended=frozenset())
-            self.memory = Memory(history=history)
+            history, started, ended = learn(
+                self.memory.history, past, started=frozenset(), ended=frozenset()
+            )
+            # Slurm may still show them, and later tasks of their arrays.
+            self.memory = Memory(history=history, started=started, ended=ended)
             self._past = tuple(past)
             self._missed.add(past)
 

@@ -18,6 +18,7 @@ from slurm_green.controller.outcome import Outcome
 from slurm_green.hook.record import LOOK, Record
 from slurm_green.ledger.guard import Ledger
 from slurm_green.ledger.store import Store
+from slurm_green.slurm.records import Job
 
 
 @pytest.fixture
@@ -187,6 +188,23 @@ def test_accounting_is_read_once_at_the_start(site: Site, monkeypatch: pytest.Mo
     assert site.facts(7).state == "COMPLETED"
     assert site.slurm.calls.count("finished") == 1
     assert seen == [1, 0], "the past is learned from once"
+
+
+def test_what_accounting_taught_is_not_learned_again_from_the_queue(site: Site) -> None:
+    """Of an array with %1 a cycle after a restart sees late tasks only, which waited for others."""
+
+    def task(number: int, **fields: Any) -> Job:
+        begun = {"submit_utc": at(-9), "eligible_utc": at(-9), "start_utc": at(number - 9.5)}
+        return job(10 + number, array_job_id=10, array_task=str(number), **begun, **fields)
+
+    ended = {number: at(number - 9) for number in range(1, 9)}
+    over = [task(number, state="COMPLETED", end_utc=end) for number, end in ended.items()]
+    site.slurm.accounting = over
+    site.slurm.put(over[-1], task(9, state="RUNNING"))
+    site.runner.remember()
+    site.runner.step()
+    history = site.runner.memory.history
+    assert ([one.wait_s for one in history.waits], len(history.runs)) == ([1800.0], 8)
 
 
 @pytest.mark.parametrize("broken", [None, "slurmdbd is down"])
