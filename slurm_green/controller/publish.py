@@ -51,15 +51,22 @@ def _rows(partition: PartitionView, view: View, rules: Rules) -> list[Row]:
                 time_limit_s=length_s,
             )
             decision = decide(request, policy, view, view.taken_utc)
-            if decision.defer and decision.start_utc and decision.latest_utc:
+            if not (decision.defer and decision.start_utc and decision.latest_utc):
+                continue
+            latest_in_s = int((decision.latest_utc - view.taken_utc).total_seconds())
+            # The courier takes no hold beyond the promise, and would log each job that asks.
+            if latest_in_s >= int(rules.hold_s):
                 rows.append(
                     Row(
                         partition=partition.name,
                         max_gpus=gpus,
                         max_length_s=length_s,
                         hold_s=int(rules.hold_s),
-                        latest_in_s=int((decision.latest_utc - view.taken_utc).total_seconds()),
-                        start_utc=decision.start_utc,
+                        latest_in_s=latest_in_s,
+                        # As the cycle keeps it (deferrals.py).
+                        start_utc=min(
+                            decision.start_utc, decision.latest_utc - timedelta(seconds=1)
+                        ),
                         message=decision.sentence,
                     )
                 )

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from builders import NOW, info, memory, observed, partition_view, policy, rules, view
+from builders import HOUR, NOW, info, memory, observed, partition_view, policy, rules, series, view
 
 from slurm_green.config.load import loads
 from slurm_green.controller.build import (
@@ -163,6 +163,18 @@ def test_rows_are_decisions_for_plain_jobs_smallest_first() -> None:
     for row in rows:
         assert NOW < row.start_utc <= NOW + timedelta(seconds=row.latest_in_s)
         assert "waits for cleaner power" in row.message
+
+
+def test_rows_promise_no_less_than_their_hold_and_start_before_their_latest() -> None:
+    """The courier refuses a longer hold; a record that starts at its latest reads as released."""
+    config = loads("[hook]\npublish_rows = true")
+    falling = view(signal=series([500 - 20 * hour for hour in range(24)]))
+    for hold_s, there in ((4 * HOUR, True), (4 * HOUR + 1, False)):
+        made = rules(policy=policy(default_delay_s=4 * HOUR), hold_s=hold_s)
+        rows = published_of(falling, made, config, slurm_uid=0).rows
+        assert {row.latest_in_s - (row.start_utc - NOW).total_seconds() for row in rows} == (
+            {1.0} if there else set()
+        )
 
 
 @pytest.mark.parametrize("why", ["off", "shadow"])
