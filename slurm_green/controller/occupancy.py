@@ -165,17 +165,22 @@ def _take(
     now_s: float,
     end_s: float,
 ) -> None:
-    """A running job's place; on nodes of its reservation only from when that ends."""
+    """A running job's place; on nodes of its reservation only before that begins and once it ends.
+
+    One that is repeated has tomorrow's times as soon as today's are over.
+    """
     here = one.node_names.intersection(job.node_names)
-    within = 0.0
+    spans = [(1.0, now_s, end_s)]
     if reservation is not None and here:
         within = len(here.intersection(reservation.node_names)) / len(here)
-    for share, begin_s in (
-        (1.0 - within, now_s),
-        (within, now_s if reservation is None else max(reservation.end_utc.timestamp(), now_s)),
-    ):
-        if share and begin_s < end_s:
-            one.queue.take((need[0] * share, need[1] * share), begin_s, end_s)
+        spans = [
+            (1.0 - within, now_s, end_s),
+            (within, now_s, min(reservation.start_utc.timestamp(), end_s)),
+            (within, max(reservation.end_utc.timestamp(), now_s), end_s),
+        ]
+    for share, begin_s, until_s in spans:
+        if share and begin_s < until_s:
+            one.queue.take((need[0] * share, need[1] * share), begin_s, until_s)
 
 
 def _pack_waiting(

@@ -103,7 +103,12 @@ class _Asked:
         )
 
     def _inside(self, job: Job) -> Reservation | None:
-        return reserved_for(job, self._observed.reservations)
+        """The reservation whose place is that of the job: not of one that runs beside it."""
+        found = reserved_for(job, self._observed.reservations)
+        if found is None or not job.active or not job.node_names:
+            return found
+        begun = found.start_utc.timestamp() <= self._now_s
+        return found if begun and not {*job.node_names}.isdisjoint(found.node_names) else None
 
     def _partition(self, job: Job) -> str:
         return job.partition or self._view.default_partition

@@ -96,6 +96,16 @@ def test_what_runs_in_a_reservation_is_not_taken_twice() -> None:
     assert free(gpu(short), 0) == 4
 
 
+def test_who_outlasts_a_reservation_that_is_repeated_has_its_place() -> None:
+    """Its times are tomorrow's by then."""
+    daily = Reservation(name="c", start_utc=at(5), end_utc=at(9), node_names=("n0", "n1"))
+    short = running(1, 3, gpus=4, node_names=("n0", "n1"), reservation="c")
+    long = running(1, 12, gpus=4, node_names=("n1", "n2"), reservation="c")
+    assert [free(gpu(short, reservations=(daily,)), h) for h in (0, 3.1, 5.1, 9.1)] == [4, 8, 4, 8]
+    found = [free(gpu(long, reservations=(daily,)), h) for h in (0, 4.9, 5.1, 9.1, 12.1)]
+    assert found == [4, 4, 2, 4, 8]
+
+
 def test_what_waits_for_a_reservation_takes_nothing_beside_it() -> None:
     course = Reservation(name="c", start_utc=at(5), end_utc=at(9), node_names=("n0", "n1"))
     waits = job(1, gpus=4, reservation="c")

@@ -240,6 +240,25 @@ def test_a_reservation_and_what_runs_in_it_are_one() -> None:
     assert [one.job_id for one in question.pools["gpu"].waiting] == [mine.job_id]
 
 
+@pytest.mark.parametrize(("begins_h", "node"), [(2, "n0"), (-1, "n3")])
+def test_what_runs_beside_its_reservation_has_a_place_of_its_own(begins_h: int, node: str) -> None:
+    """Before a repeated one begins anew, or on nodes that were replaced in it since."""
+    site = Site()
+    site.cycle()
+    course = Reservation(name="c", start_utc=at(begins_h), end_utc=at(9), node_names=("n0", "n1"))
+    site.slurm.reservations = (course,)
+    beside = site.slurm.submit(gpus=2, reservation="c")
+    site.slurm.change(
+        beside.job_id, state="RUNNING", start_utc=at(0), end_utc=at(5), node_names=(node,)
+    )
+    site.deferred(gpus=2)
+    question = question_of(site.slurm.observed(site.signal), site.cycle(), site.rules)
+    assert question is not None
+    running = {one.job_id: one.ways[0] for one in question.pools["gpu"].running}
+    assert running[beside.job_id].units == 2
+    assert all(way.power_w == 0 for job_id, way in running.items() if job_id != beside.job_id)
+
+
 def test_what_runs_and_what_queues_takes_as_long_as_its_owner_says() -> None:
     """Not as long as its limit allows: GPUs that look taken make clean hours look dear."""
     site = Site()
