@@ -153,6 +153,8 @@ def _complain(text: str, status: int) -> int:
 
 def _give_up_stdout() -> None:
     """What cannot be written is not tried again at exit, where Python would complain once more."""
+    if sys.stdout is None:  # closed by whoever called us
+        return
     try:
         sys.stdout.flush()
     except OSError:

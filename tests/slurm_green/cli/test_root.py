@@ -3,6 +3,7 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +163,23 @@ def test_what_the_system_refuses_is_one_line(verb):
 
     assert done.returncode == 1
     assert done.stderr == "sgreen: No space left on device\n"
+
+
+def test_what_the_system_refuses_is_one_line_without_stdout_too():
+    """`sgreen VERB >&-`, as some cron jobs have it."""
+    code = (
+        "import sys; from slurm_green.cli.root import _guarded;"
+        "sys.exit(_guarded(lambda: open('/' + 300 * 'n')))"
+    )
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, code],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert re.fullmatch(r"sgreen: /n+: File name too long\n", done.stderr)
 
 
 def test_a_name_that_the_terminal_cannot_show_is_no_failure(tmp_path):
