@@ -9,6 +9,7 @@ all versions, accounting without a database connection) the commands backend beh
 import importlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -91,7 +92,9 @@ class PyslurmClient:
         for one in self._load("Jobs"):
             try:
                 record = _job_record(one)
-                jobs.append(job_from_json(record, site_factor=factors.get(record["job_id"], 0)))
+                job = job_from_json(record, site_factor=factors.get(record["job_id"], 0))
+                # Not enough is known here for another width (planning/width.py).
+                jobs.append(replace(job, gres_per_node=""))
             except _UNREADABLE as error:
                 _log.warning("job %s left out: %s", getattr(one, "id", "?"), error)
         return jobs

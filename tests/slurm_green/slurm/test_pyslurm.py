@@ -137,6 +137,16 @@ def test_a_text_that_is_not_utf8_hides_no_job(
     assert "job 3 left out" in caplog.text
 
 
+def test_no_job_of_pyslurm_is_given_another_width(slurm: FakeSlurm) -> None:
+    """Its type of GPU, memory, features, tasks per node: Slurm never starts what cannot fit."""
+    module = FAKE.module(slurm)
+    shown = FAKE.job_view(JOBS[0])
+    shown.gpus, shown.gres_per_node = {}, {"gpu:h100": 2}
+    module.Jobs.load = lambda: SimpleNamespace(values=lambda: [shown])
+    (job,) = PyslurmClient(commands=slurm, module=module).jobs()
+    assert (job.gpus, job.gres_per_node) == (2 * job.nodes, "")
+
+
 def test_gpus_in_every_notation_of_pyslurm() -> None:
     count = SimpleNamespace(count=3)
     for gres, total in [({"gpu:h100": 2}, 2), ({"gres/gpu": 1}, 1), ({"gpu": count}, 3), (None, 0),
