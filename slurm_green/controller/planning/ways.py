@@ -62,14 +62,18 @@ def ways_of(
         return (asked,)
     room = _room(job, wish.options, partition, site.safety)
     found = []
-    for one in known.allowed(workers):
+    settings = known.allowed(workers)
+    # What was asked for is Slurm's own business: another clock needs no other nodes.
+    fits = {
+        count: count == width.workers or width.fits(job, count, partition)
+        for count in {one.workers for one in settings}
+    }
+    for one in settings:
         fastest = known.fastest(one.workers)
         longer = reference.rate / one.rate
         if fastest is None or one is reference or longer > max(room, 1.0):
             continue
-        if fastest.rate / one.rate > site.max_slowdown:
-            continue
-        if not width.fits(job, one.workers, partition):
+        if fastest.rate / one.rate > site.max_slowdown or not fits[one.workers]:
             continue
         found.append(_way(one, fastest, longer, job, view, reference))
     return (_way(reference, reference, 1.0, job, view, reference), *found)

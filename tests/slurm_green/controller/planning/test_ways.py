@@ -67,6 +67,12 @@ def test_all_widths_and_clocks_that_fit_the_limit() -> None:
     ]  # fmt: skip
 
 
+def test_another_clock_needs_no_other_nodes() -> None:
+    """Of nodes with two types of GPU it is not known which of them it gets."""
+    asked = wide(gres_per_node="gres:gpu:h100:2")
+    assert ways(asked) == [(2, 0, 1.0), (2, 1200, 0.888889)]
+
+
 @pytest.mark.parametrize(
     ("change", "site"),
     [
