@@ -93,9 +93,7 @@ def release(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
     if there is None or there.ended:
         return move.back(_COPY_GONE, now_s)
     if move.way is Way.RESUBMIT and not there.held:
-        # It may run by now: it ends before the job here goes on.
-        pair.destination.cancel(there.job_id)
-        return Wait("somebody released its copy at the destination; it is being cancelled")
+        return move.back("somebody released its copy at the destination", now_s)
     done_s = max((at for at in (move.stopped_s, move.left_s(Step.SUBMIT)) if at), default=-math.inf)
     if now_s - done_s < move.limits.settle_s:
         return Wait("Slurm is given time to write down that the job was stopped, and its copy")
