@@ -8,7 +8,7 @@ from datetime import datetime
 
 from slurm_green.cli.app import App
 from slurm_green.cli.check import Check, fail, ok, warn
-from slurm_green.cli.freshness import status_of
+from slurm_green.cli.freshness import most_age_s, status_of
 from slurm_green.errors import LedgerError, SlurmGreenError
 from slurm_green.words import length
 
@@ -66,7 +66,7 @@ def _daemon_status(app: App) -> Check:
         age_s = (app.now() - datetime.fromisoformat(str(status["at_utc"]))).total_seconds()
     except (KeyError, ValueError, TypeError):
         return warn("status file", f"{path} is damaged", "restart sgreend")
-    if age_s > 3 * app.config.controller.interval_s + 10:
+    if age_s > most_age_s(app.config):
         return fail("status file", f"last cycle {length(age_s)} ago", "see sgreend's log")
     # A release before this one does not say.
     if status.get("settings", here := app.config.digest()) != here:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from slurm_green.cli.app import App
 from slurm_green.cli.check import Check, fail, ok, warn
+from slurm_green.cli.freshness import most_age_s
 from slurm_green.config.settings import Paths
 from slurm_green.errors import SlurmError
 
@@ -158,7 +159,7 @@ def _published(app: App) -> Check:
         age_s = app.now().timestamp() - path.stat().st_mtime
     except OSError as error:
         return warn("published file", f"{path}: {error.strerror}", "sgreend writes it each cycle")
-    if age_s > 3 * app.config.controller.interval_s + 10:
+    if age_s > most_age_s(app.config):
         return warn(
             "published file",
             f"{path} is {age_s:.0f} s old",

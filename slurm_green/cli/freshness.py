@@ -7,7 +7,7 @@ from typing import Any
 
 from slurm_green.config.settings import Config
 
-__all__ = ["Freshness", "off_since", "signal_now", "silent_s", "status_of"]
+__all__ = ["Freshness", "most_age_s", "off_since", "signal_now", "silent_s", "status_of"]
 
 Freshness = dict[str, Any]
 
@@ -21,6 +21,11 @@ def status_of(config: Config) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def most_age_s(config: Config) -> float:
+    """How old what a cycle writes may be; older, and cycles have stopped."""
+    return 3 * config.controller.interval_s + 10
+
+
 def silent_s(config: Config, now_utc: datetime) -> float | None:
     """Seconds since sgreend's last cycle where that is too long; None also where nobody may say."""
     try:
@@ -28,7 +33,7 @@ def silent_s(config: Config, now_utc: datetime) -> float | None:
         age_s = (now_utc - last).total_seconds()
     except (KeyError, ValueError, TypeError):
         return None
-    return age_s if age_s > 3 * config.controller.interval_s + 10 else None
+    return age_s if age_s > most_age_s(config) else None
 
 
 def off_since(config: Config) -> datetime | None:

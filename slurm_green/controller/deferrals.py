@@ -2,7 +2,7 @@
 """The upkeep of deferred jobs: confirm, pull earlier, release; never later than confirmed. Pure."""
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from slurm_green.controller.credit import credit_for
 from slurm_green.controller.observed import Credit, Observed
@@ -17,7 +17,7 @@ from slurm_green.hook.extent import Extent
 from slurm_green.hook.options import Options, parse_options
 from slurm_green.hook.policy import Policy
 from slurm_green.hook.promise import promise_for
-from slurm_green.hook.record import LOOK, PAUSE, Record, remove, replace_record
+from slurm_green.hook.record import LOOK, PAUSE, Record, kept_start, remove, replace_record
 from slurm_green.hook.request import Request, request_of
 from slurm_green.hook.view import PartitionView, View
 from slurm_green.plan.start import Start
@@ -142,7 +142,7 @@ class Deferrals:
         if not decision.defer or decision.start_utc is None or decision.latest_utc is None:
             return self._let_go(one, decision)
         latest = decision.latest_utc
-        start = _before(decision.start_utc, latest)
+        start = kept_start(decision.start_utc, latest)
         told = one.record
         as_told = latest == told.latest_utc and told.start_utc < latest
         if as_told and not self._moved(told, start):
@@ -237,7 +237,7 @@ class Deferrals:
             return
         self.moves += 1
         planned = planned if moved else record.start_utc
-        changed = replace(record, start_utc=_before(planned, latest), latest_utc=latest)
+        changed = replace(record, start_utc=kept_start(planned, latest), latest_utc=latest)
         if start is not None:
             changed = replace(changed, save_g=round(start.saved_g))
         if moved and self.view.signal is not None:
@@ -362,8 +362,3 @@ class Deferrals:
 
     def _event(self, job: Job, kind: str, detail: str) -> None:
         self.events.append(Event(job_id=job.job_id, kind=kind, detail=detail, at_utc=self._now))
-
-
-def _before(start: datetime, latest: datetime) -> datetime:
-    """A planned start as a record keeps it: one at the latest start means released (state.py)."""
-    return min(start, latest - timedelta(seconds=1))

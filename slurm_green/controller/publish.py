@@ -7,6 +7,7 @@ from slurm_green.config.settings import Config
 from slurm_green.controller.rules import Rules
 from slurm_green.hook.decide import decide
 from slurm_green.hook.published import Published, Row
+from slurm_green.hook.record import kept_start
 from slurm_green.hook.request import Request
 from slurm_green.hook.view import PartitionView, View
 
@@ -63,10 +64,7 @@ def _rows(partition: PartitionView, view: View, rules: Rules) -> list[Row]:
                         max_length_s=length_s,
                         hold_s=int(rules.hold_s),
                         latest_in_s=latest_in_s,
-                        # As the cycle keeps it (deferrals.py).
-                        start_utc=min(
-                            decision.start_utc, decision.latest_utc - timedelta(seconds=1)
-                        ),
+                        start_utc=kept_start(decision.start_utc, decision.latest_utc),
                         message=decision.sentence,
                     )
                 )

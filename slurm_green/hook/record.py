@@ -8,7 +8,7 @@ which begin time is ours and which start was promised.
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 __all__ = [
     "CLOCK",
@@ -17,6 +17,7 @@ __all__ = [
     "Record",
     "append",
     "energy_of",
+    "kept_start",
     "new_token",
     "parse",
     "remove",
@@ -94,6 +95,11 @@ def parse(text: str) -> Record | None:
         )
     except (KeyError, ValueError):
         return None
+
+
+def kept_start(start_utc: datetime, latest_utc: datetime) -> datetime:
+    """A planned start as a record keeps it: one at the latest start means released (state.py)."""
+    return min(start_utc, latest_utc - timedelta(seconds=1))
 
 
 def append(existing: str, record: Record) -> str:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from slurm_green.hook.asked import request_from
 from slurm_green.hook.decide import Decision, decide
 from slurm_green.hook.policy import Policy
-from slurm_green.hook.record import LOOK, Record, new_token
+from slurm_green.hook.record import LOOK, Record, kept_start, new_token
 from slurm_green.hook.request import Request
 from slurm_green.hook.view import View
 from slurm_green.hook.wire import Answer, Ask, Defer, Pass
@@ -135,8 +135,7 @@ class SubmitHook:
         record = Record(
             token=self.token(),
             decided_utc=now,
-            # As the cycle keeps it (deferrals.py), which then has no record to change.
-            start_utc=min(start, latest - timedelta(seconds=1)),
+            start_utc=kept_start(start, latest),  # the cycle then has no record to change
             latest_utc=latest,
             policy=decision.policy,
             save_g=None if decision.save_g is None else round(decision.save_g),
