@@ -7,14 +7,14 @@ replaced in one step, so that a reader sees the old file or the new one.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from profiling.whole import whole_file
 from slurm_green.errors import SlurmGreenError
-from slurm_green.hook.wire import percent_decode, percent_encode
+from slurm_green.hook.wire import percent_encode
 
-__all__ = ["Published", "PublishedError", "Row", "read_published", "write_published"]
+__all__ = ["Published", "PublishedError", "Row", "write_published"]
 
 _MAGIC = "sgreen-hook 1"
 _END = "end"
@@ -24,7 +24,7 @@ _SIZE_LIMIT = 65536
 
 
 class PublishedError(SlurmGreenError):
-    """The published file cannot be written, or what is there is not one of ours."""
+    """The published file cannot be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,64 +99,9 @@ def write_published(path: Path, published: Published) -> None:
         raise PublishedError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def read_published(path: Path) -> Published:
-    """The file as written; PublishedError when it is missing, cut short or not ours."""
-    try:
-        lines = path.read_text(encoding="ascii").split("\n")
-    except OSError as error:
-        raise PublishedError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise PublishedError(f"{path}: not ASCII at byte {error.start}") from error
-    if lines[0] != _MAGIC or lines[-2:] != [_END, ""]:
-        raise PublishedError(f"{path}: not a whole '{_MAGIC}' file")
-    header: dict[str, str] = {}
-    excluded: dict[str, list[str]] = {"user": [], "account": [], "qos": []}
-    rows: list[Row] = []
-    try:
-        for line in lines[1:-2]:
-            kind, *items = line.split("\t")
-            if kind == "row":
-                rows.append(_row(items))
-            elif kind == "exclude":
-                excluded[items[0]].append(percent_decode(items[1]))
-            else:
-                header[kind] = percent_decode(items[0])
-        return Published(
-            published_utc=_time(header["published"]),
-            valid_until_utc=_time(header["valid_until"]),
-            slurm_uid=int(header["slurm_uid"]),
-            user_may_pull=header["user_may_pull"] != "0",
-            record_field=header["record_field"],
-            comment_prefix=header["comment_prefix"],
-            excluded_users=tuple(excluded["user"]),
-            excluded_accounts=tuple(excluded["account"]),
-            excluded_qos=tuple(excluded["qos"]),
-            rows=tuple(rows),
-        )
-    except (KeyError, IndexError, ValueError, OverflowError) as error:
-        raise PublishedError(f"{path}: malformed: {error}") from error
-
-
-def _row(items: list[str]) -> Row:
-    partition, gpus, length, hold, latest, start, message = items
-    return Row(
-        partition=percent_decode(partition),
-        max_gpus=int(gpus),
-        max_length_s=int(length),
-        hold_s=int(hold),
-        latest_in_s=int(latest),
-        start_utc=_time(start),
-        message=percent_decode(message),
-    )
-
-
 def _enc(text: str) -> str:
     return percent_encode(text.encode())
 
 
 def _epoch(when: datetime) -> int:
     return int(when.timestamp())
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromtimestamp(int(text), UTC)

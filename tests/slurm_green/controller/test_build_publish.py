@@ -19,7 +19,6 @@ from slurm_green.controller.cycle import cycle
 from slurm_green.controller.publish import published_of
 from slurm_green.controller.status import Counters, status_of, taken_utc, write_status
 from slurm_green.errors import ConfigError, SignalError
-from slurm_green.hook.published import read_published, write_published
 from slurm_green.signals.file import write_series
 
 SITE = """
@@ -131,7 +130,7 @@ renewable = ["roof"]
     assert build_runner(loads(f"{text}[plan]\nenabled = false")).source.own == {}
 
 
-def test_the_published_file_says_whose_changes_pass(tmp_path: Path) -> None:
+def test_the_published_file_says_whose_changes_pass() -> None:
     config = loads(
         """
         [hook]
@@ -143,12 +142,9 @@ def test_the_published_file_says_whose_changes_pass(tmp_path: Path) -> None:
     )
     made = rules(policy=policy(), interval_s=30.0)
     published = published_of(view(), made, config, slurm_uid=64030)
-    write_published(tmp_path / "plan", published)
-    read = read_published(tmp_path / "plan")
-    assert read == published
-    assert (read.slurm_uid, read.user_may_pull, read.rows) == (64030, False, ())
-    assert (read.excluded_users, read.excluded_accounts) == (("root",), ("ops",))
-    assert read.valid_until_utc == NOW + timedelta(seconds=90)
+    assert (published.slurm_uid, published.user_may_pull, published.rows) == (64030, False, ())
+    assert (published.excluded_users, published.excluded_accounts) == (("root",), ("ops",))
+    assert published.valid_until_utc == NOW + timedelta(seconds=90)
 
 
 def test_rows_are_decisions_for_plain_jobs_smallest_first() -> None:
