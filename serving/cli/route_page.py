@@ -14,8 +14,7 @@ import numpy as np
 
 from profiling.law import Floats
 from slurm_green.cli.output import write_text
-from slurm_green.cli.page_table import page_table
-from slurm_green.cli.plan_page_style import STYLE
+from slurm_green.cli.page import page_frame, page_table
 from slurm_green.words import clean
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ __all__ = ["page", "write_page"]
 _WIDE, _HIGH = 560, 220
 _MOST_POINTS = 400
 _COLOURS = 8
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def write_page(
@@ -59,13 +57,7 @@ def page(scene: "Scene", found: "dict[str, Told]", bound_rps: float | None) -> s
         "</div>",
         f"<section><h2>Where requests were answered</h2>{_where(scene, found)}</section>",
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
-        f"{''.join(parts)}</body></html>\n"
-    )
+    return page_frame(title, "".join(parts))
 
 
 def _figures(found: "dict[str, Told]") -> str:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slurm_green.cli.output import write_text
-from slurm_green.cli.page_table import page_table
-from slurm_green.cli.plan_page_style import STYLE
+from slurm_green.cli.page import page_frame, page_table
 from slurm_green.words import clean
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ __all__ = ["front", "page", "write_page"]
 _WIDE, _HIGH = 720, 320
 _LEAST_RISE = 1e-3
 _COLOURS = 8
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _HEADER = (
     "Policy", "kWh", "Against max", "Attained", "TTFT p50, ms", "TTFT p99, ms", "TPOT p50, ms",
     "TPOT p99, ms", "Clock changes", "Carbon, g", "On the front",
@@ -51,17 +49,14 @@ def page(results: "dict[str, Result]", slo: "Slo", requests: int) -> str:
     title = f"{requests:,} requests under {len(results)} clock policies"
     goal = f"Simulated. SLOs: {slo.ttft_s * 1e3:g} ms to the first token, {slo.tpot_s * 1e3:g} ms "
     best = front(results)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
+    body = (
         f"<h1>{escape(title)}</h1><p class=soft>{goal}per further token.</p>"
         f"<section><h2>Energy and attainment</h2>{_picture(results, best)}"
         "<p class=soft>Left is less energy, up is more requests within both SLOs. The line joins "
         "the policies that no other beats in both.</p></section>"
-        f"<section><h2>Figures</h2>{_table(results, best)}</section></body></html>\n"
+        f"<section><h2>Figures</h2>{_table(results, best)}</section>"
     )
+    return page_frame(title, body)
 
 
 def _attained(one: "Result") -> float:

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of `sgreen migrate replay --report`: a table, and what policies took from the grid.
-
-The trap: names are other people's text. Everything is escaped, and the page's own policy forbids
-loading anything.
-"""
+"""The page of `sgreen migrate replay --report`: a table, and what policies took from the grid."""
 
 from collections.abc import Sequence
 from html import escape
@@ -12,15 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from slurm_green.cli.output import write_text
-from slurm_green.cli.page_table import page_table
-from slurm_green.cli.plan_page_style import STYLE
+from slurm_green.cli.page import page_frame, page_table
 from slurm_green.migration.replay.result import Replay
 from slurm_green.plan.problem import Floats
 from slurm_green.words import clean
 
 __all__ = ["write_page"]
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _COLOURS = 8
 _WIDE, _HIGH, _POINTS = 960, 260, 480
 _STYLE = """
@@ -41,17 +35,7 @@ def write_page(
         f'<span><i class="line" style="--k:{_colour(at)}"></i>{escape(clean(name))}</span>'
         for at, name in enumerate(powers)
     )
-    text = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Moves, replayed</title>
-<style>{STYLE}{_STYLE}</style>
-</head>
-<body>
-<h1>Moves, replayed</h1>
+    body = f"""<h1>Moves, replayed</h1>
 <p class="soft">{len(found.inputs.jobs):,} jobs on {sites}. Simulated, nothing here was measured;
 only oracle knows what will come.</p>
 <section>{page_table([name.capitalize() for name in header], rows)}</section>
@@ -59,10 +43,8 @@ only oracle knows what will come.</p>
 {found.inputs.end_s / 86_400:.3g} days</b><span class="keys">{keys}</span></figcaption>
 {_chart(powers, top_kw)}</figure>
 <footer class="soft">Made by sgreen migrate replay.</footer>
-</body>
-</html>
 """
-    write_text(path, text)
+    write_text(path, page_frame("Moves, replayed", body, style=_STYLE))
 
 
 def _chart(powers: dict[str, Floats], top_kw: float) -> str:

@@ -1,11 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan as one HTML page that works offline: jobs over carbon intensity, power, prices, figures.
+"""A plan as one HTML page that works offline: jobs over carbon, power, prices, figures."""
 
-The trap: ids and names are other people's text. Everything is escaped, the script puts text in as
-text only, and the page's own policy forbids loading anything.
-"""
-
-import json
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -14,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from slurm_green.cli.output import write_text
+from slurm_green.cli.page import page_chart, page_frame, page_script
 from slurm_green.cli.plan_facts import Facts, amount, watts
 from slurm_green.cli.plan_page_data import page_data
 from slurm_green.cli.plan_page_script import SCRIPT
-from slurm_green.cli.plan_page_style import STYLE
 from slurm_green.cli.plan_words import (
     BAD,
     TROUBLE_COLUMNS,
@@ -31,7 +26,6 @@ from slurm_green.words import clean
 __all__ = ["page", "write_page"]
 
 _LISTED = 200
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 def write_page(path: Path, facts: Facts) -> None:
@@ -43,21 +37,8 @@ def page(facts: Facts) -> str:
     """The page's HTML."""
     data = page_data(facts)
     title = headline(facts)
-    # "<" would end the script element; the others end lines in old browsers' JavaScript.
-    content = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    content = content.replace("<", "\\u003c").replace("\u2028", " ").replace("\u2029", " ")
     head, _, goal = title.partition(": ")
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(head)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<header>
+    body = f"""<header>
 <h1>{escape(head)}</h1>
 <p class="soft">{escape(goal[:1].upper() + goal[1:])}; {escape(facts.clock.about)}.</p>
 </header>
@@ -79,12 +60,8 @@ tables.</p></noscript>
 {_troubles(facts)}
 <footer class="soft">Made by sgreen plan. Start-now starts every job as soon as it can, in the shape
 that ends first, whatever the carbon. All power and energy is as given in the input files.</footer>
-<div id="tip" hidden></div>
-<script type="application/json" id="data">{content}</script>
-<script>{SCRIPT}</script>
-</body>
-</html>
 """
+    return page_frame(head, body, script=page_script(data, SCRIPT))
 
 
 def _rows(rows: Iterable[tuple[str, str, str]]) -> str:
@@ -104,42 +81,30 @@ def _panels(facts: Facts, groups: list[str], bars: dict[str, Any] | None) -> str
     if renewable:
         behind.append(("box", "green", "upper edge: share of the load that own supply covers"))
     limit = ("dash", "ink", f"{site.gpus:,} GPUs")
-    parts = [_panel("intensity", "Carbon intensity of the grid, g/kWh", [])]
+    parts = [page_chart("intensity", "Carbon intensity of the grid, g/kWh", [])]
     if bars is not None:
         marks = [("frame", "late", "late")] if bars["late"] else []
         marks += [("box", "rule", "pale: below the class's full clock")] if bars["slow"] else []
-        parts.append(_panel("jobs", "Jobs on the site's GPUs", [*colours, *marks, *behind]))
-        parts.append(_panel("use", "GPUs in use", [("box", "jobs", "jobs"), limit]))
+        parts.append(page_chart("jobs", "Jobs on the site's GPUs", [*colours, *marks, *behind]))
+        parts.append(page_chart("use", "GPUs in use", [("box", "jobs", "jobs"), limit]))
     else:
         title = f"GPUs in use, {len(facts.outcome.schedule):,} stretches of jobs"
-        parts.append(_panel("stack", title, [*colours, limit, *behind]))
+        parts.append(page_chart("stack", title, [*colours, limit, *behind]))
     power = [("box", "base", "base")] if site.base_power_w.any() else []
     power += [("box", "services", "services")] if problem.services else []
     power += [("box", "jobs", "jobs")]
     power += [("line", "green", "own renewable supply")] if renewable else []
     power += [("dash", "bad", f"cap {watts(site.power_cap_w)}")] if cap else []
-    parts.append(_panel("power", "Power of the site", power))
+    parts.append(page_chart("power", "Power of the site", power))
     mu = [("box", "mu", "mu"), ("line", "intensity", "carbon intensity, the most mu can be")]
     if facts.outcome.prices.nu.any():
         mu.append(("line", "bad", "mu + nu, where the cap binds"))
-    parts.append(_panel("mu", "Price of power, g per kWh", mu))
+    parts.append(page_chart("mu", "Price of power, g per kWh", mu))
     top = amount(float(facts.outcome.prices.lam.max()))
     parts.append(
-        _panel("lam", "Price of a GPU, g per GPU-hour", [("box", "lam", f"lam, at most {top}")])
+        page_chart("lam", "Price of a GPU, g per GPU-hour", [("box", "lam", f"lam, at most {top}")])
     )
     return "\n".join(parts)
-
-
-def _panel(name: str, title: str, legend: list[tuple[str, str, str]]) -> str:
-    keys = "".join(
-        f'<span><i class="{kind}" style="--k:var(--{colour})"></i>{escape(words)}</span>'
-        for kind, colour, words in legend
-    )
-    return (
-        f'<figure><figcaption><b>{escape(title)}</b><span class="keys">{keys}</span></figcaption>'
-        f'<canvas id="{name}" role="img" aria-label="{escape(title, quote=True)}"></canvas>'
-        "</figure>"
-    )
 
 
 def _troubles(facts: Facts) -> str:

@@ -1,19 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A replay as one HTML page that works offline: savings and how sure they are, waits, pictures.
+"""A replay as one HTML page that works offline: savings and how sure they are, waits, pictures."""
 
-The trap: ids and notes are other people's text. Everything is escaped, the script puts text in as
-text only, and the page's own policy forbids loading anything.
-"""
-
-import json
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slurm_green.cli.output import write_text
-from slurm_green.cli.page_table import page_table
+from slurm_green.cli.page import page_chart, page_frame, page_script, page_table
 from slurm_green.cli.plan_facts import amount, kwh, watts
-from slurm_green.cli.plan_page_style import STYLE
 from slurm_green.cli.replay_page_data import ReplayFacts
 from slurm_green.cli.replay_page_script import SCRIPT
 from slurm_green.replay.example import NOTES
@@ -25,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["page", "write_page"]
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 _COLOURS = 8
 _STYLE = """
 section { margin: 1rem 0; }
@@ -59,10 +52,7 @@ def page(replay: "Replay") -> str:
         f"Replay of {jobs:,} {'job' if jobs == 1 else 'jobs'} on {site.gpus:,} "
         f"{'GPU' if site.gpus == 1 else 'GPUs'} over {site.horizon_s / 86_400:.3g} days"
     )
-    # "<" would end the script element; the others end lines in old browsers' JavaScript.
     data = facts.data()
-    content = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    content = content.replace("<", "\\u003c").replace("\u2028", " ").replace("\u2029", " ")
     notes = "".join(
         f"<li{' class=bad' if note in NOTES else ''}>{escape(clean(note))}</li>"
         for note in replay.inputs.notes
@@ -72,17 +62,7 @@ def page(replay: "Replay") -> str:
         f"<option{' selected' if name == facts.subject else ''}>{escape(clean(name))}</option>"
         for name in facts.names
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>{STYLE}{_STYLE}</style>
-</head>
-<body>
-<header>
+    body = f"""<header>
 <h1>{escape(title)}</h1>
 <p class="soft">Simulated, nothing here was measured; {escape(facts.clock.about)}.</p>
 </header>
@@ -102,12 +82,8 @@ tables.</p></noscript>
 </main>
 <footer class="soft">Made by sgreen replay. PPC is performance per kgCO2e, where a job that ran at
 once at full speed counts 1. The power of jobs is as given in the input files.</footer>
-<div id="tip" hidden></div>
-<script type="application/json" id="data">{content}</script>
-<script>{SCRIPT}</script>
-</body>
-</html>
 """
+    return page_frame(title, body, style=_STYLE, script=page_script(data, SCRIPT))
 
 
 def _figures(facts: ReplayFacts) -> str:
@@ -227,24 +203,11 @@ def _panels(facts: ReplayFacts, every: int) -> str:
         power.append(("line", "green", "own renewable supply"))
     return "\n".join(
         (
-            _panel("waits", "How long jobs waited: share of jobs that waited no longer", lines),
-            _panel("grams", "Carbon emitted so far", lines),
-            _panel("intensity", "Carbon intensity of the grid, g/kWh", []),
-            _panel("jobs", f"Jobs on the site's GPUs{sample}", colours, chosen),
-            _panel("use", "GPUs in use", [("box", "jobs", "jobs"), plain], chosen),
-            _panel("power", "Power of the site", power, chosen),
+            page_chart("waits", "How long jobs waited: share of jobs that waited no longer", lines),
+            page_chart("grams", "Carbon emitted so far", lines),
+            page_chart("intensity", "Carbon intensity of the grid, g/kWh", []),
+            page_chart("jobs", f"Jobs on the site's GPUs{sample}", colours, chosen),
+            page_chart("use", "GPUs in use", [("box", "jobs", "jobs"), plain], chosen),
+            page_chart("power", "Power of the site", power, chosen),
         )
-    )
-
-
-def _panel(name: str, title: str, legend: list[tuple[str, str, str]], chosen: str = "") -> str:
-    keys = "".join(
-        f'<span><i class="{kind}" style="--k:var(--{colour})"></i>{escape(words)}</span>'
-        for kind, colour, words in legend
-    )
-    of = f" {chosen}: " if chosen else ""
-    return (
-        f'<figure><figcaption><b>{of}{escape(title)}</b><span class="keys">{keys}</span>'
-        f'</figcaption><canvas id="{name}" role="img" aria-label="{escape(title, quote=True)}">'
-        "</canvas></figure>"
     )
