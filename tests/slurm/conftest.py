@@ -15,6 +15,7 @@ from slurm_green.cluster.packages import missing
 from slurm_green.cluster.record import Owner
 from slurm_green.cluster.spec import ClusterSpec
 from tests.slurm.patience import wait_until
+from tests.slurm.site import LiveSite
 
 REQUIRE = "SLURM_GREEN_REQUIRE_SLURM"
 ROOT = "SLURM_GREEN_TEST_SLURM_ROOT"
@@ -122,6 +123,13 @@ def make_module_cluster(
 def slurm_cluster(make_module_cluster: MakeCluster) -> Cluster:
     """A plain cluster of two nodes with eight GPUs each, shared by the module."""
     return make_module_cluster()
+
+
+@pytest.fixture
+def site(shared: LiveSite) -> LiveSite:
+    """The module's own `shared` without jobs, its daemon up and switched on, its signal good."""
+    shared.reset()
+    return shared
 
 
 @pytest.fixture(scope="session")

@@ -30,13 +30,6 @@ def shared(make_module_cluster: Callable[..., Cluster]) -> Iterator[LiveSite]:
     site.close()
 
 
-@pytest.fixture
-def site(shared: LiveSite) -> LiveSite:
-    """The cluster without jobs, the daemon up."""
-    shared.reset()
-    return shared
-
-
 def _tasks(site: LiveSite, array_id: int) -> list[Job]:
     return [job for job in site.client.jobs() if job.array_job_id == array_id]
 

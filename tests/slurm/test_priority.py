@@ -38,13 +38,6 @@ def shared(make_module_cluster: Callable[..., Cluster]) -> Iterator[LiveSite]:
     site.close()
 
 
-@pytest.fixture
-def site(shared: LiveSite) -> LiveSite:
-    """The cluster without jobs, the daemon up."""
-    shared.reset()
-    return shared
-
-
 def _contest(site: LiveSite, *, wait_s: float = HOLD_S) -> tuple[int, int, int]:
     """(running, was deferred, came later): the deferred one was let go while the seat was taken."""
     waiting = site.deferred(SEAT, HANDICAP, "--comment=green:max-delay=9m", user=USER, script=NAP)

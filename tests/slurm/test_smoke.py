@@ -25,13 +25,6 @@ def shared(make_module_cluster: Callable[..., Cluster]) -> Iterator[LiveSite]:
     site.close()
 
 
-@pytest.fixture
-def site(shared: LiveSite) -> LiveSite:
-    """The cluster without jobs, the daemon up."""
-    shared.reset()
-    return shared
-
-
 def test_these_are_the_commands_of_the_cluster_itself(site: LiveSite) -> None:
     """Not this machine's own: sgreend finds the version of the chroot through PATH."""
     info = site.client.info()

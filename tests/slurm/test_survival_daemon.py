@@ -36,13 +36,6 @@ def shared(make_module_cluster: Callable[..., Cluster]) -> Iterator[LiveSite]:
     site.close()
 
 
-@pytest.fixture
-def site(shared: LiveSite) -> LiveSite:
-    """The cluster without jobs, the daemon up."""
-    shared.reset()
-    return shared
-
-
 def test_down_at_submission(site: LiveSite) -> None:
     """The job runs at once and carries nothing of ours."""
     site.stop()

@@ -24,13 +24,6 @@ def shared(make_module_cluster: Callable[..., Cluster]) -> Iterator[LiveSite]:
     site.close()
 
 
-@pytest.fixture
-def site(shared: LiveSite) -> LiveSite:
-    """The cluster without jobs, the daemon up."""
-    shared.reset()
-    return shared
-
-
 def _in_time(job: Job) -> None:
     assert job.state == "COMPLETED"
     assert job.start_utc + timedelta(seconds=60) <= job.deadline_utc

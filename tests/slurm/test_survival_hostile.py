@@ -37,13 +37,6 @@ def shared(make_module_cluster: Callable[..., Cluster]) -> Iterator[LiveSite]:
     site.close()
 
 
-@pytest.fixture
-def site(shared: LiveSite) -> LiveSite:
-    """The cluster without jobs, the daemon up."""
-    shared.reset()
-    return shared
-
-
 def test_names_and_comments(site: LiveSite) -> None:
     """Every job is deferred, confirmed, keeps its words, and is freed again."""
     jobs = {}

@@ -22,13 +22,6 @@ def shared(make_module_cluster: Callable[..., Cluster]) -> Iterator[LiveSite]:
     site.close()
 
 
-@pytest.fixture
-def site(shared: LiveSite) -> LiveSite:
-    """The cluster without jobs, the daemon up, the signal good."""
-    shared.reset()
-    return shared
-
-
 def _missing(site: LiveSite) -> None:
     site.trace.unlink()
     site.await_cycles()

@@ -18,13 +18,6 @@ def shared(make_module_cluster: Callable[..., Cluster]) -> Iterator[LiveSite]:
     site.close()
 
 
-@pytest.fixture
-def site(shared: LiveSite) -> LiveSite:
-    """The cluster without jobs, the daemon up."""
-    shared.reset()
-    return shared
-
-
 @pytest.mark.parametrize("kill", [False, True], ids=["restarted", "killed"])
 def test_in_between(site: LiveSite, kill: bool) -> None:
     """Deferred jobs keep their begin time and record; the window still frees them."""

@@ -20,13 +20,6 @@ def shared(make_module_cluster: Callable[..., Cluster]) -> Iterator[LiveSite]:
     site.close()
 
 
-@pytest.fixture
-def site(shared: LiveSite) -> LiveSite:
-    """The cluster without jobs, the daemon up and switched on."""
-    shared.reset()
-    return shared
-
-
 def test_off_and_on(site: LiveSite) -> None:
     """New jobs pass, what was promised stays promised, and `on` takes it back."""
     job_id = site.deferred()
