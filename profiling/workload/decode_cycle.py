@@ -21,11 +21,6 @@ class Cycle:
     steps: int
 
     @property
-    def mean_context_tokens(self) -> float:
-        """Tokens that a sequence holds, the one being computed included, on average."""
-        return self.prompt_tokens + (self.steps - 1) / 2
-
-    @property
     def last_context_tokens(self) -> int:
         """Tokens that a sequence holds in the last iteration."""
         return self.prompt_tokens + self.steps - 1

@@ -56,7 +56,6 @@ class Replica:
     waiting: deque[Served] = field(default_factory=deque)
     running: dict[int, Served] = field(default_factory=dict)
     prefilling: dict[int, Served] = field(default_factory=dict)
-    iterations: int = 0
 
     def __post_init__(self) -> None:
         """Idle, at the highest clock."""
@@ -135,7 +134,6 @@ class Replica:
         end_s = self.meter.run(batch, self.now_s)
         self.policy.saw(moment, end_s - self.now_s)
         self.now_s = end_s
-        self.iterations += 1
         self._decode(decodes)
         for one, new in chunks:
             self._prefill(one, new)

@@ -29,7 +29,6 @@ class Group:
         self.orders = Orders()
         self.due_s = 0.0  # when orders are due
         self.refused = self.faults = 0
-        self.last_fault: Exception | None = None
         self._spare = Balanced()
         self._index: dict[Replica, int] = {}
         self._allowed: dict[Collection[str] | None, frozenset[int] | None] = {}
@@ -87,10 +86,9 @@ class Group:
         view.tried = frozenset(index[one] for one in tried if one in index) if tried else _NONE
         try:
             at = self.policy.route(view, self.moment)
-        except Exception as error:
+        except Exception:
             # Nobody waits for somebody to mend a policy.
             self.faults += 1
-            self.last_fault = error
             at = self._spare.route(view, self.moment)
         if at is None:
             return None
@@ -114,9 +112,8 @@ class Group:
             return
         try:
             self.policy.finished(exchange.view, at, ttft_s, tpot_s, tokens)
-        except Exception as error:
+        except Exception:
             self.faults += 1
-            self.last_fault = error
 
     def any_ready(self, exchange: "Exchange") -> bool:
         """Whether somebody could take it, whatever the policy says."""

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One finding of `sgreen doctor`."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from slurm_green.cli.app import App
-
-__all__ = ["Check", "Checker", "fail", "ok", "warn"]
+__all__ = ["Check", "fail", "ok", "warn"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,9 +14,6 @@ class Check:
     status: str
     seen: str
     todo: str = ""
-
-
-Checker = Callable[[App], Iterator[Check]]
 
 
 def ok(name: str, seen: str) -> Check:

@@ -94,7 +94,7 @@ class Cluster:
     @property
     def slurmctld_pid(self) -> int | None:
         """The (first) controller's process, None when there is none."""
-        found = self._controllers(backup=False)
+        found = self._controllers()
         return found[0].pid if found else None
 
     def status(self) -> ClusterStatus:
@@ -142,17 +142,17 @@ class Cluster:
             )
         return done
 
-    def stop_slurmctld(self, *, kill: bool = False, backup: bool = False) -> None:
-        """End a controller, politely or not."""
-        found = self._controllers(backup=backup)
+    def stop_slurmctld(self, *, kill: bool = False) -> None:
+        """End the (first) controller, politely or not."""
+        found = self._controllers()
         if kill:
             processes.kill_all(found)
         else:
             processes.stop(found, grace_s=30)
 
-    def start_slurmctld(self, *, backup: bool = False) -> None:
-        """Start a controller that was stopped, and wait until one answers."""
-        daemons.start_slurmctld(self._machine, backup=backup)
+    def start_slurmctld(self) -> None:
+        """Start the (first) controller that was stopped, and wait until one answers."""
+        daemons.start_slurmctld(self._machine)
         daemons.await_slurmctld(self._machine)
 
     def restart_slurmctld(self, *, kill: bool = False) -> None:
@@ -163,15 +163,11 @@ class Cluster:
     def hang_slurmctld(self, hang: bool = True) -> None:
         """Stop the (first) controller's clock, or let it go on (SIGSTOP, SIGCONT)."""
         number = signal.SIGSTOP if hang else signal.SIGCONT
-        processes.send(self._controllers(backup=False), number)
+        processes.send(self._controllers(), number)
 
     def stop_slurmd(self, node: str, *, kill: bool = False) -> None:
         """End one node's daemon."""
         self._stop_on(node, "slurmd", kill=kill)
-
-    def start_slurmd(self, node: str) -> None:
-        """Start a node's daemon that was stopped."""
-        daemons.start_slurmds(self._machine, (node,))
 
     def stop_noded(self, node: str, *, kill: bool = False) -> None:
         """End one node's sgreen-noded."""
@@ -185,11 +181,9 @@ class Cluster:
         """Stop a node's sgreen-noded's clock, or let it go on."""
         processes.send(self._on(node, processes.NODED), signal.SIGSTOP if hang else signal.SIGCONT)
 
-    def order(
-        self, jobs: Mapping[int, Mapping[str, object]], cap: Mapping[str, object] | None = None
-    ) -> None:
+    def order(self, jobs: Mapping[int, Mapping[str, object]]) -> None:
         """What every sgreen-noded is to do with jobs, where no sgreend tells them (`hook`)."""
-        orders = {"jobs": {str(job): values for job, values in jobs.items()}, "cap": cap or {}}
+        orders = {"jobs": {str(job): values for job, values in jobs.items()}, "cap": {}}
         write_file(self.layout.orders, json.dumps(orders).encode())
 
     def bench(self, node: str) -> Bench:
@@ -207,10 +201,11 @@ class Cluster:
         found = processes.find(self.layout.directory)
         return [one for one in found if (one.kind, one.node) == (kind, node)]
 
-    def _controllers(self, *, backup: bool) -> list[processes.Process]:
+    def _controllers(self) -> list[processes.Process]:
+        """The (first) controller's processes."""
         return [
             process
             for process in processes.find(self.layout.directory)
             if process.kind == "slurmctld"
-            and any(word.endswith("slurmctld-backup.log") for word in process.argv) == backup
+            and not any(word.endswith("slurmctld-backup.log") for word in process.argv)
         ]

@@ -46,7 +46,6 @@ def request_from(ask: Ask, *, now_utc: datetime, zone: tzinfo) -> Request:
         max_running_tasks=running,
         time_limit_s=None if ask.unlimited else ask.time_limit_s,
         deadline_utc=_deadline(ask.deadline_text, now_utc, zone),
-        deadline_hidden=True,
         dependent=bool(ask.dependency),
         reservation=ask.reservation or "",
     )

@@ -13,8 +13,8 @@ __all__ = ["Request", "request_of"]
 class Request:
     """What was asked for. `gpus`, `cpus`, `nodes` are per array task; None means not known.
 
-    `deadline_hidden` is true at the submit hook: no Slurm version shows `--deadline` to Lua, so
-    only the queue can tell. `begin_set` means the user chose a begin time.
+    No Slurm version shows `--deadline` to the submit hook's Lua: only the queue can tell.
+    `begin_set` means the user chose a begin time.
     """
 
     submit_utc: datetime
@@ -31,7 +31,6 @@ class Request:
     max_running_tasks: int | None = None
     time_limit_s: float | None = None
     deadline_utc: datetime | None = None
-    deadline_hidden: bool = False
     begin_set: bool = False
     batch: bool = True
     heterogeneous: bool = False

@@ -12,7 +12,6 @@ from slurm_green.errors import BadInputError
 
 __all__ = [
     "format_duration",
-    "format_slurm_duration",
     "from_epoch",
     "parse_duration_s",
     "parse_slurm_duration_s",
@@ -91,15 +90,6 @@ def parse_slurm_duration_s(text: str) -> int | None:
     if len(fields) == 2:
         return fields[0] * 60 + fields[1]
     return fields[0] * 3600 + fields[1] * 60 + fields[2]
-
-
-def format_slurm_duration(seconds: float | None) -> str:
-    """Seconds as Slurm reads them, "D-HH:MM:SS"; None is UNLIMITED."""
-    if seconds is None:
-        return "UNLIMITED"
-    days, left = divmod(round(seconds), 86400)
-    hours, left = divmod(left, 3600)
-    return f"{days}-{hours:02d}:{left // 60:02d}:{left % 60:02d}"
 
 
 def from_epoch(seconds: float | None) -> datetime | None:

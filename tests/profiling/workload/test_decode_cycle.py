@@ -20,7 +20,7 @@ def test_the_mean_context_is_the_wanted_one_and_no_sequence_outgrows_its_room(
     if cycle is None:
         assert 2 * context - longest_prompt(context, block) > room
         return
-    assert cycle.mean_context_tokens == context
+    assert cycle.prompt_tokens + cycle.last_context_tokens == 2 * context
     assert cycle.last_context_tokens <= room
     assert cycle.prompt_tokens % block == 1 % block
     assert 0 < cycle.prompt_tokens <= context

@@ -4,8 +4,6 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from slurm_green.errors import BadInputError
 from slurm_green.slurm import times
@@ -47,11 +45,6 @@ def test_slurm_durations(text: str, seconds: int | None) -> None:
 def test_a_duration_slurm_never_writes_is_refused() -> None:
     with pytest.raises(BadInputError):
         times.parse_slurm_duration_s("soon")
-
-
-@given(st.integers(min_value=0, max_value=10**8))
-def test_slurm_durations_come_back(seconds: int) -> None:
-    assert times.parse_slurm_duration_s(times.format_slurm_duration(seconds)) == seconds
 
 
 def test_slurm_words_for_no_time_are_none() -> None:
