@@ -3,7 +3,7 @@
 
 from datetime import datetime, tzinfo
 
-__all__ = ["clean", "grams", "length", "saving", "when"]
+__all__ = ["clean", "grams", "length", "number", "saving", "when"]
 
 
 def clean(text: str) -> str:
@@ -32,6 +32,11 @@ def length(seconds: float | None) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def number(value: float | None, form: str) -> str:
+    """A number in this form (`.3g`, `+.1%`); `-` for none."""
+    return "-" if value is None else format(value, form)
 
 
 def grams(amount: float | None) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from profiling.law import Floats
 from slurm_green.cli.output import write_text
 from slurm_green.cli.page import page_frame, page_table
-from slurm_green.words import clean
+from slurm_green.words import clean, number
 
 if TYPE_CHECKING:
     from serving.replay.route.compare import Scene, Told
@@ -68,9 +68,9 @@ def _figures(found: "dict[str, Told]") -> str:
             [
                 name,
                 f"{one.goodput_rps:.4g}",
-                _shown(one.attainment, ".2%"),
-                _shown(one.e2e_p50_s, ".3g"),
-                _shown(one.e2e_p99_s, ".3g"),
+                number(one.attainment, ".2%"),
+                number(one.e2e_p50_s, ".3g"),
+                number(one.e2e_p99_s, ".3g"),
                 f"{one.dropped:,}",
                 f"{one.rerouted:,}",
                 f"{one.energy_j / 3.6e6:.4g}",
@@ -196,7 +196,3 @@ def _plot(
 
 def _amount(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

@@ -14,6 +14,7 @@ from slurm_green.cli.output import check_outputs, emit_json, emit_rows
 from slurm_green.cli.params import POSITIVE, as_json, finite, names_of
 from slurm_green.cli.progress import progress_bar
 from slurm_green.threads import one_thread
+from slurm_green.words import number
 
 if TYPE_CHECKING:
     from serving.replay.route.compare import Told
@@ -161,10 +162,10 @@ def _print(found: "dict[str, Told]", requests: int, bound: float | None) -> None
             [
                 name,
                 f"{one.goodput_rps:.4g}",
-                _shown(one.attainment, ".2%"),
-                _shown(one.e2e_p50_s, ".3g"),
-                _shown(one.e2e_p99_s, ".3g"),
-                _shown(one.ttft_p99_s, ".3g"),
+                number(one.attainment, ".2%"),
+                number(one.e2e_p50_s, ".3g"),
+                number(one.e2e_p99_s, ".3g"),
+                number(one.ttft_p99_s, ".3g"),
                 str(one.dropped),
                 str(one.rerouted),
                 f"{one.energy_j / 3.6e6:.4g}",
@@ -179,7 +180,3 @@ def _print(found: "dict[str, Told]", requests: int, bound: float | None) -> None
     click.echo(f"{requests} requests, simulated; times are of answered requests")
     if bound is not None:
         click.echo(f"no policy can have more than {bound:.4g} good requests a second")
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from slurm_green.cli.output import write_text
 from slurm_green.cli.page import page_frame, page_table
-from slurm_green.words import clean
+from slurm_green.words import clean, number
 
 if TYPE_CHECKING:
     from serving.governor.protocol import Slo
@@ -69,11 +69,11 @@ def _table(results: "dict[str, Result]", best: list[str]) -> str:
     for name, one in results.items():
         more = None if base is None or not base.energy_j else one.energy_j / base.energy_j - 1
         rows.append([
-            name, f"{one.energy_j / 3.6e6:.4g}", _shown(more, "+.1%"),
-            _shown(one.attainment, ".2%"), _shown(one.ttft_p50_ms, ".0f"),
-            _shown(one.ttft_p99_ms, ".0f"), _shown(one.tpot_p50_ms, ".1f"),
-            _shown(one.tpot_p99_ms, ".1f"), f"{one.clock_changes:,}",
-            _shown(one.carbon_g, ".4g"), "yes" if name in best else "",
+            name, f"{one.energy_j / 3.6e6:.4g}", number(more, "+.1%"),
+            number(one.attainment, ".2%"), number(one.ttft_p50_ms, ".0f"),
+            number(one.ttft_p99_ms, ".0f"), number(one.tpot_p50_ms, ".1f"),
+            number(one.tpot_p99_ms, ".1f"), f"{one.clock_changes:,}",
+            number(one.carbon_g, ".4g"), "yes" if name in best else "",
         ])  # fmt: skip
     return page_table(_HEADER, rows, numbers=False)
 
@@ -115,7 +115,3 @@ def _picture(results: "dict[str, Result]", best: list[str]) -> str:
         f'<svg viewBox="-70 -14 {_WIDE + 90} {_HIGH + 46}" width="100%" role="img" '
         f'aria-label="energy against attainment">{"".join(drawn)}{marks}</svg>'
     )
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

@@ -12,6 +12,7 @@ from slurm_green.cli.params import POSITIVE, as_json, finite, names_of
 from slurm_green.cli.progress import progress_bar
 from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
+from slurm_green.words import number
 
 if TYPE_CHECKING:
     from serving.governor.ceiling import Ceiling
@@ -202,16 +203,16 @@ def _print(results: "dict[str, Result]", requests: int, kv_tokens: int) -> None:
             [
                 name,
                 f"{one.energy_j / 3.6e6:.4g}",
-                "-" if saved is None else f"{saved:.1%}",
-                _shown(one.attainment, ".2%"),
-                _shown(one.ttft_p50_ms, ".0f"),
-                _shown(one.ttft_p99_ms, ".0f"),
-                _shown(one.tpot_p50_ms, ".1f"),
-                _shown(one.tpot_p99_ms, ".1f"),
+                number(saved, ".1%"),
+                number(one.attainment, ".2%"),
+                number(one.ttft_p50_ms, ".0f"),
+                number(one.ttft_p99_ms, ".0f"),
+                number(one.tpot_p50_ms, ".1f"),
+                number(one.tpot_p99_ms, ".1f"),
                 str(one.clock_changes),
-                _shown(one.carbon_g, ".4g"),
-                _shown(one.performance, ".3f"),
-                _shown(one.ppc, ".4g"),
+                number(one.carbon_g, ".4g"),
+                number(one.performance, ".3f"),
+                number(one.ppc, ".4g"),
             ]
         )
     header = [
@@ -223,7 +224,3 @@ def _print(results: "dict[str, Result]", requests: int, kv_tokens: int) -> None:
     refused = max(one.refused for one in results.values())
     if refused:
         click.echo(f"{refused} refused: longer than the KV cache of {kv_tokens} tokens")
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

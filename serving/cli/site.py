@@ -11,6 +11,7 @@ from slurm_green.cli.output import check_outputs, emit_json, emit_rows
 from slurm_green.cli.params import POSITIVE, as_json, finite
 from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
+from slurm_green.words import number
 
 if TYPE_CHECKING:
     from serving.replay.route.sizing import Size
@@ -174,14 +175,14 @@ def _print(found: "list[Size]", columns: list[str]) -> None:
             [
                 f"p{one.percentile:g}",
                 str(sum(one.gpus)),
-                _shown(one.utilisation, ".1%"),
-                _shown(one.worst_hours, ".1%"),
+                number(one.utilisation, ".1%"),
+                number(one.worst_hours, ".1%"),
                 f"{one.goodput_rps:.4g}",
                 f"{one.goodput_alone_rps:.4g}",
-                _shown(gain, "+.1%"),
+                number(gain, "+.1%"),
                 f"{one.used_share:.1%}",
-                _shown(one.cost_per_mtoken, ".4g"),
-                _shown(one.payback_years, ".3g"),
+                number(one.cost_per_mtoken, ".4g"),
+                number(one.payback_years, ".3g"),
             ]
         )
     emit_rows(header, rows)
@@ -217,7 +218,3 @@ def _plot(path: Path, found: "list[Size]") -> None:
         raise BadInputError(f"{path}: cannot be written: {error}") from error
     finally:
         pyplot.close(figure)
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
