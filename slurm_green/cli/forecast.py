@@ -2,6 +2,7 @@
 """`sgreen forecast`: a signal as a chart, a table or a picture."""
 
 import sys
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,16 +99,7 @@ def _emit_json(series: "Series", shown: "list[Step]", now: "datetime") -> None:
             "step_s": series.step_s,
             "end_utc": series.end_utc,
             _NOW.get(series.quantity, "now_w"): series.at(now),
-            "origins": [
-                {
-                    "provider": one.provider,
-                    "kind": one.kind,
-                    "issued_utc": one.issued_utc,
-                    "start_utc": one.start_utc,
-                    "end_utc": one.end_utc,
-                }
-                for one in origins(series, now)
-            ],
+            "origins": [asdict(one) for one in origins(series, now)],
             "values": [
                 {
                     "start_utc": one.start_utc,

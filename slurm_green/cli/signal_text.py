@@ -3,6 +3,7 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -169,14 +170,5 @@ def _series(series: Series, now_utc: datetime) -> dict[str, Any]:
         "issued_utc": series.issued_utc,
         "age_s": round(series.age_s(now_utc)),
         "end_utc": series.end_utc,
-        "origins": [
-            {
-                "provider": one.provider,
-                "kind": one.kind,
-                "issued_utc": one.issued_utc,
-                "start_utc": one.start_utc,
-                "end_utc": one.end_utc,
-            }
-            for one in origins(series, now_utc)
-        ],
+        "origins": [asdict(one) for one in origins(series, now_utc)],
     }
