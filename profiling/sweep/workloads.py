@@ -11,9 +11,8 @@ from profiling.errors import ProfileError
 from profiling.sweep.hardware import Hardware
 from profiling.workload.protocol import Workload
 
-__all__ = ["WORKLOADS", "Chosen", "open_workload"]
+__all__ = ["Chosen", "open_workload"]
 
-WORKLOADS = ("inference", "training", "simulated-inference", "simulated-training")
 _SIMULATED = "simulated-"
 
 

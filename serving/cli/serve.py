@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from serving.replica.script import RUNTIMES
 from slurm_green.cli.output import emit_json
 from slurm_green.cli.params import POSITIVE, as_json, finite
 from slurm_green.errors import BadInputError
@@ -85,7 +86,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--container", help="Image to run the server in.")
 @click.option(
     "--container-runtime",
-    type=click.Choice(["apptainer", "pyxis"]),
+    type=click.Choice(RUNTIMES),
     default="apptainer",
     show_default=True,
     help="What runs it.",
