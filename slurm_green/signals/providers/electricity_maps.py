@@ -6,8 +6,6 @@ from a plan that lacks one of them.
 The trap: the forecast does not say which emissions it counts; the rows of the past do.
 """
 
-import time
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -47,8 +45,6 @@ class ElectricityMaps:
         refuse_estimated: bool = False,
         base_url: str = BASE_URL,
         min_horizon_s: float = 24 * 3600.0,
-        total_timeout_s: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Refuse what the API does not offer before anything is asked."""
         self.name = "electricity-maps"
@@ -76,8 +72,6 @@ class ElectricityMaps:
             version=version,
             granularity=granularity,
             base_url=base_url,
-            total_timeout_s=total_timeout_s,
-            clock=clock,
         )
         self._factors = emission_factor_type
         self._horizon_hours = horizon_hours

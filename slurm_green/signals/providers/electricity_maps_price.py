@@ -6,8 +6,6 @@ The trap: `combined` goes over from published to modelled prices where the aucti
 yet, and always ends about 24 hours ahead, also after tomorrow's prices came out.
 """
 
-import time
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -40,8 +38,6 @@ class ElectricityMapsPrice:
         granularity: str = "hourly",
         base_url: str = BASE_URL,
         min_horizon_s: float = 8 * 3600.0,
-        total_timeout_s: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Refuse what the API does not offer before anything is asked."""
         self.name = "electricity-maps-price"
@@ -57,8 +53,6 @@ class ElectricityMapsPrice:
             version="v4",
             granularity=granularity,
             base_url=base_url,
-            total_timeout_s=total_timeout_s,
-            clock=clock,
         )
         self._unit = f"{currency}/MWh"
         self._min_horizon_s = min_horizon_s

@@ -7,7 +7,6 @@ The trap: without a zone it knows, the API answers for where the caller's addres
 The other one: 401 is its answer to a wrong key and to a good one whose plan lacks the endpoint.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -41,8 +40,6 @@ class Zone:
         version: str,
         granularity: str,
         base_url: str,
-        total_timeout_s: float,
-        clock: Callable[[], float],
     ) -> None:
         """Nothing is asked yet."""
         if version not in {"v3", "v4"}:
@@ -67,8 +64,6 @@ class Zone:
             client,
             name=name,
             key_hint="see https://app.electricitymaps.com for the key and what its plan includes",
-            total_timeout_s=total_timeout_s,
-            clock=clock,
         )
 
     def ask(self, endpoint: str, now_utc: datetime, **params: str) -> dict[str, Any]:

@@ -9,8 +9,6 @@ The trap: only a few questions a minute are allowed, so a forecast must do with 
 """
 
 import re
-import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -60,8 +58,6 @@ class EnergyCharts:
         refuse_substitute: bool = False,
         base_url: str = BASE_URL,
         min_horizon_s: float = 3600.0,
-        total_timeout_s: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`country` is a code of the API such as "de" or "uk"; what cannot be one is refused."""
         self.name = "energy-charts"
@@ -76,7 +72,7 @@ class EnergyCharts:
         self._refuse_substitute = refuse_substitute
         self._base_url = base_url.rstrip("/")
         self._min_horizon_s = min_horizon_s
-        self._http = Http(client, name=self.name, total_timeout_s=total_timeout_s, clock=clock)
+        self._http = Http(client, name=self.name)
 
     def fetch(self, now_utc: datetime) -> Series:
         """The derived forecast from this hour on; raises SignalError when it is unusable."""

@@ -8,8 +8,6 @@ The trap: two questions a minute are allowed, so a long past takes several fetch
 """
 
 import re
-import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import httpx
@@ -50,8 +48,6 @@ class EnergyChartsPrices:
         bidding_zone: str,
         base_url: str = BASE_URL,
         min_horizon_s: float = 3600.0,
-        total_timeout_s: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`bidding_zone` is a code of the API such as "DE-LU", "NO2" or "IT-North"."""
         self.name = "energy-charts-prices"
@@ -62,7 +58,7 @@ class EnergyChartsPrices:
         self._zone = bidding_zone
         self._base_url = base_url.rstrip("/")
         self._min_horizon_s = min_horizon_s
-        self._http = Http(client, name=self.name, total_timeout_s=total_timeout_s, clock=clock)
+        self._http = Http(client, name=self.name)
 
     def fetch(self, now_utc: datetime) -> Series:
         """The prices from now on; raises SignalError with one sentence when unusable."""

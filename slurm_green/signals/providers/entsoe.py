@@ -8,8 +8,6 @@ The trap: two auctions are published for Germany and Austria, and their prices d
 """
 
 import re
-import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import httpx
@@ -67,17 +65,13 @@ class Entsoe:
         learn_days: int = 14,
         base_url: str = BASE_URL,
         min_horizon_s: float = 3600.0,
-        total_timeout_s: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Refuse areas and scopes that do not exist before anything is asked."""
         self.name = "entsoe"
         check_scope(scope, self.name)
         if learn_days < _LEAST_DAYS:
             raise SignalError(f"{self.name}: learn_days {learn_days} is less than {_LEAST_DAYS}")
-        http = Http(
-            client, name=self.name, key_hint=KEY_HINT, total_timeout_s=total_timeout_s, clock=clock
-        )
+        http = Http(client, name=self.name, key_hint=KEY_HINT)
         self._platform = Platform(http, key=key, area=area, base_url=base_url)
         self._scope = scope
         self._learn = timedelta(days=learn_days)
@@ -139,14 +133,10 @@ class DayAheadPrices:
         sequence: int | None = None,
         base_url: str = BASE_URL,
         min_horizon_s: float = 3600.0,
-        total_timeout_s: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Refuse areas that do not exist before anything is asked."""
         self.name = "entsoe-prices"
-        http = Http(
-            client, name=self.name, key_hint=KEY_HINT, total_timeout_s=total_timeout_s, clock=clock
-        )
+        http = Http(client, name=self.name, key_hint=KEY_HINT)
         self._platform = Platform(http, key=key, area=area, base_url=base_url)
         if sequence is None and self._platform.area.name in _TWO_AUCTIONS:
             sequence = 1

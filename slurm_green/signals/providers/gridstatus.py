@@ -8,8 +8,7 @@ the free one has 500,000 a month. There is no forecast: the built-in forecaster 
 The trap: every operator has columns of its own; one without a factor is refused, not left out.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -45,8 +44,6 @@ class GridStatus:
         operator: str,
         scope: str = "life-cycle",
         base_url: str = BASE_URL,
-        total_timeout_s: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Refuse operators that the API does not have before anything is asked."""
         self.name = "gridstatus"
@@ -60,9 +57,7 @@ class GridStatus:
         self._scope = scope
         self._key = key
         self._base_url = base_url.rstrip("/")
-        self._http = Http(
-            client, name=self.name, key_hint=_HINT, total_timeout_s=total_timeout_s, clock=clock
-        )
+        self._http = Http(client, name=self.name, key_hint=_HINT)
 
     def history(self, start_utc: datetime, end_utc: datetime) -> Measured:
         """Whole hours of the past; those without a big type of generation are gaps."""

@@ -6,8 +6,7 @@ API. The trap: only the site can know the unit, the basis and the scope of what 
 """
 
 import re
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -61,8 +60,6 @@ class HttpJson:
         history_span_s: float | None = None,  # the most past that one question asks for
         min_horizon_s: float = 24 * _HOUR_S,
         name: str = "http_json",
-        total_timeout_s: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Refuse what can never work before anything is asked."""
         if not (url or history_url):
@@ -89,9 +86,7 @@ class HttpJson:
         self._ahead_s, self._min_horizon_s = ahead_s, min_horizon_s
         self._headers = _headers(name, key_header, key)
         hint = f"check the key of {key_header}" if key else "does it want a key?"
-        self._http = Http(
-            client, name=name, key_hint=hint, total_timeout_s=total_timeout_s, clock=clock
-        )
+        self._http = Http(client, name=name, key_hint=hint)
 
     def fetch(self, now_utc: datetime) -> Series:
         """The forecast from the step that holds now; raises SignalError in one sentence."""

@@ -45,7 +45,6 @@ class Neso:
         postcode: str | None = None,
         base_url: str = BASE_URL,
         min_horizon_s: float = 24 * 3600.0,
-        total_timeout_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Refuse regions that do not exist before anything is asked."""
@@ -64,7 +63,7 @@ class Neso:
         self._postcode = postcode
         self._base_url = base_url.rstrip("/")
         self._min_horizon_s = min_horizon_s
-        self._http = Http(client, name=self.name, total_timeout_s=total_timeout_s, clock=clock)
+        self._http = Http(client, name=self.name, clock=clock)
 
     def fetch(self, now_utc: datetime) -> Series:
         """The forecast from now on; raises SignalError with one sentence when it is unusable."""

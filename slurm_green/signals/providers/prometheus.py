@@ -11,8 +11,6 @@ so means over steps must be asked for, and they end where the instant is.
 
 import json
 import math
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -64,8 +62,6 @@ class Prometheus:
         ahead_s: float = 48 * _HOUR_S,
         min_horizon_s: float = 12 * _HOUR_S,  # what was recorded a day ahead ends short of a day
         name: str = "prometheus",
-        total_timeout_s: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Refuse settings that can never work before anything is asked."""
         kind = quantity_named(quantity)
@@ -92,9 +88,7 @@ class Prometheus:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._auth = (user, password) if user else None
         hint = "check token, or user and password"
-        self._http = _Http(
-            client, name=name, key_hint=hint, total_timeout_s=total_timeout_s, clock=clock
-        )
+        self._http = _Http(client, name=name, key_hint=hint)
 
     def fetch(self, now_utc: datetime) -> Series:
         """What `forecast_query` says from the step that holds now; raises SignalError."""

@@ -48,7 +48,6 @@ class WattTime:
         horizon_hours: int = 72,
         base_url: str = BASE_URL,
         min_horizon_s: float = 24 * 3600.0,
-        total_timeout_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Refuse what the API does not offer before anything is asked."""
@@ -77,7 +76,6 @@ class WattTime:
             client,
             name=self.name,
             key_hint="check user and password at https://watttime.org",
-            total_timeout_s=total_timeout_s,
             clock=clock,
         )
 
