@@ -35,7 +35,6 @@ _GAIN = 3e-5  # of the bound: what a stretch must gain for another
 _ROUNDS = 20
 _CAREFUL_ROUNDS = 10
 _PRIZE, _DEARER = 1.0, 2.0  # of a job's least cost: what a place is worth beside it
-_CROWDED = 1 / 300  # of the jobs without a place: moves alone will hardly find them one
 _RISE, _STEEPER = 1.0, 1.2  # of a job's usual cost: what a place may cost others, later more
 
 

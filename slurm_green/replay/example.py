@@ -4,18 +4,15 @@
 Nothing in it was measured or happened. One seed gives one example, on every system.
 """
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from profiling.whole import whole_file
-from slurm_green.errors import BadInputError
 from slurm_green.plan.problem import Floats
 from slurm_green.replay.classes import Shape
-from slurm_green.replay.traces import PastJob, Trace, write_trace
+from slurm_green.replay.traces import PastJob, Trace, write_rows, write_trace
 
 __all__ = ["NOTES", "ExampleFiles", "example_forecast", "example_signal", "example_trace", "write"]
 
@@ -83,15 +80,12 @@ def write(directory: Path, seed: int = _SEED) -> ExampleFiles:
     )
     signal = example_signal(seed)
     write_trace(example_trace(seed), files.jobs, files.classes)
-    _write(
-        files.signal,
-        ("start_s", "carbon_g_per_kwh", "renewable_w"),
-        ((_HOUR_S * at, *row) for at, row in enumerate(zip(*signal, strict=True))),
-    )
-    _write(
+    rows = ((_HOUR_S * at, *row) for at, row in enumerate(zip(*signal, strict=True)))
+    write_rows(files.signal, ("start_s", "carbon_g_per_kwh", "renewable_w"), map(_cells, rows))
+    write_rows(
         files.forecast,
         ("issued_s", "start_s", "carbon_g_per_kwh", "renewable_w"),
-        example_forecast(signal, seed),
+        map(_cells, example_forecast(signal, seed)),
     )
     return files
 
@@ -195,11 +189,5 @@ def _rounded(values: Floats) -> list[float]:
     return [round(one, 2) for one in values.tolist()]
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[float]]) -> None:
-    try:
-        with whole_file(path, newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows([f"{cell:.10g}" for cell in row] for row in rows)
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be written: {error.strerror or error}") from error
+def _cells(row: Sequence[float]) -> list[str]:
+    return [f"{cell:.10g}" for cell in row]

@@ -5,22 +5,20 @@ The trap: the signal may be longer than the jobs. What lies before them is not r
 built-in forecaster has learned from it, as it would have.
 """
 
-import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from profiling.whole import whole_file
 from slurm_green.errors import BadInputError
 from slurm_green.plan.csv_table import read_table
 from slurm_green.plan.files import read_problem
 from slurm_green.replay.builtin import built_in
 from slurm_green.replay.forecasts import Forecasts
 from slurm_green.replay.sacct import SacctTrace
-from slurm_green.replay.traces import write_trace
+from slurm_green.replay.traces import write_rows, write_trace
 
 __all__ = ["HistoryFiles", "write_history"]
 
@@ -67,7 +65,7 @@ def write_history(
         )
     low = int((first_s - site.start_s) // site.step_s)
     high = min(site.slots, int(-(-(last_s - site.start_s) // site.step_s)))
-    _write(files[2], table.names, table.rows[low:high])
+    write_rows(files[2], table.names, table.rows[low:high])
     seen = slice(max(0, low - int(_LEARN_S // site.step_s)), high)
     past = replace(
         site,
@@ -86,7 +84,7 @@ def write_history(
         )
     known = forecasts is not None and len(forecasts.start_s) > 0
     if forecasts is not None and known:
-        _write(files[3], _forecast_names(forecasts), _rows(forecasts, past.start_s))
+        write_rows(files[3], _forecast_names(forecasts), _rows(forecasts, past.start_s))
     else:
         notes.append(
             "The signal has less than four weeks before the first job: until then policies see"
@@ -113,16 +111,6 @@ def _rows(forecasts: Forecasts, zero_s: float) -> Iterator[list[str]]:
     for issue_s, start_s, *amounts in zip(issued_s.tolist(), starts_s, *columns, strict=True):
         cells = ("" if amount != amount else f"{amount:.9g}" for amount in amounts)
         yield [f"{issue_s:.16g}", f"{start_s:.16g}", *cells]
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterator[list[str]] | list[list[str]]) -> None:
-    try:
-        with whole_file(path, newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _time(seconds: float) -> str:

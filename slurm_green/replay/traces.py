@@ -16,7 +16,16 @@ from profiling.whole import whole_file
 from slurm_green.errors import BadInputError
 from slurm_green.replay.classes import Held, Shape, Watts, class_name, make_shapes
 
-__all__ = ["GPU_MIX", "PastJob", "Trace", "gaia_slack_s", "read_gaia", "read_philly", "write_trace"]
+__all__ = [
+    "GPU_MIX",
+    "PastJob",
+    "Trace",
+    "gaia_slack_s",
+    "read_gaia",
+    "read_philly",
+    "write_rows",
+    "write_trace",
+]
 
 # GPUs of a job whose trace does not say: (GPUs, share of jobs). The mix that Gavel's authors
 # generate their traces with.
@@ -202,7 +211,7 @@ def _rows(path: Path, wanted: Sequence[str]) -> list[Mapping[str, str]]:
 
 def write_trace(trace: Trace, jobs: Path, classes: Path) -> None:
     """Write J.csv and C.csv, each whole or not at all; raises BadInputError."""
-    _write(
+    write_rows(
         jobs,
         _JOBS,
         (
@@ -219,7 +228,7 @@ def write_trace(trace: Trace, jobs: Path, classes: Path) -> None:
             for job in trace.jobs
         ),
     )
-    _write(
+    write_rows(
         classes,
         _CLASSES,
         (
@@ -236,7 +245,8 @@ def write_trace(trace: Trace, jobs: Path, classes: Path) -> None:
     )
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file, whole or not at all; raises BadInputError."""
     try:
         with whole_file(path, newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
