@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from slurm_green.cli.plan_page_style import STYLE
+from slurm_green.cli.page_style import STYLE
 from slurm_green.words import clean
 
 __all__ = ["page_chart", "page_frame", "page_script", "page_table"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the page of a plan looks, in light and in dark; its script reads colours from here. Pure."""
+"""How the HTML pages look, in light and in dark; their scripts read colours from here. Pure."""
 
 __all__ = ["STYLE"]
 
