@@ -6,8 +6,8 @@ and fillText only.
 """
 
 from slurm_green.cli.page_background import BACKGROUND
+from slurm_green.cli.page_canvas import CANVAS
 from slurm_green.cli.page_hands import TIP, ZOOM
-from slurm_green.cli.plan_page_canvas import CANVAS
 
 __all__ = ["SCRIPT"]
 

@@ -5,8 +5,8 @@ Plain JavaScript on canvas, no library. Text goes in by textContent and fillText
 """
 
 from slurm_green.cli.page_background import BACKGROUND
+from slurm_green.cli.page_canvas import CANVAS
 from slurm_green.cli.page_hands import TIP, ZOOM
-from slurm_green.cli.plan_page_canvas import CANVAS
 
 __all__ = ["SCRIPT"]
 
