@@ -36,6 +36,7 @@ _REMEMBERED = timedelta(days=7)
 _TIDY_EVERY = timedelta(hours=1)
 # A clock that leaps is not believed at once: what is deleted does not come back.
 _LEAP = timedelta(days=1)
+_MOST_UNREAD = 10_000  # as many as entries that wait for the ledger
 # Slurm rounds submit and eligible time on their own.
 _SAME_MOMENT = timedelta(seconds=2)
 
@@ -61,6 +62,8 @@ class Books:
         # (mode, action) of jobs judged since the start; after a restart their records tell.
         self._judged: dict[int, tuple[str, str]] = {}
         self._ended: set[int] = set()
+        # Ended jobs of which an unreadable ledger did not tell whether it has a receipt already.
+        self._unread: dict[tuple[str, int, datetime], JobFacts] = {}
 
     def remember_since(self, now_utc: datetime) -> datetime:
         """From when on accounting is worth reading at the start."""
@@ -143,25 +146,32 @@ class Books:
 
     def close(self) -> None:
         """A last try to write what waits."""
+        self._ledger.record(*self._receipts((), ""))
         self._ledger.close()
 
     def _receipts(self, jobs: Iterable[Job], cluster: str) -> list[Entry]:
-        receipts: list[Entry] = []
+        new = False
         for job in jobs:
             if _over(job) and job.job_id not in self._ended and job.submit_utc is not None:
                 self._ended.add(job.job_id)
-                if not self._has_receipt(job.cluster or cluster, job.job_id, job.submit_utc):
-                    receipts.append(self._closed(job, job.submit_utc, cluster))
+                facts = self._facts(job, job.submit_utc, cluster)
+                self._unread.setdefault((facts.cluster, job.job_id, job.submit_utc), facts)
+                new = True
+        while len(self._unread) > _MOST_UNREAD:
+            del self._unread[next(iter(self._unread))]
+        receipts: list[Entry] = []
+        try:
+            for key, facts in list(self._unread.items()):
+                # One of before a restart knew more: shadow decisions are in no record.
+                if not self._ledger.store().has_ended(*key):
+                    receipts.append(self._closed(facts))
+                del self._unread[key]
+        except LedgerError as error:
+            if new:
+                _LOG.warning("receipts of %d jobs wait: %s", len(self._unread), error)
         return receipts
 
-    def _has_receipt(self, cluster: str, job_id: int, submit_utc: datetime) -> bool:
-        """Of before a restart, when more was known: shadow decisions are in no record."""
-        try:
-            return self._ledger.store().has_ended(cluster, job_id, submit_utc)
-        except LedgerError:
-            return False
-
-    def _closed(self, job: Job, submit_utc: datetime, cluster: str) -> JobFacts:
+    def _facts(self, job: Job, submit_utc: datetime, cluster: str) -> JobFacts:
         mode, action = self._mode_and_action(job)
         asked = None
         eligible = job.eligible_utc
@@ -175,12 +185,13 @@ class Books:
             mode=mode,
             action=action,
         )
-        if not facts.cluster:
-            facts = replace(facts, cluster=cluster)
+        return facts if facts.cluster else replace(facts, cluster=cluster)
+
+    def _closed(self, facts: JobFacts) -> JobFacts:
         try:
             return self._with_receipt(facts)
         except LedgerError as error:
-            _LOG.warning("job=%d has no receipt: %s", job.job_id, error)
+            _LOG.warning("job=%d has no receipt: %s", facts.job_id, error)
             return facts
 
     def energies_of(self, facts: JobFacts) -> list[NodeEnergy]:

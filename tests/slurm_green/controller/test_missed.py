@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ended while no cycle looked, what a restart does to receipts: nothing; and old ones."""
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from builders import NOW, at, job
 from runner_site import Site, run_to_its_end
 
 from slurm_green.ledger.entries import JobFacts
+from slurm_green.ledger.guard import Ledger
 from slurm_green.ledger.store import Store
 from slurm_green.slurm.records import Job
 
@@ -148,6 +150,40 @@ def test_a_restart_changes_no_receipt(site: Site) -> None:
         site.runner.remember()
         look(site)
         assert rows(site) == before
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_restart_while_the_ledger_cannot_be_read_changes_no_receipt(
+    site: Site, shown: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor does it cost one: what has ended by then waits, forgotten by Slurm or not."""
+    one = site.hold(1, cluster="test")
+    site.runner.step()
+    run_to_its_end(site, one, begin=at(5))
+    before = rows(site)
+    site.ledger.close()
+    lock = sqlite3.connect(site.place / "ledger.sqlite", isolation_level=None)
+    lock.execute("PRAGMA locking_mode = EXCLUSIVE")
+    lock.execute("BEGIN IMMEDIATE")
+    poorer = replace(site.slurm.jobs_by_id[1], restarts=0, admin_comment="")
+    site.slurm.jobs_by_id.clear()
+    for job_ in (poorer, ended(2)) if shown else ():
+        site.slurm.put(job_)
+    if not shown:
+        # Without a signal nothing is written that would have failed before.
+        site.slurm.accounting, site.signal = [poorer, ended(2)], None
+    site.ledger = Ledger(site.place / "ledger.sqlite", retry_s=0)
+    site.runner = site.new_runner()
+    site.runner.remember()
+    for _ in range(2):
+        look(site)
+    assert caplog.text.count("receipts of 2 jobs wait") == 1
+    site.slurm.jobs_by_id.clear()
+    lock.close()
+    look(site)
+    two, again = rows(site)
+    assert [again] == before
+    assert two.job_id == 2 and two.energy_source == "modelled"
 
 
 def test_what_slurm_still_shows_goes_before_what_accounting_knows(site: Site) -> None:
