@@ -146,8 +146,10 @@ class Books:
 
     def close(self) -> None:
         """A last try to write what waits."""
-        self._ledger.record(*self._receipts((), ""))
-        self._ledger.close()
+        try:
+            self._ledger.record(*self._receipts((), ""))
+        finally:
+            self._ledger.close()
 
     def _receipts(self, jobs: Iterable[Job], cluster: str) -> list[Entry]:
         new = False
@@ -161,11 +163,12 @@ class Books:
             del self._unread[next(iter(self._unread))]
         receipts: list[Entry] = []
         try:
-            for key, facts in list(self._unread.items()):
+            for key in list(self._unread):
                 # One of before a restart knew more: shadow decisions are in no record.
-                if not self._ledger.store().has_ended(*key):
+                known = self._ledger.store().has_ended(*key)
+                facts = self._unread.pop(key)  # first: a bug in one must not keep the others
+                if not known:
                     receipts.append(self._closed(facts))
-                del self._unread[key]
         except LedgerError as error:
             if new:
                 _LOG.warning("receipts of %d jobs wait: %s", len(self._unread), error)

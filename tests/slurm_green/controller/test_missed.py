@@ -13,6 +13,7 @@ from runner_site import Site, run_to_its_end
 
 from slurm_green.ledger.entries import JobFacts
 from slurm_green.ledger.guard import Ledger
+from slurm_green.ledger.receipt import Receipt, make_receipt
 from slurm_green.ledger.store import Store
 from slurm_green.slurm.records import Job
 
@@ -184,6 +185,20 @@ def test_a_restart_while_the_ledger_cannot_be_read_changes_no_receipt(
     two, again = rows(site)
     assert [again] == before
     assert two.job_id == 2 and two.energy_source == "modelled"
+
+
+def test_a_receipt_that_is_a_bug_costs_no_other(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(facts: JobFacts, *rest: object) -> Receipt:
+        assert facts.job_id != 1
+        return make_receipt(facts, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("slurm_green.controller.books.make_receipt", make)
+    for number in (1, 2):
+        site.slurm.put(ended(number))
+        look(site)
+    assert [one.job_id for one in rows(site)] == [2]
 
 
 def test_what_slurm_still_shows_goes_before_what_accounting_knows(site: Site) -> None:
