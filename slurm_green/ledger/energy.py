@@ -65,20 +65,22 @@ def counted(job: JobFacts, energies: Iterable[NodeEnergy]) -> Counted:
     if not runs or job.earlier_runs:
         return Counted()
     ((start, end),) = runs
-    told = {
-        one.node: one
-        for one in sorted(energies, key=lambda one: one.end_utc)
+    told = [
+        one
+        for one in energies
         if start - _SLACK <= one.begin_utc + (one.end_utc - one.begin_utc) / 2 <= end + _SLACK
-    }
-    sources = tuple(sorted({part for one in told.values() for part in one.source.split("+")}))
-    unknown = [f"{one.node}: {one.why}" for one in told.values() if one.energy_j is None]
+    ]
+    # Of a node whose prolog came twice each stretch counts: the last alone is not the whole run.
+    nodes = len({one.node for one in told})
+    sources = tuple(sorted({part for one in told for part in one.source.split("+")}))
+    unknown = [f"{one.node}: {one.why}" for one in told if one.energy_j is None]
     if not set(sources) <= {*_COUNTERS, EMULATED}:
         unknown.append(f"source {', '.join(sources)}")
-    if 0 < len(told) < job.nodes:
-        unknown.append(f"{len(told)} of {job.nodes} nodes told")
+    if 0 < nodes < job.nodes:
+        unknown.append(f"{nodes} of {job.nodes} nodes told")
     if unknown or not told:
         return Counted(None, sources, "; ".join(unknown))
-    return Counted(sum(one.energy_j or 0.0 for one in told.values()), sources)
+    return Counted(sum(one.energy_j or 0.0 for one in told), sources)
 
 
 def with_counters(job: JobFacts, energies: Iterable[NodeEnergy], power: PowerModel) -> JobFacts:

@@ -44,6 +44,11 @@ def test_nodes_are_summed_and_the_rest_of_them_is_modelled() -> None:
     assert any("counters" in note for note in receipt.notes)
 
 
+def test_all_that_a_node_told_of_a_run_counts() -> None:
+    energies = [told("n1", name="a", energy_j=5e5), told("n1"), told("n2", energy_j=2e6)]
+    assert with_counters(JOB, energies, POWER).energy_j == pytest.approx(1.2 * 3.5e6 + REST_J)
+
+
 @pytest.mark.parametrize(
     ("energies", "note"),
     [
@@ -51,6 +56,12 @@ def test_nodes_are_summed_and_the_rest_of_them_is_modelled() -> None:
         ([told("n1")], "1 of 2 nodes told"),
         ([told("n1"), told("n2", energy_j=None, why="reset")], "n2: reset"),
         ([told("n1"), told("n2", source="guess")], "source guess, nvml-counter"),
+        # Its prolog came twice: what it used until then nobody told.
+        (
+            [told("n1", name="a", energy_j=None, why="no epilog"), told("n1"), told("n2")],
+            "n1: no epilog",
+        ),
+        ([told("n1", name="a"), told("n1")], "1 of 2 nodes told"),
         # Another run's.
         ([told("n1", begin_utc=NOW - 3 * HOUR, end_utc=NOW - 2 * HOUR)], ""),
     ],

@@ -179,8 +179,9 @@ def test_unknown_is_not_noted_and_a_failure_makes_a_pause(
     assert site.slurm.calls.count("note") == 0
 
     site.slurm.accounting = None
+    site.slurm.put(job(2, state="COMPLETED", start_utc=NOW, end_utc=at(1)))
     for name in ("b.json", "c.json"):
-        site.desk.hand_in([replace(ENERGY, name=name)])
+        site.desk.hand_in([replace(ENERGY, name=name, job_id=2)])
         site.step()
     assert site.slurm.calls.count("note") == 1
     assert "not noted in accounting for now" in caplog.text
