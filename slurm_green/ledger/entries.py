@@ -125,6 +125,12 @@ class JobFacts:
         return max(self.submit_utc, self.asked_begin_utc)
 
     @property
+    def began_utc(self) -> datetime | None:
+        """When it began to run; Slurm shows the end as start of one cancelled while it waited."""
+        waited = self.start_utc == self.end_utc and self.state in ("CANCELLED", "DEADLINE")
+        return None if waited else self.start_utc
+
+    @property
     def label(self) -> str:
         """The job's id as a person writes it."""
         if self.array_job_id is None or not self.array_task:

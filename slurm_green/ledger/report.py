@@ -155,7 +155,7 @@ def site_figure(
     ran = [
         (job, receipt)
         for job, receipt in zip(jobs, receipts, strict=True)
-        if job.start_utc is not None and job.end_utc is not None and receipt.power_w is not None
+        if job.began_utc is not None and job.end_utc is not None and receipt.power_w is not None
     ]
     starts = replay_fifo([_replayed(i, job) for i, (job, _) in enumerate(ran)], capacity)
     placed = [
@@ -258,9 +258,9 @@ def _groups(receipts: Sequence[Receipt], key: Callable[[Receipt], str]) -> tuple
 def _delays(jobs: Sequence[JobFacts]) -> Delays:
     waits = np.array(
         [
-            max(0.0, (job.start_utc - job.now_utc).total_seconds())
+            max(0.0, (job.began_utc - job.now_utc).total_seconds())
             for job in jobs
-            if job.start_utc is not None
+            if job.began_utc is not None
         ]
     )
     if not len(waits):
@@ -306,7 +306,7 @@ def _promises(jobs: Sequence[JobFacts], decisions: Sequence[Decision]) -> Promis
             deadlines += 1
             if job.state == "DEADLINE" or (job.end_utc and job.end_utc > job.deadline_utc):
                 missed += 1
-            elif job.end_utc is not None and job.start_utc is not None:
+            elif job.end_utc is not None and job.began_utc is not None:
                 met += 1
     made += len(again - judged)
     return Promises(

@@ -177,13 +177,14 @@ def test_left_out_and_unknown_are_counted():
             job(3, start_utc=None),
             job(4, gpus=99),
             job(5, start_h=1, ours=True, submit_h=-3),
+            job(6, start_h=2, length_h=0, state="CANCELLED"),
         ],
         signal(1, 1, 1),
     )
-    assert (got.jobs, got.deferred, got.unknown) == (5, 1, 2)
-    assert got.site.left_out == 3
-    assert got.energy_sources == {"modelled": 4, "unknown": 1}
-    assert got.bases == {"average, unknown": 3, "unknown": 2}
+    assert (got.jobs, got.deferred, got.unknown) == (6, 1, 2)
+    assert got.site.left_out == 4
+    assert got.energy_sources == {"modelled": 5, "unknown": 1}
+    assert got.bases == {"average, unknown": 4, "unknown": 2}
     sums = (got.energy_j / 3.6e6, got.carbon_g, got.receipts_saved_g)
     assert sums == pytest.approx((103, 103, 0))
 
@@ -195,11 +196,12 @@ def test_groups_delays_and_order():
             job(1, start_h=2, ours=True, user="bob"),
             job(2, start_h=0, length_h=2, user="ann"),
             job(3, start_h=2, user="ann", account="bio"),
+            job(4, start_h=3, length_h=0, state="CANCELLED", ours=True, user="ann"),
         ],
         signal(300, 200, 100, 100),
         capacity=Capacity(gpus=8, cpus=8),
     )
-    assert [(g.name, g.jobs, g.deferred) for g in got.by_user] == [("ann", 2, 0), ("bob", 1, 1)]
+    assert [(g.name, g.jobs, g.deferred) for g in got.by_user] == [("ann", 3, 1), ("bob", 1, 1)]
     assert [g.name for g in got.by_account] == ["ml", "bio"]
     assert sum(g.saved_g for g in got.by_partition) == pytest.approx(got.receipts_saved_g)
     assert (got.delays_deferred.jobs, got.delays_deferred.max_s) == (1, 7200)
@@ -225,12 +227,13 @@ def test_promises():
         job(6, start_utc=None, end_utc=None, deadline_utc=NOW + 2 * HOUR),
         job(7, end_utc=None, deadline_utc=NOW + 2 * HOUR),
         job(8, start_utc=None, state="CANCELLED", deadline_utc=NOW + 2 * HOUR),
+        job(9, start_h=1, length_h=0, state="CANCELLED", deadline_utc=NOW + 2 * HOUR),
     ]
     made = [promise(1, 1), promise(2, 3, at_h=1), promise(2, 1), promise(3, 5), promise(5, 1)]
     got = report(jobs, signal(1, 1, 1), decisions=made).promises
     assert (got.made, got.kept, got.broken, got.unknown) == (4, 2, 1, 1)
     assert (got.deadlines, got.deadlines_met, got.deadlines_missed, got.deadlines_unknown) == (
-        6, 1, 2, 3,
+        7, 1, 2, 4,
     )  # fmt: skip
 
 
