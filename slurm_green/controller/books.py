@@ -120,9 +120,9 @@ class Books:
         """Receipts of jobs that ended while nobody looked, from accounting; False: not now.
 
         It knows less than a cycle sees: a receipt that is there already stays as it is, and one
-        that still waits would be written over.
+        that still waits would be written over, or go to make room for a week's.
         """
-        if not self._ledger.flush():
+        if self._unread or not self._ledger.flush():
             return False
         self._ledger.record(*self._receipts(past, cluster))
         return True
