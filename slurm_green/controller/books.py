@@ -64,6 +64,7 @@ class Books:
         self._ended: set[int] = set()
         # Ended jobs of which an unreadable ledger did not tell whether it has a receipt already.
         self._unread: dict[tuple[str, int, datetime], JobFacts] = {}
+        self._unreadable = ""
 
     def remember_since(self, now_utc: datetime) -> datetime:
         """From when on accounting is worth reading at the start."""
@@ -141,8 +142,8 @@ class Books:
 
     @property
     def problem(self) -> str:
-        """Why entries wait in memory; "" where none does."""
-        return self._ledger.problem or ""
+        """Why entries or receipts wait in memory; "" where none does."""
+        return self._ledger.problem or self._unreadable
 
     def close(self) -> None:
         """A last try to write what waits."""
@@ -162,6 +163,7 @@ class Books:
         while len(self._unread) > _MOST_UNREAD:
             del self._unread[next(iter(self._unread))]
         receipts: list[Entry] = []
+        self._unreadable = ""
         try:
             for key in list(self._unread):
                 # One of before a restart knew more: shadow decisions are in no record.
@@ -170,6 +172,7 @@ class Books:
                 if not known:
                     receipts.append(self._closed(facts))
         except LedgerError as error:
+            self._unreadable = str(error)
             if new:
                 _LOG.warning("receipts of %d jobs wait: %s", len(self._unread), error)
         return receipts

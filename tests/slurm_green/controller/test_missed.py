@@ -182,12 +182,14 @@ def test_a_restart_while_the_ledger_cannot_be_read_changes_no_receipt(
         look(site)
     told = [one.getMessage() for one in caplog.records if "receipts of" in one.getMessage()]
     assert [one.split(":")[0] for one in told] == [f"receipts of {1 + shown} jobs wait"]
+    assert "locked" in site.runner.books.problem
     site.slurm.jobs_by_id.clear()
     lock.close()
     look(site)
     two, again = rows(site)
     assert [again] == before
     assert two.job_id == 2 and two.energy_source == "modelled"
+    assert site.runner.books.problem == ""
 
 
 def test_a_receipt_that_is_a_bug_costs_no_other(
