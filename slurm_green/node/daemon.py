@@ -46,6 +46,7 @@ _CALL_S = 3.0  # prolog and epilog give up after 4, and are killed after 5
 _STOP_S = 15.0
 _SGREEND_S = 1.0  # a job's start waits so long for its plan
 _NO_ORDERS = "no orders from sgreend"
+_NOT_REPORTED = "energies are not reported yet"
 _LEASES_S = 0.2  # how long a lease may outlast its end
 _ROOT_LIMITS = Limits(connections=128, per_user=128, per_user_s=2000)
 
@@ -157,8 +158,9 @@ class Daemon:
             taken = await self._line.run(lambda: self._sgreend.report(energies)) if energies else ()
             for name in taken:
                 self._books.reported(name)
+            self._complained.pop(_NOT_REPORTED, None)
         except Exception as error:
-            self._complain("energies are not reported yet", error)
+            self._complain(_NOT_REPORTED, error)
 
     async def _open_metrics(self) -> None:
         """An address that is taken, or not there yet while the node boots, is tried again."""

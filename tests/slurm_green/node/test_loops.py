@@ -61,9 +61,13 @@ def test_a_disk_that_fails_for_a_moment_ends_no_looks(
 ) -> None:
     node = Node(lambda: None)
     one = made(tmp_path, node)
-    monkeypatch.setattr(one._books, "unreported", lost)
-    rounds(one._ticks, lambda: node.ticks)
-    assert caplog.text.count("energies are not reported yet") == 1
+    for times in (1, 2):
+        with monkeypatch.context() as failing:
+            failing.setattr(one._books, "unreported", lost)
+            node.ticks = 0
+            rounds(one._ticks, lambda: node.ticks)
+        assert caplog.text.count("energies are not reported yet") == times, "once each time"
+        asyncio.run(one._report())
 
 
 def test_an_address_that_makes_no_sense_is_tried_again(
