@@ -91,9 +91,10 @@ def test_what_is_told_of_delays() -> None:
 
 
 def test_what_cannot_be_known_is_not_counted() -> None:
-    """Past the signal's end, by a signal in another time, or of a run without a length."""
+    """Past the signal's end or before it, in another time, or of a run without a length."""
     day, trace = series(*[300.0] * 6), series(*[300.0] * 24)
     assert compared([ran()], [thought(start_h=5.5)], [], signal=day).unknown == 1
+    assert compared([ran(start_h=-2.0, submit_utc=NOW - 2 * HOUR)], [thought()], []).unknown == 1
     assert compared([ran(length_h=0.0)], [thought()], []).unknown == 1
     got = compare_shadow(
         [ran()], [thought()], [], power=POWER, now_utc=NOW + 24 * HOUR,
