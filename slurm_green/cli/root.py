@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -195,6 +196,10 @@ def root(ctx: click.Context) -> None:
 
 def main() -> None:
     """Entry point of `sgreen`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called us
+            devnull = Path(os.devnull).open("w", errors="backslashreplace")  # noqa: SIM115
+            setattr(sys, name, devnull)
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # A name that the locale's encoding lacks is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -182,6 +182,27 @@ def test_what_the_system_refuses_is_one_line_without_stdout_too():
     assert re.fullmatch(r"sgreen: /n+: File name too long\n", done.stderr)
 
 
+@pytest.mark.parametrize("closed", ["1", "2"], ids=["stdout", "stderr"])
+def test_a_verb_does_its_work_where_an_output_is_closed(closed, tmp_path):
+    """`sgreen plan --out plan.csv >&-`: where Python has no sys.stdout, or no sys.stderr."""
+    (tmp_path / "j.csv").write_text("job_id,class,work,earliest_s,deadline_s\na,x,60,0,\n")
+    (tmp_path / "c.csv").write_text("class,workers,clock_mhz,rate,power_w\nx,1,900,1,100\n")
+    (tmp_path / "s.csv").write_text("start_s,carbon_g_per_kwh\n0,100\n")
+    words = "plan --jobs j.csv --classes c.csv --signal s.csv --gpus 1 --out plan.csv"
+    code = "from slurm_green.cli.root import main; main()"
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {words} {closed}>&-', sys.executable, code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert (tmp_path / "plan.csv").read_text().startswith("job_id,")
+
+
 def test_a_name_that_the_terminal_cannot_show_is_no_failure(tmp_path):
     """Of a model or a job, where the locale is not UTF-8."""
     (tmp_path / "profile.toml").write_text(
