@@ -36,6 +36,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+_MOST_PORT = 65_535
+
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
@@ -65,13 +67,28 @@ def path() -> Kind[Path]:
 
 def address() -> Kind[str]:
     """Where to listen: host:port, or empty for nowhere."""
-    return text('HOST:PORT, or "" for off', r"|[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
+    return _with_port(
+        text('HOST:PORT, or "" for off', r"|[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
+    )
 
 
 def url() -> Kind[str]:
     """Where somebody listens, or empty for nobody."""
     host = r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])"
-    return text('http://HOST:PORT, or "" for off', rf"|http://{host}:\d{{1,5}}/?")
+    return _with_port(text('http://HOST:PORT, or "" for off', rf"|http://{host}:\d{{1,5}}/?"))
+
+
+def _with_port(kind: Kind[str]) -> Kind[str]:
+    """The same, but for a port that there is none of: of a name the system would take another."""
+
+    def read(value: object) -> str:
+        found = kind.read(value)
+        port = found.rstrip("/").rpartition(":")[2]
+        if port and int(port) > _MOST_PORT:
+            raise ValueError("is no port")
+        return found
+
+    return Kind(kind.allowed, read, kind.write)
 
 
 def choice(*words: str) -> Kind[str]:
@@ -203,7 +220,10 @@ def utc_time() -> Kind[datetime]:
                 raise ValueError("is not a date and time") from error
         if not isinstance(value, datetime) or value.tzinfo is None:
             raise ValueError("is not a date and time with a zone")
-        return value.astimezone(UTC)
+        try:
+            return value.astimezone(UTC)
+        except OverflowError as error:  # by its offset before the first year, or after the last
+            raise ValueError("is not a date and time that UTC has") from error
 
     return Kind("a time with its zone: 2026-01-31T00:00:00Z", read, lambda v: f"{v:%Y-%m-%dT%XZ}")
 
