@@ -105,18 +105,18 @@ job_argument = click.argument("job", callback=_job)
 def past_time(text: str, *, now_utc: datetime, zone: tzinfo) -> datetime:
     """A time in those of sacct's forms that are clear: ISO, `now-7days`, today, yesterday."""
     word = text.strip().lower()
-    if ago := _AGO.fullmatch(word):
-        return now_utc - timedelta(seconds=int(ago[1] or 0) * _UNIT_S.get(ago[2] or "", 0))
     midnight = now_utc.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     if word in {"today", "midnight"}:
         return midnight.astimezone(UTC)
     if word == "yesterday":
         return (midnight - timedelta(days=1)).astimezone(UTC)
     try:
+        if ago := _AGO.fullmatch(word):
+            return now_utc - timedelta(seconds=int(ago[1] or 0) * _UNIT_S.get(ago[2] or "", 0))
         moment = datetime.fromisoformat(text.strip())
-    except ValueError as error:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # of what lies before the first year
         raise BadInputError(
             f"{text!r} is not a time: write 2026-01-31, 2026-01-31T08:00, now, now-7days, today, "
             "midnight or yesterday"
         ) from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)

@@ -33,11 +33,20 @@ def test_times_are_read_as_sacct_reads_them(text, expected):
     assert past_time(text, now_utc=NOW, zone=PARIS).isoformat() == expected
 
 
-@pytest.mark.parametrize("bad", ["", "now-", "now+1day", "noon", "1101", "11/29", "2026-13-01"])
+@pytest.mark.parametrize(
+    "bad",
+    ["", "now-", "now+1day", "noon", "1101", "11/29", "2026-13-01", "now-9999999days"],
+)
 def test_other_times_are_refused_with_examples(bad):
     """No guess."""
     with pytest.raises(BadInputError, match="write 2026-01-31"):
         past_time(bad, now_utc=NOW, zone=UTC)
+
+
+def test_a_time_that_utc_does_not_have_is_refused():
+    """Midnight of the first day of the first year, east of Greenwich."""
+    with pytest.raises(BadInputError, match="write 2026-01-31"):
+        past_time("0001-01-01", now_utc=NOW, zone=PARIS)
 
 
 def test_every_time_that_is_offered_is_taken_and_in_the_help():
