@@ -44,19 +44,20 @@ def _usage(name: str, command: click.Command) -> str:
     words = [name]
     if any(isinstance(one, click.Option) for one in command.params):
         words.append("[OPTIONS]")
-    words += [
-        (one.metavar or one.name or "").upper() + ("..." if one.nargs < 0 else "")
-        for one in command.params
-        if isinstance(one, click.Argument)
-    ]
+    words += [_argument(one) for one in command.params if isinstance(one, click.Argument)]
     if isinstance(command, click.Group):
         words.append("COMMAND ...")
     return " ".join(words)
 
 
+def _argument(argument: click.Argument) -> str:
+    name = (argument.metavar or argument.name or "").upper() + ("..." if argument.nargs < 0 else "")
+    return name if argument.required or argument.metavar else f"[{name}]"
+
+
 def _row(option: click.Option) -> str:
     value = "" if option.is_flag else f" {_value(option)}"
-    names = ", ".join(f"`{one}{value}`" for one in option.opts)
+    names = ", ".join(f"`{one}{value}`" for one in (*option.opts, *option.secondary_opts))
     default = ""
     if option.show_default and not option.is_flag:
         default = f" Default: `{option.default}`."
