@@ -236,7 +236,6 @@ def _from_sacct(
     from slurm_green.replay.sacct import from_sacct
     from slurm_green.replay.sacct_assumed import Assumed
     from slurm_green.replay.sacct_site import write_history
-    from slurm_green.slurm.times import parse_duration_s
 
     assert history.from_sacct is not None
     config = app.config
@@ -244,9 +243,10 @@ def _from_sacct(
     found = from_sacct(
         history.from_sacct,
         Assumed(
-            slack_s=parse_duration_s(history.default_slack),
+            slack_s=_slack_s("--default-slack", history.default_slack),
             slack_by_partition_s={
-                name: parse_duration_s(text) for name, text in _pairs("--slack", history.slack)
+                name: _slack_s(f"--slack {name[:40]}", text)
+                for name, text in _pairs("--slack", history.slack)
             },
             watts=Watts.of(config, _watts(history.gpu_w)),
             speeds=_speeds(history.profile),
@@ -353,6 +353,15 @@ def _pairs(option: str, given: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         if not equals or not name:
             raise BadInputError(f"{option} {pair[:40]}: wanted NAME=VALUE")
         yield name, value
+
+
+def _slack_s(option: str, text: str) -> float:
+    from slurm_green.slurm.times import parse_duration_s
+
+    try:
+        return parse_duration_s(text)
+    except BadInputError as error:
+        raise BadInputError(f"{option}: {error}") from error
 
 
 def _watts(given: tuple[str, ...]) -> Mapping[str, float]:

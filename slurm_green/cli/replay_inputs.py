@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slurm_green.cli.params import names_of
 from slurm_green.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -84,14 +85,12 @@ def _from(asked: Asked, source: "Source") -> Asked:
 
 
 def policies_of(text: str) -> list[str]:
-    """The names of `a,b,c`, or of all policies; BadInputError for one that is not there."""
+    """The names of `a,b,c`, or of all policies; BadInputError for one unknown or named twice."""
     from slurm_green.plan.policy.registry import entries, entry
 
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = names_of(text, "fifo,prices")
     if names == ["all"]:
         return list(entries())
-    if not names:
-        raise BadInputError("--policy: names no policy; see sgreen policy list")
     return [entry(name).name for name in names]
 
 

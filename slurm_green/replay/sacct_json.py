@@ -22,7 +22,7 @@ def json_rows(path: Path, text: str) -> Iterator[SacctRow | BadRow]:
     try:
         document = json.loads(text)
         jobs = document["jobs"]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInputError(f"{path}: not JSON: {error}; is the export whole?") from error
     except KeyError:
         raise BadInputError(f"{path}: no list `jobs`; wanted the output of sacct --json") from None

@@ -41,7 +41,7 @@ def words(tmp_path):
 
 def test_json_has_the_contracts_keys(sgreen, words):
     """One object for each policy, in the order they were asked for, and the bound."""
-    found = sgreen.json(*words, "--policy", "lowest-window,fifo,oracle,fifo")
+    found = sgreen.json(*words, "--policy", "lowest-window,fifo,oracle")
 
     assert list(found)[:2] == ["policies", "lower_bound_g"]
     assert list(found["policies"]) == ["lowest-window", "fifo", "oracle"]
@@ -109,6 +109,7 @@ def test_an_option_reaches_the_policies(sgreen, words):
         (["--policy", "fifi"], "no policy 'fifi': did you mean 'fifo'?"),
         (["--policy", ""], "--policy: names no policy"),
         (["--policy", " , "], "--policy: names no policy"),
+        (["--policy", "fifo,max,fifo"], "--policy fifo,max,fifo: names a policy twice"),
         (["--option", "percentile"], "--option percentile: wanted NAME=NUMBER"),
         (["--option", "x=nan"], "--option x=nan: wanted NAME=NUMBER"),
         (["--option", "percentil=5"], "--option percentil: no policy of this replay has"),

@@ -227,6 +227,7 @@ def test_power_is_what_a_job_adds(tmp_path: Path) -> None:
         (f"{HEADER}\n", "no job in it can be replayed: it has no rows"),
         (f"{HEADER}\n{line('1.0')}\n", "1 steps, not jobs"),
         ('{"jobs": [', "not JSON"),
+        ('{"jobs": ' + 9999 * "[", "not JSON"),
         ('{"steps": []}', "no list `jobs`"),
         ('{"jobs": [{"time": 3}, 4]}', "2 not a job as sacct --json writes it"),
     ],
