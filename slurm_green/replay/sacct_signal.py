@@ -16,6 +16,7 @@ from slurm_green.errors import BadInputError, SignalError
 from slurm_green.ledger.store import Store
 from slurm_green.plan.problem import Floats
 from slurm_green.signals.column_files import read_columns
+from slurm_green.signals.measured import Measured
 from slurm_green.signals.quantity import BASE_POWER, CARBON, PRICE, RENEWABLE
 from slurm_green.signals.table import read_history
 
@@ -43,11 +44,11 @@ def plain_signal(path: Path, directory: Path) -> tuple[Path, tuple[str, ...]]:
         notes: list[str] = []
         carbon = read_history(path)
         start_s, step_s = carbon.start_utc.timestamp(), carbon.step_s
-        columns[CARBON.name] = _filled(path, CARBON.name, carbon.values, step_s, notes)
+        columns[CARBON.name] = _filled(path, carbon, notes)
         others = [one.name for one in (RENEWABLE, BASE_POWER, PRICE) if one.name in names]
         for name in (one for one in others if np.isfinite(table.amounts(one, one)).any()):
             more = read_history(path, name, step_s)
-            columns[name] = _filled(path, name, more.values, step_s, notes)
+            columns[name] = _filled(path, more, notes)
     except SignalError as error:
         raise BadInputError(str(error)) from error
     return _written(directory, start_s, step_s, columns), tuple(notes)
@@ -73,19 +74,22 @@ def site_signal(
     return path, (f"The signal is what {series.provider} told sgreend, {series.basis}.",)
 
 
-def _filled(path: Path, name: str, values: Floats, step_s: float, notes: list[str]) -> Floats:
+def _filled(path: Path, past: Measured, notes: list[str]) -> Floats:
     """Without its gaps; BadInputError for one longer than six hours."""
+    values = past.values
     known = np.flatnonzero(~np.isnan(values))
-    gaps_s = (np.diff(known, prepend=-1, append=len(values)) - 1) * step_s
-    if (gaps_s > _LONGEST_GAP_S).any():
-        at = int(np.append(-1, known)[int(np.argmax(gaps_s > _LONGEST_GAP_S))])
-        raise BadInputError(
-            f"{path}: column {name}: {gaps_s.max() / 3600:g} h are missing after row {at + 2}; gaps"
-            " of up to 6 h are filled, fill in this one or give another file"
-        )
+    gaps_s = (np.diff(known, prepend=-1, append=len(values)) - 1) * past.step_s
+    for before, gap_s in zip([-1, *known.tolist()], gaps_s.tolist(), strict=True):
+        if gap_s > _LONGEST_GAP_S:
+            begins = past.start_utc + timedelta(seconds=(before + 1) * past.step_s)
+            raise BadInputError(
+                f"{path}: column {past.quantity}: {gap_s / 3600:g} h are missing from"
+                f" {begins:%Y-%m-%d %H:%M} UTC on; gaps of up to 6 h are filled, fill in this one"
+                " or give another file"
+            )
     missing = len(values) - len(known)
     if missing:
-        notes.append(f"{missing} steps without {name} are filled in a straight line.")
+        notes.append(f"{missing} steps without {past.quantity} are filled in a straight line.")
     return np.interp(np.arange(len(values)), known, values[known])
 
 

@@ -365,17 +365,28 @@ def test_a_dated_history_is_a_signal_too(tmp_path: Path) -> None:
     with gzip.open(path, "wt") as file:
         file.write(f"start_utc,carbon_g_per_kwh\n{rows[0][:-2]}\n2026-09-21 09:00:00,3\n")
         file.write("2026-09-21 10:00:00,3\n")
-    with pytest.raises(BadInputError, match="8 h are missing after row 2"):
+    with pytest.raises(BadInputError, match="8 h are missing from 2026-09-21 01:00 UTC on"):
         plain_signal(path, tmp_path)
     plain = signal(tmp_path, 0, 3)
     assert plain_signal(plain, tmp_path) == (plain, ())
     dated = tmp_path / "dated.csv"
     priceless = "\n".join(f"2026-09-21 0{hour}:00:00,100," for hour in range(9))
     dated.write_text(f"start_utc,carbon_g_per_kwh,price_per_kwh\n{priceless}0.1\n")
-    with pytest.raises(BadInputError, match="8 h are missing after row 1"):
+    with pytest.raises(BadInputError, match="8 h are missing from 2026-09-21 00:00 UTC on"):
         plain_signal(dated, tmp_path)
     dated.write_text(f"start_utc,carbon_g_per_kwh,price_per_kwh\n{priceless}\n")
     assert plain_signal(dated, tmp_path)[0].read_text().startswith("start_s,carbon_g_per_kwh\n")
+
+
+def test_of_several_gaps_the_first_long_one_is_told(tmp_path: Path) -> None:
+    """Its own length, and when it begins: rows that are not there have no number."""
+    path = tmp_path / "zone.csv"
+    hours = ("21 00", "21 01", "21 05", "21 06", "21 14", "22 01")
+    rows = "".join(f"2026-09-{hour}:00:00,100\n" for hour in hours)
+    path.write_text(f"start_utc,carbon_g_per_kwh\n{rows}")
+
+    with pytest.raises(BadInputError, match="7 h are missing from 2026-09-21 07:00 UTC on"):
+        plain_signal(path, tmp_path)
 
 
 def test_the_ledgers_own_signal(tmp_path: Path) -> None:
