@@ -35,7 +35,7 @@ _MOST_COUNT = 1e9  # workers, and GPUs of one worker
 def read_problem(
     jobs: Path | CsvTable,
     classes: Path,
-    signal: Path,
+    signal: Path | CsvTable,
     *,
     gpus: int,
     power_cap_w: float = math.inf,
@@ -44,14 +44,14 @@ def read_problem(
 ) -> Problem:
     """Read J.csv, C.csv, S.csv and V.csv; BadInputError names file, line and column.
 
-    `jobs` may have been read before: a pipe can be read but once.
+    `jobs` and `signal` may have been read before: a pipe can be read but once.
     """
     if not 0 <= gpus <= MOST:
         raise BadInputError(f"{gpus} GPUs: wanted a whole number from 0 to {MOST:g}")
     for name, value in (("power cap", power_cap_w), ("ramp", ramp_w_per_slot)):
         if not value >= 0:  # also NaN
             raise BadInputError(f"a {name} of {value:g} W: wanted a number from 0, or none")
-    table = read_table(signal, ",".join(_SIGNAL))
+    table = signal if isinstance(signal, CsvTable) else read_table(signal, ",".join(_SIGNAL))
     site = _site(table, int(gpus), power_cap_w, ramp_w_per_slot)
     _check_base(table, site)
     shape_table = read_table(classes, ",".join(_SHAPES))

@@ -54,7 +54,7 @@ def write_history(
     files = [directory / f"{name}.csv" for name in ("jobs", "classes", "signal", "forecast")]
     write_trace(found.trace, files[0], files[1])
     table = read_table(signal, _WANTED)
-    site = read_problem(files[0], files[1], signal, gpus=gpus).site
+    site = read_problem(files[0], files[1], table, gpus=gpus).site
     first_s, last_s = found.trace.span_s
     end_s = site.start_s + site.horizon_s
     if site.start_s > first_s or end_s < found.ended_s:

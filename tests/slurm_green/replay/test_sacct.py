@@ -2,6 +2,7 @@
 """What becomes of a sacct export: real ones of three versions, and everything that goes wrong."""
 
 import gzip
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -334,6 +335,22 @@ def test_without_a_past_nobody_forecasts(tmp_path: Path) -> None:
     assert files.forecast is None
     assert [words for words in files.notes if "less than four weeks" in words]
     assert [words for words in files.notes if words.startswith("1 jobs have deadlines after")]
+
+
+def test_a_signal_may_come_through_a_pipe(tmp_path: Path) -> None:
+    """`--signal <(xz -dc signal.csv.xz)`: it can be read but once."""
+    found = from_sacct(export(tmp_path, line("1")))
+    path = signal(tmp_path, T0 - T0 % 3600, 4)
+    out, there = os.pipe()
+    with os.fdopen(there, "wb") as file:
+        file.write(path.read_bytes())
+
+    with os.fdopen(out, "rb"):
+        files = write_history(
+            found, Path(f"/dev/fd/{out}"), tmp_path, issue_every_s=6 * HOUR, gpus=2
+        )
+
+    assert read_problem(files.jobs, files.classes, files.signal, gpus=2).site.slots == 4
 
 
 def test_a_signal_of_another_time_is_refused(tmp_path: Path) -> None:
