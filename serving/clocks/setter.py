@@ -66,10 +66,10 @@ class Setter:
 
     def work(self) -> None:
         """The engine lives, and has something to do."""
-        self._busy_s = self._now_s()
-        if self._park is not None:
+        rested, self._busy_s = self._busy_s is None, self._now_s()
+        if rested or self._park is not None:
             self._park = None
-            self._awake.set()
+            self._awake.set()  # to look after who is busy
 
     def rest(self, park: tuple[float, int] | None) -> None:
         """It has nothing to do; after so many seconds it may go to that clock."""

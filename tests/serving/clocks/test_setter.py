@@ -122,6 +122,16 @@ def test_an_engine_that_hangs_is_not_kept_slow() -> None:
         until(lambda: works(released))
 
 
+def test_an_engine_that_hangs_at_its_first_work_for_long_is_not_kept_slow() -> None:
+    fake = Fake()  # whose clocks stay without being renewed
+    with running(fake, hung_s=0.1) as one:
+        one.ask(500)
+        until(lambda: 500 in fake.calls)
+        until(lambda: one._awake._cond._waiters)  # type: ignore[attr-defined]
+        one.work()
+        until(lambda: fake.calls[-1] is None, 10)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.one_of(st.none(), st.integers(200, 2000), st.just("break"), st.just("mend"))))
 def test_whatever_happens_the_last_word_is_release(steps: list[object]) -> None:
