@@ -107,6 +107,8 @@ class Registry:
                 continue  # gone since the directory was listed
             except OSError as error:
                 self.faults[name] = f"{name}: cannot be read: {error.strerror}"
+                if name in self._seen:
+                    yield name, self._seen[name][0]  # its heart may beat all the same
 
 
 def _read(text: bytes, where: str) -> Registration:

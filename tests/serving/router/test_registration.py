@@ -67,6 +67,21 @@ def test_a_heart_that_beats_is_alive_by_any_clock(tmp_path: Path, skew: timedelt
     assert registry.read(1051.0) == []
 
 
+def test_a_file_that_cannot_be_read_for_a_while_is_a_heart_that_does_not_beat(
+    tmp_path: Path,
+) -> None:
+    path, registry = tmp_path / "one.json", Registry(tmp_path, 10.0)
+    write_registration(path, ONE, NOW)
+    assert registry.read(0.0) == [ONE]
+    path.unlink()
+    path.symlink_to(path)  # as a file server that says ESTALE
+    assert registry.read(10.0) == [ONE]
+    assert "cannot be read" in registry.faults["one.json"]
+    assert registry.read(10.5) == []
+    write_registration(path, ONE, NOW)
+    assert registry.read(11.0) == [ONE]
+
+
 @pytest.mark.parametrize(
     "text",
     [
