@@ -7,6 +7,7 @@ come: a replica with work that computes nothing for `progress_s` hangs.
 """
 
 import asyncio
+import errno
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,8 @@ from serving.vllm.gauges import gauges
 __all__ = ["Checks"]
 
 _MOST = 4 * 2**20
+# No socket is left here, which says nothing of the replica.
+_OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d{1,12})\r\n")
 
 
@@ -136,7 +139,10 @@ class Checks:
             self._lost(replica, "replica hangs")
 
     async def _get(self, replica: Replica, path: str) -> tuple[int | None, bytes]:
-        """Status and body; 0: it refuses connections; None: it does not answer in time."""
+        """Status and body; 0: it refuses connections; None: it does not answer in time.
+
+        Raises OSError where it could not be asked.
+        """
         writer = None
         try:
             async with asyncio.timeout(self.settings.health.timeout_s):
@@ -156,7 +162,9 @@ class Checks:
                     body += more
         except TimeoutError:
             return None, b""
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            if isinstance(error, OSError) and error.errno in _OURS:
+                raise
             return 0, b""
         finally:
             if writer is not None:

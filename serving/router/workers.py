@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ def run(settings: Settings, reload: Callable[[], Settings]) -> None:
     """Until SIGTERM; raises BadInputError where it cannot listen."""
     tls_context(settings)
     make_policy(settings.policy)
+    _many_files(settings.limits.connections)
     if settings.listen.workers == 1:
         _work(settings, reload, 0)
         return
@@ -40,6 +42,19 @@ def run(settings: Settings, reload: Callable[[], Settings]) -> None:
     with bound(settings.listen) as holder:
         listen = replace(settings.listen, port=holder.getsockname()[1])
         _Parent(replace(settings, listen=listen), reload).run()
+
+
+def _many_files(connections: int) -> None:
+    """As many as the system allows: it begins with 1024, and a request is a connection twice."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= allowed < connections:
+        _log.warning(
+            "the system allows %d open files, [limits] connections %d: raise LimitNOFILE or "
+            "ulimit -Hn", allowed, connections,
+        )  # fmt: skip
 
 
 def _work(settings: Settings, reload: Callable[[], Settings], number: int) -> None:

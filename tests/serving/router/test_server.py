@@ -2,8 +2,10 @@
 """A whole router: registrations, reload, drain, power, its own port, several processes."""
 
 import asyncio
+import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from serving.router import workers
+from serving.router.config import loads
 from serving.router.registration import DRAINING, Registration, write_registration
 from serving.router.settings import RoutePolicy
 from tests.serving.router.fakes import (
@@ -279,6 +283,24 @@ def test_a_policy_with_a_bug_costs_nothing_but_its_wisdom() -> None:
     run(main)
 
 
+def test_a_router_without_a_socket_left_takes_no_replica_for_down() -> None:
+    async def main() -> None:
+        async with replicas(2) as both, routed(settings_for(both)) as rig:
+            bugs: list[BaseException] = []
+            rig.server.checks._bug = bugs.append
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+            try:
+                await until(lambda: len(bugs) >= 4 or not rig.server.fleet.any_ready())
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert all(one.view.ready for one in rig.server.fleet.replicas.values())
+            assert {one.errno for one in bugs if isinstance(one, OSError)} == {errno.EMFILE}
+            assert (await rig.complete()).status == 200
+
+    run(main)
+
+
 def test_its_own_port_tells_metrics_and_replicas() -> None:
     async def main() -> None:
         async with replicas(1) as (one,):
@@ -339,6 +361,29 @@ def test_the_access_log_says_what_happened_and_nothing_secret(tmp_path: Path) ->
         assert "secret" not in log.read_text()
 
     run(main)
+
+
+def test_a_router_opens_as_many_files_as_it_may_and_says_where_these_are_few(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    seen: list[int] = []
+
+    def work(*_: object) -> None:
+        seen.append(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+    monkeypatch.setattr(workers, "_work", work)
+    try:
+        for most in (limits[1] // 2, limits[1] + 1):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1] // 2, limits[1]))
+            one = '[[replica]]\nurl = "http://127.0.0.1:9"\nmodel = "m"\n'
+            settings = loads(f"{one}[limits]\nconnections = {most}\n")
+            workers.run(settings, lambda: settings)  # noqa: B023
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert seen == [limits[1]] * 2
+    (said,) = caplog.messages
+    assert f"connections {limits[1] + 1}" in said
 
 
 @pytest.mark.slow
