@@ -164,8 +164,8 @@ class Group:
     def park(self, now_s: float) -> list[Replica]:
         """Follow the orders on how many are awake; answers those that are parked from now on.
 
-        All routers park the same ones: the last in order. Without any power nobody is, whatever
-        the policy says.
+        All routers park the same ones: those that are down or drain, then the last in order.
+        Without any power nobody is awake, whatever the policy says.
         """
         parked = []
         orders = self.orders.sites
@@ -173,7 +173,7 @@ class Group:
             awake = orders[at].awake if at < len(orders) else None
             awake = 0 if site.supply_w == 0 else awake
             own = [one for one in self.replicas if one.view.site == at]
-            for place, one in enumerate(own):
+            for place, one in enumerate(sorted(own, key=lambda one: not one.up(now_s))):
                 wanted = awake is not None and place >= awake
                 if wanted != one.parked:
                     one.parked = wanted

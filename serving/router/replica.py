@@ -59,13 +59,16 @@ class Replica:
         """Works out anew whether it takes requests; True where it does and did not before."""
         was = self.view.ready
         self.view.ready = (
-            self.healthy
-            and not (self.draining or self.parked or self.gone)
-            and now_s >= self.drain_until_s
+            self.up(now_s)
+            and not (self.parked or self.gone)
             and self.own < self.most
             and self.breaker.allows(now_s)
         )
         return self.view.ready and not was
+
+    def up(self, now_s: float) -> bool:
+        """Whether it could serve; of its breaker other routers know nothing."""
+        return self.healthy and not self.draining and now_s >= self.drain_until_s
 
     def take(self, now_s: float, keepalive_s: float) -> "Upstream | None":
         """An idle connection, the one used last."""
@@ -92,10 +95,10 @@ class Replica:
             return "gone"
         if self.draining or now_s < self.drain_until_s:
             return "draining"
-        if self.parked:
-            return "parked"
         if not self.healthy:
             return "down"
+        if self.parked:
+            return "parked"
         if not self.breaker.allows(now_s):
             return "tripped"
         return "full" if self.own >= self.most else "ready"

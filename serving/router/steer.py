@@ -50,6 +50,8 @@ class Steer:
                     supplies[view.name].fill(view)
             if dropped or now_s >= group.due_s:
                 self._order(group, holder, now_s)
+            for replica in group.park(now_s):  # also between orders: one may be down since
+                self._lost(replica, "")
         holder.hold(_lowest(groups))
 
     def _dropped(self, supplies: dict[str, Supply]) -> bool:
@@ -71,8 +73,6 @@ class Steer:
             group.orders = group.policy.control(group.moment)
         except Exception as error:
             self._bug(error)
-        for replica in group.park(now_s):
-            self._lost(replica, "")
         for site, order in zip(group.moment.sites, group.orders.sites, strict=False):
             for one in group.replicas:
                 if one.site == site.name:

@@ -193,6 +193,34 @@ def test_orders_come_at_once_when_there_is_less_power_than_is_drawn(
     assert bugs == []
 
 
+def test_who_is_down_or_drains_takes_nobody_elses_power() -> None:
+    clock, lost, bugs = Clock(), list[str](), list[BaseException]()
+    group = Group("m", Watchful(), clock())
+    three = [Replica(f"http://h:{at}", "m", "a", None, Breaking(), 9) for at in (1, 2, 3)]
+    group.arrange(three, {})
+    group.moment.sites[0].supply_w = 100.0  # for one
+    steer = Steer(lambda one, _: lost.append(one.url), bugs.append)
+
+    def awake(*healthy: int) -> list[str]:
+        for at, one in enumerate(three, 1):
+            one.healthy = at in healthy
+            one.changed(clock())
+        steer.tick([group], {}, Held(), clock())
+        return [one.url for one in three if one.view.ready]
+
+    assert awake(1, 2, 3) == ["http://h:1"]
+    assert awake(2, 3) == ["http://h:2"]
+    three[1].draining = True
+    assert awake(2, 3) == ["http://h:3"]
+    assert [one.state(clock()) for one in three] == ["down", "draining", "ready"]
+    three[1].draining, three[1].drain_until_s = False, clock() + 1
+    assert awake(2, 3) == ["http://h:3"]
+    clock.now_s += 1
+    assert awake(1, 2, 3) == ["http://h:1"]
+    assert lost[-1] == "http://h:3"
+    assert awake() == []
+
+
 def test_a_new_site_does_not_move_what_others_may_use() -> None:
     group = Group("m", Watchful(), 0.0)
     one, other = (Replica(f"http://h:{at}", "m", "ba"[at], None, Breaking(), 9) for at in (0, 1))
