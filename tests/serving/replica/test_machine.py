@@ -192,8 +192,10 @@ def test_ready_for_long_its_failures_are_forgotten() -> None:
     assert world.life.failures == 1
     world.now_s += 2
     world.up()
-    for _ in range(8):
+    for _ in range(7):
         world.feed(Event.HEALTHY, 4.0)
+    assert world.life.failures == 1
+    world.feed(Event.HEALTHY, 4.0)
     assert world.life.failures == 0
 
 
