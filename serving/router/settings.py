@@ -33,8 +33,9 @@ __all__ = [
 T = TypeVar("T")
 _MIB = 2**20
 _NAME = kinds.text("letters, digits and . _ - / :", r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
-# The host is a name, an IPv4 address, or an IPv6 address in brackets.
-URL = r"https?://([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+(%[\w.]+)?\]):\d{1,5}"
+# The host is a name, an IPv4 address, or an IPv6 address in brackets; parts of a name that are
+# empty or of 64 letters nobody can look up.
+URL = r"https?://([^\s/:.\[\]]{1,63}+(\.[^\s/:.\[\]]{1,63}+)*+\.?|\[[0-9A-Fa-f:.]+(%[\w.]+)?\]):\d{1,5}"
 # Whatever vLLM was told to serve: also a directory; what is no UTF-8 (surrogates) nobody can write.
 MODEL = r"[^\s\x00-\x1f\x7f\ud800-\udfff]{1,200}"
 _MODEL = kinds.text("the name that clients ask for, without blanks", MODEL)

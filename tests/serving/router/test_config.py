@@ -44,6 +44,8 @@ def test_the_example_is_read_and_says_what_the_defaults_are(tmp_path: Path) -> N
         (ONE + "[listen]\nport = true\n", "is not a whole number"),
         (ONE + '[limits]\nqueue_s = "soon"\n', "queue_s = 'soon'"),
         ("[[replica]]\nurl = 'h:1'\nmodel = 'm'\n", "http://HOST:PORT"),
+        (ONE.replace("h:1", "a..b:1"), "http://HOST:PORT"),
+        (ONE.replace("h:1", f"{'a' * 64}.b:1"), "http://HOST:PORT"),
         ("[[replica]]\nurl = 'http://h:1'\n", "model is missing"),
         (ONE + ONE, "is there twice"),
         (ONE + "[site]\nname = 's'\n", "write [[site]]"),
