@@ -204,7 +204,9 @@ def test_sick_it_is_hidden_taken_down_and_started_again(event: Event, passed_s: 
     world = World().up()
     world.feed(event, passed_s)
     assert world.done[-2:] == [Action.HIDE, Action.TERMINATE]
-    world.feed(Event.TICK, 4.0)
+    world.feed(Event.TICK, 3.9)
+    assert world.done[-1] is Action.TERMINATE  # it has stop_s to end well
+    world.feed(Event.TICK, 0.1)
     assert world.done[-1] is Action.KILL
     world.feed(Event.EXITED)
     world.feed(Event.TICK, 1.0)
