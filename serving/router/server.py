@@ -36,6 +36,7 @@ __all__ = ["Server", "bound"]
 _log = logging.getLogger("sgreen.route")
 _TICK_S = 0.25
 _READ_S = 1.0
+_CURED_S = 60.0  # a fault that comes again after so long is told again
 
 
 class Server:
@@ -64,7 +65,7 @@ class Server:
         self.registry: Registry | None = None
         self.stats.gauges = self._gauges
         self._tls = tls_context(settings)
-        self._faults: dict[str, str] = {}
+        self._faults: dict[tuple[str, str], tuple[str, float]] = {}  # as told, and last seen
         self._supplied = False
         self._states: dict[Replica, str] = {}  # as last logged
         self.stats.prefill_cost = prefill_cost(settings.policy)
@@ -218,7 +219,7 @@ class Server:
     async def _read_supplies(self) -> None:
         supplies = list(self.supplies.values())
         await asyncio.gather(*(one.read() for one in supplies))
-        self._tell({one.site.name: one.fault for one in supplies if one.fault})
+        self._tell("supply", {one.site.name: one.fault for one in supplies if one.fault})
 
     def _read_registrations(self) -> None:
         if self.registry is None:
@@ -226,19 +227,22 @@ class Server:
         try:
             found = self.registry.read(self.loop.time())
         except OSError as error:
-            self._tell({"registrations": f"{self.registry.directory}: {error.strerror}"})
+            self._tell("registrations", {"": f"{self.registry.directory}: {error.strerror}"})
             return
-        self._tell(self.registry.faults)
+        self._tell("registrations", self.registry.faults)
         self._left(self.fleet.registered(found, self.loop.time()))
         if any(one.due_s == 0.0 for one in self.fleet.groups.values()):
             self._give_orders()  # a policy gives orders before it is asked
         self.checks.watch(set(self.fleet.replicas.values()))
 
-    def _tell(self, faults: dict[str, str]) -> None:
+    def _tell(self, source: str, faults: dict[str, str]) -> None:
+        """Each fault once as long as it lasts."""
+        now_s = self.loop.time()
         for name, what in faults.items():
-            if self._faults.get(name) != what:
-                self._faults[name] = what
+            told, seen_s = self._faults.get((source, name), ("", now_s))
+            if told != what or now_s - seen_s > _CURED_S:
                 _log.warning("%s", what)
+            self._faults[source, name] = what, now_s
 
     def _give_orders(self, *, anew: bool = False) -> None:
         if not self._supplied:
@@ -247,7 +251,7 @@ class Server:
         for group in groups if anew else ():
             group.due_s = 0.0
         self.steer.tick(groups, self.supplies, self.ceilings, self.loop.time())
-        self._tell(self.ceilings.faults)
+        self._tell("ceilings", self.ceilings.faults)
 
     def _left(self, gone: Iterable[Replica]) -> None:
         for replica in gone:

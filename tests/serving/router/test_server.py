@@ -15,8 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from serving.router import server as server_module
 from serving.router import workers
+from serving.router.balance import Balanced
 from serving.router.config import loads
+from serving.router.policy.protocol import Moment, Orders, SiteOrder
 from serving.router.registration import DRAINING, Registration, write_registration
 from serving.router.settings import RoutePolicy
 from tests.serving.router.fakes import (
@@ -255,6 +258,48 @@ name = "s1"
 
 def _of(rig: Rig, one: FakeReplica):  # type: ignore[no-untyped-def]
     return rig.server.fleet.replicas[one.url]
+
+
+def test_a_fault_is_told_once_as_long_as_it_lasts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_CURED_S", 0.3)
+    supply, ceiling = tmp_path / "supply", tmp_path / "none" / "ceiling"
+    more = (
+        f'[[site]]\nname = "s0"\nsupply_file = "{supply}"\nsupply_low_w = 1000\n'
+        f'ceiling_file = "{ceiling}"\n'
+    )
+
+    class Slow(Balanced):
+        period_s = 0.01
+        asked = 0
+
+        def control(self, moment: Moment) -> Orders:
+            self.asked += 1
+            return Orders([SiteOrder(ceiling_mhz=500.0) for _ in moment.sites])
+
+    def told(what: str) -> int:
+        return sum(what in one for one in caplog.messages)
+
+    async def main() -> None:
+        caplog.clear()
+        supply.unlink(missing_ok=True)
+        async with replicas(1) as (one,), routed(settings_for([one], more)) as rig:
+            policy = rig.server.fleet.groups[MODEL].policy = Slow()
+            reads = rig.server.supplies["s0"]
+            await until(lambda: told("supply: ") and told("no ceiling written"))
+            asked = policy.asked
+            await until(lambda: policy.asked > asked + 20)  # a second
+            assert (told("supply: "), told("no ceiling written")) == (1, 1)
+            supply.write_text('{"supply_w": 1000}')
+            await until(lambda: reads.fault is None)
+            asked = policy.asked
+            await until(lambda: policy.asked > asked + 20)
+            supply.unlink()
+            await until(lambda: reads.fault)
+            await until(lambda: told("supply: ") == 2, 10)
+
+    run(main)
 
 
 def test_a_policy_with_a_bug_costs_nothing_but_its_wisdom() -> None:
