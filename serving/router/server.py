@@ -220,6 +220,8 @@ class Server:
         supplies = list(self.supplies.values())
         await asyncio.gather(*(one.read() for one in supplies))
         self._tell("supply", {one.site.name: one.fault for one in supplies if one.fault})
+        prices = {one.site.name: one.price_fault for one in supplies if one.price_fault}
+        self._tell("prices", prices)
 
     def _read_registrations(self) -> None:
         if self.registry is None:

@@ -67,7 +67,8 @@ class Fetcher:
 
 
 class Supply:
-    """One site's; `fault` says what is wrong with the last reading, `fetch` asks an address."""
+    """One site's; `fault` says what is wrong with the last reading, `price_fault` with its prices;
+    `fetch` asks an address."""
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Supply:
     ) -> None:
         self.site = site
         self.fault: str | None = None
+        self.price_fault: str | None = None
         self.assumed = True  # the low quantile stands in
         self._now_s, self._fetch = now_s, fetch
         self._told: dict[str, Any] = {}
@@ -159,12 +161,20 @@ class Supply:
         try:
             stamp = path.stat().st_mtime_ns
             if stamp != self._prices[0]:
+                self._prices = stamp, None  # what is none is read once
                 self._prices = stamp, read_prices(path)
-        except (OSError, BadInputError):
+        except (OSError, BadInputError) as error:
+            self.price_fault = f"site {self.site.name}: price_file: {error}"
             return None
         file = self._prices[1]
+        if file is None:
+            return None
         slot = (time.time() - file.start_s) // file.step_s
-        return float(file.prices.mu[int(slot)]) if 0 <= slot < file.slots else None
+        if not 0 <= slot < file.slots:
+            self.price_fault = f"site {self.site.name}: price_file: {path} says nothing of now"
+            return None
+        self.price_fault = None
+        return float(file.prices.mu[int(slot)])
 
 
 def _number(value: object, name: str) -> float:

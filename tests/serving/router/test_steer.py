@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from serving.router.ceilings import Ceilings
@@ -19,6 +20,8 @@ from serving.router.settings import Breaking, Site
 from serving.router.steer import Steer
 from serving.router.supply import Fetcher, Supply
 from serving.vllm.site import read_ceiling
+from slurm_green.plan.outcome import Objective, Prices
+from slurm_green.plan.price_file import PriceFile, write_prices
 
 
 class Clock:
@@ -68,6 +71,42 @@ def test_telemetry_ages_by_our_clock_and_its_own_age(tmp_path: Path) -> None:
     assert told(json.dumps({"supply_w": 310, "outlook": [row, {"in_s": 1}, 3]}), 1) == 310.0
     (step,) = view.outlook
     assert (step.start_s, step.low_w) == (clock.now_s + 300, 100.0)
+
+
+def test_prices_are_those_of_now_and_why_there_are_none_is_said(tmp_path: Path) -> None:
+    path, clock, view = tmp_path / "prices.json", Clock(), SiteView("a", 0.0, 8)
+    supply = Supply(Site(name="a", price_file=path), clock, unasked)
+
+    def price(*mu: float, starts_s: float = 0.0) -> float | None:
+        if mu:
+            now = datetime.now(UTC)
+            path.unlink(missing_ok=True)
+            file = PriceFile(
+                start_s=now.timestamp() + starts_s,
+                step_s=3600.0,
+                gpus=8,
+                objective=Objective.PPC,
+                prices=Prices(mu=np.asarray(mu), lam=np.zeros(2), nu=np.zeros(2)),
+                made_utc=now,
+            )
+            write_prices(path, file)
+        supply.fill(view)
+        return view.mu_g_per_kwh
+
+    assert price() is None
+    assert supply.price_fault == (
+        f"site a: price_file: [Errno 2] No such file or directory: '{path}'"
+    )
+    assert price(300.0, 20.0, starts_s=-1.0) == 300.0
+    assert supply.price_fault is None
+    assert price(300.0, 20.0, starts_s=-3601.0) == 20.0
+    for starts_s in (-7201.0, 60.0):
+        assert price(300.0, 20.0, starts_s=starts_s) is None
+        assert str(supply.price_fault).endswith("says nothing of now")
+    path.write_text("{")
+    for _ in range(2):
+        assert price() is None
+        assert "is no JSON" in str(supply.price_fault)
 
 
 def test_addresses_are_asked_by_one_client_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
