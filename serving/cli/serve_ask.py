@@ -59,7 +59,10 @@ def asked(
         launcher, code = container(
             given["container_runtime"], given["container"], code=packages(), binds=binds
         )
-    server = tuple(shlex.split(given["vllm"]))
+    try:
+        server = tuple(shlex.split(given["vllm"]))
+    except ValueError as error:
+        raise BadInputError(f"--vllm {given['vllm']}: {error}") from error
     if not server:
         raise BadInputError("--vllm: names no command; try --vllm 'vllm serve'")
     drain_s = given["drain_s"]

@@ -53,3 +53,14 @@ def test_a_name_that_routers_cannot_use_is_refused_before_a_job_waits_for_it(
     for name, more in (("/data/models/m", ()), ("/my models/m", ("--served_model_name=m",))):
         result = submitted(tmp_path, "--", *more, model=name)
         assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("vllm", "said"),
+    [("", "names no command"), ("sh -c 'vllm serve", "sh -c 'vllm serve: No closing quotation")],
+)
+def test_what_is_no_command_is_refused(sbatch: Path, tmp_path: Path, vllm: str, said: str) -> None:
+    result = submitted(tmp_path, "--vllm", vllm)
+    assert result.exit_code == 2
+    assert f"--vllm{' ' if vllm else ': '}{said}" in result.stderr
+    assert not sbatch.exists()
