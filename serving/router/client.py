@@ -158,7 +158,8 @@ class Client(asyncio.Protocol):
         length = headers.get(b"content-length")
         if length is not None and int(length) > door.settings.limits.body_bytes:
             raise Refusal(413, _too_large(door.settings.limits.body_bytes))
-        if headers.get(b"expect", b"").lower() == b"100-continue" and self._request is None:
+        expects = headers.get(b"expect", b"").lower() == b"100-continue"
+        if expects and self._request is None and self._parser.get_http_version() == "1.1":
             self._transport.write(_CONTINUE)
 
     def on_body(self, data: bytes) -> None:

@@ -145,10 +145,11 @@ def test_http_1_0_gets_a_stream_that_ends_with_its_connection() -> None:
         async with replicas(1) as (one,), routed(settings_for([one])) as rig:
             caller = await Caller.at(rig.server.port)
             body = json.dumps({"model": MODEL, "prompt": "abc", "stream": True, "max_tokens": 3})
-            start = f"POST /v1/completions HTTP/1.0\r\ncontent-length: {len(body)}\r\n\r\n"
-            caller.writer.write((start + body).encode())
+            start = f"POST /v1/completions HTTP/1.0\r\ncontent-length: {len(body)}\r\n"
+            caller.writer.write(f"{start}expect: 100-continue\r\n\r\n{body}".encode())
             answer = await caller.reader.read()
             head, _, events = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")  # it knows no answer before the answer
             assert b"chunked" not in head
             assert events.startswith(b"data: ")
             assert events.endswith(b"data: [DONE]\n\n")
