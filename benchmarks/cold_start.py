@@ -33,7 +33,7 @@ _LENGTHS_H, _WAITS_H = (1, 2, 4, 12), (6, 24)
 _DAYS = (0, 1, 2, 3, 7, 14)
 _AHEAD_H = 96
 _ISSUED_H = 6  # so often a replay was told what is usual
-_DEARER_PER_H = 0.003  # waiting has a price in `prices`, up to a day
+_DEARER_PER_H = 0.01  # of the spread: waiting has a price in `prices`, up to a day
 _FIRST_H, _LAST_H = 700, 8500
 _HALVES = {"tune": 0, "test": 1}
 
@@ -42,7 +42,7 @@ def looks(year: Floats, start: int, days: int, method: str) -> Floats:
     """What each hour of two days looks like from each hour before it, shape (49, 96)."""
     corrections = Corrections(3600.0, _AHEAD_H)
     past = year[start - 24 * days : start + 49]
-    dearer = 1 + _DEARER_PER_H * np.minimum(np.arange(_AHEAD_H), 24)
+    waiting_h = _DEARER_PER_H * np.minimum(np.arange(_AHEAD_H), 24)
     found, issued, said = [], 0, np.zeros(0)
     for now in range(24 * days, len(past)):
         if method == "cold":
@@ -53,7 +53,8 @@ def looks(year: Floats, start: int, days: int, method: str) -> Floats:
             said = usual(past[: max(now, 1)], 24, _AHEAD_H + _ISSUED_H)
         seen = said[now - issued :][:_AHEAD_H].copy()
         seen[0] = past[now]
-        found.append(corrections.corrected(now * 3600.0, issued * 3600.0, seen) * dearer)
+        better = corrections.corrected(now * 3600.0, issued * 3600.0, seen)
+        found.append(better + corrections.spread(better) * waiting_h)
     return np.array(found)
 
 

@@ -34,8 +34,12 @@ _LEAST_MARGIN_S = 300.0
 _SOON_S = 1.0
 _TRIES = 5
 # What is planned for later turns out dearer than it looked: who comes meanwhile wants the same
-# hours, and the hour that looks best is often one that was forecast too low.
-_DEARER_PER_H, _DEARER_UNTIL_H = 0.003, 24.0
+# hours, and the hour that looks best is often one that was forecast too low. By how much hangs on
+# how intensities differ, not on how high they are: with a constant on all of them the same starts
+# are best. Jobs that may run faster lose more, because then they have to.
+_DEARER_PER_H, _DEARER_ELASTIC_PER_H = 0.01, 0.015  # of the spread of intensities
+_LEAST_DEARER_PER_H = 0.0003  # of their mean: nobody waits for next to nothing
+_DEARER_UNTIL_H = 24.0
 
 
 class PricesPolicy:
@@ -128,21 +132,31 @@ class PricesPolicy:
         hours = max(_AHEAD_H, longest_h + _AFTER_LONGEST_H)
         slots = min(site.slots, _MOST_SLOTS, round(hours * SECONDS_PER_HOUR / site.step_s))
         carbon = self._carbon.corrected(site.start_s, issued, site.carbon_g_per_kwh)
-        ahead_h = np.arange(len(carbon)) * (site.step_s / SECONDS_PER_HOUR)
-        carbon = carbon * (1.0 + _DEARER_PER_H * np.minimum(ahead_h, _DEARER_UNTIL_H))
+        carbon = carbon[:slots] + self._waiting(view, carbon[:slots])
         supply = site.renewable_w
         if supply.any():
             supply = self._supply.corrected(site.start_s, issued, supply)
         return replace(
             site,
             gpus=self._setup.gpus,
-            carbon_g_per_kwh=carbon[:slots],
+            carbon_g_per_kwh=carbon,
             renewable_w=supply[:slots],
             base_power_w=site.base_power_w[:slots],
             price_per_kwh=None,
             power_cap_w=math.inf,
             ramp_w_per_slot=math.inf,
         )
+
+    def _waiting(self, view: View, carbon: Floats) -> Floats:
+        """What each slot counts for beyond its intensity, in g/kWh: waiting has a price."""
+        site, shapes = view.outlook.site, self._setup.shapes
+        several = np.diff(shapes.first) > 1
+        elastic = [bool(several[job.class_index]) for job in view.waiting]
+        share = float(np.mean(elastic)) if elastic else 0.0
+        per_h = _DEARER_PER_H + share * (_DEARER_ELASTIC_PER_H - _DEARER_PER_H)
+        per_h = max(per_h * self._carbon.spread(carbon), _LEAST_DEARER_PER_H * float(carbon.mean()))
+        ahead_h = np.arange(len(carbon)) * (site.step_s / SECONDS_PER_HOUR)
+        return np.asarray(per_h * np.minimum(ahead_h, _DEARER_UNTIL_H))
 
     def _reprice(self, view: View) -> None:
         site, now = self._site, view.now_s

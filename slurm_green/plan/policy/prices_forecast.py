@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A forecast, corrected by what its errors have been so far. Pure.
 
-What comes true is regressed on the forecast, on what was usual at that hour, on yesterday's value
-and on the error of the current moment, for each range of hours ahead, with ridge and with older
-errors forgotten. A forecast that is always right stays as it is; of a noisy one peaks and troughs
-are believed by as much as they have deserved.
+The forecast, earlier ones of the same slots and what is usual at that hour are each moved by their
+error of the moment, of which less is left with each hour. What comes true is regressed on how they
+differ, for each range of hours ahead, with ridge and with older errors forgotten. A forecast that
+is always right stays as it is; of a noisy one peaks and troughs are believed by as much as they
+have deserved.
 """
 
 from collections import deque
@@ -19,12 +20,15 @@ _DAYS = 7
 _ISSUES = 3  # earlier ones that are compared
 _UP_TO_H = (1, 2, 4, 8, 16, 24, 48, 72, 1e9)  # ranges of hours ahead
 _KEPT = 0.998  # of what was learned, per hour
-# What is believed before anything was learned: of what is usual, of the error of the moment
-# (it lasts some hours), and of earlier forecasts of the same slot.
-_FIRST = np.array([(0.1, lasting, 0.4) for lasting in (0.8, 0.7, 0.6, 0.4, 0.2, 0.1, 0, 0, 0)])
+_LASTS = 0.87  # of a forecast's error of the moment, per hour
+_STAYS = 0.95  # of a difference to what is usual, per hour
+# What is believed before anything was learned: of what is usual, of earlier forecasts of the same
+# slot, and of the error of the moment beyond what is taken to last.
+_FIRST = np.array((0.1, 0.4, 0.0))
 # Of the last one so much only if it was issued a day before: those of an hour ago err alike.
 _APART_H = 24.0
-_RIDGES = (3.0, 0.2, 0.5)  # squared errors in units of the mean level
+_RIDGES = np.array((0.03, 0.1, 0.05))  # squared errors in units of the mean level
+_LEAST_BELIEF = np.array((0.0, 0.0, -1.0))  # an error may last less long than is taken
 
 
 class Corrections:
@@ -35,6 +39,7 @@ class Corrections:
         self._slots = slots
         self._day = max(1, round(24 * SECONDS_PER_HOUR / step_s))
         hours = np.arange(slots) * step_s / SECONDS_PER_HOUR
+        self._lasting, self._staying = _LASTS**hours, _STAYS**hours
         self._range = np.searchsorted(_UP_TO_H, hours)
         self._wide = np.sqrt(np.maximum(np.bincount(self._range, minlength=len(_UP_TO_H)), 1))
         self._seen: list[float] = []
@@ -59,30 +64,46 @@ class Corrections:
             if self._past and self._past[-1][0] == now:
                 self._past.pop()
         self._seen += [float(value[0])] * (max(missing, 0) + 1)
-        forecast = value[:slots]
         self._learn(now)
-        usual, error = self._usual(slots, forecast), 0.0
-        if self._past and issued_s == self._issued_s and issued_s < start_s:
-            before, was, _ = self._past[-1]
-            if 0 < now - before < len(was):
-                error = float(value[0] - was[now - before])
         if issued_s != self._issued_s:
             self._issues.append((now, value.copy()))
             hours = (issued_s - self._issued_s) / SECONDS_PER_HOUR
             self._apart = min(max(hours / _APART_H, 0.0), 1.0)
-        self._issued_s = issued_s
-        features = np.stack([usual - forecast, np.full(slots, error), self._older(now, forecast)])
-        self._past.append((now, forecast.copy(), features))
+            self._issued_s = issued_s
+        lasting = self._lasting[:slots]
+        forecast = value[:slots].copy()
+        issued, was = self._issues[-1]
+        error = float(value[0] - was[now - issued]) if 0 < now - issued < len(was) else 0.0
+        forecast[1:] += error * lasting[1:]
+        usual = self._usual(slots)
+        comes = value[:slots] > 0 if usual is None else (value[:slots] > 0) | (usual > 0)
+        usual = forecast if usual is None else usual + (value[0] - usual[0]) * self._staying[:slots]
+        features = np.stack([usual, self._older(now, forecast), forecast + error * lasting])
+        features -= forecast
+        self._past.append((now, forecast, features))
         while self._past and now - self._past[0][0] >= self._slots:
             self._past.popleft()
-        level = max(float(np.mean(self._seen[-_DAYS * self._day :])), 1e-9)
-        ridge = np.diag(_RIDGES) * level**2
-        known = self._xy + ridge.diagonal() * _FIRST * (1.0, 1.0, self._apart)
-        belief = np.linalg.solve(self._xx + ridge, known[:, :, None])[:, :, 0]
-        belief = np.clip(belief, 0.0, 1.0)
         better = value.copy()
-        better[1:slots] += np.einsum("ns,sn->s", features, belief[self._range[:slots]])[1:]
+        better[:slots] = forecast
+        belief = self._belief()[self._range[:slots]]
+        better[1:slots] += np.einsum("ns,sn->s", features, belief)[1:]
+        better[:slots][~comes] = 0.0  # such as the sun at night, whatever was wrong at noon
         return np.maximum(better, 0.0)
+
+    def spread(self, ahead: Floats) -> float:
+        """Standard deviation of the last week; before a day was seen, of what lies `ahead`."""
+        known = len(self._seen) >= self._day
+        return float(np.std(self._seen[-_DAYS * self._day :] if known else ahead))
+
+    def _belief(self) -> Floats:
+        """How much each feature counts, a row for each range of hours ahead."""
+        level = max(float(np.mean(self._seen[-_DAYS * self._day :])), 1e-9)
+        ridge = _RIDGES * level**2
+        known = self._xy + ridge * _FIRST * (1.0, self._apart, 1.0)
+        found = np.linalg.solve(self._xx + np.diag(ridge), known[:, :, None])[:, :, 0]
+        found = np.clip(found, _LEAST_BELIEF, 1.0)
+        found[:, :2] /= np.maximum(found[:, :2].sum(axis=1, keepdims=True), 1.0)
+        return np.asarray(found)
 
     def _learn(self, now: int) -> None:
         """Adds what earlier forecasts said of this slot."""
@@ -98,22 +119,23 @@ class Corrections:
                 self._xy[group] += x * (truth - forecast[ahead]) / self._wide[group]
 
     def _older(self, now: int, forecast: Floats) -> Floats:
-        """By how much earlier forecasts of the same slots were higher, on average."""
+        """What earlier forecasts say of the same slots, on average; as `forecast` where none."""
         more, count = np.zeros(len(forecast)), np.zeros(len(forecast))
         for issued, was in list(self._issues)[:-1]:
-            known = min(
-                len(forecast), max(self._slots - (now - issued), 0), len(was) - (now - issued)
-            )
+            past = now - issued
+            known = min(len(forecast), max(self._slots - past, 0), len(was) - past)
             if known > 0:
-                more[:known] += was[now - issued :][:known] - forecast[:known]
+                said = was[past:][:known]
+                moved = said + (forecast[0] - said[0]) * self._lasting[:known]
+                more[:known] += moved - forecast[:known]
                 count[:known] += 1
-        return more / np.maximum(count, 1)
+        return forecast + more / np.maximum(count, 1)
 
-    def _usual(self, slots: int, forecast: Floats) -> Floats:
+    def _usual(self, slots: int) -> Floats | None:
         """What is usual at each slot's hour: the mean of some days, at the last day's level."""
         days = min(_DAYS, len(self._seen) // self._day)
         if not days:
-            return forecast
+            return None
         past = np.array(self._seen[-days * self._day :]).reshape(days, self._day)
         # past[:, 0] is one day before the next slot.
         at = np.arange(-1, slots - 1) % self._day

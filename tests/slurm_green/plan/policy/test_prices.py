@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our policy: it starts where it is cheapest, and keeps what it promised."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -73,11 +74,29 @@ def test_a_job_waits_for_the_clean_hours():
     assert starts_h(trace) == [(0, 6.0)]
 
 
-@pytest.mark.parametrize(("fall", "start_h"), [(0.002, 0.0), (0.02, 12.0)])
+@pytest.mark.parametrize(("fall", "start_h"), [(0.0002, 0.0), (0.002, 12.0)])
 def test_a_job_does_not_wait_for_next_to_nothing(fall, start_h):
-    """Plans for later turn out dearer than they look: 0.2 % an hour is not enough."""
+    """Plans for later turn out dearer than they look: 0.02 % an hour is not enough."""
     carbon = [500.0 * (1 - fall * hour) for hour in range(24)]
     trace = replayed(make([ONE], [(0, 3.0, 0, 15.5, False)], carbon))
+
+    assert starts_h(trace)[0][1] == pytest.approx(start_h, abs=0.5)
+
+
+@pytest.mark.parametrize("swing", [5.0, 100.0])
+def test_a_job_waits_by_how_intensities_differ_not_how_high_they_are(swing):
+    """Twelve hours for 2 % less: the best start is the same, whatever constant is added."""
+    carbon = [500.0 + swing * math.cos(hour / 12 * math.pi) for hour in range(48)]
+    trace = replayed(make([ONE], [(0, 3.0, 0, 24, False)], carbon))
+
+    assert starts_h(trace)[0][1] == pytest.approx(10.5, abs=1.0)
+
+
+@pytest.mark.parametrize(("shapes", "start_h"), [(ONE, 12.0), (ELASTIC, 0.0)])
+def test_who_may_run_faster_waits_for_more(shapes, start_h):
+    """The intensity falls by 1.2 % of its spread an hour; most of that lies after the deadline."""
+    carbon = [500.0 - 5.8 * hour for hour in range(16)] + [1500.0] * 12
+    trace = replayed(make([shapes], [(0, 3.0, 0, 15.5, False)], carbon))
 
     assert starts_h(trace)[0][1] == pytest.approx(start_h, abs=0.5)
 

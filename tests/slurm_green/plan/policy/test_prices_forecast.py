@@ -77,3 +77,42 @@ def test_a_newer_forecast_of_the_same_slot_counts():
     before = corrections.corrected(24 * HOUR, 0.0, truth[24:])
     after = corrections.corrected(24 * HOUR, 24 * HOUR, 2 * truth[24:])
     assert after[5] > 1.3 * before[5]
+
+
+def test_a_day_that_is_like_others_is_soon_believed_more_than_noise():
+    """Errors of a tenth of the level, that last some hours, where the day differs by 3 %."""
+    random = np.random.default_rng(3)
+    truth = 300 + 9 * np.sin(np.arange(24 * 8) / 24 * 2 * np.pi)
+
+    def error_of(size):
+        noise = random.normal(0, 0.1, size)
+        for at in range(1, size):
+            noise[at] = 0.9 * noise[at - 1] + np.sqrt(0.19) * noise[at]
+        return noise
+
+    raw, better = errors(truth, error_of)
+    assert better < 0.2 * raw
+
+
+def test_what_an_earlier_forecast_is_wrong_by_now_is_known():
+    """A new one cannot be compared yet; yesterday's is 60 too high, and half of that tomorrow."""
+    corrections = Corrections(HOUR, 48)
+    for now in range(24):
+        corrections.corrected(now * HOUR, 0.0, np.append(300.0, np.full(95, 360.0)))
+
+    found = corrections.corrected(24 * HOUR, 24 * HOUR, np.full(96, 300.0))
+
+    assert found[1] == pytest.approx(300.0, abs=6)
+    assert found[20] == pytest.approx(300 + 0.4 * 60, abs=4)
+
+
+def test_the_sun_does_not_shine_at_night():
+    """However wrong the forecast was at noon."""
+    corrections = Corrections(HOUR, 48)
+    sun = np.maximum(np.sin((np.arange(24 * 8) - 6) / 24 * 2 * np.pi), 0.0).round(9)
+    for now in range(24 * 4 + 15):
+        forecast = 2 * sun[now:]
+        forecast[0] = sun[now]
+        found = corrections.corrected(now * HOUR, now // 24 * 24 * HOUR, forecast)
+        night = sun[now:][: len(found)] == 0
+        assert (found[night] == 0).all()
