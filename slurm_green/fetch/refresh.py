@@ -102,7 +102,7 @@ def _leaning(work: Work, forecaster: Forecaster, path: Path) -> Forecaster:
     end = found.start_utc + timedelta(hours=found.values.shape[1])
     said = f"{', '.join(found.names)} until {when(end)}"
     if end <= work.now_utc:
-        # With regressors one member of the model stands alone: not for hours that all are past.
+        # It tells of no hour to come.
         work.say("regressors", "regressors", "spare", said)
         return forecaster
     work.say("regressors", "regressors", "used", said)

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 from slurm_green.errors import SignalError
 from slurm_green.signals.forecast.bands import Bands, Hourly
 from slurm_green.signals.forecast.calibration import recalibrated
-from slurm_green.signals.forecast.features import Features, calendar, scaled_regressors
+from slurm_green.signals.forecast.features import (
+    LEAST_TOLD_H,
+    Features,
+    calendar,
+    with_scaled_regressors,
+)
 from slurm_green.signals.forecast.gaps import filled
 from slurm_green.signals.forecast.kernel import kernel_means
 from slurm_green.signals.forecast.regression import rolling_fit
@@ -55,7 +60,7 @@ class BuiltIn:
         values, known = filled(past.values[:last])
         start = first - _REFIT_H * ((first - _FIRST_FIT_H) // _REFIT_H)
         times = list(range(start, last + 1, _REFIT_H))
-        past = replace(past, values=values, regressors=scaled_regressors(past, first))
+        past = with_scaled_regressors(replace(past, values=values), first)
         means = _rolling_means(past, known, times, hours)
         return recalibrated(
             means,
@@ -76,12 +81,15 @@ def _rolling_means(
     centre = float(values[:_SCALE_H].mean())
     scale = max(float(values[:_SCALE_H].std()), 1e-3 * abs(centre), 1e-6)
     scaled = replace(past, values=(values - centre) / scale)
-    means = _ridge_means(scaled, known, times, hours)
-    if past.regressors is None:  # the others know nothing of what is known ahead
-        lags = _lag_means(scaled, known, times, hours)
-        means = _RIDGE_OF_TWO * means + (1 - _RIDGE_OF_TWO) * lags
-        days = kernel_means(scaled.values, known, times, hours, past.clock)
-        means = _joined(scaled.values, means, days, times)
+    alone = replace(scaled, regressors=None)
+    means = _ridge_means(alone, known, times, hours)
+    lags = _lag_means(alone, known, times, hours)
+    means = _RIDGE_OF_TWO * means + (1 - _RIDGE_OF_TWO) * lags
+    days = kernel_means(scaled.values, known, times, hours, past.clock)
+    means = _joined(scaled.values, means, days, times)
+    if past.regressors is not None:  # the other two members know nothing of what is known ahead
+        leaning = _ridge_means(scaled, known, times, hours)
+        means = np.where(np.isnan(leaning), means, leaning)
     assert means.shape == (count + 1, hours)
     return means * scale + centre
 
@@ -106,6 +114,7 @@ def _joined(values: Array, two: Array, days: Array, times: Sequence[int]) -> Arr
 
 
 def _ridge_means(past: Hourly, known: NDArray[np.bool_], times: Sequence[int], hours: int) -> Array:
+    """With regressors learned from the hours that they tell of, and NaN for all others."""
     values = past.values
     count = len(values)
     features = Features(past)
@@ -117,6 +126,8 @@ def _ridge_means(past: Hourly, known: NDArray[np.bool_], times: Sequence[int], h
         targets[: count - ahead] = values[ahead:] - guess[: count - ahead]
         usable = np.zeros(count + 1, dtype=np.bool_)
         usable[_FIRST_ROW_H : count - ahead] = known[_FIRST_ROW_H + ahead :]
+        told = features.told(ahead)
+        usable &= told
         weights = rolling_fit(
             rows,
             targets,
@@ -126,7 +137,9 @@ def _ridge_means(past: Hourly, known: NDArray[np.bool_], times: Sequence[int], h
             penalty=_PENALTY,
         )
         for one, begin, end in zip(weights, times, ends, strict=True):
-            means[begin:end, ahead] = guess[begin:end] + rows[begin:end] @ one
+            if past.regressors is None or usable[: begin - ahead].sum() >= LEAST_TOLD_H:
+                means[begin:end, ahead] = guess[begin:end] + rows[begin:end] @ one
+        means[~told, ahead] = np.nan
     return means
 
 

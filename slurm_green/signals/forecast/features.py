@@ -5,16 +5,20 @@ The one idea: everything is told as a difference from the mean of the last seven
 the regression learns how surprises last and not what a day looks like, which is known already.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from slurm_green.signals.forecast.bands import Hourly
 from slurm_green.signals.forecast.rolling import at, guesses, same_hours, surprises, trailing
 
-__all__ = ["Features", "calendar", "scaled_regressors"]
+__all__ = ["LEAST_TOLD_H", "Features", "calendar", "with_scaled_regressors"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
+# Hours of a regressor that must be known before it is leant on.
+LEAST_TOLD_H = 72
 
 
 class Features:
@@ -64,10 +68,15 @@ class Features:
             (usual - self._level)[:, None],
             self._level[:, None],
             *(self._by_hour * turn(order * angle) for order in (1, 2) for turn in (np.cos, np.sin)),
-            *(one.columns(origins, same, origins + ahead) for one in self._ahead),
+            *(np.nan_to_num(one.columns(origins, ahead)) for one in self._ahead),
         ]
         guess = guesses(self._usual, self._surprise, origins, ahead)
         return np.concatenate(columns, axis=1), guess
+
+    def told(self, ahead: int) -> NDArray[np.bool_]:
+        """Which origins know of a regressor what their hour `ahead` brings; all, without any."""
+        found = [np.isfinite(one.columns(self._origins, ahead)).any(axis=1) for one in self._ahead]
+        return np.any(found, axis=0) if found else np.ones(len(self._origins), dtype=np.bool_)
 
     def _recently(self) -> Array:
         """How surprising the last hours and days were, and how the level moves."""
@@ -92,30 +101,39 @@ class _Ahead:
         share = same_hours(known.astype(np.float64), 7)
         self._usual = same_hours(np.nan_to_num(self._row), 7) / np.where(share > 0, share, np.nan)
 
-    def columns(self, origins: Index, same: Index, target: Index) -> Array:
-        """Against the last seven same hours, and against the last one; 0 where not known."""
+    def columns(self, origins: Index, ahead: int) -> Array:
+        """Against the last seven same hours, and against the last one; NaN where not known."""
+        target = origins + ahead
+        same = target - 24 * (ahead // 24 + 1)
         inside = target < len(self._row)
         there = np.where(
             inside & (at(self._known_at, target) <= origins), at(self._row, target), np.nan
         )
-        found = np.stack((there - at(self._usual, same), there - at(self._row, same)), axis=1)
-        return np.nan_to_num(found)
+        return np.stack((there - at(self._usual, same), there - at(self._row, same)), axis=1)
 
 
-def scaled_regressors(past: Hourly, origin: int) -> Array | None:
-    """Regressors over their spread in the first four weeks of what is known at an origin."""
+def with_scaled_regressors(past: Hourly, origin: int) -> Hourly:
+    """Regressors over their spread in the first four weeks of what is known at an origin.
+
+    Of which too little is known by then, that is shown from the first origin on that knows enough.
+    """
     if past.regressors is None:
-        return None
-    known = np.isfinite(past.regressors) & (np.arange(past.regressors.shape[1]) < origin)
-    if past.known_at is not None:
-        known &= past.known_at <= origin
-    scaled = []
-    for row, there in zip(past.regressors, known, strict=True):
-        first = row[there][:672]
+        return past
+    shape = past.regressors.shape
+    known_at = np.full(shape, -np.inf) if past.known_at is None else np.array(past.known_at)
+    # The first origin that can compare what was said of an hour with others.
+    passed = np.maximum(known_at, np.arange(shape[1]) + 1)
+    passed[~np.isfinite(past.regressors)] = np.inf
+    scaled = np.array(past.regressors)
+    for row, since, told in zip(scaled, known_at, passed, strict=True):
+        enough = np.sort(told)[LEAST_TOLD_H - 1] if len(told) >= LEAST_TOLD_H else np.inf
+        first = row[np.isfinite(told) & (told <= max(enough, origin))][:672]
+        if enough > origin:
+            since[:] = np.maximum(since, enough)
         # What hardly moved is not blown up: later on it would outweigh all else.
         scale = max(float(first.std()), 1e-3 * abs(float(first.mean()))) if len(first) else 0.0
-        scaled.append(row / (scale or 1.0))
-    return np.stack(scaled)
+        row /= scale or 1.0
+    return replace(past, regressors=scaled, known_at=known_at)
 
 
 def calendar(time: Index, *, weight: float) -> Array:

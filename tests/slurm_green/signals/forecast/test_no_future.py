@@ -147,6 +147,27 @@ def test_a_regressor_that_begins_late_tells_nothing_of_what_comes():
     assert [same(one, other) for other in others] == [True, False]
 
 
+def test_a_regressor_that_begins_between_two_origins_tells_nothing_of_what_comes():
+    """The first origin knows nothing of it, the second two weeks."""
+    values = year()
+    row = values + np.random.default_rng(2).normal(size=len(values))
+    row[: 42 * 24] = np.nan
+    known_at = np.arange(len(row)) // 24 * 24.0 - 6
+    later, earlier = row.copy(), row.copy()
+    later[57 * 24 :] *= 50
+    earlier[50 * 24 :] += 20
+    origins = np.array([40 * 24, 56 * 24])
+
+    one, *others = (
+        BuiltIn().bands(
+            Hourly(values=values, regressors=one[None], known_at=known_at[None]), origins, 24
+        )
+        for one in (row, later, earlier)
+    )
+
+    assert [same(one, other) for other in others] == [True, False]
+
+
 @settings(max_examples=10, deadline=None)
 @given(
     st.integers(0, 5),
