@@ -2,6 +2,7 @@
 """GridStatus.io against a local server that answers in the shapes of its API v1."""
 
 import threading
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -49,6 +50,21 @@ def failure(client, url, kind=SignalError, **options):
     assert "\n" not in text
     assert KEY not in text
     return text
+
+
+def test_a_stray_row_of_another_century_takes_no_memory(api, client):
+    """A time that was never set lies far outside of what was asked (year 1: gigabytes of hours)."""
+    url, script = api
+    types = [f"{name}{end}" for name in ("wind", "coal", "gas") for end in ("", "_self", "_market")]
+    answer = page(dict.fromkeys(types, [50.0] * 36))
+    answer["data"].append(["1970-01-01T00:00:00+00:00"] * 2 + [50.0] * len(types))
+    script.answer(answer)
+    tracemalloc.start()
+    got = grid(client, url).history(START, END)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert got.known == 3
+    assert most < 20 * 2**20
 
 
 def test_the_past(api, client):
