@@ -91,5 +91,11 @@ def _released(move: MoveRecord, pair: Pair, now_s: float) -> Seen | None:
 
 
 def _waits(here: Seen, move: MoveRecord) -> bool:
-    """Whether it waits for us; once released it may wait for a clock of its site that is behind."""
-    return here.parked and move.held and not (here.soon and move.freed_s is not None)
+    """Whether it waits for us.
+
+    Once released it may wait for a clock of its site that is behind, or, where it had not run, for
+    the begin time that it had before.
+    """
+    if not (here.parked and move.held):
+        return False
+    return here.held or move.freed_s is None or (move.ran and not here.soon)

@@ -338,6 +338,18 @@ def test_what_cannot_work_leaves_the_job_at_the_source(way: Way) -> None:
     assert slow.ticks < 30
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_job_that_was_put_off_keeps_its_begin_time_where_its_move_is_given_up(way: Way) -> None:
+    """Hours from now: it is released once, and the move is over."""
+    world = World(way=way, pending=True)
+    world.job.begin_s = world.now_s + 7200.0
+    world.newest = world.sites["a"].files[CHECKPOINT] = 5
+    world.free_bytes = 1
+    assert check(world) is Step.STAYED
+    assert world.calls.count("a.release") == 1
+    assert world.job.begin_s == 1000.0 + 7200.0
+
+
 @pytest.mark.parametrize("delta", [True, False])
 def test_every_transfer_heeds_what_the_link_is_worth(delta: bool) -> None:
     world = World()
