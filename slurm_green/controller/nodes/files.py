@@ -117,10 +117,13 @@ def read_cap(path: Path) -> Mapping[str, float]:
 
 
 def _key(path: Path) -> object:
-    """Something that changes when any file beside a profile.toml, or the file itself, does."""
+    """Something that changes when any file beside a profile.toml, or the file itself, does.
+
+    Its mode and owner, too: who is told to `chmod` need not write it again.
+    """
     files = sorted(path.parent.glob("*.csv")) if path.name == "profile.toml" else []
     try:
         found = [one.stat() for one in (path, *files)]
     except OSError:
         return None
-    return tuple((one.st_ino, one.st_mtime_ns, one.st_size) for one in found)
+    return tuple((one.st_ino, one.st_ctime_ns, one.st_size) for one in found)

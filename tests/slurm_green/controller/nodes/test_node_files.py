@@ -93,6 +93,16 @@ def test_a_cap_that_everybody_may_write_is_refused(tmp_path: Path) -> None:
         read_cap(path)
 
 
+def test_a_file_counts_as_soon_as_its_mode_is_right(tmp_path: Path) -> None:
+    cap = tmp_path / "cap.json"
+    cap.write_text('{"clock_mhz": 1200}')
+    cap.chmod(0o666)
+    source = files(tmp_path, cap_file=cap)
+    assert source.read().cap == {}
+    cap.chmod(0o644)
+    assert source.read().cap == {"clock_mhz": 1200}
+
+
 def test_prices(tmp_path: Path) -> None:
     path = tmp_path / "prices.json"
     source = files(tmp_path, prices=path)
