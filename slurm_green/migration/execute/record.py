@@ -11,6 +11,7 @@
 where the job keeps its id.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -203,8 +204,7 @@ class MoveRecord:
     def from_json(cls, values: dict[str, Any]) -> "MoveRecord":
         """Back from the journal; raises BadInputError for what is no record."""
         try:
-            known = {one.name for one in fields(cls)}
-            given = {key: value for key, value in values.items() if key in known}
+            given = _known(cls, values)
             order = given["order"]
             outcome = given["outcome"]
             return cls(
@@ -213,7 +213,7 @@ class MoveRecord:
                     "way": Way(given["way"]),
                     "step": Step(given["step"]),
                     "outcome": None if outcome is None else Step(outcome),
-                    "limits": Limits(**given["limits"]),
+                    "limits": Limits(**_known(Limits, given["limits"])),
                     "order": None
                     if order is None
                     else Order(
@@ -229,3 +229,9 @@ class MoveRecord:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadInputError(f"no record of a move: {error}") from error
+
+
+def _known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What this version knows of it: a newer one may have written more."""
+    names = {one.name for one in fields(kind)}
+    return {key: value for key, value in values.items() if key in names}

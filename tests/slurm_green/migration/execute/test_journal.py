@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal: what comes back is what went in, and only one works with it."""
 
+import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,16 @@ def test_a_move_comes_back_as_it_went(tmp_path: Path) -> None:
         journal.save(record(token="m0-first", began_s=1.0))
     assert journal.load("m1-abc") == one
     assert [move.token for move in journal.all()] == ["m0-first", "m1-abc"]
+
+
+def test_what_a_newer_version_wrote_beside_is_passed_over(tmp_path: Path) -> None:
+    """After a way back to this one, what was begun is ended."""
+    order = Order(options=(), comment="", script="")
+    values = record(order=order).to_json()
+    for one in (values, values["limits"], values["order"]):
+        one["newer"] = 1
+    (tmp_path / "m1-abc.json").write_text(json.dumps(values))
+    assert Journal(tmp_path).all() == [record(order=order)]
 
 
 def test_two_do_not_work_with_it_at_once(tmp_path: Path) -> None:
