@@ -103,9 +103,17 @@ def test_a_mover_that_dies_and_is_not_followed(fault: Fault) -> None:
     way=st.sampled_from(WAYS),
     faults=st.dictionaries(st.integers(0, 120), st.sampled_from(list(Fault)), max_size=12),
     pending=st.booleans(),
+    begin_s=st.sampled_from([0.0, 7200.0]),
+    store=st.sampled_from(["", "s3://b/x"]),
 )
-def test_any_number_of_faults(way: Way, faults: dict[int, Fault], pending: bool) -> None:
-    world = World(way=way, faults=faults, pending=pending)
+def test_any_number_of_faults(
+    way: Way, faults: dict[int, Fault], pending: bool, begin_s: float, store: str
+) -> None:
+    """`begin_s` from now a job that waits was put off to."""
+    world = World(way=way, faults=faults, pending=pending, store=store)
+    if pending:
+        world.job.begin_s = world.now_s + begin_s
+        world.newest = world.sites["a"].files[CHECKPOINT] = 5
     move = world.run()
     assert move.settled
     assert len(world.alive) == 1
