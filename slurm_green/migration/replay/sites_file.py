@@ -226,7 +226,7 @@ def _links(
 ) -> tuple[Link, ...]:
     """Of every pair of sites: as `moves` says, or as a link of its own."""
     speeds: dict[tuple[str, str], tuple[float, float]] = {}
-    usual = moves.number("efficiency", 0.8, above=0.0)
+    usual = _efficiency(moves, 0.8)
     if "gbps" in moves.values:
         gbps = moves.number("gbps", above=0.0)
         speeds = {(one, other): (gbps, usual) for one in names for other in names if one != other}
@@ -237,12 +237,16 @@ def _links(
         for name in between:
             if name not in names:
                 raise table.bad("between", f"no site is called {name!r}; {', '.join(names)}")
-        speed = table.number("gbps", above=0.0), table.number("efficiency", usual, above=0.0)
+        speed = table.number("gbps", above=0.0), _efficiency(table, usual)
         speeds[between[0], between[1]] = speeds[between[1], between[0]] = speed
-    for (_, efficiency), table in ((one, moves) for one in speeds.values()):
-        if efficiency > 1:
-            raise table.bad("efficiency", f"{efficiency:g} is not allowed; wanted at most 1")
     return tuple(
         Link(source=one, destination=other, gbps=gbps, efficiency=efficiency)
         for (one, other), (gbps, efficiency) in speeds.items()
     )
+
+
+def _efficiency(table: _Table, usual: float) -> float:
+    value = table.number("efficiency", usual, above=0.0)
+    if value > 1:
+        raise table.bad("efficiency", f"{value:g} is not allowed; wanted at most 1")
+    return value
