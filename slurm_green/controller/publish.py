@@ -1,19 +1,68 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decisions about plain jobs, made ahead, for a courier that reads a file instead of asking."""
+"""The files of each cycle: one for the courier, one for everybody's commands.
 
+The courier's holds decisions about plain jobs, made ahead, where it reads instead of asking.
+"""
+
+import logging
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 from slurm_green.config.settings import Config
 from slurm_green.controller.rules import Rules
+from slurm_green.controller.runner import Report
+from slurm_green.controller.status import write_status
+from slurm_green.controller.users import slurm_uid
+from slurm_green.errors import SlurmGreenError
 from slurm_green.hook.decide import decide
-from slurm_green.hook.published import Published, Row
+from slurm_green.hook.published import Published, Row, write_published
 from slurm_green.hook.record import kept_start
 from slurm_green.hook.request import Request
 from slurm_green.hook.view import PartitionView, View
 
-__all__ = ["published_of"]
+__all__ = ["Publisher", "published_of"]
 
+_LOG = logging.getLogger(__name__)
 _LENGTHS_S = tuple(hours * 3600 for hours in (1, 2, 4, 8, 12, 24, 48))
+
+
+class Publisher:
+    """Writes both files, each whatever becomes of the other; `write` never stops a cycle.
+
+    Each change, from written to failing, to another reason or back, is logged once.
+    """
+
+    def __init__(self, config: Config, rules: Rules) -> None:
+        self._config = config
+        self._rules = rules
+        self._failing: dict[Path, str] = {}
+
+    def write(self, report: Report) -> None:
+        """What a cycle has to say."""
+        paths = self._config.paths
+        self._try(paths.published, lambda: self._write_published(paths.published, report))
+        self._try(paths.status, lambda: write_status(paths.status, report.status))
+
+    def _write_published(self, path: Path, report: Report) -> None:
+        uid = slurm_uid(report.slurm_user)
+        published = published_of(report.view, self._rules, self._config, slurm_uid=uid)
+        write_published(path, published)
+
+    def _try(self, path: Path, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except SlurmGreenError as error:
+            said = str(error)
+        except OSError as error:
+            said = f"{path}: cannot be written: {error.strerror}"
+        else:
+            if self._failing.pop(path, None) is not None:
+                _LOG.info("%s is written again", path)
+            return
+        if self._failing.get(path) != said:
+            _LOG.warning("not published: %s", said)
+        self._failing[path] = said
 
 
 def published_of(view: View, rules: Rules, config: Config, *, slurm_uid: int) -> Published:

@@ -11,18 +11,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 
 from slurm_green.config.settings import Config
 from slurm_green.controller.build import build_runner
 from slurm_green.controller.nodes.desk import Desk
 from slurm_green.controller.nodes.start import start_nodes
-from slurm_green.controller.publish import published_of
-from slurm_green.controller.runner import Report, Runner
-from slurm_green.controller.status import write_status
-from slurm_green.controller.users import slurm_uid
-from slurm_green.errors import SlurmGreenError
-from slurm_green.hook.published import PublishedError, write_published
+from slurm_green.controller.publish import Publisher
 from slurm_green.logs import set_up_logging
 
 __all__ = ["Pace", "run_worker"]
@@ -75,6 +69,7 @@ def run_worker(config: Config, pokes: Connection, reports: Connection) -> None:
     if config.hook.publish_rows:
         # Nobody pokes us then, and a hold must be seen before it ends.
         interval_s = min(interval_s, config.hook.hold_s / 3)
+    publisher = Publisher(config, runner.rules)
     signal.signal(signal.SIGTERM, _stop)
     try:
         runner.remember()
@@ -90,7 +85,7 @@ def run_worker(config: Config, pokes: Connection, reports: Connection) -> None:
             report = runner.step()
             pace.ran(time.monotonic())
             if report is not None:
-                _publish(report, runner, config)
+                publisher.write(report)
                 reports.send(report)
                 runner.catch_up()
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -121,15 +116,3 @@ def _wait(pokes: Connection, ears: int, pace: Pace, clock: Callable[[], float]) 
 def _wake(waker: int) -> None:
     with suppress(BlockingIOError):  # a full pipe wakes, too
         os.write(waker, b"!")
-
-
-def _publish(report: Report, runner: Runner, config: Config) -> None:
-    """Files for the courier and for everybody's commands; a full disk must not stop a cycle."""
-    try:
-        published = published_of(
-            report.view, runner.rules, config, slurm_uid=slurm_uid(report.slurm_user)
-        )
-        write_published(config.paths.published, published)
-        write_status(Path(config.paths.status), report.status)
-    except (PublishedError, SlurmGreenError, OSError) as error:
-        _LOG.warning("not published: %s", error)

@@ -2,6 +2,7 @@
 """From the configuration to running parts, and from a view to the files others read."""
 
 import json
+import logging
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,8 @@ from slurm_green.controller.build import (
     build_runner,
 )
 from slurm_green.controller.cycle import cycle
-from slurm_green.controller.publish import published_of
+from slurm_green.controller.publish import Publisher, published_of
+from slurm_green.controller.runner import Report
 from slurm_green.controller.status import Counters, status_of, taken_utc, write_status
 from slurm_green.errors import ConfigError, SignalError
 from slurm_green.signals.file import write_series
@@ -209,3 +211,34 @@ def test_a_status_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> N
     status = status_of(seen, cycle(seen, memory(), made), Counters(), made)
     with pytest.raises(OSError, match="nowhere"):
         write_status(tmp_path / "nowhere" / "status.json", status)
+
+
+def test_a_file_that_cannot_be_written_is_said_once_and_keeps_the_other_from_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Users' commands read the status: it must not grow old with the courier's file."""
+    caplog.set_level(logging.INFO)
+    away, plan, status = tmp_path / "run", tmp_path / "run/hook.plan", tmp_path / "status.json"
+    made = rules(policy=policy())
+    seen = observed()
+    publisher = Publisher(loads(f'[paths]\npublished = "{plan}"\nstatus = "{status}"'), made)
+
+    def write(cycles: int) -> None:
+        counters = Counters(cycles=cycles)
+        said = status_of(seen, cycle(seen, memory(), made), counters, made)
+        publisher.write(Report(view=view(), status=said, slurm_user="root"))
+
+    for cycles in (1, 2):
+        write(cycles)
+        assert json.loads(status.read_text())["cycles"] == cycles
+    away.mkdir()
+    status.unlink()
+    status.mkdir()
+    for cycles in (3, 4):
+        write(cycles)
+        assert read_published(plan).slurm_uid == 0
+    assert [one.getMessage() for one in caplog.records] == [
+        f"not published: {plan}: cannot be written: No such file or directory",
+        f"{plan} is written again",
+        f"not published: {status}: cannot be written: Is a directory",
+    ]
