@@ -70,17 +70,25 @@ def run_worker(config: Config, pokes: Connection, reports: Connection) -> None:
         # Nobody pokes us then, and a hold must be seen before it ends.
         interval_s = min(interval_s, config.hook.hold_s / 3)
     publisher = Publisher(config, runner.rules)
-    signal.signal(signal.SIGTERM, _stop)
+    stopped: list[int] = []
+    stop_nodes: Callable[[], None] = lambda: None  # noqa: E731
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # systemd sends one, the answer process too
+        stopped.append(number)
+        raise SystemExit
+
+    signal.signal(signal.SIGTERM, stop)
     try:
         runner.remember()
         if desk is not None:
-            start_nodes(config.nodes, desk)
+            stop_nodes = start_nodes(config.nodes, desk)
         pace = Pace(
             interval_s=interval_s,
             min_interval_s=config.controller.min_interval_s,
             now_s=time.monotonic(),
         )
-        while True:
+        while not stopped:  # what is raised while Python collects garbage ends there
             _wait(pokes, ears, pace, time.monotonic)
             report = runner.step()
             pace.ran(time.monotonic())
@@ -96,11 +104,8 @@ def run_worker(config: Config, pokes: Connection, reports: Connection) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         # A log of SQLite's that stays behind would be played into a backup put in its place.
         runner.books.close()
-
-
-def _stop(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # systemd sends one, the answer process another
-    raise SystemExit
+        # A node that asks while Python ends would be told of a bug.
+        stop_nodes()
 
 
 def _wait(pokes: Connection, ears: int, pace: Pace, clock: Callable[[], float]) -> None:

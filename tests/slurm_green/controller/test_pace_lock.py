@@ -60,6 +60,49 @@ def test_pokes_never_put_a_cycle_off(gaps_s: list[float]) -> None:
     assert due_s <= 100 + 3 + 0.3 + gaps_s[0] + 1e-9 or due_s <= now_s
 
 
+# SIGTERM comes while Python collects garbage in the first cycle; a second one is its end, too.
+WORKER = """
+import os, signal, types
+from multiprocessing import Pipe
+from slurm_green.config.load import loads
+from slurm_green.controller import worker
+
+class Garbage:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):
+            pass
+
+cycles = []
+
+def step():
+    print("cycle", flush=True)
+    cycles.append(1)
+    if len(cycles) > 1:
+        os._exit(1)
+    Garbage()
+
+runner = types.SimpleNamespace(
+    rules=None, remember=lambda: None, step=step,
+    books=types.SimpleNamespace(close=lambda: print("books closed", flush=True)),
+)
+worker.build_runner = lambda *_, **__: runner
+worker.start_nodes = lambda *_: lambda: print("nodes let go", flush=True)
+pokes, _poke = Pipe(duplex=False)
+_report, reports = Pipe(duplex=False)
+config = '[controller]\\ninterval = "1s"\\n[nodes]\\nlisten = "127.0.0.1:9"'
+worker.run_worker(loads(config), pokes, reports)
+"""
+
+
+def test_a_cycle_process_that_is_told_to_stop_runs_no_other_cycle() -> None:
+    """Also where Python ends the exception: it went on to release jobs after "stopped"."""
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout == "cycle\nbooks closed\nnodes let go\n", done.stderr
+
+
 # Takes the lock, says so, and lives until its standard input ends or it is killed.
 HOLDER = """
 import pathlib, sys
