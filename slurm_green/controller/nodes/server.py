@@ -70,6 +70,8 @@ class _Server:
                 await writer.wait_closed()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
+        except asyncio.CancelledError:
+            pass  # by stop() alone; the streams of Python 3.11 log one that is passed on
         finally:
             self._open[peer] -= 1
             if not self._open[peer]:

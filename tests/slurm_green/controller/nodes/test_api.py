@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node API over real sockets: only those whom munge believes, and never for long."""
 
+import contextlib
 import errno
 import http.client
 import json
@@ -212,6 +213,20 @@ def test_a_slow_client_is_cut_off_and_delays_nobody() -> None:
                 assert live.post(ORDERS, {"node": "n1", "jobs": [1]})[0] == 200
                 assert time.monotonic() - begin_s < 60
         live.stop()
+
+
+def test_stopped_it_cuts_off_who_is_there_and_logs_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """asyncio of Python 3.11 logs a traceback for each connection whose task was cancelled."""
+    live = Live()
+    with socket.create_connection(("127.0.0.1", live.port), timeout=60) as slow:
+        slow.sendall(b"POST ")
+        assert live.post(ORDERS, {"node": "n1", "jobs": [1]})[0] == 200, "taken up after it"
+        live.stop()
+        with contextlib.suppress(ConnectionError):
+            assert slow.recv(1) == b""
+    assert [one.getMessage() for one in caplog.records] == []
 
 
 def test_one_address_has_so_many_connections() -> None:
