@@ -80,10 +80,10 @@ def block(
 
 
 def fit_of(known: Sequence[Point], loads: Mapping[str, Load], clocks: Sequence[int]) -> Fit | None:
-    """The law fitted to all points; None while no load has enough of them."""
+    """The law fitted to all points of `loads`; None while none of them has enough."""
     rows: dict[str, list[Point]] = {}
     for one in known:
-        if one.clock_mhz is not None:
+        if one.clock_mhz is not None and one.load in loads:
             rows.setdefault(one.load, []).append(one)
     sweeps = [
         Sweep(

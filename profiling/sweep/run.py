@@ -5,7 +5,8 @@ Everything that is decided follows from the journal, so a sweep that goes on aft
 the same way and measures only what is not there yet.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from profiling.errors import DeviceError, ProfileError, ProfilingError
@@ -47,7 +48,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """What a sweep found; `failed` are loads that did not start, with the reason."""
+    """What a sweep found; `failed` are loads that did not start or broke, with the reason."""
 
     facts: Mapping[str, str]
     limits: Mapping[str, int]
@@ -68,7 +69,7 @@ def sweep(
     """Measure what the journal does not hold yet. Clocks are given back when `rig` ends.
 
     Raises ProfilingError: the GPU is not ours alone or is lost, it has no such clock, the workload
-    fails, no load runs.
+    cannot be opened, no load runs.
     """
     check_alone(rig.gpus)
     check_clocks(rig.gpus[0], () if options.read_only else options.clocks_mhz)
@@ -125,12 +126,14 @@ class _Run:
         return [one for one in self._all if one.name not in self.failed]
 
     def preflight(self) -> Preflight:
-        """From the journal, or of the first load that starts; ProfileError where none does."""
+        """From the journal, or of the first load that runs; ProfileError where none does."""
         for entry in self.journal.of("preflight"):
             return Preflight.from_json(entry)
         for load in self.loads:
-            if self._start(load):
-                self.shown(0, 0, "pre-flight")
+            if not self._start(load):
+                continue
+            self.shown(0, 0, "pre-flight")
+            with self._at_its_cost(load):
                 found = preflight(
                     self.rig,
                     self.workload,
@@ -139,8 +142,10 @@ class _Run:
                     warm_s=self.options.warm_s,
                     read_only=self.options.read_only,
                 )
+            if self.up == load:
                 self.journal.add("preflight", **found.to_json())
                 return found
+            self.rig.release()
         why = next(iter(self.failed.values()), "the workload has none")
         raise ProfileError(f"no load could be run: {why}")
 
@@ -219,7 +224,10 @@ class _Run:
         if self.up != load and not self._start(load):
             return
         for attempt in range(len(tried) + 1, ATTEMPTS + 1):
-            window = self._window(round_, load, ask, attempt)
+            with self._at_its_cost(load):
+                window = self._window(round_, load, ask, attempt)
+            if self.up != load:
+                return
             self.journal.add("window", **asdict(window))
             self.windows.append(window)
             if not window.faults:
@@ -227,17 +235,23 @@ class _Run:
 
     def _start(self, load: Load) -> bool:
         self.up = None
-        try:
+        with self._at_its_cost(load):
             self.workload.start(load)
+            self.up = load
+            self._warm = False
+        return self.up == load
+
+    @contextmanager
+    def _at_its_cost(self, load: Load) -> Iterator[None]:
+        """Whatever a workload fails at costs this load, which is down then; a GPU's failure all."""
+        try:
+            yield
         except DeviceError:
             raise
         except ProfilingError as error:
+            self.up = None
             self.failed[load.name] = str(error)
             self.journal.add("failed", load=load.name, why=str(error))
-            return False
-        self.up = load
-        self._warm = False
-        return True
 
     def _window(self, round_: int, load: Load, ask: Ask, attempt: int) -> Window:
         rig, workload, options = self.rig, self.workload, self.options

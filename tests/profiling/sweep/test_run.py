@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from profiling.device.apply import Setting
 from profiling.device.gpu import Events, RefusedError, Why
-from profiling.errors import DeviceError, ProfileError
+from profiling.errors import DeviceError, ProfileError, ProfilingError
 from profiling.profile import Provenance
 from profiling.sweep.result import said_beside
 from profiling.sweep.rig import Rig
@@ -146,6 +146,43 @@ def test_a_load_that_does_not_fit_is_left_out_and_listed(tmp_path):
         "decode, batch 8, context 512, tp 1": "batch 8 does not fit",
         "decode, batch 1, context None, tp 2": "needs 2 GPUs, given 1",
     }
+
+
+@pytest.mark.parametrize("after", [0, 30])
+def test_a_load_that_breaks_its_engine_costs_itself_only(tmp_path, after):
+    """In the pre-flight, or in a window."""
+    world = World()
+    broken = Load(phase="decode", batch=1, context_tokens=512)
+
+    def breaks(work):
+        if work.up == broken and work.runs > after:
+            raise ProfilingError("vLLM, run: ended by SIGKILL")
+
+    swept = world.swept(tmp_path, Work(world, before_run=breaks), FIXED)
+    assert swept.failed == {broken.name: "vLLM, run: ended by SIGKILL"}
+    profile = world.profile(swept)
+    assert [(one.batch, one.n) for one in profile.inference] == [(8, 2)] * 3
+    assert profile.gpu.idle_w == pytest.approx(110, rel=0.01)
+    assert world.gpus[0].at_default
+
+
+@pytest.mark.slow
+def test_a_load_that_does_not_come_up_again_costs_itself_only(tmp_path):
+    world = World()
+    loads = tuple(Load(phase="decode", batch=one, context_tokens=512) for one in (6, 8))
+    work = Work(world, names=loads)
+    starts, start = [], work.start
+
+    def start_once(load):
+        starts.append(load.batch)
+        if starts == [6, 8, 6, 8]:
+            raise ProfilingError("no memory")
+        start(load)
+
+    work.start = start_once
+    swept = world.swept(tmp_path, work, ADAPTIVE)
+    assert swept.failed == {loads[1].name: "no memory"}
+    assert {one.batch for one in world.profile(swept).inference} == {6}
 
 
 def test_no_load_at_all_is_an_error(tmp_path):
