@@ -159,15 +159,16 @@ class _Run:
         refined = bool(before.observes)
         for round_ in range(2 * _MOST_ROUNDS):
             self._round(round_, wanted)
+            # A sweep that goes on has later windows, too, which were chosen without themselves.
+            known = [one for one in self.windows if one.round <= round_]
             wanted = {}
             if adapts and round_ < _MOST_ROUNDS:
                 by_name = {one.name: one for one in self.loads}
-                given_up = left_out(self.windows, ATTEMPTS)
-                found = more_clocks(points(self.windows), given_up, by_name, clocks)
+                found = more_clocks(points(known), left_out(known, ATTEMPTS), by_name, clocks)
                 wanted = {by_name[name]: list(more) for name, more in found.items()}
             if not wanted and not refined:
                 refined = True
-                new = more_batches(points(self.windows), self.loads)
+                new = more_batches(points(known), self.loads)
                 self._all += new
                 few = [int(one) for one in first_clocks(clocks, _NEW_CLOCKS)] if adapts else first
                 reference = [] if self.reference in few else [self.reference]

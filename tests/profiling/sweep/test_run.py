@@ -118,6 +118,21 @@ def test_an_adaptive_sweep_chooses_the_same_after_a_kill(tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_a_round_that_was_cut_off_ends_as_it_was_begun(tmp_path):
+    """What its first windows say must not change which ones the rest of it measures."""
+    world, options = World(), replace(ADAPTIVE, repeats=2)
+
+    def cut_off(_):
+        if (tmp_path / "sweep.jsonl").read_text().count('"round": 1,') == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        world.swept(tmp_path, Work(world, before_run=cut_off), options)
+    profile = world.profile(world.swept(tmp_path, Work(world), options, resume=True))
+    assert {one.n for one in profile.inference if one.n < 2} == set()
+
+
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(bad=st.sets(st.integers(40, 140), max_size=30))
 def test_windows_with_events_are_measured_again_and_never_enter(tmp_path_factory, bad):
