@@ -75,12 +75,14 @@ more frugal.</p>
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round numbers that span a range, at most so many steps."""
-    span = high - low or abs(high) or 1.0
+    span = high - low
+    if span <= 1e-9 * abs(high):  # one value, but for how it was computed
+        span = abs(high) or 1.0
     size = 10 ** math.floor(math.log10(span / most))
     step = next(size * one for one in (1, 2, 5, 10, 20) if span / (size * one) <= most)
     first = math.floor(low / step + 1e-9)
     last = math.ceil(high / step - 1e-9)
-    return [round(step * at, 12) for at in range(first, max(last, first + 1) + 1)]
+    return [float(f"{step * at:.12g}") for at in range(first, max(last, first + 1) + 1)]
 
 
 def _figure(chart: Chart) -> str:
