@@ -146,11 +146,13 @@ class _Run:
                 self.journal.add("preflight", **found.to_json())
                 return found
             self.rig.release()
-        why = next(iter(self.failed.values()), "the workload has none")
-        raise ProfileError(f"no load could be run: {why}")
+        raise self._none_runs()
 
     def rounds(self, before: Preflight) -> None:
-        """First the clocks to begin with, then what the fit asks for, then batches between."""
+        """First the clocks to begin with, then what the fit asks for, then batches between.
+
+        ProfileError where no load is left.
+        """
         clocks = swept_clocks(before.clocks_mhz)
         first = self._first(before, clocks)
         self.reference = reference_of(first)
@@ -159,6 +161,8 @@ class _Run:
         refined = bool(before.observes)
         for round_ in range(2 * _MOST_ROUNDS):
             self._round(round_, wanted)
+            if not self.loads:
+                raise self._none_runs()
             # A sweep that goes on has later windows, too, which were chosen without themselves.
             known = [one for one in self.windows if one.round <= round_]
             wanted = {}
@@ -175,6 +179,10 @@ class _Run:
                 wanted = {one: sorted([*few, *reference], key=_or_0) for one in new}
             if not wanted:
                 return
+
+    def _none_runs(self) -> ProfileError:
+        why = next(iter(self.failed.values()), "the workload has none")
+        return ProfileError(f"no load could be run: {why}")
 
     def _first(self, before: Preflight, clocks: Sequence[int]) -> list[int | None]:
         if before.observes:

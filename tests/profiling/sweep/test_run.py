@@ -181,6 +181,18 @@ def test_a_load_that_breaks_its_engine_costs_itself_only(tmp_path, after):
     assert world.gpus[0].at_default
 
 
+def test_where_every_load_breaks_its_engine_the_first_reason_is_told(tmp_path):
+    world = World()
+
+    def breaks(work):
+        if work.runs > 30:
+            raise ProfilingError(f"batch {work.up.batch} broke")
+
+    with pytest.raises(ProfileError, match="no load could be run: batch 1 broke"):
+        world.swept(tmp_path, Work(world, before_run=breaks), FIXED)
+    assert world.gpus[0].at_default
+
+
 @pytest.mark.slow
 def test_a_load_that_does_not_come_up_again_costs_itself_only(tmp_path):
     world = World()
