@@ -67,7 +67,7 @@ def check_new(path: Path) -> None:
 
 
 def write_directory(path: Path, files: Mapping[str, str]) -> None:
-    """A new directory of text files; raises ProfileError where it cannot be."""
+    """A new directory of text files that survives a power cut; ProfileError where it cannot be."""
     check_new(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,10 @@ def write_directory(path: Path, files: Mapping[str, str]) -> None:
             whole = Path(beside) / path.name
             whole.mkdir()
             for name, text in files.items():
-                (whole / name).write_text(text, encoding="utf-8", newline="")
+                with (whole / name).open("w", encoding="utf-8", newline="") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
             whole.replace(path)
     except OSError as error:
         raise ProfileError(f"{path}: cannot be written: {error.strerror or error}") from error

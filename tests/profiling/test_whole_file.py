@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from profiling.errors import ProfileError
-from profiling.whole import check_new, whole_file
+from profiling.whole import check_new, whole_file, write_directory
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -69,3 +69,18 @@ def test_a_directory_that_cannot_be_made_is_refused_before_there_is_anything_to_
         with pytest.raises(ProfileError, match="is there already"):
             check_new(taken)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["empty", "file", "link"]
+
+
+def test_what_is_in_a_directory_is_on_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who made it removes then what it was made of."""
+    path, synced = tmp_path / "p", set()
+
+    def spied(handle: int) -> None:
+        assert not path.exists()
+        synced.add((os.fstat(handle).st_ino, os.fstat(handle).st_size))
+
+    monkeypatch.setattr(os, "fsync", spied)
+    write_directory(path, {"one": "1", "two": "22"})
+    assert synced == {(file.stat().st_ino, file.stat().st_size) for file in path.iterdir()}
