@@ -63,6 +63,7 @@ def said_beside(
 ) -> dict[str, Any]:
     """The fingerprint, the pre-flight, and all that was left out, for sweep.json and people."""
     given_up = left_out(swept.windows, ATTEMPTS)
+    kept = {(one.load, one.clock_mhz): one.n for one in points(swept.windows)}
     asked = () if swept.before.observes else options.get("clocks_mhz", ())
     return {
         "gpus": [one.uuid for one in identities],
@@ -75,7 +76,11 @@ def said_beside(
         "windows": len(swept.windows),
         "rejected": sum(1 for one in swept.windows if one.faults),
         "left_out": [
-            {"load": load, "clock_mhz": clock_mhz, "why": "; ".join(window.faults)}
+            {
+                "load": load,
+                "clock_mhz": clock_mhz,
+                "why": _but_for(kept.get((load, clock_mhz), 0)) + "; ".join(window.faults),
+            }
             for (load, clock_mhz), window in given_up.items()
         ]
         + [
@@ -85,6 +90,10 @@ def said_beside(
         ],
         "failed": [{"load": load, "why": why} for load, why in swept.failed.items()],
     }
+
+
+def _but_for(windows: int) -> str:
+    return f"but for {windows} window{'s' * (windows > 1)}: " if windows else ""
 
 
 def _clock(point: Point) -> float | None:

@@ -257,6 +257,23 @@ def test_a_clock_asked_for_that_does_not_hold_is_listed(tmp_path):
     assert (first["clock_mhz"], first["why"]) == (1005, "x")
 
 
+def test_a_clock_that_holds_at_first_is_told_as_kept_in_part(tmp_path):
+    world = World()
+
+    def heat(work):
+        good = '"clock_mhz": 1980, "reference": false, "faults": []'
+        hot = good in (tmp_path / "sweep.jsonl").read_text() and world.gpus[0].lock == (1980, 1980)
+        world.gpus[0].event = Events.HW_THERMAL if hot else Events(0)
+
+    names = Work(world).names[:1]
+    swept = world.swept(tmp_path, Work(world, names=names, before_run=heat), FIXED)
+    assert [(one.clock_mhz, one.n) for one in world.profile(swept).inference][-1] == (1980, 1)
+    said = said_beside(swept, [world.gpus[0].identity], asdict(FIXED))
+    assert said["left_out"] == [
+        {"load": names[0].name, "clock_mhz": 1980, "why": "but for 1 window: held back: hw thermal"}
+    ]
+
+
 def test_where_no_clock_asked_for_holds_nothing_is_measured(tmp_path):
     world = World()
     world.gpus[0].clamp_mhz = 1800
