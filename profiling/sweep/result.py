@@ -63,7 +63,11 @@ def said_beside(
 ) -> dict[str, Any]:
     """The fingerprint, the pre-flight, and all that was left out, for sweep.json and people."""
     given_up = left_out(swept.windows, ATTEMPTS)
-    kept = {(one.load, one.clock_mhz): one.n for one in points(swept.windows)}
+    kept = {
+        (one.load, one.clock_mhz): one.n
+        for one in points(swept.windows)
+        if one.load not in swept.failed
+    }
     asked = () if swept.before.observes else options.get("clocks_mhz", ())
     return {
         "gpus": [one.uuid for one in identities],

@@ -272,6 +272,10 @@ def test_a_clock_that_holds_at_first_is_told_as_kept_in_part(tmp_path):
     assert said["left_out"] == [
         {"load": names[0].name, "clock_mhz": 1980, "why": "but for 1 window: held back: hw thermal"}
     ]
+    # Nothing of a load that broke its engine later on is in the profile.
+    broke = replace(swept, failed={names[0].name: "broke"})
+    (said,) = said_beside(broke, [world.gpus[0].identity], {})["left_out"]
+    assert said["why"] == "held back: hw thermal"
 
 
 def test_where_no_clock_asked_for_holds_nothing_is_measured(tmp_path):
