@@ -22,12 +22,22 @@ def test_the_mean_context_is_the_wanted_one_and_no_sequence_outgrows_its_room(
         return
     assert cycle.prompt_tokens + cycle.last_context_tokens == 2 * context
     assert cycle.last_context_tokens <= room
+    assert cycle.prompt_tokens + cycle.last_context_tokens == 2 * context
     assert cycle.prompt_tokens % block == 1 % block
     assert 0 < cycle.prompt_tokens <= context
     # Only where blocks leave no other choice does a prompt have less than half the context.
     assert (
         2 * cycle.prompt_tokens >= context or longest_prompt(context, block) == cycle.prompt_tokens
     )
+
+
+@given(contexts, blocks)
+def test_the_longest_prompt_is_whole_blocks_and_a_token_within_the_context(
+    context: int, block: int
+) -> None:
+    prompt = longest_prompt(context, block)
+    assert (prompt - 1) % block == 0
+    assert context - block < prompt <= context
 
 
 @given(contexts, blocks, steps)
