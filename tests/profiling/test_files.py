@@ -288,7 +288,7 @@ def test_a_profile_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def fails(*_args, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", fails)
+    monkeypatch.setattr("os.fsync", fails)
     with pytest.raises(ProfileError, match="cannot be written: No space left"):
         write_profile(tmp_path / "new", made)
     assert list(tmp_path.iterdir()) == []
