@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A profile's directory: what comes back, what is refused and where, and whole or not at all."""
 
-
 import profile_cases
 import pytest
 from hypothesis import given
