@@ -160,8 +160,6 @@ class Books:
                 facts = self._facts(job, job.submit_utc, cluster)
                 self._unread.setdefault((facts.cluster, job.job_id, job.submit_utc), facts)
                 new = True
-        while len(self._unread) > _MOST_UNREAD:
-            del self._unread[next(iter(self._unread))]
         receipts: list[Entry] = []
         self._unreadable = ""
         try:
@@ -175,6 +173,8 @@ class Books:
             self._unreadable = str(error)
             if new:
                 _LOG.warning("receipts of %d jobs wait: %s", len(self._unread), error)
+            while len(self._unread) > _MOST_UNREAD:
+                del self._unread[next(iter(self._unread))]
         return receipts
 
     def _facts(self, job: Job, submit_utc: datetime, cluster: str) -> JobFacts:

@@ -206,6 +206,17 @@ def test_a_receipt_that_is_a_bug_costs_no_other(
     assert [one.job_id for one in rows(site)] == [2]
 
 
+def test_more_that_end_at_once_than_may_wait_are_all_written(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An array of many tasks that is cancelled, say: the ledger can be read."""
+    monkeypatch.setattr("slurm_green.controller.books._MOST_UNREAD", 1)
+    for number in (1, 2, 3):
+        site.slurm.put(ended(number))
+    look(site)
+    assert [one.job_id for one in rows(site)] == [1, 2, 3]
+
+
 def test_what_slurm_still_shows_goes_before_what_accounting_knows(site: Site) -> None:
     one = ended(1, name="\N{SEEDLING}")
     site.slurm.put(one)
