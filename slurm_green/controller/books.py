@@ -166,7 +166,7 @@ class Books:
             for key in list(self._unread):
                 # One of before a restart knew more: shadow decisions are in no record.
                 known = self._ledger.store().has_ended(*key)
-                facts = self._unread.pop(key)  # first: a bug in one must not keep the others
+                facts = self._unread.pop(key)
                 if not known:
                     receipts.append(self._closed(facts))
         except LedgerError as error:
@@ -198,7 +198,10 @@ class Books:
             return self._with_receipt(facts)
         except LedgerError as error:
             _LOG.warning("job=%d has no receipt: %s", facts.job_id, error)
-            return facts
+        except Exception:
+            # It costs neither those of jobs that ended with it nor the rest of the cycle's entries.
+            _LOG.exception("job=%d has no receipt, this is a bug of slurm-green", facts.job_id)
+        return facts
 
     def energies_of(self, facts: JobFacts) -> list[NodeEnergy]:
         """What nodes told of a job's GPUs; raises LedgerError."""

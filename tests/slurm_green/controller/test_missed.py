@@ -195,15 +195,18 @@ def test_a_restart_while_the_ledger_cannot_be_read_changes_no_receipt(
 def test_a_receipt_that_is_a_bug_costs_no_other(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Neither before nor behind it; of its own job it is not known what it used."""
+
     def make(facts: JobFacts, *rest: object) -> Receipt:
-        assert facts.job_id != 1
+        assert facts.job_id != 2
         return make_receipt(facts, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr("slurm_green.controller.books.make_receipt", make)
-    for number in (1, 2):
+    for number in (1, 2, 3):
         site.slurm.put(ended(number))
-        look(site)
-    assert [one.job_id for one in rows(site)] == [2]
+    look(site)
+    used = {one.job_id: one.energy_source for one in rows(site)}
+    assert used == {1: "modelled", 2: "", 3: "modelled"}
 
 
 def test_more_that_end_at_once_than_may_wait_are_all_written(
