@@ -89,7 +89,7 @@ def write_published(path: Path, published: Published) -> None:
     text = str(published).encode("ascii")
     if len(text) > _SIZE_LIMIT:
         raise PublishedError(
-            f"{path}: {len(text)} bytes, the courier reads {_SIZE_LIMIT}; publish fewer rows"
+            f"{path}: more than the {_SIZE_LIMIT} bytes that the courier reads; publish fewer rows"
         )
     try:
         # slurmctld may run as another user; nothing in here is secret.

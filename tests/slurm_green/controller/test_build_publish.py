@@ -243,3 +243,19 @@ def test_a_file_that_cannot_be_written_is_said_once_and_keeps_the_other_from_not
         f"{plan} is written again",
         f"not published: {status}: cannot be written: Is a directory",
     ]
+
+
+def test_rows_that_are_too_many_are_said_once_however_many_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slurm_green.hook.published._SIZE_LIMIT", 1000)
+    plan, made = tmp_path / "hook.plan", rules(policy=policy())
+    paths = f'[paths]\npublished = "{plan}"\nstatus = "{tmp_path / "status.json"}"'
+    publisher = Publisher(loads(f"{paths}\n[hook]\npublish_rows = true"), made)
+    seen = observed()
+    said = status_of(seen, cycle(seen, memory(), made), Counters(), made)
+    for gpus in (8, 4):
+        shown = view(partition_view(gpus=gpus))
+        publisher.write(Report(view=shown, status=said, slurm_user="root"))
+    told = [one.getMessage() for one in caplog.records]
+    assert len(told) == 1 and "more than the 1000 bytes that the courier reads" in told[0]
