@@ -119,11 +119,15 @@ def read_cap(path: Path) -> Mapping[str, float]:
 def _key(path: Path) -> object:
     """Something that changes when any file beside a profile.toml, or the file itself, does.
 
-    Its mode and owner, too: who is told to `chmod` need not write it again.
+    Its mode and owner, too: who is told to `chmod` need not write it again. The time of change
+    tells of both, but not of two changes within a tick of older kernels' clock.
     """
     files = sorted(path.parent.glob("*.csv")) if path.name == "profile.toml" else []
     try:
         found = [one.stat() for one in (path, *files)]
     except OSError:
         return None
-    return tuple((one.st_ino, one.st_ctime_ns, one.st_size) for one in found)
+    return tuple(
+        (one.st_ino, one.st_ctime_ns, one.st_size, one.st_mode, one.st_uid, one.st_gid)
+        for one in found
+    )
