@@ -90,6 +90,8 @@ def run_worker(config: Config, pokes: Connection, reports: Connection) -> None:
         )
         while not stopped:  # what is raised while Python collects garbage ends there
             _wait(pokes, ears, pace, time.monotonic)
+            if stopped:
+                break
             report = runner.step()
             pace.ran(time.monotonic())
             if report is not None:

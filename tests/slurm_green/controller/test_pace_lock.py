@@ -60,9 +60,10 @@ def test_pokes_never_put_a_cycle_off(gaps_s: list[float]) -> None:
     assert due_s <= 100 + 3 + 0.3 + gaps_s[0] + 1e-9 or due_s <= now_s
 
 
-# SIGTERM comes while Python collects garbage in the first cycle; a second one is its end, too.
+# SIGTERM comes while Python collects garbage, in the first cycle or after it; a second one is its
+# end, too.
 WORKER = """
-import os, signal, types
+import os, signal, sys, types
 from multiprocessing import Pipe
 from slurm_green.config.load import loads
 from slurm_green.controller import worker
@@ -80,12 +81,18 @@ def step():
     cycles.append(1)
     if len(cycles) > 1:
         os._exit(1)
+    if sys.argv[1] == "cycle":
+        Garbage()
+
+def wait(*_):
     Garbage()
+    return []
 
 runner = types.SimpleNamespace(
     rules=None, remember=lambda: None, step=step,
     books=types.SimpleNamespace(close=lambda: print("books closed", flush=True)),
 )
+worker.wait = wait
 worker.build_runner = lambda *_, **__: runner
 worker.start_nodes = lambda *_: lambda: print("nodes let go", flush=True)
 pokes, _poke = Pipe(duplex=False)
@@ -95,10 +102,15 @@ worker.run_worker(loads(config), pokes, reports)
 """
 
 
-def test_a_cycle_process_that_is_told_to_stop_runs_no_other_cycle() -> None:
+@pytest.mark.parametrize("when", ["cycle", "wait"])
+def test_a_cycle_process_that_is_told_to_stop_runs_no_other_cycle(when: str) -> None:
     """Also where Python ends the exception: it went on to release jobs after "stopped"."""
     done = subprocess.run(
-        [sys.executable, "-c", WORKER], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", WORKER, when],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.stdout == "cycle\nbooks closed\nnodes let go\n", done.stderr
 
