@@ -7,7 +7,6 @@ come: a replica with work that computes nothing for `progress_s` hangs.
 """
 
 import asyncio
-import errno
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,13 +15,12 @@ import orjson
 
 from serving.router.replica import Replica
 from serving.router.settings import Settings
+from serving.router.upstream import OURS
 from serving.vllm.gauges import gauges
 
 __all__ = ["Checks"]
 
 _MOST = 4 * 2**20
-# No socket is left here, which says nothing of the replica.
-_OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d{1,12})\r\n")
 
 
@@ -163,7 +161,7 @@ class Checks:
         except TimeoutError:
             return None, b""
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            if isinstance(error, OSError) and error.errno in _OURS:
+            if isinstance(error, OSError) and error.errno in OURS:
                 raise
             return 0, b""
         finally:

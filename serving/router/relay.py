@@ -15,7 +15,7 @@ from serving.router.exchange import Exchange
 from serving.router.group import Group
 from serving.router.judge import Verdict
 from serving.router.replica import Replica
-from serving.router.upstream import Upstream
+from serving.router.upstream import OURS, Upstream
 
 if TYPE_CHECKING:
     from serving.router.settings import Settings
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Relay"]
 
+_NO_SOCKET = "the router has no socket left"
 # Faults that say nothing bad of the replica's next answer.
-_INNOCENT = frozenset((Verdict.BUSY.value, Verdict.NO_REST.value, "moved away"))
+_INNOCENT = frozenset((Verdict.BUSY.value, Verdict.NO_REST.value, "moved away", _NO_SOCKET))
 # Faults that may be the request's: vLLM has an error for each `top_k` beyond 64 bits.
 _DOUBTFUL = frozenset((Verdict.ERROR.value, "error event"))
 _STILL_S = 1.0  # a stream without a byte for so long may be gone
@@ -215,6 +216,7 @@ class Relay:
             why += "no answer"
         except OSError as error:
             why += error.strerror or type(error).__name__
+            why = _NO_SOCKET if error.errno in OURS else why
         if exchange.connecting is not me or exchange.client is None:
             if upstream is not None:
                 upstream.abort()

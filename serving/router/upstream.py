@@ -7,6 +7,7 @@ nobody asked for and connections that end early are faults of the replica.
 
 import asyncio
 import contextlib
+import errno
 from typing import TYPE_CHECKING, cast
 
 import httptools
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     from serving.router.exchange import Exchange
     from serving.router.replica import Replica
 
-__all__ = ["Upstream"]
+__all__ = ["OURS", "Upstream"]
 
+# No socket is left here, which says nothing of the replica.
+OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _HEADERS = 65_536  # bytes of an answer's head
 
 

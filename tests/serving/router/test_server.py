@@ -333,12 +333,19 @@ def test_a_router_without_a_socket_left_takes_no_replica_for_down() -> None:
         async with replicas(2) as both, routed(settings_for(both)) as rig:
             bugs: list[BaseException] = []
             rig.server.checks._bug = bugs.append
+            caller = await Caller.at(rig.server.port)
             limits = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
             try:
                 await until(lambda: len(bugs) >= 4 or not rig.server.fleet.any_ready())
+                caller.send("/v1/completions", {"model": MODEL, "prompt": "abc"})
+                answer = await caller.read()
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+                caller.close()
+            assert answer.status == 502
+            assert b"no socket left" in answer.body
+            assert not any(one.breaker.opened for one in rig.server.fleet.replicas.values())
             assert all(one.view.ready for one in rig.server.fleet.replicas.values())
             assert {one.errno for one in bugs if isinstance(one, OSError)} == {errno.EMFILE}
             assert (await rig.complete()).status == 200
