@@ -159,11 +159,14 @@ class Supply:
         from slurm_green.plan.price_file import read_prices
 
         try:
-            stamp = path.stat().st_mtime_ns
+            stat = path.stat()
+            stamp = stat.st_ino, stat.st_ctime_ns  # of which chmod changes one, too
             if stamp != self._prices[0]:
                 self._prices = stamp, None  # what is none is read once
                 self._prices = stamp, read_prices(path)
         except (OSError, BadInputError) as error:
+            if isinstance(error.__cause__, OSError):
+                self._prices = None, None  # it could not be read now: look again
             self.price_fault = f"site {self.site.name}: price_file: {error}"
             return None
         file = self._prices[1]

@@ -2,6 +2,7 @@
 """Power: what a site has, what is assumed when nobody says, and what follows."""
 
 import asyncio
+import errno
 import json
 import math
 from collections.abc import Mapping
@@ -73,7 +74,9 @@ def test_telemetry_ages_by_our_clock_and_its_own_age(tmp_path: Path) -> None:
     assert (step.start_s, step.low_w) == (clock.now_s + 300, 100.0)
 
 
-def test_prices_are_those_of_now_and_why_there_are_none_is_said(tmp_path: Path) -> None:
+def test_prices_are_those_of_now_and_why_there_are_none_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, clock, view = tmp_path / "prices.json", Clock(), SiteView("a", 0.0, 8)
     supply = Supply(Site(name="a", price_file=path), clock, unasked)
 
@@ -93,6 +96,9 @@ def test_prices_are_those_of_now_and_why_there_are_none_is_said(tmp_path: Path) 
         supply.fill(view)
         return view.mu_g_per_kwh
 
+    def cannot(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
     assert price() is None
     assert supply.price_fault == (
         f"site a: price_file: [Errno 2] No such file or directory: '{path}'"
@@ -100,6 +106,12 @@ def test_prices_are_those_of_now_and_why_there_are_none_is_said(tmp_path: Path) 
     assert price(300.0, 20.0, starts_s=-1.0) == 300.0
     assert supply.price_fault is None
     assert price(300.0, 20.0, starts_s=-3601.0) == 20.0
+    path.chmod(0o600)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", cannot)
+        assert price() is None
+        assert "cannot be read: Too many open files" in str(supply.price_fault)
+    assert price() == 20.0  # also where nobody wrote it anew
     for starts_s in (-7201.0, 60.0):
         assert price(300.0, 20.0, starts_s=starts_s) is None
         assert str(supply.price_fault).endswith("says nothing of now")
