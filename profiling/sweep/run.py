@@ -115,10 +115,15 @@ class _Run:
     def __post_init__(self) -> None:
         self._all = list(self.workload.loads())
         self.windows = [Window.from_json(one) for one in self.journal.of("window")]
-        self.failed = {one["load"]: one["why"] for one in self.journal.of("failed")}
-        for load in self._all:
-            if load.gpus > len(self.rig.gpus):
-                self.failed[load.name] = f"needs {load.gpus} GPUs, given {len(self.rig.gpus)}"
+        needs = {
+            load.name: f"needs {load.gpus} GPUs, given {len(self.rig.gpus)}"
+            for load in self._all
+            if load.gpus > len(self.rig.gpus)
+        }
+        broke = {one["load"]: one["why"] for one in self.journal.of("failed")}
+        self.failed = broke | needs
+        if not self.loads:
+            self.failed = needs  # where all broke it was none of theirs: a GPU, a disk that is away
 
     @property
     def loads(self) -> list[Load]:

@@ -193,6 +193,21 @@ def test_where_every_load_breaks_its_engine_the_first_reason_is_told(tmp_path):
     assert world.gpus[0].at_default
 
 
+def test_where_every_load_broke_resume_tries_them_anew(tmp_path):
+    """A GPU after an error of its memory, a model's file server that was away: no load's fault."""
+    world = World()
+
+    def breaks(work):
+        if work.runs > 30:
+            raise ProfilingError("CUDA error: uncorrectable ECC error")
+
+    with pytest.raises(ProfileError, match="uncorrectable"):
+        world.swept(tmp_path, Work(world, before_run=breaks), FIXED)
+    swept = world.swept(tmp_path, Work(world), FIXED, resume=True)
+    assert swept.failed == {}
+    assert [one.n for one in world.profile(swept).inference] == [2] * 6
+
+
 @pytest.mark.slow
 def test_a_load_that_does_not_come_up_again_costs_itself_only(tmp_path):
     world = World()
