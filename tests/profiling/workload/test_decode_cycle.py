@@ -22,7 +22,6 @@ def test_the_mean_context_is_the_wanted_one_and_no_sequence_outgrows_its_room(
         return
     assert cycle.prompt_tokens + cycle.last_context_tokens == 2 * context
     assert cycle.last_context_tokens <= room
-    assert cycle.prompt_tokens + cycle.last_context_tokens == 2 * context
     assert cycle.prompt_tokens % block == 1 % block
     assert 0 < cycle.prompt_tokens <= context
     # Only where blocks leave no other choice does a prompt have less than half the context.
