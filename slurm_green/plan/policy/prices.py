@@ -53,9 +53,9 @@ class PricesPolicy:
         self._setup = setup
         self._fills = fills
         self._arrivals = Arrivals(setup.shapes)
-        day = round(96 * SECONDS_PER_HOUR / setup.step_s)
-        self._carbon = Corrections(setup.step_s, day)
-        self._supply = Corrections(setup.step_s, day)
+        ahead = max(1, round(96 * SECONDS_PER_HOUR / setup.step_s))
+        self._carbon = Corrections(setup.step_s, ahead)
+        self._supply = Corrections(setup.step_s, ahead)
         self._outlook: Outlook | None = None
         self._site: Site | None = None
         self._ahead: Ahead | None = None
@@ -130,7 +130,7 @@ class PricesPolicy:
             default=0.0,
         ) / SECONDS_PER_HOUR  # fmt: skip
         hours = max(_AHEAD_H, longest_h + _AFTER_LONGEST_H)
-        slots = min(site.slots, _MOST_SLOTS, round(hours * SECONDS_PER_HOUR / site.step_s))
+        slots = max(1, min(site.slots, _MOST_SLOTS, round(hours * SECONDS_PER_HOUR / site.step_s)))
         carbon = self._carbon.corrected(site.start_s, issued, site.carbon_g_per_kwh)
         carbon = carbon[:slots] + self._waiting(view, carbon[:slots])
         supply = site.renewable_w

@@ -101,6 +101,15 @@ def test_who_may_run_faster_waits_for_more(shapes, start_h):
     assert starts_h(trace)[0][1] == pytest.approx(start_h, abs=0.5)
 
 
+@pytest.mark.parametrize("days", [7, 30])
+def test_slots_that_are_longer_than_the_days_ahead(days):
+    """A signal by the week or the month: one slot is ahead, and nothing to wait for in it."""
+    jobs = [(0, 5.0, 0, 40 * 24, False), (0, 95.0, 24, 41 * 24, True)]
+    trace = replayed(make([ONE], jobs, [500.0, 300.0, 400.0] * 4, step_s=days * 24 * HOUR))
+
+    assert max(start for _, start in starts_h(trace)) < 40 * 24
+
+
 def test_a_job_that_cannot_wait_starts_at_once():
     """Its deadline comes before the clean hours."""
     trace = replayed(make([ONE], [(0, 3.0, 0, 3.2, False)], DIRTY_THEN_CLEAN))
