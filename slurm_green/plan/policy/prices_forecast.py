@@ -65,7 +65,7 @@ class Corrections:
                 self._past.pop()
         self._seen += [float(value[0])] * (max(missing, 0) + 1)
         self._learn(now)
-        if issued_s != self._issued_s:
+        if issued_s != self._issued_s or self._says_other(now, value):
             self._issues.append((now, value.copy()))
             hours = (issued_s - self._issued_s) / SECONDS_PER_HOUR
             self._apart = min(max(hours / _APART_H, 0.0), 1.0)
@@ -118,13 +118,19 @@ class Corrections:
                 self._xx[group] += np.outer(x, x)
                 self._xy[group] += x * (truth - forecast[ahead]) / self._wide[group]
 
+    def _says_other(self, now: int, value: Floats) -> bool:
+        """Whether the next slot is not what was forecast: the time of issue may be another's."""
+        issued, was = self._issues[-1]
+        said = was[max(now + 1 - issued, 0) :][:1]
+        return len(value) > 1 and len(said) > 0 and not np.allclose(value[1], said)
+
     def _older(self, now: int, forecast: Floats) -> Floats:
         """What earlier forecasts say of the same slots, on average; as `forecast` where none."""
         more, count = np.zeros(len(forecast)), np.zeros(len(forecast))
         for issued, was in list(self._issues)[:-1]:
             past = now - issued
             known = min(len(forecast), max(self._slots - past, 0), len(was) - past)
-            if known > 0:
+            if known > 0 and past >= 0:  # below it the clock was set back
                 said = was[past:][:known]
                 moved = said + (forecast[0] - said[0]) * self._lasting[:known]
                 more[:known] += moved - forecast[:known]

@@ -79,6 +79,29 @@ def test_a_newer_forecast_of_the_same_slot_counts():
     assert after[5] > 1.3 * before[5]
 
 
+@pytest.mark.parametrize("hours", [1, 2, 5])
+def test_a_forecast_that_says_other_things_is_a_newer_one(hours):
+    """Of the site's own supply there may be a new one while the carbon's time of issue stays."""
+    corrections = Corrections(HOUR, 48)
+    for now in range(6):
+        corrections.corrected(now * HOUR, 0.0, np.full(96, 100.0))
+
+    for now in range(6, 6 + hours):
+        found = corrections.corrected(now * HOUR, 0.0, np.full(96, 300.0))
+
+    assert found[1:] == pytest.approx(300.0, rel=0.02)
+
+
+@pytest.mark.parametrize("hours", [2, 30])
+def test_a_clock_may_be_set_back(hours):
+    """Earlier forecasts then begin in the future, and say nothing of what is now."""
+    corrections = Corrections(HOUR, 48)
+    for now in (38, 39, 40, 40 - hours):
+        found = corrections.corrected(now * HOUR, now * HOUR, np.append(200.0, np.full(95, now)))
+
+    assert found[1:] == pytest.approx(40 - hours)
+
+
 def test_a_day_that_is_like_others_is_soon_believed_more_than_noise():
     """Errors of a tenth of the level, that last some hours, where the day differs by 3 %."""
     random = np.random.default_rng(3)
