@@ -33,7 +33,7 @@ _LENGTHS_H, _WAITS_H = (1, 2, 4, 12), (6, 24)
 _DAYS = (0, 1, 2, 3, 7, 14)
 _AHEAD_H = 96
 _ISSUED_H = 6  # so often a replay was told what is usual
-_DEARER_PER_H = 0.01  # of the spread: waiting has a price in `prices`, up to a day
+_DEARER_PER_H = 0.02  # of the spread: waiting has a price in `prices`, up to a day
 _FIRST_H, _LAST_H = 700, 8500
 _HALVES = {"tune": 0, "test": 1}
 

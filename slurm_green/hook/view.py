@@ -30,10 +30,12 @@ _WAIT_FACTOR = 1.5
 class Prices:
     """What the hours ahead cost by the newest plan, in POSIX seconds, until `until_s`.
 
-    `resource` is what a unit of `curve` is: 0 a GPU, 1 a CPU.
+    `resource` is what a unit of `curve` is: 0 a GPU, 1 a CPU. In `curve` waiting has a price, for
+    who looks for a start; `plain` is without, for who runs.
     """
 
     curve: PriceCurve
+    plain: PriceCurve
     resource: int
     until_s: float
 

@@ -159,7 +159,7 @@ class Case:
         curve = self.site.prices
         planned = self.view.prices.get(self.job.partition)
         if curve is None and planned is not None and planned.resource == 0:
-            curve = planned.curve
+            curve = planned.plain
         price = price_over(curve, self._now.timestamp(), expected_s)
         submitted = self.job.submit_utc or self._began
         waited_s = max((self._began - submitted).total_seconds(), 0.0)

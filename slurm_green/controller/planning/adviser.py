@@ -51,11 +51,12 @@ class Adviser:
             mine = self._pools.get(name)
             if mine is None or not mine.fits(question, pool):
                 mine = self._pools[name] = _Pool(question, pool)
-            found, rest, curve = mine.advise(question, pool)
+            found, rest, curves = mine.advise(question, pool)
             places |= found
             pauses |= rest
-            if curve is not None:
-                priced = Prices(curve=curve, resource=pool.resource, until_s=until_s)
+            if curves is not None:
+                curve, plain = curves
+                priced = Prices(curve=curve, plain=plain, resource=pool.resource, until_s=until_s)
                 prices |= dict.fromkeys(pool.partitions, priced)
         return Advice(
             at_s=question.at_s,
@@ -115,7 +116,7 @@ class _Pool:
 
     def advise(
         self, question: Question, pool: Pool
-    ) -> tuple[dict[int, Place], set[int], PriceCurve | None]:
+    ) -> tuple[dict[int, Place], set[int], tuple[PriceCurve, PriceCurve] | None]:
         """Places, pauses and prices of this pool."""
         now_s = self._time(question.at_s)
         waiting = [self._job(one) for one in pool.waiting if self._fit(one)]
@@ -145,7 +146,7 @@ class _Pool:
             for job_id, (start_s, shape) in planned.items()
             if job_id in ours
         }
-        return places, {int(name) for name in decision.pauses}, self._curve()
+        return places, {int(name) for name in decision.pauses}, self._curves()
 
     def _made(self, question: Question) -> PricesPolicy:
         setup = Setup(
@@ -255,25 +256,27 @@ class _Pool:
         way = self._catalogue.way(shape)
         return Place(start_s=self._real_s(start_s), workers=way.workers, clock_mhz=way.clock_mhz)
 
-    def _curve(self) -> PriceCurve | None:
-        """The prices over real slots, None where they are no prices.
+    def _curves(self) -> tuple[PriceCurve, PriceCurve] | None:
+        """The prices over real slots, with that of waiting and without; None where they are none.
 
         A time-scaled signal's prices are not scaled: what is compared grows alike.
         """
         ahead = self._policy.ahead
         if ahead is None:
             return None
-        energy = (ahead.prices.mu + ahead.prices.nu) / JOULES_PER_KWH
-        price = np.stack([energy, ahead.prices.lam / SECONDS_PER_HOUR])
-        if not (np.isfinite(price).all() and (price >= 0).all()):
+        curves = [
+            PriceCurve(
+                start_s=self._real_s(ahead.start_s),
+                step_s=self._step_s,
+                gpus=self._units,
+                weights=Weights(),
+                price=np.stack([energy / JOULES_PER_KWH, ahead.prices.lam / SECONDS_PER_HOUR]),
+            )
+            for energy in (ahead.prices.mu, self._policy.energy_g_per_kwh)
+        ]
+        if not all(np.isfinite(one.price).all() and (one.price >= 0).all() for one in curves):
             return None
-        return PriceCurve(
-            start_s=self._real_s(ahead.start_s),
-            step_s=self._step_s,
-            gpus=self._units,
-            weights=Weights(),
-            price=price,
-        )
+        return curves[0], curves[1]
 
 
 def _alike(one: Site, other: Site) -> bool:

@@ -17,7 +17,7 @@ def price_file_of(advice: Advice, made_utc: datetime) -> PriceFile | None:
     if not advice.prices:
         return None
     best = max(advice.prices.values(), key=lambda one: (-one.resource, one.curve.gpus))
-    curve = best.curve
+    curve = best.plain
     mu = curve.price[0] * JOULES_PER_KWH
     return PriceFile(
         start_s=curve.start_s,

@@ -36,8 +36,8 @@ _TRIES = 5
 # What is planned for later turns out dearer than it looked: who comes meanwhile wants the same
 # hours, and the hour that looks best is often one that was forecast too low. By how much hangs on
 # how intensities differ, not on how high they are: with a constant on all of them the same starts
-# are best. Jobs that may run faster lose more, because then they have to.
-_DEARER_PER_H, _DEARER_ELASTIC_PER_H = 0.01, 0.015  # of the spread of intensities
+# are best.
+_DEARER_PER_H = 0.02  # of the spread of intensities
 _LEAST_DEARER_PER_H = 0.0003  # of their mean: nobody waits for next to nothing
 _DEARER_UNTIL_H = 24.0
 
@@ -58,6 +58,7 @@ class PricesPolicy:
         self._supply = Corrections(setup.step_s, ahead)
         self._outlook: Outlook | None = None
         self._site: Site | None = None
+        self._waiting_g: Floats = np.zeros(0)
         self._ahead: Ahead | None = None
         self._plan: dict[str, Planned] = {}
         self._pressed: set[str] = set()
@@ -75,6 +76,15 @@ class PricesPolicy:
     def ahead(self) -> Ahead | None:
         """By the last decision: the prices of the hours ahead."""
         return self._ahead
+
+    @property
+    def energy_g_per_kwh(self) -> Floats:
+        """By the last decision: the price of a kWh in each slot, without that of waiting."""
+        if self._site is None or self._ahead is None:
+            return np.zeros(0)
+        counted = self._site.carbon_g_per_kwh
+        share = np.divide(self._waiting_g, counted, out=np.zeros_like(counted), where=counted > 0)
+        return np.asarray(self._ahead.prices.mu * (1.0 - share))
 
     def learn(self, jobs: Sequence[Job], now_s: float) -> None:
         """These jobs arrived in the past, in order of time."""
@@ -132,7 +142,8 @@ class PricesPolicy:
         hours = max(_AHEAD_H, longest_h + _AFTER_LONGEST_H)
         slots = max(1, min(site.slots, _MOST_SLOTS, round(hours * SECONDS_PER_HOUR / site.step_s)))
         carbon = self._carbon.corrected(site.start_s, issued, site.carbon_g_per_kwh)
-        carbon = carbon[:slots] + self._waiting(view, carbon[:slots])
+        self._waiting_g = self._waiting(site.step_s, carbon[:slots])
+        carbon = carbon[:slots] + self._waiting_g
         supply = site.renewable_w
         if supply.any():
             supply = self._supply.corrected(site.start_s, issued, supply)
@@ -147,15 +158,12 @@ class PricesPolicy:
             ramp_w_per_slot=math.inf,
         )
 
-    def _waiting(self, view: View, carbon: Floats) -> Floats:
+    def _waiting(self, step_s: float, carbon: Floats) -> Floats:
         """What each slot counts for beyond its intensity, in g/kWh: waiting has a price."""
-        site, shapes = view.outlook.site, self._setup.shapes
-        several = np.diff(shapes.first) > 1
-        elastic = [bool(several[job.class_index]) for job in view.waiting]
-        share = float(np.mean(elastic)) if elastic else 0.0
-        per_h = _DEARER_PER_H + share * (_DEARER_ELASTIC_PER_H - _DEARER_PER_H)
-        per_h = max(per_h * self._carbon.spread(carbon), _LEAST_DEARER_PER_H * float(carbon.mean()))
-        ahead_h = np.arange(len(carbon)) * (site.step_s / SECONDS_PER_HOUR)
+        per_h = max(
+            _DEARER_PER_H * self._carbon.spread(carbon), _LEAST_DEARER_PER_H * float(carbon.mean())
+        )
+        ahead_h = np.arange(len(carbon)) * (step_s / SECONDS_PER_HOUR)
         return np.asarray(per_h * np.minimum(ahead_h, _DEARER_UNTIL_H))
 
     def _reprice(self, view: View) -> None:

@@ -391,6 +391,16 @@ def test_with_nothing_to_plan_power_still_costs_what_it_emits() -> None:
     assert slots[now + 12] < 0.5 * slots[now]
 
 
+def test_prices_for_who_runs_are_without_that_of_waiting() -> None:
+    """Noon emits what was forecast, though who looks for a start counts it dearer."""
+    prices = Adviser(valid_s=HOUR).advise(asked(waits(1))).prices["gpu"]
+    noon = int((NOW_S - prices.curve.start_s) // prices.curve.step_s) + 12
+    counted, emitted = (one.price[0, noon] * 3.6e6 for one in (prices.curve, prices.plain))
+    assert emitted == pytest.approx(days().at(NOW + timedelta(hours=6)), rel=0.02)
+    assert counted > 1.1 * emitted
+    assert (prices.plain.price[1] == prices.curve.price[1]).all()
+
+
 def test_a_running_job_rests_in_a_dirty_hour_if_that_pays_for_its_restart() -> None:
     """It has two hours to go; noon is worth a restart of minutes, and not one of a day's work."""
     going = Going(

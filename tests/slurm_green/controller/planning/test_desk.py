@@ -155,6 +155,8 @@ def test_the_planner_publishes_and_tells(tmp_path: Path, made: list[Asked]) -> N
     assert file.gpus == 8
     now = int((NOW_S - file.start_s) // file.step_s)
     assert file.prices.mu[now] == pytest.approx(days().at(at(0)))
+    curve = found.prices["gpu"].curve
+    assert (file.prices.mu[now + 1 :] < curve.price[0, now + 1 :] * 3.6e6).all()
 
 
 def test_what_goes_wrong_while_asking_is_no_cycle_s_trouble(

@@ -38,7 +38,7 @@ def prices(energy: list[float], gpu: list[float], *, until_s: float = NOW_S + DA
         weights=Weights(),
         price=np.array([energy, gpu]),
     )
-    return Prices(curve=curve, resource=0, until_s=until_s)
+    return Prices(curve=curve, plain=curve, resource=0, until_s=until_s)
 
 
 @st.composite

@@ -92,11 +92,11 @@ def test_a_job_waits_by_how_intensities_differ_not_how_high_they_are(swing):
     assert starts_h(trace)[0][1] == pytest.approx(10.5, abs=1.0)
 
 
-@pytest.mark.parametrize(("shapes", "start_h"), [(ONE, 12.0), (ELASTIC, 0.0)])
-def test_who_may_run_faster_waits_for_more(shapes, start_h):
-    """The intensity falls by 1.2 % of its spread an hour; most of that lies after the deadline."""
-    carbon = [500.0 - 5.8 * hour for hour in range(16)] + [1500.0] * 12
-    trace = replayed(make([shapes], [(0, 3.0, 0, 15.5, False)], carbon))
+@pytest.mark.parametrize(("fall", "start_h"), [(3.0, 12.0), (1.0, 0.0)])
+def test_an_hour_costs_a_part_of_the_spread(fall, start_h):
+    """It falls by 3 or 1 % of its spread an hour; most of that lies after the deadline."""
+    carbon = [1000.0 - 4.9 * fall * hour for hour in range(16)] + [2000.0] * 12
+    trace = replayed(make([ONE], [(0, 3.0, 0, 15.5, False)], carbon))
 
     assert starts_h(trace)[0][1] == pytest.approx(start_h, abs=0.5)
 
