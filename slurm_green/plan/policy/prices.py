@@ -36,8 +36,8 @@ _TRIES = 5
 # What is planned for later turns out dearer than it looked: who comes meanwhile wants the same
 # hours, and the hour that looks best is often one that was forecast too low. By how much hangs on
 # how intensities differ, not on how high they are: with a constant on all of them the same starts
-# are best.
-_DEARER_PER_H = 0.02  # of the spread of intensities
+# are best. Who may pause loses less: it gives way in dirty hours, and goes on in clean ones.
+_DEARER_PER_H, _DEARER_PAUSING_PER_H = 0.02, 0.01  # of the spread of intensities
 _LEAST_DEARER_PER_H = 0.0003  # of their mean: nobody waits for next to nothing
 _DEARER_UNTIL_H = 24.0
 
@@ -142,7 +142,7 @@ class PricesPolicy:
         hours = max(_AHEAD_H, longest_h + _AFTER_LONGEST_H)
         slots = max(1, min(site.slots, _MOST_SLOTS, round(hours * SECONDS_PER_HOUR / site.step_s)))
         carbon = self._carbon.corrected(site.start_s, issued, site.carbon_g_per_kwh)
-        self._waiting_g = self._waiting(site.step_s, carbon[:slots])
+        self._waiting_g = self._waiting(view, carbon[:slots])
         carbon = carbon[:slots] + self._waiting_g
         supply = site.renewable_w
         if supply.any():
@@ -158,12 +158,12 @@ class PricesPolicy:
             ramp_w_per_slot=math.inf,
         )
 
-    def _waiting(self, step_s: float, carbon: Floats) -> Floats:
+    def _waiting(self, view: View, carbon: Floats) -> Floats:
         """What each slot counts for beyond its intensity, in g/kWh: waiting has a price."""
-        per_h = max(
-            _DEARER_PER_H * self._carbon.spread(carbon), _LEAST_DEARER_PER_H * float(carbon.mean())
-        )
-        ahead_h = np.arange(len(carbon)) * (step_s / SECONDS_PER_HOUR)
+        pausing = float(np.mean([job.preemptible for job in view.waiting] or [False]))
+        per_h = _DEARER_PER_H + pausing * (_DEARER_PAUSING_PER_H - _DEARER_PER_H)
+        per_h = max(per_h * self._carbon.spread(carbon), _LEAST_DEARER_PER_H * float(carbon.mean()))
+        ahead_h = np.arange(len(carbon)) * (view.outlook.site.step_s / SECONDS_PER_HOUR)
         return np.asarray(per_h * np.minimum(ahead_h, _DEARER_UNTIL_H))
 
     def _reprice(self, view: View) -> None:

@@ -92,11 +92,14 @@ def test_a_job_waits_by_how_intensities_differ_not_how_high_they_are(swing):
     assert starts_h(trace)[0][1] == pytest.approx(10.5, abs=1.0)
 
 
-@pytest.mark.parametrize(("fall", "start_h"), [(3.0, 12.0), (1.0, 0.0)])
-def test_an_hour_costs_a_part_of_the_spread(fall, start_h):
-    """It falls by 3 or 1 % of its spread an hour; most of that lies after the deadline."""
-    carbon = [1000.0 - 4.9 * fall * hour for hour in range(16)] + [2000.0] * 12
-    trace = replayed(make([ONE], [(0, 3.0, 0, 15.5, False)], carbon))
+@pytest.mark.parametrize(
+    ("fall", "pauses", "start_h"),
+    [(3.0, False, 12.0), (1.5, False, 0.0), (1.5, True, 12.0), (0.7, True, 0.0)],
+)
+def test_an_hour_costs_a_part_of_the_spread(fall, pauses, start_h):
+    """It falls by so many % of its spread an hour; most of that lies after the deadline."""
+    carbon = [1000.0 - 5 * fall * hour for hour in range(16)] + [2000.0] * 12
+    trace = replayed(make([ONE], [(0, 3.0, 0, 15.5, pauses)], carbon))
 
     assert starts_h(trace)[0][1] == pytest.approx(start_h, abs=0.5)
 
