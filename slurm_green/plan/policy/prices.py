@@ -36,7 +36,7 @@ _TRIES = 5
 # What is planned for later turns out dearer than it looked: who comes meanwhile wants the same
 # hours, and the hour that looks best is often one that was forecast too low. By how much hangs on
 # how intensities differ, not on how high they are: with a constant on all of them the same starts
-# are best. Who may pause loses less: it gives way in dirty hours, and goes on in clean ones.
+# are best. Where all may pause less is lost: they give way in dirty hours, and go on in clean ones.
 _DEARER_PER_H, _DEARER_PAUSING_PER_H = 0.02, 0.01  # of the spread of intensities
 _LEAST_DEARER_PER_H = 0.0003  # of their mean: nobody waits for next to nothing
 _DEARER_UNTIL_H = 24.0
@@ -160,8 +160,8 @@ class PricesPolicy:
 
     def _waiting(self, view: View, carbon: Floats) -> Floats:
         """What each slot counts for beyond its intensity, in g/kWh: waiting has a price."""
-        pausing = float(np.mean([job.preemptible for job in view.waiting] or [False]))
-        per_h = _DEARER_PER_H + pausing * (_DEARER_PAUSING_PER_H - _DEARER_PER_H)
+        pausing = bool(view.waiting) and all(job.preemptible for job in view.waiting)
+        per_h = _DEARER_PAUSING_PER_H if pausing else _DEARER_PER_H
         per_h = max(per_h * self._carbon.spread(carbon), _LEAST_DEARER_PER_H * float(carbon.mean()))
         ahead_h = np.arange(len(carbon)) * (view.outlook.site.step_s / SECONDS_PER_HOUR)
         return np.asarray(per_h * np.minimum(ahead_h, _DEARER_UNTIL_H))
