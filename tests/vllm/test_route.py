@@ -231,14 +231,18 @@ def test_a_stream_is_what_the_replica_sends(two: Two) -> None:
         through = two.stream(more)
         assert through.done
         assert through.text == straight.text
-        assert {_form(one) for one in through.events} == {_form(one) for one in straight.events}
+        assert _forms(through.events) == _forms(straight.events)
         usage = [json.loads(one.events[-2])["usage"] for one in (through, straight)]
         assert usage[0] == usage[1]
 
 
-def _form(event: str) -> str:
-    """All but what differs from event to event; vLLM puts several tokens in one now and then."""
-    return re.sub(r'"(id|text|content)":"(?:[^"\\]|\\.)*"|(?<=:)\d+', "", event)
+def _forms(events: list[str]) -> set[str]:
+    """All but what differs from event to event.
+
+    On a busy machine vLLM puts several tokens in one now and then, and none in another.
+    """
+    said = [one for one in events if '"delta":{},' not in one or '"finish_reason":null' not in one]
+    return {re.sub(r'"(id|text|content)":"(?:[^"\\]|\\.)*"|(?<=:)\d+', "", one) for one in said}
 
 
 def test_a_worker_that_hangs_with_good_health_loses_its_streams(
