@@ -7,7 +7,7 @@ time-scaled trace lets pass faster than real ones; all that goes in or out here 
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,19 +264,21 @@ class _Pool:
         ahead = self._policy.ahead
         if ahead is None:
             return None
-        curves = [
-            PriceCurve(
-                start_s=self._real_s(ahead.start_s),
-                step_s=self._step_s,
-                gpus=self._units,
-                weights=Weights(),
-                price=np.stack([energy / JOULES_PER_KWH, ahead.prices.lam / SECONDS_PER_HOUR]),
-            )
+        gpu = ahead.prices.lam / SECONDS_PER_HOUR
+        prices = [
+            np.stack([energy / JOULES_PER_KWH, gpu])
             for energy in (ahead.prices.mu, self._policy.energy_g_per_kwh)
         ]
-        if not all(np.isfinite(one.price).all() and (one.price >= 0).all() for one in curves):
+        if not all(np.isfinite(one).all() and (one >= 0).all() for one in prices):
             return None
-        return curves[0], curves[1]
+        curve = PriceCurve(
+            start_s=self._real_s(ahead.start_s),
+            step_s=self._step_s,
+            gpus=self._units,
+            weights=Weights(),
+            price=prices[0],
+        )
+        return curve, replace(curve, price=prices[1])
 
 
 def _alike(one: Site, other: Site) -> bool:

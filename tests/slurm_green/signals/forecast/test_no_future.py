@@ -125,44 +125,31 @@ def test_a_regressor_issued_later_was_not_known():
     assert not np.array_equal(*both(night))
 
 
-def test_a_regressor_that_begins_late_tells_nothing_of_what_comes():
-    """Ten days of it are known, and how far it will swing is not."""
+@pytest.mark.parametrize(
+    ("begins", "earlier", "later", "origins"),
+    [
+        pytest.param(30, 38, 42, [40], id="late: ten days are known, not how far it will swing"),
+        pytest.param(42, 50, 57, [40, 56], id="between two origins: none and two weeks"),
+    ],
+)
+def test_a_regressor_that_begins_tells_nothing_of_what_comes(begins, earlier, later, origins):
+    """Days; the values from `earlier` on are known at the last origin, those from `later` not."""
     values = year()
     row = values + np.random.default_rng(2).normal(size=len(values))
-    row[: 30 * 24] = np.nan
+    row[: begins * 24] = np.nan
     # Issued every evening at 18:00 for the whole next day.
     known_at = np.arange(len(row)) // 24 * 24.0 - 6
-    later, earlier = row.copy(), row.copy()
-    later[42 * 24 :] *= 50
-    earlier[38 * 24 :] += 20
-    origins = np.array([40 * 24])
+    to_come, known = row.copy(), row.copy()
+    to_come[later * 24 :] *= 50
+    known[earlier * 24 :] += 20
 
     one, *others = (
         BuiltIn().bands(
-            Hourly(values=values, regressors=one[None], known_at=known_at[None]), origins, 24
+            Hourly(values=values, regressors=one[None], known_at=known_at[None]),
+            24 * np.array(origins),
+            24,
         )
-        for one in (row, later, earlier)
-    )
-
-    assert [same(one, other) for other in others] == [True, False]
-
-
-def test_a_regressor_that_begins_between_two_origins_tells_nothing_of_what_comes():
-    """The first origin knows nothing of it, the second two weeks."""
-    values = year()
-    row = values + np.random.default_rng(2).normal(size=len(values))
-    row[: 42 * 24] = np.nan
-    known_at = np.arange(len(row)) // 24 * 24.0 - 6
-    later, earlier = row.copy(), row.copy()
-    later[57 * 24 :] *= 50
-    earlier[50 * 24 :] += 20
-    origins = np.array([40 * 24, 56 * 24])
-
-    one, *others = (
-        BuiltIn().bands(
-            Hourly(values=values, regressors=one[None], known_at=known_at[None]), origins, 24
-        )
-        for one in (row, later, earlier)
+        for one in (row, to_come, known)
     )
 
     assert [same(one, other) for other in others] == [True, False]
