@@ -48,7 +48,7 @@ from serve_azure import (  # noqa: E402
 
 from serving.governor.engine import EngineModel  # noqa: E402
 from serving.governor.fixed import Fixed  # noqa: E402
-from serving.governor.protocol import Moment, Slo  # noqa: E402
+from serving.governor.protocol import Ended, Moment, Slo  # noqa: E402
 from serving.replay.cache import BLOCK, blocks  # noqa: E402
 from serving.replay.requests import Request  # noqa: E402
 from serving.replay.route.kernel import CModel  # noqa: E402
@@ -197,7 +197,7 @@ class Scheduled:
         """Note when it ended."""
         self._ended_s = moment.now_s + duration_s
 
-    def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
+    def finished(self, one: Ended) -> None:
         """Nothing to learn."""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from profiling.law import Floats
 from serving.governor.engine import EngineModel
-from serving.governor.protocol import Moment, Slo
+from serving.governor.protocol import Ended, Moment, Slo
 
 __all__ = ["Bandit"]
 
@@ -58,7 +58,7 @@ class Bandit:
         self._time_s += duration_s
         self._tokens += batch.decodes + sum(new for _, new in batch.chunks)
 
-    def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
+    def finished(self, one: Ended) -> None:
         """Nothing to learn."""
 
     def _seen(self, moment: Moment) -> Floats:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from serving.governor.engine import Batch, EngineModel
-from serving.governor.protocol import Moment, Policy
+from serving.governor.protocol import Ended, Moment, Policy
 
 __all__ = ["Capped", "Ceiling", "highest_below", "worst_power_w"]
 
@@ -59,7 +59,8 @@ class Capped:
 
     def choose(self, moment: Moment) -> int:
         """The policy's choice or the ceiling, whichever is lower."""
-        wanted, most = self.policy.choose(moment), self.most()
+        most = moment.most = self.most()
+        wanted = self.policy.choose(moment)
         self.held_down += wanted > most
         return min(wanted, most)
 
@@ -67,6 +68,6 @@ class Capped:
         """Passed on."""
         self.policy.saw(moment, duration_s)
 
-    def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
+    def finished(self, one: Ended) -> None:
         """Passed on."""
-        self.policy.finished(arrival_s, first_s, end_s, tokens)
+        self.policy.finished(one)

@@ -8,7 +8,7 @@ thresholds of 90 % and 65 % of the SLO.
 """
 
 from serving.governor.engine import EngineModel
-from serving.governor.protocol import Moment, Slo
+from serving.governor.protocol import Ended, Moment, Slo
 
 __all__ = ["Feedback"]
 
@@ -56,7 +56,7 @@ class Feedback:
             self._latency_s += 0.3 * (duration_s - self._latency_s)
             self._seen.append(duration_s)
 
-    def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
+    def finished(self, one: Ended) -> None:
         """Nothing to learn."""
 
     def _move_band(self) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`max`, `min` and `static:MHZ`: one clock, whatever happens. Pure."""
 
-from serving.governor.protocol import Moment
+from serving.governor.protocol import Ended, Moment
 
 __all__ = ["Fixed"]
 
@@ -21,5 +21,5 @@ class Fixed:
     def saw(self, moment: Moment, duration_s: float) -> None:
         """Nothing to learn."""
 
-    def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
+    def finished(self, one: Ended) -> None:
         """Nothing to learn."""

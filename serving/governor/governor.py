@@ -18,11 +18,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from serving.governor.caution import Caution
 from serving.governor.engine import Batch, EngineModel
 from serving.governor.floor import Floor
 from serving.governor.objective import Steering
-from serving.governor.protocol import Moment, Slo
+from serving.governor.protocol import Ended, Moment, Slo
 from serving.governor.risk import Risk
+from serving.governor.twin import Twin
 
 __all__ = ["Governor", "Tuning"]
 
@@ -35,7 +37,8 @@ _LEAST_CROWD, _MOST_CROWD = 0.25, 1.0  # for the most frugal clock
 class Tuning:
     """What may be set; the defaults are what the replays were run with."""
 
-    miss_requests: float = 200.0  # a late request costs the energy of so many usual ones
+    miss_requests: float = 500.0  # a late request costs the energy of so many usual ones, at first
+    most_lost: float | None = 0.0013  # share of requests late for want of speed; None: that price
     margin: float = 0.3  # on the time to a first token
     margin_by_crowd: float = 0.2  # and for each request
     changes_per_s: float = 5.0  # half of them down
@@ -71,8 +74,12 @@ class Governor:
         self._rationed_s = 0.0
         self._crowd = 1.0  # requests in the replica, on average over time
         self._seen_s: float | None = None
+        self._pace = 1.0  # of the last iteration that had one clock, against the profile
         self._risk = Risk(engine, slo)
-        self._miss_j = self._tuning.miss_requests * _request_j(engine)
+        self._request_j = _request_j(engine)
+        most_lost = self._tuning.most_lost
+        self._caution = Caution(self._tuning.miss_requests, most_lost or 1.0)
+        self.twin = None if most_lost is None else Twin(engine, slo)
 
     def choose(self, moment: Moment) -> int:
         """The clock for this iteration and the next ones."""
@@ -99,6 +106,12 @@ class Governor:
             expected_s = self._engine.time_s(moment.batch, moment.clock)
             ratio = min(max(duration_s / max(expected_s, 1e-9), 0.25), 4.0)
             self.correction += self._tuning.correct * (ratio - self.correction)
+            if moment.clock == self._asked:
+                self._pace = ratio
+        if self.twin is not None:
+            self.twin.ran(moment, moment.now_s + duration_s, self._pace)
+            for lost in self.twin.go_on(moment.oldest_s):
+                self._caution.hear(lost)
         idle_s = 0.0 if self._seen_s is None else max(moment.now_s - self._seen_s, 0.0)
         self._seen_s = moment.now_s + duration_s
         if self._steering is not None:
@@ -108,9 +121,12 @@ class Governor:
         self._crowd *= math.exp(-idle_s / _CROWD_S)
         self._crowd += -math.expm1(-duration_s / _CROWD_S) * (requests - self._crowd)
 
-    def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
+    def finished(self, one: Ended) -> None:
         """Remember how long answers are: short ones end before much is won back."""
-        self._risk.ended(tokens)
+        if one.finished:
+            self._risk.ended(one.tokens)
+        if self.twin is not None:
+            self.twin.ended(one)
 
     def _worth(self, moment: Moment) -> int:
         """The clock that the objective asks for, SLO or not."""
@@ -129,6 +145,7 @@ class Governor:
         # Slower still would save while it never parks, but leave no room for the next stall.
         low = self._floor.clock(moment.batch, min(self._crowd, _MOST_CROWD))
         high = self._high
+        low += int(self._caution.floor * (high - low))
         while low < high:
             middle = (low + high) // 2
             if self._keeps(moment, middle):
@@ -155,7 +172,8 @@ class Governor:
         fastest_s = float(durations_s[-1])
         busy_s = fastest_s / crowd * -np.expm1(-crowd / fastest_s * durations_s)
         watts = np.array([engine.time_and_power(batch, clock)[1] for clock in clocks])
-        cost_j = busy_s * (watts - engine.parked_w) + self._miss_j * late
+        miss_j = self._caution.price * self._request_j
+        cost_j = busy_s * (watts - engine.parked_w) + miss_j * late
         return clocks[int(np.argmin(cost_j))]
 
     def _fills(self, moment: Moment) -> bool:

@@ -8,7 +8,7 @@ beyond that. Assumed: the profile stands in for their learned model, as it does 
 """
 
 from serving.governor.engine import Batch, EngineModel
-from serving.governor.protocol import Moment, Slo
+from serving.governor.protocol import Ended, Moment, Slo
 
 __all__ = ["Projection"]
 
@@ -46,5 +46,5 @@ class Projection:
     def saw(self, moment: Moment, duration_s: float) -> None:
         """Nothing to learn."""
 
-    def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
+    def finished(self, one: Ended) -> None:
         """Nothing to learn."""

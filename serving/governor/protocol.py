@@ -5,13 +5,14 @@ Clocks are indices of `EngineModel.clocks_mhz`; times are seconds of one clock, 
 machine's, in a replay the trace's.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from serving.governor.engine import Batch
 
-__all__ = ["Moment", "Policy", "Slo"]
+__all__ = ["Ended", "Moment", "Policy", "Slo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,18 @@ class Slo:
 
     ttft_s: float
     tpot_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A request that got its first token, and then all others (`finished`) or left."""
+
+    arrival_s: float
+    first_s: float
+    end_s: float
+    tokens: int
+    prompt_tokens: int  # computed: not what was found in the cache
+    finished: bool = True
 
 
 @dataclass(slots=True)
@@ -31,7 +44,8 @@ class Moment:
     in the batch. `banks_s` are the lowest banks of decoding requests, rising, at most the first
     few: how much later than now a request could have had its last token and be in time; below 0
     it would miss its SLO if it ended now; `made` are the tokens that those have. `clock` is in
-    effect now, `settled_s` when the last change is or was complete.
+    effect now, `settled_s` when the last change is or was complete. `oldest_s` is the arrival of
+    the oldest request that has not ended, `most` the highest clock that the site allows, if any.
     """
 
     now_s: float
@@ -42,6 +56,8 @@ class Moment:
     waiting: int = 0
     banks_s: Sequence[float] = ()
     made: Sequence[int] = ()
+    oldest_s: float = -math.inf
+    most: int | None = None
 
 
 class Policy(Protocol):
@@ -60,6 +76,6 @@ class Policy(Protocol):
         """The iteration of that moment ended, and how long it took."""
         ...
 
-    def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
-        """A request ended with so many tokens."""
+    def finished(self, one: Ended) -> None:
+        """A request ended."""
         ...

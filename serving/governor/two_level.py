@@ -8,7 +8,7 @@ engine for each.
 """
 
 from serving.governor.engine import Batch, EngineModel
-from serving.governor.protocol import Moment, Slo
+from serving.governor.protocol import Ended, Moment, Slo
 
 __all__ = ["TwoLevel"]
 
@@ -42,7 +42,7 @@ class TwoLevel:
     def saw(self, moment: Moment, duration_s: float) -> None:
         """Nothing to learn."""
 
-    def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
+    def finished(self, one: Ended) -> None:
         """Nothing to learn."""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from profiling.law import Floats
 from serving.governor.engine import Batch, EngineModel
-from serving.governor.governor import Governor
+from serving.governor.governor import Governor, Tuning
 from serving.governor.protocol import Moment, Slo
 from serving.governor.risk import Risk
 from serving.replay.replica import Replica
@@ -30,7 +30,7 @@ class Oracle(Governor):
     """The governor that knows."""
 
     def __init__(self, engine: EngineModel, slo: Slo, requests: Sequence[Request]) -> None:
-        super().__init__(engine, slo)
+        super().__init__(engine, slo, Tuning(miss_requests=200.0, most_lost=None))
         self._foreseen = _Foreseen(engine, slo, requests)
         self._risk = self._foreseen
 

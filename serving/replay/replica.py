@@ -10,13 +10,14 @@ step known beforehand, and share one clock of steps.
 """
 
 import heapq
+import math
 from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 from serving.governor.engine import Batch, EngineModel
-from serving.governor.protocol import Moment, Policy, Slo
+from serving.governor.protocol import Ended, Moment, Policy, Slo
 from serving.replay.cache import Cache, blocks
 from serving.replay.power import Meter
 from serving.replay.requests import Request
@@ -82,10 +83,11 @@ class Replica:
             self._idle(request.arrival_s)
         self.waiting.append(served)
 
-    def advance(self, until_s: float) -> None:
-        """Run the iterations that begin before a time."""
-        while self.now_s < until_s and (self.running or self.waiting):
+    def advance(self, until_s: float, most: float = math.inf) -> None:
+        """Run the iterations that begin before a time, at most so many."""
+        while self.now_s < until_s and most > 0 and (self.running or self.waiting):
             self._iterate()
+            most -= 1
 
     def outlook(self) -> tuple[list[float], list[int]]:
         """Banks of all decoding requests, and the tokens that they will still get."""
@@ -129,6 +131,7 @@ class Replica:
             waiting=len(self.waiting),
             banks_s=[key + shared_s for key, _ in lowest],
             made=[self.step - born + 1 for _, born in lowest],
+            oldest_s=next(chain(self.running.values(), self.waiting)).request.arrival_s,
         )
         self.meter.ask(self.policy.choose(moment), self.now_s)
         end_s = self.meter.run(batch, self.now_s)
@@ -256,6 +259,7 @@ class Replica:
         one.produced = one.request.output_tokens
         self.ended.append(one)
         assert one.first_s is not None
+        request = one.request
         self.policy.finished(
-            one.request.arrival_s, one.first_s, one.end_s, one.request.output_tokens
+            Ended(request.arrival_s, one.first_s, one.end_s, one.produced, request.prompt_tokens)
         )

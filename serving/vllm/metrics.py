@@ -21,6 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from profiling.whole import write_file
 from serving.clocks.setter import Setter
+from serving.governor.twin import Twin
 from serving.vllm.pilot import Pilot
 from serving.vllm.recorder import Recorder
 from serving.vllm.site import SiteWord
@@ -105,6 +106,7 @@ class Metrics:
             "Decisions at which no clock was fast enough for the SLOs.",
             value=getattr(getattr(policy, "policy", policy), "out_of_reach", 0),
         )
+        yield from self._compared(getattr(getattr(policy, "policy", policy), "twin", None))
         mu = None if self._site is None else self._site.mu()
         if mu is not None:
             yield GaugeMetricFamily(
@@ -119,6 +121,29 @@ class Metrics:
         )
         active.add_metric([self._policy], float(self._pilot.policy is not None))
         yield active
+
+    def _compared(self, twin: Twin | None) -> Iterable[Metric]:
+        """What the clocks cost those who wait, and what the highest one would have drawn."""
+        if twin is None:
+            return
+        yield CounterMetricFamily(
+            "slurm_green_serving_compared_requests",
+            "Finished requests that were also followed at the highest clock, by the profile.",
+            value=twin.requests,
+        )
+        late = CounterMetricFamily(
+            "slurm_green_serving_compared_late_requests",
+            "Those of them that missed an SLO, as it was and as it would have been.",
+            labels=["clock"],
+        )
+        late.add_metric(["chosen"], twin.late)
+        late.add_metric(["highest"], twin.late_anyway)
+        yield late
+        yield CounterMetricFamily(
+            "slurm_green_serving_highest_clock_energy_joules",
+            "Energy that the highest clock would have taken, up to the oldest request; modelled.",
+            value=twin.energy_j,
+        )
 
     def describe(self) -> Iterable[Metric]:
         """See prometheus_client: nothing is asked at registration."""

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Protocol
 
 from serving.governor.engine import Batch, EngineModel
-from serving.governor.protocol import Moment, Policy, Slo
+from serving.governor.protocol import Ended, Moment, Policy, Slo
 from serving.vllm.share import Iteration
 
 __all__ = ["Clocks", "Pilot", "Tracked"]
@@ -63,6 +63,7 @@ class _Live:
     request: Tracked
     arrival_s: float
     first_s: float | None = None
+    cached: int | None = None  # tokens of the prompt that were there when it first ran
 
 
 @dataclass(slots=True)
@@ -169,12 +170,17 @@ class Pilot:
                 continue
             self._tokenless.pop(name, None)
             self._over(name, end)
-            if self.policy is None or live.first_s is None or end != "finished":
+            if self.policy is None or live.first_s is None:
                 continue
+            request, finished = live.request, end == "finished"
+            prompt = max(request.num_prompt_tokens - (live.cached or 0), 0)
             try:
                 self.policy.finished(
-                    live.arrival_s, live.first_s, now_s, live.request.num_output_tokens
-                )
+                    Ended(
+                        live.arrival_s, live.first_s, now_s, request.num_output_tokens, prompt,
+                        finished,
+                    )
+                )  # fmt: skip
             except Exception as error:
                 self.give_up(error)
         if not self._live:
@@ -220,6 +226,8 @@ class Pilot:
                 continue
             request = one.request
             held = request.num_computed_tokens - new
+            if one.cached is None:
+                one.cached = held
             further = held - request.num_prompt_tokens
             if new > 1 or further < 0:
                 chunks.append((name, held, new))
@@ -258,4 +266,5 @@ class Pilot:
             waiting=waiting,
             banks_s=[last_s - one.begin_s for last_s, _ in urgent],
             made=[made for _, made in urgent],
+            oldest_s=next(iter(self._live.values())).arrival_s,
         )

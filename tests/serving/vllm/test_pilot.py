@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.governor.engine import EngineModel
-from serving.governor.protocol import Moment, Slo
+from serving.governor.protocol import Ended, Moment, Slo
 from serving.vllm.pilot import Pilot
 from serving.vllm.share import Iteration
 from tests.serving.made import CLOCKS, profile
@@ -54,7 +54,7 @@ class Scripted:
         self.answers = answers
         self.moments: list[Moment] = []
         self.seen: list[float] = []
-        self.ends: list[tuple[float, float, float, int]] = []
+        self.ends: list[Ended] = []
 
     def choose(self, moment: Moment) -> int:
         self.moments.append(moment)
@@ -66,8 +66,8 @@ class Scripted:
     def saw(self, moment: Moment, duration_s: float) -> None:
         self.seen.append(duration_s)
 
-    def finished(self, arrival_s: float, first_s: float, end_s: float, tokens: int) -> None:
-        self.ends.append((arrival_s, first_s, end_s, tokens))
+    def finished(self, one: Ended) -> None:
+        self.ends.append(one)
 
 
 class Rig:
@@ -134,7 +134,9 @@ def test_a_request_from_its_prompt_to_its_end() -> None:
     assert list(rig.policy.moments[3].banks_s) == [pytest.approx(0.03 - 0.05)]
     assert list(rig.policy.moments[3].made) == [2]
     rig.done(1.3, 4, "a", tokens=("a",))
-    assert rig.policy.ends == [(0.95, 1.2, 1.25, 2), (0.9, 1.2, 1.3, 3)]
+    assert rig.policy.ends == [Ended(0.95, 1.2, 1.25, 2, 50), Ended(0.9, 1.2, 1.3, 3, 100)]
+    # Until it ended "b" was in, but never the oldest.
+    assert [one.oldest_s for one in rig.policy.moments] == [0.9] * 4
     assert rig.policy.seen == pytest.approx([0.1, 0.1, 0.04, 0.05])
     assert rig.over == [("b", "finished"), ("a", "finished")]
     assert rig.clocks.parks == [(0.05, CLOCKS[0])]
@@ -181,7 +183,7 @@ def test_a_preempted_request_computes_again_and_keeps_its_first_token() -> None:
     assert list(moment.batch.chunks) == [(0, 11)]
     assert list(moment.queue) == []
     rig.done(0.3, 2, "a", tokens=("a",))
-    assert rig.policy.ends == [(0.0, 0.1, 0.3, 2)]
+    assert rig.policy.ends == [Ended(0.0, 0.1, 0.3, 2, 10)]
 
 
 def test_who_left_is_accounted_and_teaches_nothing() -> None:
@@ -193,6 +195,30 @@ def test_who_left_is_accounted_and_teaches_nothing() -> None:
     assert rig.over == [("a", "aborted")]
     assert rig.policy.ends == []
     assert [name for name, _, _ in rig.ran[0].chunks] == ["a"]
+
+
+def test_who_left_after_a_token_was_work_and_no_more() -> None:
+    rig = Rig()
+    rig.arrive("a", 10, 0.0)
+    rig.arrive("b", 10, 0.01)
+    rig.schedule(0.02, 1, a=10, b=10)
+    rig.done(0.1, 1, tokens=("a", "b"))
+    rig.pilot.ended(0.15, ["a"], "aborted")
+    assert rig.policy.ends == [Ended(0.0, 0.1, 0.15, 1, 10, finished=False)]
+    rig.schedule(0.2, 2, b=1)
+    assert rig.policy.moments[-1].oldest_s == 0.01
+
+
+def test_of_a_prompt_counts_what_was_not_in_the_cache_when_it_came() -> None:
+    rig = Rig()
+    one = rig.arrive("a", 100, 0.0)
+    one.num_computed_tokens = 64
+    rig.schedule(0.0, 1, a=36)
+    rig.done(0.1, 1, tokens=("a",))
+    one.num_computed_tokens = 0  # evicted: what it computes again is no new prompt
+    rig.schedule(0.2, 2, a=101)
+    rig.done(0.3, 2, "a", tokens=("a",))
+    assert [end.prompt_tokens for end in rig.policy.ends] == [36]
 
 
 def test_a_policy_that_fails_is_given_up_and_joules_go_on() -> None:
@@ -268,6 +294,6 @@ def test_whatever_is_scheduled_is_seen_once_and_in_order(data: st.DataObject) ->
     assert all(one.begin_s <= one.end_s for one in rig.ran)
     assert all(a.end_s <= b.begin_s for a, b in pairwise(rig.ran))
     assert sorted(name for name, _ in rig.over) == sorted(ended)
-    assert all(arrival_s <= first_s <= end_s for arrival_s, first_s, end_s, _ in rig.policy.ends)
+    assert all(one.arrival_s <= one.first_s <= one.end_s for one in rig.policy.ends)
     assert all(mhz in CLOCKS for mhz in rig.clocks.asked)
     assert rig.failed == []

@@ -152,6 +152,19 @@ def test_emulated_joules_are_called_so_and_shown() -> None:
         assert line in text.splitlines()
 
 
+def test_what_the_clocks_cost_those_who_wait_is_shown_under_a_ceiling_too() -> None:
+    twin = SimpleNamespace(requests=40, late=3, late_anyway=2, energy_j=900.0)
+    setter = SimpleNamespace(changes=0, failures=0, holds_mhz=None)
+    for policy in (SimpleNamespace(twin=twin), SimpleNamespace(policy=SimpleNamespace(twin=twin))):
+        pilot = SimpleNamespace(policy=policy)
+        metrics = Metrics(Rig().recorder, pilot, setter, model="m", policy="governor")  # type: ignore[arg-type]
+        lines = metrics.text().decode().splitlines()
+        assert "slurm_green_serving_compared_requests_total 40.0" in lines
+        assert 'slurm_green_serving_compared_late_requests_total{clock="chosen"} 3.0' in lines
+        assert 'slurm_green_serving_compared_late_requests_total{clock="highest"} 2.0' in lines
+        assert "slurm_green_serving_highest_clock_energy_joules_total 900.0" in lines
+
+
 def test_it_is_told_on_a_port_or_in_a_file(tmp_path: Path, unused_port: int) -> None:
     rig = Rig()
     rig.run(1.0, "a b")

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same requests at the highest clock: what a replica would have done, by its profile. Pure.
+
+A request enters when it and all that came before it have ended, because its answer's length must
+be known; so the twin lags by the oldest request's age. It is as slow as the replica was at the
+time, compared with the profile, and under the same ceiling: what a busy machine or a site takes is
+not the governor's doing.
+
+The trap: this runs in front of iterations, so only a few of its own go with each of the replica's.
+"""
+
+import heapq
+import math
+from collections import deque
+from dataclasses import replace
+
+from serving.governor.engine import Batch, EngineModel
+from serving.governor.protocol import Ended, Moment, Slo
+from serving.replay.replica import Replica, Served
+from serving.replay.requests import Request
+
+__all__ = ["Twin"]
+
+_MOST = 3  # iterations for each of the replica's: enough to catch up
+
+
+class Twin:
+    """What went otherwise than at the highest clock, and what that clock would have drawn."""
+
+    def __init__(self, engine: EngineModel, slo: Slo) -> None:
+        self.requests = 0  # finished, and compared
+        self.late = self.late_anyway = 0  # of them; at the highest clock
+        self._slo = slo
+        self._engine = _Paced(engine)
+        self._clock = _Highest(len(engine.clocks_mhz) - 1)
+        self._replica: Replica | None = None
+        self._known: list[tuple[float, int, Ended]] = []  # not inside yet, by arrival
+        self._inside: dict[int, Ended] = {}
+        self._count = 0
+        # until_s, ratio, ceiling; what a request of an hour holds up must not pile up
+        self._paces: deque[tuple[float, float, int | None]] = deque(maxlen=1 << 16)
+
+    @property
+    def energy_j(self) -> float:
+        """Joules that the highest clock would have taken until now, by the profile."""
+        return 0.0 if self._replica is None else self._replica.meter.energy_j
+
+    def ended(self, one: Ended) -> None:
+        """A request that was served, or left after some tokens."""
+        if one.tokens > 0:
+            heapq.heappush(self._known, (one.arrival_s, self._count, one))
+            self._count += 1
+
+    def ran(self, moment: Moment, end_s: float, ratio: float) -> None:
+        """Until then iterations took so many times what the profile says."""
+        self._paces.append((end_s, ratio, moment.most))
+
+    def go_on(self, before_s: float) -> list[float]:
+        """Run what is known of the time before; for each finished request how much likelier it
+        was late than at the highest clock, -1 to 1.
+        """
+        if self._replica is None:
+            if not self._known or self._known[0][0] >= before_s:
+                return []
+            self._replica = Replica(
+                engine=self._engine, policy=self._clock, slo=self._slo, start_s=self._known[0][0]
+            )
+        replica = self._replica
+        for _ in range(_MOST):
+            next_s = self._enter(replica, before_s)
+            if not replica.load or replica.now_s >= next_s:
+                break
+            self._keep_pace(replica.now_s)
+            replica.advance(next_s, 1)
+        ended, replica.ended = replica.ended, []
+        compared = (self._compare(self._inside.pop(one.number), one) for one in ended)
+        return [one for one in compared if one is not None]
+
+    def _enter(self, replica: Replica, before_s: float) -> float:
+        """Let in who has arrived by now; until when the next iteration may begin."""
+        while self._known and self._known[0][0] < before_s:
+            arrival_s, number, one = self._known[0]
+            if replica.load and arrival_s > replica.now_s:
+                return arrival_s
+            heapq.heappop(self._known)
+            self._inside[number] = one
+            replica.submit(Request(arrival_s, one.prompt_tokens, one.tokens), number)
+        return before_s
+
+    def _keep_pace(self, now_s: float) -> None:
+        while len(self._paces) > 1 and self._paces[0][0] <= now_s:
+            self._paces.popleft()
+        if self._paces:
+            _, self._engine.ratio, most = self._paces[0]
+            self._clock.most = most
+
+    def _compare(self, one: Ended, twin: Served) -> float | None:
+        if not one.finished or twin.first_s is None or twin.end_s is None:
+            return None
+        there = replace(one, first_s=twin.first_s, end_s=twin.end_s)
+        self.requests += 1
+        self.late += _late(one, self._slo, 0.0) > 0
+        self.late_anyway += _late(there, self._slo, 0.0) > 0
+        # Few are late. Who was nearly late, or hardly, counts in part, so that more can be learned.
+        return _late(one, self._slo, 1.0) - _late(there, self._slo, 1.0)
+
+
+def _late(one: Ended, slo: Slo, blur: float) -> float:
+    """1 for a request that was late, 0 for one in time; in between, where it was within `blur`
+    tokens' time of its end, or a quarter as many times the TTFT of its first token.
+    """
+    first_s = slo.ttft_s - (one.first_s - one.arrival_s)
+    last_s = slo.tpot_s * (one.tokens - 1) - (one.end_s - one.first_s)
+    in_time = _kept(first_s, blur * slo.ttft_s / 4) * _kept(last_s, blur * slo.tpot_s)
+    return 1.0 - in_time
+
+
+def _kept(slack_s: float, blur_s: float) -> float:
+    if math.isinf(slack_s) or blur_s <= 0:
+        return float(slack_s >= -1e-9)
+    return min(max((slack_s + blur_s) / (2 * blur_s), 0.0), 1.0)
+
+
+class _Highest:
+    """The highest clock that the site allows."""
+
+    park_after_s: float | None = None
+
+    def __init__(self, clock: int) -> None:
+        self._clock = clock
+        self.most: int | None = None
+
+    def choose(self, moment: Moment) -> int:
+        """That clock."""
+        return self._clock if self.most is None else min(self.most, self._clock)
+
+    def saw(self, moment: Moment, duration_s: float) -> None:
+        """Nothing to learn."""
+
+    def finished(self, one: Ended) -> None:
+        """Nothing to learn."""
+
+
+class _Paced(EngineModel):
+    """The profile, and how many times longer everything takes at the moment."""
+
+    def __init__(self, engine: EngineModel) -> None:
+        self.__dict__.update(engine.__dict__)
+        self.ratio = 1.0
+
+    def time_s(self, batch: Batch, clock: int) -> float:
+        return super().time_s(batch, clock) * self.ratio
