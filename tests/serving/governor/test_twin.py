@@ -111,6 +111,24 @@ def test_a_machine_that_is_slow_is_not_the_governors_doing() -> None:
         twin = Twin(ENGINE, SLO)
 
 
+def test_a_profile_that_is_wrong_is_put_right() -> None:
+    """All takes 1.2 times what the policy believes: its twin ends when the replica did."""
+
+    class Wrong(EngineModel):
+        def time_s(self, batch: Batch, clock: int) -> float:
+            return super().time_s(batch, clock) / 1.2
+
+    engine = EngineModel(profile())
+    [served] = replay([Request(0.0, 200, 50)], engine, SLO, lambda: Fixed(TOP)).served
+    assert served.first_s is not None and served.end_s is not None
+    just = Slo(ttft_s=9.0, tpot_s=(served.end_s - served.first_s) / 49)  # hardly in time
+    twin = Twin(Wrong(profile()), just)
+    twin.ran(Moment(0.0, Batch(1, 10.0), TOP, 0.0), 100.0, 1.2)
+    twin.ended(Ended(0.0, served.first_s, served.end_s, 50, 200))
+    lost = [one for _ in range(60) for one in twin.go_on(50.0)]
+    assert lost == pytest.approx([0.0], abs=1e-6)
+
+
 def test_a_ceiling_holds_for_it_too() -> None:
     requests = [Request(0.05 * k, 400, 60) for k in range(60)]
     run = replay([*requests, *WORKS_OFF], ENGINE, SLO, lambda: Capped(Watched(TOP), lambda: 1))
