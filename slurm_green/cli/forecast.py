@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm_green.cli.app import App, pass_app
-from slurm_green.cli.output import emit_json
+from slurm_green.cli.output import check_outputs, emit_json
 from slurm_green.cli.params import QUANTITIES, as_json, finite, quantity_option
 from slurm_green.errors import BadInputError, SignalError
 from slurm_green.words import clean, length
@@ -61,6 +61,7 @@ def command(
         from slurm_green.cli.picture import check_path
 
         check_path(plot)
+        check_outputs({"--plot": plot}, {})
     from slurm_green.cli.signal_steps import steps
     from slurm_green.cli.source import read_signal
 

@@ -202,4 +202,4 @@ def _save(figure: Any, path: Path) -> None:
         with whole_file(path, binary=True) as file:
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=140)
     except OSError as error:
-        raise SlurmGreenError(f"{path}: cannot be written: {error.strerror}") from error
+        raise BadInputError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -359,15 +359,15 @@ def test_the_picture_says_what_it_shows(sgreen, tmp_path):
         assert words in text
 
 
-def test_a_picture_that_cannot_be_written_is_status_1(sgreen):
-    """One line, nothing on stdout."""
-    sgreen.signal()
-
+def test_a_picture_that_cannot_be_written_is_bad_input(sgreen):
+    """As every output of every verb: one line that names the option, before anything is read."""
     done = sgreen("forecast", "--plot", "/nowhere/day.png")
 
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
+    assert done.stderr == (
+        "sgreen: --plot /nowhere/day.png: cannot be written: No such file or directory\n"
+    )
 
 
 @pytest.mark.parametrize(
