@@ -28,7 +28,7 @@ def amount(value: object, where: str, quantity: str = CARBON.name) -> float:
 
 
 def series_from_slots(
-    rows: Sequence[tuple[datetime, float]],
+    rows: Sequence[tuple[datetime, float | None]],
     *,
     provider: str,
     issued_utc: datetime,
@@ -41,8 +41,13 @@ def series_from_slots(
 ) -> Series:
     """Rows (start, value) in order of time as a series; `step_s` None takes it from the rows.
 
-    Raises SignalError naming the row where steps leave a gap, overlap or run backwards.
+    None is no value: at the end that is only a shorter forecast. Raises SignalError naming the row
+    where there is none before the end, or where steps leave a gap, overlap or run backwards.
     """
+    known = max(
+        (number for number, (_, value) in enumerate(rows, 1) if value is not None), default=0
+    )
+    beyond, rows = len(rows) - known, rows[:known]
     if not rows:
         raise SignalError(f"{provider}: the answer holds no values")
     if step_s is None:
@@ -54,7 +59,13 @@ def series_from_slots(
                 f"{provider}: row 1 ({rows[1][0]:%Y-%m-%dT%H:%MZ}) is not after row 0"
             )
     first = rows[0][0]
-    for number, (start_utc, _) in enumerate(rows):
+    values: list[float] = []
+    for number, (start_utc, value) in enumerate(rows):
+        if value is None:
+            raise SignalError(
+                f"{provider}: row {number} ({start_utc:%Y-%m-%dT%H:%MZ}) has no value"
+            )
+        values.append(value)
         off_s = (start_utc - first).total_seconds() - number * step_s
         if abs(off_s) > _TOLERANCE_S:
             raise SignalError(
@@ -64,7 +75,7 @@ def series_from_slots(
     return Series(
         start_utc=first,
         step_s=step_s,
-        values=np.array([value for _, value in rows], dtype=np.float64),
+        values=np.array(values, dtype=np.float64),
         issued_utc=issued_utc,
         provider=provider,
         region=region,
@@ -72,7 +83,8 @@ def series_from_slots(
         basis=basis,
         scope=scope,
         quantiles={
-            share: np.array(one, dtype=np.float64) for share, one in (quantiles or {}).items()
+            share: np.array(one, dtype=np.float64)[: len(one) - beyond]
+            for share, one in (quantiles or {}).items()
         },
     )
 

@@ -117,11 +117,9 @@ class ElectricityMaps:
         # A row that does not say so may be estimated.
         return self._refuse_estimated and row.get("isEstimated") is not False
 
-    def _forecast(self, at: datetime, row: dict[str, Any], number: int) -> float:
+    def _forecast(self, at: datetime, row: dict[str, Any], number: int) -> float | None:
         value = self._value(at, row)
-        if value is None:
-            raise SignalError(f"{self.name}: row {number} ({at:%Y-%m-%dT%H:%MZ}) has no forecast")
-        return amount(value, f"{self.name}: row {number}")
+        return None if value is None else amount(value, f"{self.name}: row {number}")
 
     def _value(self, at: datetime, row: dict[str, Any]) -> Any:
         if "carbonIntensity" not in row:

@@ -60,14 +60,8 @@ class ElectricityMapsPrice:
     def fetch(self, now_utc: datetime) -> Series:
         """Prices from the current step on; raises SignalError."""
         rows = self._zone.rows(self._zone.ask("combined", now_utc), "data")
-        prices = []
-        for number, (at, row) in enumerate(rows):
-            price = self._price(row, f"row {number}")
-            if price is None:
-                raise SignalError(f"{self.name}: row {number} ({at:%Y-%m-%dT%H:%MZ}) has no price")
-            prices.append((at, price))
         series = series_from_slots(
-            prices,
+            [(at, self._price(row, f"row {number}")) for number, (at, row) in enumerate(rows)],
             provider=self.name,
             step_s=self._zone.step_s,
             # Yesterday's auction is not stale: its result is what is paid.

@@ -63,14 +63,9 @@ class EnergyChartsPrices:
     def fetch(self, now_utc: datetime) -> Series:
         """The prices from now on; raises SignalError with one sentence when unusable."""
         rows = self._ask(now_utc, now_utc + timedelta(hours=48), now_utc)
-        while rows and rows[-1][1] is None:  # the rest of tomorrow, not yet published
-            rows.pop()
+        first = rounded_down(now_utc, _QUARTER_S)
         series = series_from_slots(
-            [
-                (at, amount(value, f"{self.name}: {at:%Y-%m-%dT%H:%MZ}", PRICE.name))
-                for at, value in rows
-                if at >= rounded_down(now_utc, _QUARTER_S)
-            ],
+            [(at, self._price(at, value)) for at, value in rows if at >= first],
             step_s=_QUARTER_S,
             provider=self.name,
             issued_utc=now_utc,
@@ -93,6 +88,11 @@ class EnergyChartsPrices:
             region=self._zone,
             quantity=PRICE.name,
         )
+
+    def _price(self, at: datetime, value: float | None) -> float | None:
+        """None is what of tomorrow is not yet published."""
+        where = f"{self.name}: {at:%Y-%m-%dT%H:%MZ}"
+        return None if value is None else amount(value, where, PRICE.name)
 
     def _ask(self, start: datetime, end: datetime, now_utc: datetime) -> Points:
         params = {"bzn": self._zone, "start": hour_text(start), "end": hour_text(end)}

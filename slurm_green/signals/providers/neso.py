@@ -164,12 +164,10 @@ def _slots(rows: list[Any]) -> Iterator[tuple[int, datetime, dict[str, Any]]]:
         yield number, start_utc, row
 
 
-def _forecast(row: dict[str, Any], number: int) -> float:
+def _forecast(row: dict[str, Any], number: int) -> float | None:
     if "forecast" not in row["intensity"]:
         raise SignalError(
             f"neso: slot {number} lacks from, to or intensity.forecast; did the API change?"
         )
     value = row["intensity"]["forecast"]
-    if value is None:
-        raise SignalError(f"neso: slot {number} ({row['from']}) has no forecast")
-    return amount(value, f"neso: slot {number}")
+    return None if value is None else amount(value, f"neso: slot {number}")

@@ -86,13 +86,8 @@ class WattTime:
         if meta.get("generated_at") is None:
             raise SignalError("watttime: the forecast lacks generated_at; did the API change?")
         issued_utc = parse_utc(meta["generated_at"], "watttime: generated_at")
-        points = []
-        for number, at, value in rows:
-            if value is None:
-                raise SignalError(f"watttime: row {number} ({at:%Y-%m-%dT%H:%MZ}) has no forecast")
-            points.append((at, value))
         series = series_from_slots(
-            points,
+            list(rows),
             provider=self.name,
             step_s=_step_s(meta),
             issued_utc=min(issued_utc, now_utc),  # their clock may run ahead of ours
@@ -114,7 +109,7 @@ class WattTime:
             steps.add(_step_s(meta))
             last = end_utc - timedelta(seconds=_step_s(meta))
             # Both ends are included, and where parts meet a step may come twice, the same.
-            points += [(when, value) for _, when, value in rows if start_utc <= when <= last]
+            points += [(when, value) for when, value in rows if start_utc <= when <= last]
             at = until
         if len(steps) > 1:
             raise SignalError(f"watttime: the past comes in steps of {sorted(steps)} s: not mixed")
@@ -164,9 +159,7 @@ class WattTime:
             raise SignalError("watttime: the login gave no token; did the API change?")
         self._token, self._renew_at = token, self._clock() + _TOKEN_S
 
-    def _parts(
-        self, raw: Any
-    ) -> tuple[dict[str, Any], Iterator[tuple[int, datetime, float | None]]]:
+    def _parts(self, raw: Any) -> tuple[dict[str, Any], Iterator[tuple[datetime, float | None]]]:
         """`meta`, checked, and the rows."""
         meta = raw.get("meta") if isinstance(raw, dict) else None
         if not isinstance(meta, dict) or not isinstance(raw.get("data"), list):
@@ -181,15 +174,14 @@ class WattTime:
         return meta, _rows(raw["data"])
 
 
-def _rows(data: list[Any]) -> Iterator[tuple[int, datetime, float | None]]:
-    """Number, start and g/kWh of each row; None where the value is null."""
+def _rows(data: list[Any]) -> Iterator[tuple[datetime, float | None]]:
+    """Start and g/kWh of each row; None where the value is null."""
     for number, row in enumerate(data):
         where = f"watttime: row {number}"
         if not isinstance(row, dict) or "point_time" not in row or "value" not in row:
             raise SignalError(f"{where} lacks point_time or value; did the API change?")
         value = row["value"]
         yield (
-            number,
             parse_utc(row["point_time"], where),
             None if value is None else amount(value, where) * _G_PER_KWH,
         )

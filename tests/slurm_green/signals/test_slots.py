@@ -39,6 +39,8 @@ def test_rows_become_a_series():
         ([(0, 1.0), (1, 1.0), (1, 1.0)], {}, "row 2 (2026-03-29T00:30Z) leaves a gap or overlaps"),
         ([(0, 1.0), (2, 1.0)], {"step_s": 1800.0}, "wanted steps of 0:30:00 in a row"),
         ([(0, 1.0), (1, -1.0)], {}, "value -1.0 at step 1"),
+        ([(0, None), (1, None)], {}, "p: the answer holds no values"),
+        ([(0, None), (1, 1.0)], {}, "row 0 (2026-03-29T00:00Z) has no value"),
         ([(0, 1.0), (1, 1.0)], {"quantiles": {0.1: [1.0]}}, "quantile 0.1 is malformed"),
     ],
 )
@@ -47,6 +49,14 @@ def test_rows_that_make_no_series(rows, fields, words):
     with pytest.raises(SignalError) as caught:
         made(rows, **fields)
     assert words in str(caught.value)
+
+
+def test_rows_without_a_value_at_the_end_are_a_shorter_forecast():
+    """Their quantiles too; a step between two rows is theirs, with a value or without."""
+    rows = [(0, 5.0), (1, 6.0), (2, None), (3, None)]
+    got = made(rows, quantiles={0.1: [4.0, 5.0, 6.0, 7.0]})
+    assert (list(got.values), got.end_utc) == ([5.0, 6.0], NOW + 2 * HALF)
+    assert list(got.quantiles[0.1]) == [4.0, 5.0]
 
 
 def test_one_row_of_known_length_is_a_series():

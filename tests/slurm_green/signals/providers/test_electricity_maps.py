@@ -90,6 +90,15 @@ def test_forecast(api, client, version):
         assert one.fetch(NOW).issued_utc == NOW
 
 
+def test_a_null_at_the_end_makes_it_shorter(api, client):
+    """The last hour is not known yet: the others are."""
+    url, script = api
+    raw = forecast()
+    raw["forecast"][-1]["carbonIntensity"] = None
+    script.answer(raw)
+    assert list(maps(client, url).fetch(NOW).values) == [77.0 + i for i in range(72)]
+
+
 def test_quarter_hours(api, client):
     """The finer grid is asked for by its name and comes in its steps."""
     url, script = api
@@ -127,7 +136,7 @@ def _set(number, **changes):
         (lambda raw: raw.update(temporalGranularity="daily"), "asked for hourly, the answer is"),
         (lambda raw: raw.update(emissionFactorType="direct"), "asked for lifecycle emissions"),
         (lambda raw: raw.update(updatedAt="yesterday"), "updatedAt: 'yesterday' is not a time"),
-        (_set(3, carbonIntensity=None), "row 3 (2026-08-22T20:00Z) has no forecast"),
+        (_set(3, carbonIntensity=None), "row 3 (2026-08-22T20:00Z) has no value"),
         (_set(3, carbonIntensity="80"), "is no number"),
         (_set(3, carbonIntensity=-1), "out of range"),
         (_set(3, zone="FR"), "row 3 is for 'FR'"),

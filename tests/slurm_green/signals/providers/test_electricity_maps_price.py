@@ -59,6 +59,13 @@ def test_prices_per_kwh(api, client):
     assert (got.start_utc, got.step_s, len(got.values)) == (HOUR, 3600.0, 25)
 
 
+def test_a_null_at_the_end_makes_it_shorter(api, client):
+    """The last hour is not known yet: the others are."""
+    url, script = api
+    script.answer(prices(HOUR, [*range(24), None]))
+    np.testing.assert_allclose(maps(client, url).fetch(NOW).values, np.arange(24) / 1000)
+
+
 def test_quarter_hours(api, client):
     """Markets settle quarter hours; they come as such where they are asked for."""
     url, script = api
@@ -85,7 +92,7 @@ def _set(**changes):
     [
         (_set(unit="DKK/MWh"), "asked for EUR/MWh, row 3 is in 'DKK/MWh'"),
         (_set(unit=None), "row 3 is in 'None'"),
-        (_set(value=None), "row 3 (2026-08-22T20:00Z) has no price"),
+        (_set(value=None), "row 3 (2026-08-22T20:00Z) has no value"),
         (_set(value="12"), "is no number"),
         (_set(value=True), "is no number"),
         (_set(value=200_000_000), "out of range"),

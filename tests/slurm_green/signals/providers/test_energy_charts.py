@@ -231,7 +231,7 @@ GOOD = [50.0] * 196
         (without(prices(GOOD), "bidding_zone"), "the answer is for 'None'"),
         (prices(GOOD, unit="EUR / kWh"), "wanted EUR/MWh, got 'EUR / kWh'"),
         (prices(GOOD, interval_minutes=7), "steps of 7 minutes"),
-        (prices([*GOOD[:90], None, *GOOD[91:]]), "is no number"),
+        (prices([*GOOD[:90], None, *GOOD[91:]]), "has no value"),
         (prices([*GOOD[:90], "1", *GOOD[91:]]), "row 90: '1' is no number"),
         (prices([*GOOD[:90], 9e9, *GOOD[91:]]), "out of range"),
         (prices(GOOD[:56]), "the forecast reaches from"),

@@ -146,6 +146,19 @@ def test_forecast_that_begins_after_now(api, client):
     assert "the forecast reaches from" in failure(client, url)
 
 
+def test_last_slots_without_a_forecast_make_it_shorter(api, client):
+    """And unusable only where what is left does not reach far enough."""
+    url, script = api
+    rows = slots(NOW)
+    rows[-1]["intensity"]["forecast"] = None
+    script.answer(national(rows))
+    assert list(Neso(client, base_url=url).fetch(NOW).values) == [100.0 + i for i in range(96)]
+    for row in rows[48:]:
+        row["intensity"]["forecast"] = None
+    script.answer(national(rows))
+    assert "the forecast reaches from" in failure(client, url)
+
+
 def _null(rows):
     rows[40]["intensity"]["forecast"] = None
 
@@ -185,7 +198,7 @@ def _zoneless(rows):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (_null, "slot 40 (2026-10-25T20:30Z) has no forecast"),
+        (_null, "row 40 (2026-10-25T20:30Z) has no value"),
         (_text, "is no number"),
         (_negative, "out of range"),
         (_renamed, "did the API change?"),

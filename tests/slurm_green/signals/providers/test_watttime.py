@@ -174,7 +174,7 @@ def _row(**changes):
         (_meta(generated_at="now"), "generated_at: 'now' is not a time"),
         (lambda raw: raw.pop("meta"), "lacks meta or data; did the API change?"),
         (lambda raw: raw.update(data=[]), "holds no values"),
-        (_row(value=None), "row 3 (2026-11-01T08:45Z) has no forecast"),
+        (_row(value=None), "row 3 (2026-11-01T08:45Z) has no value"),
         (_row(value="870"), "is no number"),
         (_row(value=-1), "out of range"),
         (_row(point_time="2026-11-01T01:45:00"), "is not a time"),
