@@ -18,7 +18,7 @@ from jmespath.functions import Functions  # type: ignore[import-untyped]
 from slurm_green.errors import SignalError
 from slurm_green.signals.quantity import CARBON, quantity_named
 from slurm_green.signals.slots import amount
-from slurm_green.signals.times import from_local, from_posix, parse_utc
+from slurm_green.signals.times import already_shown, from_local, from_posix, parse_utc
 
 __all__ = ["TIME_KINDS", "Expression", "JsonRows", "Row"]
 
@@ -102,8 +102,9 @@ class JsonRows:
 
     def read(self, found: Any, where: str) -> Iterator[Row]:
         """The rows in what an expression found; raises SignalError beginning with `where`."""
-        at: datetime | None = None
-        for number, (time, *cells) in enumerate(self._cells(found, where)):
+        rows = [list(cells) for cells in self._cells(found, where)]
+        at = self._already_shown(rows)
+        for number, (time, *cells) in enumerate(rows):
             row = f"{where}: row {number}"
             at = self.time(time, row, after=at)
             value, *known = (self._amount(cell, row) for cell in cells)
@@ -127,6 +128,13 @@ class JsonRows:
     def _fields(self) -> list[str | int]:
         fields = (self.time_field, self.value_field, self.p10_field, self.p90_field)
         return [field for field in fields if field is not None]
+
+    def _already_shown(self, rows: list[list[Any]]) -> datetime | None:
+        try:
+            local = (datetime.fromisoformat(time) for time, *_ in rows)
+            return None if self.time_zone is None else already_shown(local, self.time_zone)
+        except (TypeError, ValueError, OverflowError):
+            return None  # that time is told with its row
 
     def _cells(self, found: Any, where: str) -> Iterable[Iterable[Any]]:
         if self.columns:

@@ -4,11 +4,19 @@
 The trap: a local time without offset names no instant, or two, on the days clocks change.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from slurm_green.errors import SignalError
 
-__all__ = ["from_local", "from_posix", "parse_utc", "rounded_down", "start_of_local_day"]
+__all__ = [
+    "already_shown",
+    "from_local",
+    "from_posix",
+    "parse_utc",
+    "rounded_down",
+    "start_of_local_day",
+]
 
 
 def parse_utc(text: object, where: str, *, naive_is_utc: bool = False) -> datetime:
@@ -51,6 +59,22 @@ def from_local(local: datetime, zone: tzinfo, *, after: datetime | None = None) 
     if first.astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None):
         raise SignalError(f"{local:%Y-%m-%d %H:%M} did not exist in {zone}: clocks went forward")
     return second if after is not None and first <= after else first
+
+
+def already_shown(times: Iterable[datetime], zone: tzinfo) -> datetime | None:
+    """When the clock first showed the time that rows begin with, if they begin at its second.
+
+    They do where they go on to a time that it showed once without going back; else it is None.
+    """
+    begin = before = None
+    for local in times:
+        first, second = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+        if before is not None and local <= before:
+            return None
+        if first >= second:
+            return begin
+        begin, before = begin or first, local
+    return None
 
 
 def start_of_local_day(when_utc: datetime, zone: tzinfo) -> datetime:

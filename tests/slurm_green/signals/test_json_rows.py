@@ -54,6 +54,16 @@ def test_shapes(rows, path, answer):
     assert all(row.quantiles == {} for row in got)
 
 
+@pytest.mark.parametrize("first", range(16))
+@pytest.mark.parametrize("minutes", [15, 60])
+def test_local_rows_may_begin_in_the_hour_that_comes_again(first, minutes):
+    """A forecast from now on is asked for in that hour too."""
+    times = [HOURS[0] + timedelta(minutes=minutes * n) for n in range(first, 60)]
+    shown = [[f"{at.astimezone(BERLIN):%Y-%m-%dT%H:%M}", 1] for at in times]
+    rows = JsonRows(time_kind="local", time_zone=BERLIN)
+    assert [row.at for row in rows.read(shown, "x")] == times
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [({"time_field": "t"}, "all names or numbers"), ({"factor": 0}, "factor 0"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from slurm_green.errors import SignalError
 from slurm_green.signals.times import (
+    already_shown,
     from_local,
     from_posix,
     parse_utc,
@@ -98,6 +99,21 @@ def test_an_hour_shown_twice_is_the_first_until_the_first_is_past():
     assert from_local(wall.replace(fold=1), zone) == first
     assert from_local(wall, zone, after=first - timedelta(hours=1)) == first
     assert from_local(wall, zone, after=first) == first + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("minutes", [15, 30])
+@pytest.mark.parametrize(("name", "day", "hours"), CHANGES)
+def test_rows_may_begin_at_any_instant_of_a_day(name, day, hours, minutes):
+    """Also in the hour that comes again; only rows that do not leave it could be of either."""
+    zone = ZoneInfo(name)
+    wanted = instants(zone, day, minutes) + instants(zone, day + timedelta(days=1), 30)
+    walls = [at.astimezone(zone).replace(tzinfo=None, fold=0) for at in wanted]
+    for begin in range(len(walls) - 48):
+        after = already_shown(walls[begin:], zone)
+        assert from_local(walls[begin], zone, after=after) == wanted[begin]
+        again = wanted[begin].astimezone(zone).fold == 1
+        assert (after is not None) == again
+    assert already_shown([], zone) is None
 
 
 @given(
