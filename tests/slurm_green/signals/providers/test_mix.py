@@ -81,6 +81,8 @@ def test_hourly_means_across_a_change_of_steps():
     """Hours, then quarters: as on the day a market or an operator changed over."""
     points = at(4.0, 8.0) + at(1.0, 2.0, 3.0, 6.0, minutes=15, start=START + 2 * HOUR)
     assert list(hourly(points).values()) == [4.0, 8.0, 3.0]
+    points = at(1.0, 2.0, 3.0, 6.0, minutes=15) + at(4.0, 8.0, 5.0, start=START + HOUR)
+    assert list(hourly(points).values()) == [3.0, 4.0, 8.0, 5.0]
 
 
 def test_a_missing_big_type_is_a_gap_for_as_long_as_it_is_missing():
@@ -185,6 +187,11 @@ def test_in_quarters():
     got = in_quarters(rows, None)
     assert [value for _, value in got] == [4.0] * 4 + [None] * 4 + [1.0, 2.0, 3.0, 6.0]
     assert [when for when, _ in got] == [START + timedelta(minutes=15 * i) for i in range(12)]
+    rows = at(1.0, 2.0, 3.0, 6.0, minutes=15) + at(4.0, 8.0, None, start=START + HOUR)
+    got = in_quarters(rows, None)
+    assert [value for _, value in got] == [1.0, 2.0, 3.0, 6.0] + [4.0] * 4 + [8.0] * 4 + [None] * 4
+    missing = [*at(1.0, 2.0, minutes=15), *at(4.0, 5.0, minutes=15, start=START + HOUR * 3 / 4)]
+    assert len(in_quarters(missing, None)) == 4  # nor what a row would tell that is not there
     assert in_quarters(at(7.0), 30) == at(7.0, 7.0, minutes=15)
     assert in_quarters([], None) == []
     apart = at(7.0, 8.0, 9.0, minutes=300)
