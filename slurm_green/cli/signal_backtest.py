@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from slurm_green.signals.forecast.backtest import Backtest, Verdict
     from slurm_green.signals.forecast.regret import Worth
 
+_SAVED = {
+    "carbon_g_per_kwh": ("saving", "saves", "of", "carbon"),
+    "price_per_kwh": ("saving", "saves", "of", "cost"),
+    "base_power_w": ("saving", "saves", "of", "base power"),
+    "renewable_w": ("gain", "adds", "to", "supply"),
+}
+
 
 @click.command(name="backtest", short_help="Judge the built-in forecast on a history.")
 @click.option(
@@ -158,11 +165,14 @@ def _print(done: "Backtest", path: Path) -> None:
     emit_rows(header, [_row(one) for one in done.verdicts])
     click.echo()
     worths = done.verdicts[0].worths
-    click.echo("last columns: share of the perfect-forecast saving, by run time/slack of the job;")
+    saving, saves, of, what = _SAVED[done.quantity]
     click.echo(
-        "a perfect forecast saves "
-        + ", ".join(f"{_percent(one.perfect_saving)} of {one.job_h} h jobs'" for one in worths)
-        + " carbon"
+        f"last columns: share of the perfect-forecast {saving}, by run time/slack of the job;"
+    )
+    click.echo(
+        f"a perfect forecast {saves} "
+        + ", ".join(f"{_percent(one.perfect_saving)} {of} {one.job_h} h jobs'" for one in worths)
+        + f" {what}"
     )
 
 

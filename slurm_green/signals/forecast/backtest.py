@@ -19,6 +19,7 @@ from slurm_green.signals.forecast.live import HOUR_S, hourly_of
 from slurm_green.signals.forecast.regret import JOBS, Worth, worth
 from slurm_green.signals.forecast.scores import actual_after, coverage, mape_by_day, pinball
 from slurm_green.signals.measured import Measured
+from slurm_green.signals.quantity import RENEWABLE
 from slurm_green.signals.regressors import Regressors
 
 __all__ = ["Backtest", "Verdict", "backtest"]
@@ -88,7 +89,8 @@ def backtest(
     for model in models:
         progress(model.name)
         bands = model.bands(hourly_past, origins, hours)
-        verdicts.append(_judge(model.name, values, origins, bands, horizon_h))
+        most = past.quantity == RENEWABLE.name
+        verdicts.append(_judge(model.name, values, origins, bands, horizon_h, most=most))
     at = hourly.start_utc.timestamp() + HOUR_S * origins
     return Backtest(
         provider=past.provider,
@@ -109,6 +111,8 @@ def _judge(
     origins: NDArray[np.int64],
     bands: Bands,
     horizon_h: int,
+    *,
+    most: bool,
 ) -> Verdict:
     near = bands.until(horizon_h)
     actual = actual_after(values, origins, horizon_h)
@@ -118,7 +122,7 @@ def _judge(
         pinball=pinball(actual, near),
         coverage_80=coverage(actual, near),
         worths=tuple(
-            worth(values, origins, bands.mean, job_h=job_h, slack_h=slack_h)
+            worth(values, origins, bands.mean, job_h=job_h, slack_h=slack_h, most=most)
             for job_h, slack_h in JOBS
         ),
     )

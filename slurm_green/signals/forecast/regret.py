@@ -2,7 +2,8 @@
 """What a forecast is worth: the share of the perfect-forecast saving that a deferred job gets.
 
 A job of constant power is submitted at every origin and may start at any whole hour within its
-slack. It starts where the forecast says the least carbon is, decided once, at submission. Pure.
+slack. It starts where the forecast says the least carbon is, decided once, at submission: the most
+of the signal where that is what is wanted, as of the site's own supply. Pure.
 """
 
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ __all__ = ["JOBS", "Worth", "worth"]
 
 # (hours of run time, hours of slack) of the jobs that the backtest submits.
 JOBS = ((6, 24), (1, 12), (24, 48))
+_EQUAL = 1e-9  # starts whose means are closer, as a share of them, differ by rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worth:
     """Sums over all submissions, in units of the signal per kW of the job.
 
-    Shares are None where there was nothing to save.
+    Shares are None where there was nothing to save; with `most`, to save is to get more.
     """
 
     job_h: int
@@ -31,22 +33,26 @@ class Worth:
     now: float
     chosen: float
     best: float
+    most: bool = False
 
     @property
     def perfect_saving(self) -> float | None:
         """What a perfect forecast saves, as a share of starting at once."""
-        return (self.now - self.best) / self.now if self.now > 0 else None
+        return self._saved(self.best) / self.now if self.now > 0 else None
 
     @property
     def saving(self) -> float | None:
         """What this forecast saves, as a share of starting at once."""
-        return (self.now - self.chosen) / self.now if self.now > 0 else None
+        return self._saved(self.chosen) / self.now if self.now > 0 else None
 
     @property
     def share_of_perfect(self) -> float | None:
         """The saving as a share of the perfect one."""
-        most = self.now - self.best
-        return (self.now - self.chosen) / most if most > 0 else None
+        perfect = self._saved(self.best)
+        return self._saved(self.chosen) / perfect if perfect > 0 else None
+
+    def _saved(self, amount: float) -> float:
+        return amount - self.now if self.most else self.now - amount
 
 
 def worth(
@@ -56,6 +62,7 @@ def worth(
     *,
     job_h: int,
     slack_h: int,
+    most: bool = False,
 ) -> Worth:
     """Submit the job at each origin; those whose window has a gap are left out.
 
@@ -65,15 +72,27 @@ def worth(
     actual = actual_after(values, origins, hours)
     usable = np.isfinite(actual).all(axis=1)
     truth = _windows(actual[usable], job_h)
-    chosen = _windows(mean[usable, :hours], job_h).argmin(axis=1)
+    sign = -1 if most else 1
+    chosen, best = (
+        float(np.take_along_axis(truth, _first_least(sign * one), axis=1).sum())
+        for one in (_windows(mean[usable, :hours], job_h), truth)
+    )
     return Worth(
         job_h=job_h,
         slack_h=slack_h,
         submissions=int(usable.sum()),
         now=float(truth[:, 0].sum()),
-        chosen=float(np.take_along_axis(truth, chosen[:, None], axis=1).sum()),
-        best=float(truth.min(axis=1).sum()) if len(truth) else 0.0,
+        chosen=chosen,
+        best=best,
+        most=most,
     )
+
+
+def _first_least(amounts: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The first start of the least amount of each row, shape (origins, 1)."""
+    equal = _EQUAL * np.abs(amounts).max(axis=1, keepdims=True)
+    least = amounts <= amounts.min(axis=1, keepdims=True) + equal
+    return np.asarray(least.argmax(axis=1, keepdims=True))
 
 
 def _windows(amounts: NDArray[np.float64], length: int) -> NDArray[np.float64]:

@@ -3,6 +3,8 @@
 
 import csv
 import json
+import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -61,6 +63,15 @@ def test_each_model_is_judged_by_what_came():
     assert [(two.job_h, two.slack_h, two.share_of_perfect) for two in one.worths] == [
         (6, 24, 1.0), (1, 12, 1.0), (24, 48, 1.0),
     ]  # fmt: skip
+
+
+def test_the_most_supply_is_looked_for():
+    """A site's own, of which the forecast is right: by its own measure it has all of the gain."""
+    supply = replace(history(40), quantity="renewable_w")
+    (one,) = backtest(supply, [Model()], every_h=5).verdicts
+    six, short, _ = one.worths
+    assert (six.share_of_perfect, short.share_of_perfect) == (1.0, 1.0)
+    assert (six.best > six.now, short.best > short.now) == (True, True)
 
 
 def test_a_longer_horizon_needs_more_behind_the_last_origin():
@@ -152,6 +163,23 @@ def test_the_verb_prints_the_model_beside_its_references(table):
     text = run("--history", table, "--every-h", 24)
     assert "5 forecasts from 2026-02-02 to 2026-02-06, every 24 h, judged 24 h ahead" in text.stdout
     assert "last-week-mean" in text.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("quantity", "column", "gain", "words"),
+    [
+        ("price", "price_per_kwh", "saving", r"saves \d+\.\d % of 6 h jobs', .* jobs' cost$"),
+        ("renewable", "renewable_w", "gain", r"adds \d+\.\d % to 6 h jobs', .* jobs' supply$"),
+    ],
+)
+def test_the_verb_says_what_of(table, quantity, column, gain, words):
+    """Only of carbon it is carbon."""
+    table.write_text(table.read_text().replace("carbon_g_per_kwh", column))
+    done = run("--history", table, "--every-h", 48, "--quantity", quantity)
+    *_, columns, last = done.stdout.splitlines()
+    assert columns.startswith(f"last columns: share of the perfect-forecast {gain}, ")
+    assert re.match(f"a perfect forecast {words}", last)
 
 
 def test_the_verb_refuses_what_it_cannot_judge(table):

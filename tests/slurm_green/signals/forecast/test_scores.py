@@ -64,6 +64,34 @@ def test_worth_by_hand():
     assert (one.perfect_saving, one.saving) == (pytest.approx(0.7), pytest.approx(0.4))
 
 
+def test_of_supply_the_most_is_wanted():
+    """The same job finds 10 at once and 13 at best; the forecast picks the start that has 12."""
+    values = np.array([10.0, 10.0, 14.0, 12.0, 0.0])
+    mean = np.array([[9.0, 11.0, 30.0, 1.0]])
+
+    one = worth(values, np.array([0]), mean, job_h=2, slack_h=2, most=True)
+
+    assert (one.now, one.chosen, one.best, one.submissions) == (10.0, 12.0, 13.0, 1)
+    assert one.share_of_perfect == pytest.approx(2 / 3)
+    assert (one.perfect_saving, one.saving) == (pytest.approx(0.3), pytest.approx(0.2))
+
+
+@pytest.mark.parametrize("most", [False, True])
+def test_of_equal_starts_the_first_is_taken(most):
+    """A day that is told again and again: rounding must not choose among its repetitions."""
+    rng = np.random.default_rng(0)
+    day = rng.uniform(100, 200, (500, 24))
+    values = rng.uniform(100, 200, 24 * 25)
+    origins = np.arange(500)
+
+    whole = worth(values, origins, np.tile(day, 3), job_h=24, slack_h=48, most=most)
+    six = worth(values, origins, np.tile(day, 3), job_h=6, slack_h=24, most=most)
+    short = worth(values, origins, np.tile(day, 3), job_h=6, slack_h=23, most=most)
+
+    assert whole.chosen == whole.now
+    assert six.chosen == short.chosen
+
+
 def test_the_truth_is_worth_all_of_it_and_the_past_nothing_less():
     """A perfect forecast has the whole; where nothing can be saved the share is unknown."""
     rng = np.random.default_rng(0)
