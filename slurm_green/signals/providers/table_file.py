@@ -66,11 +66,13 @@ class TableFile:
         ahead = table.since(now_utc)
         gaps = np.flatnonzero(np.isnan(ahead.values))
         values = ahead.values[: gaps[0]] if len(gaps) else ahead.values
+        made_utc = datetime.fromtimestamp(self._path.stat().st_mtime, UTC)
         return Series(
             start_utc=ahead.start_utc,
             step_s=ahead.step_s,
             values=values,
-            issued_utc=datetime.fromtimestamp(self._path.stat().st_mtime, UTC),
+            # The clock of who made it may run ahead of ours, but nothing is issued in the future.
+            issued_utc=min(made_utc, now_utc),
             quantity=self._quantity,
             **self._says,
         )

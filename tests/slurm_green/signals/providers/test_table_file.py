@@ -41,6 +41,13 @@ def test_the_rows_to_come_end_at_the_first_gap(table):
     assert (got.quantity, got.basis, got.scope) == ("carbon_g_per_kwh", "marginal", "direct")
 
 
+def test_a_file_of_a_clock_ahead_of_ours_is_of_now(table):
+    """Its forecast would never grow old once it is the last good one."""
+    one = table(PLAIN)
+    assert one.fetch(NOW - HOUR).age_s(NOW - HOUR) == 0
+    assert one.fetch(NOW - HOUR * 7 / 6).age_s(NOW) == 4200
+
+
 @pytest.mark.parametrize("hours", [-2, 2, 4, 400])
 def test_without_a_row_at_now_there_is_nothing_to_come(table, hours):
     """Before it, in a gap, after it."""
