@@ -35,6 +35,21 @@ def test_a_new_source_is_asked_for_enough_to_learn_from(desk):
     assert (kept.start_utc, kept.end_utc) == (NOW - timedelta(days=60), NOW + HOUR)
 
 
+def test_a_source_that_keeps_less_is_asked_for_the_whole_once(desk):
+    """Two months every few minutes would be refused before long; so would a copied-in week's."""
+    source = Historian(forecast(), measured=past(days=7))
+    for minutes in (0, 15, 30):
+        desk.now = NOW + timedelta(minutes=minutes)
+        desk.refresh({"a": source})
+    desk.store.add("b", past(days=7, provider="b"))
+    copied = Historian(forecast(), measured=past(days=7, provider="b"))
+    for _ in range(2):
+        desk.refresh({"b": copied})
+
+    days = [[(end - start).days for start, end in one.spans] for one in (source, copied)]
+    assert days == [[60, 2, 2], [60, 2]]
+
+
 def test_a_gap_left_by_an_outage_is_asked_for_again(desk):
     """After three weeks without the network the whole of them is wanted."""
     source = Historian(forecast(), measured=past(days=60))
