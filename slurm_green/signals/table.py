@@ -94,7 +94,8 @@ def read_forecasts(
     """The forecasts in a table, one per time of issue and in that order, without gaps each.
 
     Columns: issued_s or issued_utc, start_s or start_utc, the quantity's, and its quantiles p10 and
-    p90 where they are known (renewable_p10 and renewable_p90 for the renewable supply).
+    p90 where they are known (renewable_p10 and renewable_p90 for the renewable supply; those of
+    prices and base power may begin with their names, and do where carbon is beside them).
     """
     table = read_columns(path)
     column = _time_column(table, "start", quantity)
@@ -102,6 +103,8 @@ def read_forecasts(
     starts = table.seconds(column)
     values = table.amounts(quantity, quantity)
     prefix = _PREFIXES.get(quantity, f"{quantity}_")
+    if quantity not in _PREFIXES and not {CARBON.name, f"{prefix}p10"} & {*table.names}:
+        prefix = ""  # they are nobody else's
     quantiles = {
         share: table.amounts(name, quantity)
         for share, name in ((0.1, f"{prefix}p10"), (0.9, f"{prefix}p90"))

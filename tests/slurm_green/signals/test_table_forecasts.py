@@ -43,6 +43,18 @@ def test_forecasts(tmp_path):
     assert [list(one.quantiles) for one in renewable] == [[0.1]] * 3
 
 
+def test_quantiles_of_prices(tmp_path):
+    """As `sgreen forecast --quantity price --csv` has them, or beside carbon, whose p10 it is."""
+    alone = written(tmp_path, "issued_s,start_s,price_per_kwh,p10\n0,0,0.1,-0.1\n")
+    assert read_forecasts(alone, "price_per_kwh")[0].quantiles == {0.1: [-0.1]}
+    named = alone.read_text().replace("p10", "price_per_kwh_p10")
+    assert read_forecasts(written(tmp_path, named), "price_per_kwh")[0].quantiles == {0.1: [-0.1]}
+    names = "issued_s,start_s,carbon_g_per_kwh,p10,price_per_kwh,price_per_kwh_p10"
+    both = written(tmp_path, f"{names}\n0,0,100,80,0.1,-0.2\n")
+    assert read_forecasts(both, "price_per_kwh")[0].quantiles == {0.1: [-0.2]}
+    assert read_forecasts(both)[0].quantiles == {0.1: [80.0]}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
