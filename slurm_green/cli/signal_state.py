@@ -144,20 +144,16 @@ def _pasts(
     """The pasts that are kept, and the files among them that nobody can read."""
     found, damaged = [], []
     for name in names:
-        paths = set(store.directory.glob(f"{quantity}.{name}.*.csv"))
-        for one in store.pasts(name, quantity):
-            past = _past(store, name, one)
-            paths.discard(past.path)
-            found.append(past)
-        damaged += sorted(paths)
+        pasts = store.pasts(name, quantity)
+        found += [_past(name, path, one) for path, one in pasts.items()]
+        damaged += sorted({*store.directory.glob(f"{quantity}.{name}.*.csv")} - pasts.keys())
     return tuple(found), tuple(damaged)
 
 
-def _past(store: Store, name: str, one: Measured) -> Past:
-    parts = (one.quantity, name, one.provider, one.region or "-", one.basis, one.scope, "csv")
+def _past(name: str, path: Path, one: Measured) -> Past:
     return Past(
         source=name,
-        path=store.directory / ".".join(parts),
+        path=path,
         days=one.known * one.step_s / _DAY_S,
         end_utc=one.end_utc,
         basis=one.basis,

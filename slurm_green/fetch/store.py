@@ -35,19 +35,18 @@ class Store:
 
     directory: Path
 
-    def pasts(self, source: str, quantity: str) -> list[Measured]:
-        """All measured pasts of a source, that which reaches furthest last."""
-        found = []
-        for path in self.directory.glob(f"{quantity}.{source}.*.csv"):
-            one = self._read_past(path, quantity)
-            if one is not None:
-                found.append(one)
-        return sorted(found, key=lambda one: one.end_utc)
+    def pasts(self, source: str, quantity: str) -> dict[Path, Measured]:
+        """All measured pasts of a source by their files, that which reaches furthest last."""
+        found = {
+            path: one
+            for path in self.directory.glob(f"{quantity}.{source}.*.csv")
+            if (one := self._read_past(path, quantity)) is not None
+        }
+        return dict(sorted(found.items(), key=lambda item: item[1].end_utc))
 
     def past(self, source: str, quantity: str) -> Measured | None:
         """The past that reaches furthest."""
-        found = self.pasts(source, quantity)
-        return found[-1] if found else None
+        return next(reversed(self.pasts(source, quantity).values()), None)
 
     def add(self, source: str, newer: Measured) -> Measured:
         """Merge what was measured into its file; what is of another kind gets a file of its own."""

@@ -248,6 +248,20 @@ def test_a_damaged_past_is_found(site):
     assert any(str(path) in seen for seen in _todo(site))
 
 
+@pytest.mark.parametrize("name", [None, "carbon_g_per_kwh.uk.neso.Hall 2, b.average.direct.csv"])
+def test_a_past_is_told_by_its_file_whatever_its_region(site, name):
+    """One of a region with a blank or a dot is not damaged, as it was kept or as it was copied."""
+    (before,) = site.config.paths.signals.glob("carbon_g_per_kwh.uk.*.csv")
+    cases.keep(site, cases.past(region="Hall 2.b"))
+    (path,) = {*site.config.paths.signals.glob("carbon_g_per_kwh.uk.*.csv")} - {before}
+    if name is not None:
+        path = path.rename(path.with_name(name))
+
+    assert str(path) in [one["file"] for one in _carbon(site)["pasts"]]
+    assert not [seen for seen in _todo(site) if "damaged" in seen]
+    assert f"{path.name}: 60.0 days until" in site("signal", "check").stdout
+
+
 def test_a_csv_copied_in_is_no_chain(site):
     """Providers are configured, but somebody put a file there."""
     rows = "".join(f"2026-11-22T{hour:02}:00:00Z,100\n" for hour in range(24))

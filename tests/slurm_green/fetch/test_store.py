@@ -67,7 +67,7 @@ def test_another_kind_gets_a_file_of_its_own(store, other):
     store.add("uk", past(10))
     store.add("uk", past(5, end=NOW - HOUR, **other))
 
-    found = store.pasts("uk", CARBON)
+    found = store.pasts("uk", CARBON).values()
 
     assert len(list(store.directory.glob("*.csv"))) == 2
     assert [one.end_utc for one in found] == [NOW - HOUR, NOW]
