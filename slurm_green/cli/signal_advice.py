@@ -29,10 +29,10 @@ _SIGNS = (
     ("network", ("cannot be reached", "no answer in time", "no whole answer")),
     ("zone", ("asked for zone", "asked for region", "answer is for", " is for '")),
     ("schema", ("did the API change", "is not JSON", "is no object")),
-    ("theirs", ("answered 5", "reaches from", "holds no", "leaves a gap", "has no forecast")),
+    ("theirs", ("answered 5", "reaches from", "holds no", "leaves a gap", ") has no value")),
     ("clock", ("does not cover now", "in the future")),
     ("past", ("no measured", "nothing is measured", "what is usual needs", "learn from")),
-    ("file", ("no such file", "line ", "column ")),
+    ("file", ("o such file", "line ", "column ", "no rows before now", "nothing at now")),
     ("asked", ("asked for",)),
 )
 
