@@ -40,9 +40,9 @@ class Client(asyncio.Protocol):
     """See above."""
 
     __slots__ = (
-        "_body", "_head", "_headers", "_parser", "_paused", "_plain_head", "_queue", "_request",
-        "_room", "_target", "_tls", "_transport", "_unread", "deadline_s", "door", "exchange",
-        "open", "reading_body",
+        "_body", "_deaf", "_head", "_headers", "_parser", "_paused", "_plain_head", "_queue",
+        "_request", "_room", "_target", "_tls", "_transport", "_unread", "deadline_s", "door",
+        "exchange", "open", "reading_body",
     )  # fmt: skip
 
     def __init__(self, door: "Door") -> None:
@@ -54,6 +54,7 @@ class Client(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._queue: deque[Request] = deque()
         self._request: Request | None = None  # in work
+        self._deaf = False  # what they still send is thrown away
         self._paused = False
         self._plain_head = b""  # of a request that offered another protocol, without the offer
         self._unread = (0, 0.0)  # bytes that they have not read, and when they last read any
@@ -76,7 +77,7 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests."""
-        while data and self.open:
+        while data and self.open and not self._deaf:
             data = self._parse(data)
 
     def _parse(self, data: bytes) -> bytes:
@@ -229,12 +230,17 @@ class Client(asyncio.Protocol):
             self.abort()
 
     def _reject(self, refusal: Refusal) -> None:
-        """The connection cannot be understood any further."""
+        """The connection cannot be understood any further.
+
+        The trap: a close while they still send takes the answer back (a reset), and most clients
+        read none before all is sent. So what they send is thrown away until they see it.
+        """
         if self._request is not None or self._queue:
             self.abort()  # in the middle of somebody else's answer
             return
         self._request = Request(b"", b"", {})
         self._request.keep = False
+        self._deaf = True
         self.door.rejected(refusal)
         self.answer(refusal.status, _JSON, error_body(refusal.status, refusal.text))
 
@@ -320,7 +326,11 @@ class Client(asyncio.Protocol):
     def _next(self, keep: bool) -> None:
         self._request = None
         self._unread = (self._transport.get_write_buffer_size(), self.door.now_s())
-        if not keep:
+        if self._deaf:
+            self.deadline_s = self.door.now_s() + self.door.settings.timeouts.body_s
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+        elif not keep:
             self.close()
         elif self._queue:
             # Not from here: the stack would grow with every request sent ahead.

@@ -101,6 +101,53 @@ def test_what_is_no_request_gets_one_clear_error(data: bytes, status: bytes) -> 
     run(main)
 
 
+@pytest.mark.parametrize("tls", [False, True])
+def test_who_sends_all_before_reading_is_told_that_it_is_too_large(
+    tls: bool, certificate: Certificate
+) -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,):
+            settings, more = settings_for([one], LIMITS), {}
+            if tls:
+                settings, more = over_tls(settings, certificate), trusting(certificate)
+            async with routed(settings) as rig:
+                caller = await Caller.at(rig.server.port, **more)
+                caller.writer.transport.set_write_buffer_limits(0)
+                caller.reader._transport.pause_reading()  # type: ignore[attr-defined]
+                head = b"POST /v1/completions HTTP/1.1\r\ncontent-length: 20000000\r\n\r\n"
+                caller.writer.write(head + b"x" * 20_000_000)
+                await caller.writer.drain()
+                caller.reader._transport.resume_reading()  # type: ignore[attr-defined]
+                assert (await caller.read()).status == 413
+                caller.close()
+                await until(lambda: not rig.server.door.clients)
+                assert not one.seen
+
+    run(main)
+
+
+def test_who_sends_on_after_a_refusal_without_end_is_let_go() -> None:
+    async def main() -> None:
+        times = "[timeouts]\nbody_s = 0.3\n"
+        async with replicas(1) as (one,), routed(settings_for([one], times + LIMITS)) as rig:
+            caller = await Caller.at(rig.server.port)
+            caller.send("/v1/completions", "x" * 3000)
+            assert (await caller.read()).status == 413
+            assert await caller.reader.read() == b""
+
+            async def drip() -> None:
+                while not caller.writer.is_closing():
+                    caller.writer.write(b"x")
+                    await asyncio.sleep(0.01)
+
+            dripping = asyncio.create_task(drip())
+            await until(lambda: not rig.server.door.clients)
+            dripping.cancel()
+            caller.close()
+
+    run(main)
+
+
 def test_slow_clients_are_let_go() -> None:
     async def main() -> None:
         times = "[timeouts]\nhead_s = 0.3\nbody_s = 0.3\nidle_s = 0.3\n"
@@ -289,9 +336,10 @@ def test_chunks_may_have_trailers_after_any_body_but_not_without_end() -> None:
                     caller.writer.write(b"a" * 10_000)
                     await caller.writer.drain()
                     await asyncio.sleep(0.001)
-            await until(lambda: not rig.server.door.clients, 10)
+            assert (await caller.read()).status == 431
             assert rig.server.stats.refusals["431"] == 1
             caller.close()
+            await until(lambda: not rig.server.door.clients, 10)
 
     run(main)
 
