@@ -39,7 +39,7 @@ _KEY = re.compile(r"[\x21-\x7e]{8,512}")
 def load(path: Path) -> Settings:
     """The settings in a file, and the keys in the files that it names; raises ConfigError."""
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8") from error
     except OSError as error:
@@ -172,7 +172,7 @@ def _keys(settings: Settings, where: str) -> dict[Path, tuple[str, ...]]:
         if path is None or path in found:
             continue
         try:
-            lines = path.read_text(encoding="utf-8").split("\n")
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "is not UTF-8"
             raise ConfigError(f"{where}: key_file {path}: cannot be read: {why}") from error

@@ -32,6 +32,13 @@ def test_the_example_is_read_and_says_what_the_defaults_are(tmp_path: Path) -> N
         assert getattr(whole, part) == getattr(plain, part), part
 
 
+def test_files_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    keys, config = tmp_path / "keys", tmp_path / "route.toml"
+    keys.write_text("a-key-of-eight\n", encoding="utf-8-sig")
+    config.write_text(f"{ONE}key_file = '{keys}'\n", encoding="utf-8-sig")
+    assert load(config).keys == {keys: ("a-key-of-eight",)}
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
