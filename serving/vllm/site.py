@@ -76,6 +76,8 @@ class SiteWord:
                     take(path)
                     self._said.pop(name, None)
             except (BadInputError, OSError, ValueError) as error:
+                if isinstance(error.__cause__, OSError):
+                    self._seen.pop(name, None)  # it could not be read now: look again
                 self._say(name, str(error))
         now_s = self._now_s()
         self.mu_g_per_kwh, self.mean_mu = self._at(now_s)

@@ -87,6 +87,22 @@ def test_a_broken_or_missing_price_file_is_said_once(
     assert site.mu() == 0.0
 
 
+def test_a_file_that_could_not_be_read_is_read_again_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    ceiling, at = tmp_path / "c", prices(tmp_path / "p")
+    ceiling.write_text('{"clock_mhz": 1250}')
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        site = word(Clock(), at=at, ceiling=ceiling)
+        assert (site.most(), site.mu()) == (TOP, None)
+    site.refresh()
+    assert (CLOCKS[site.most()], site.mu()) == (1200.0, 0.0)
+
+
 def test_a_ceiling_holds_until_it_ends_or_goes_and_while_it_cannot_be_read(tmp_path: Path) -> None:
     clock, path = Clock(), tmp_path / "c"
     site = word(clock, ceiling=path)
