@@ -29,6 +29,7 @@ from serving.router.stats import Stats
 from serving.router.steer import Steer
 from serving.router.supply import Fetcher, Supply
 from serving.router.tls import tls_context
+from serving.router.upstream import OURS
 from slurm_green.errors import BadInputError
 
 __all__ = ["Server", "bound"]
@@ -278,17 +279,22 @@ class Server:
     def _log_state(self, replica: Replica) -> None:
         state = replica.state(self.loop.time())
         state = "ready" if state == "full" else state
-        before = self._states.get(replica, "down")
-        if state == before:
+        before = self._states.get(replica)
+        unseen = before is None and replica.misses < self.settings.health.failures
+        if state == before or (state == "down" and unseen):
             return
         self._states[replica] = state
         level = logging.INFO if state in ("ready", "parked", "draining") else logging.WARNING
-        _log.log(level, "replica %s at %s is %s, was %s", replica.url, replica.site, state, before)
+        was = "" if before is None else f", was {before}"
+        _log.log(level, "replica %s at %s is %s%s", replica.url, replica.site, state, was)
 
     def _ended(self, exchange: Exchange, why: str) -> None:
         self.access.add(exchange, self.loop.time(), why)
 
     def _bug(self, error: BaseException) -> None:
+        if isinstance(error, OSError) and error.errno in OURS:
+            self._tell("sockets", {"": f"the router has no socket left: {error.strerror}"})
+            return
         _log.error("the router goes on after: %s", error, exc_info=error)
 
     def _gauges(self) -> Iterable[Metric]:

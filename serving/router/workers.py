@@ -50,10 +50,10 @@ def _many_files(connections: int) -> None:
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= allowed < connections:
+    if 0 <= allowed < 2 * connections:
         _log.warning(
-            "the system allows %d open files, [limits] connections %d: raise LimitNOFILE or "
-            "ulimit -Hn", allowed, connections,
+            "the system allows %d open files, [limits] connections %d may take twice as many: "
+            "raise LimitNOFILE or ulimit -Hn", allowed, connections,
         )  # fmt: skip
 
 

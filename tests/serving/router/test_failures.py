@@ -254,6 +254,25 @@ def test_a_killed_replica_is_left_alone_and_taken_back(
     run(main)
 
 
+def test_a_replica_that_was_never_up_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "sgreen.route")
+
+    async def main() -> None:
+        caplog.clear()
+        async with replicas(1) as (one,):
+            one.kill()
+            async with routed(settings_for([one]), ready=False) as rig:
+                replica = rig.server.fleet.replicas[one.url]
+                await until(lambda: replica.misses > 5)
+                await one.start()
+                await until(lambda: replica.view.ready)
+                down, up = [it for it in caplog.messages if one.url in it]
+                assert down.endswith("is down")
+                assert up.endswith("is ready, was down")
+
+    run(main)
+
+
 def test_a_connection_that_is_cut_is_one_failure_of_three() -> None:
     async def main() -> None:
         more = "[breaker]\nopen_s = 60\nopen_max_s = 60\n"
