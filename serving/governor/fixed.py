@@ -12,11 +12,11 @@ class Fixed:
     park_after_s: float | None = None
 
     def __init__(self, clock: int) -> None:
-        self._clock = clock
+        self.clock = clock
 
     def choose(self, moment: Moment) -> int:
         """The clock it was made with."""
-        return self._clock
+        return self.clock
 
     def saw(self, moment: Moment, duration_s: float) -> None:
         """Nothing to learn."""

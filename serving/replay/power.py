@@ -11,11 +11,11 @@ __all__ = ["Meter"]
 
 
 class Meter:
-    """Energy of one replica since `start_s`; starts at the highest clock."""
+    """Energy of one replica since `start_s`; starts at the highest clock unless told of another."""
 
-    def __init__(self, engine: EngineModel, start_s: float) -> None:
+    def __init__(self, engine: EngineModel, start_s: float, clock: int | None = None) -> None:
         self._engine = engine
-        self._clock = self._wanted = len(engine.clocks_mhz) - 1
+        self._clock = self._wanted = len(engine.clocks_mhz) - 1 if clock is None else clock
         self.settled_s = start_s
         self.energy_j = 0.0
         self.changes = 0

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.governor.engine import EngineModel
+from serving.governor.fixed import Fixed
 from serving.governor.protocol import Policy, Slo
 from serving.replay.oracle import Oracle
+from serving.replay.power import Meter
 from serving.replay.replica import Replica, Served
 from serving.replay.requests import Request
 
@@ -64,6 +66,9 @@ def replay(
     for one in group:
         if isinstance(one.policy, Oracle):
             one.policy.attach(one, replicas)
+        if isinstance(one.policy, Fixed):
+            # The warm-up has set it, also of a replica that gets no request.
+            one.meter = Meter(engine, start_s, one.policy.clock)
     if trace_power:
         for one in group:
             one.meter.spans = []

@@ -136,6 +136,15 @@ def test_two_replicas_share_what_one_would_queue() -> None:
     assert two.end_s < 0.7 * one.end_s
 
 
+@pytest.mark.parametrize("clock", [0, 2, 4])
+def test_who_has_one_clock_waits_at_it_also_without_a_request(clock: int) -> None:
+    engine = EngineModel(profile())
+    run = replay([Request(0.0, 500, 40)], engine, SLO, lambda: Fixed(clock), replicas=2)
+    assert [one.meter.changes for one in run.replicas] == [0, 0]
+    waited_j = engine.idle_power_w(clock) * (run.end_s - run.start_s)
+    assert run.replicas[1].meter.energy_j == pytest.approx(waited_j)
+
+
 def test_a_first_token_at_time_zero_is_one() -> None:
     """Zero is a time like any other."""
     request = Request(-0.1, 10, 1)
