@@ -70,19 +70,29 @@ class Relay:
             self._send(exchange, replica, now_s)
 
     def pump(self, group: Group) -> None:
-        """Somebody may be free: those in the queue try in their order."""
+        """Somebody may be free: those in the queue try in their order.
+
+        The trap: who has waited for too long is wanted by no policy that counts time, and with it
+        everybody behind would wait for too long.
+        """
         now_s = self.now_s()
         in_vain: set[frozenset[str] | None] = set()
+        unwanted = []
         for exchange in tuple(group.waiting):
             if exchange.sites in in_vain:
                 continue
             replica = group.choose(exchange, now_s)
-            if replica is None:
+            if replica is None and (exchange.view.begun or not group.any_ready(exchange)):
                 in_vain.add(exchange.sites)
                 continue
             group.waiting.remove(exchange)
             exchange.waits_until_s = None
-            self._send(exchange, replica, now_s)
+            if replica is None:
+                unwanted.append(exchange)
+            else:
+                self._send(exchange, replica, now_s)
+        for exchange in unwanted:
+            self._turn_away(exchange)
 
     def lost(self, replica: Replica, why: str) -> None:
         """A replica hangs, is down or is put to rest: what can go elsewhere does, if it can."""
@@ -324,9 +334,7 @@ class Relay:
         group, limits = exchange.group, self.settings.limits
         begun = exchange.view.begun
         if not begun and not exchange.attempts and not group.waiting and group.any_ready(exchange):
-            # The policy could send it and does not want to.
-            group.refused += 1
-            exchange.give_up(429, "all sites are at their limit", group.policy.retry_after_s)
+            self._turn_away(exchange)
         elif not begun and len(group.waiting) >= limits.queue:
             exchange.give_up(429, "too many requests wait", group.policy.retry_after_s)
         else:
@@ -336,6 +344,12 @@ class Relay:
             (group.waiting.appendleft if begun else group.waiting.append)(exchange)
             if exchange.attempts and len(group.waiting) == 1:
                 self.loop.call_later(0.05, self.pump, group)
+
+    def _turn_away(self, exchange: Exchange) -> None:
+        """The policy could send it and does not want to."""
+        group = exchange.group
+        group.refused += 1
+        exchange.give_up(429, "all sites are at their limit", group.policy.retry_after_s)
 
     def _waited(self, exchange: Exchange) -> None:
         group = exchange.group

@@ -64,6 +64,48 @@ def test_every_policy_answers_and_leaves_a_site_without_power(tmp_path: Path, na
     run(main)
 
 
+_IN_TIME = (
+    '[policy]\nname = "prices"\nprofile = "h100-sxm-8b"\nslo_ttft_ms = 200\nslo_tpot_ms = 100\n'
+)
+
+
+def test_a_request_that_waited_for_too_long_holds_up_nobody_behind_it() -> None:
+    async def main() -> None:
+        more = f"{_IN_TIME}[timeouts]\nfirst_byte_s = 0.5\n"
+        async with replicas(1) as (one,), routed(settings_for([one], more)) as rig:
+            one.faults.append(Fault("hang"))
+            slow = asyncio.create_task(rig.complete(stream=True))
+            await until(lambda: one.seen)
+            statuses = []
+            while not slow.done():
+                statuses.append((await rig.complete()).status)
+            assert slow.result().status == 429
+            assert set(statuses) == {200}
+            assert (await rig.complete()).status == 200
+
+    run(main)
+
+
+def test_after_an_outage_who_waited_for_too_long_makes_room_for_new_requests() -> None:
+    async def main() -> None:
+        more = f"{_IN_TIME}[limits]\nqueue_s = 60\n"
+        async with replicas(1) as (one,), routed(settings_for([one], more)) as rig:
+            replica = rig.server.fleet.replicas[one.url]
+            one.health = 503
+            await until(lambda: not replica.view.ready)
+            late = [asyncio.create_task(rig.complete()) for _ in range(300)]
+            waiting = rig.server.fleet.groups["m"].waiting
+            await until(lambda: len(waiting) == 300)
+            begun_s = waiting[-1].started_s
+            await until(lambda: rig.server.loop.time() > begun_s + 0.3)
+            one.health = 200
+            assert Counter(it.status for it in await asyncio.gather(*late)) == {429: 300}
+            assert (await rig.complete()).status == 200
+            await until(rig.clean)
+
+    run(main)
+
+
 def test_load_that_other_routers_bring_counts(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         more = "[health]\nperiod_s = 0.05\nscrape = true\n"
