@@ -81,8 +81,10 @@ class Relay:
         for exchange in tuple(group.waiting):
             if exchange.sites in in_vain:
                 continue
-            replica = group.choose(exchange, now_s)
-            if replica is None and (exchange.view.begun or not group.any_ready(exchange)):
+            # A policy counts whom it is asked for: in vain it is asked for nobody.
+            ready = group.any_ready(exchange)
+            replica = group.choose(exchange, now_s) if ready else None
+            if replica is None and (exchange.view.begun or not ready):
                 in_vain.add(exchange.sites)
                 continue
             group.waiting.remove(exchange)

@@ -3,6 +3,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,17 @@ from serving.governor.protocol import Slo
 from serving.router.balance import Balanced
 from serving.router.policy.prices import Prices
 from serving.router.policy.protocol import Moment, ReplicaView, RequestView, SiteView
-from tests.serving.router.fakes import Fault, answer_of, replicas, routed, run, settings_for, until
+from tests.serving.router.fakes import (
+    MODEL,
+    Answer,
+    Fault,
+    answer_of,
+    replicas,
+    routed,
+    run,
+    settings_for,
+    until,
+)
 
 PRICES = (
     '[policy]\nname = "{}"\nprofile = "h100-sxm-8b"\nslo_ttft_ms = 2000\nslo_tpot_ms = 100\n'
@@ -102,6 +113,40 @@ def test_after_an_outage_who_waited_for_too_long_makes_room_for_new_requests() -
             assert Counter(it.status for it in await asyncio.gather(*late)) == {429: 300}
             assert (await rig.complete()).status == 200
             await until(rig.clean)
+
+    run(main)
+
+
+def test_who_waits_for_a_site_that_is_down_is_no_new_request_to_the_policy(tmp_path: Path) -> None:
+    class Counting(Balanced):
+        asked = 0
+
+        def route(self, request: RequestView, moment: Moment) -> int | None:
+            self.asked += request.sites == {1}
+            return super().route(request, moment)
+
+    async def main() -> None:
+        keys = tmp_path / "keys"
+        keys.write_text("a-key-of-eight\n")
+        more = f'[[tenant]]\nname = "a"\nkey_file = "{keys}"\nsites = ["s1"]\n'
+        more += f'[[tenant]]\nname = "b"\nkey_file = "{keys}2"\n[limits]\nqueue_s = 60\n'
+        (tmp_path / "keys2").write_text("another-key\n")
+        async with replicas(2) as both, routed(settings_for(both, more)) as rig:
+            policy = rig.server.fleet.groups["m"].policy = Counting()
+            both[1].health = 503
+            await until(lambda: not rig.server.fleet.replicas[both[1].url].view.ready)
+
+            def ask(key: str) -> Coroutine[Any, Any, Answer]:
+                asked = {"model": MODEL, "prompt": "a"}
+                return rig.ask(asked=asked, headers=f"authorization: Bearer {key}\r\n")
+
+            waits = asyncio.create_task(ask("a-key-of-eight"))
+            await until(lambda: rig.server.fleet.groups["m"].waiting)
+            for _ in range(10):
+                assert (await ask("another-key")).status == 200
+            assert policy.asked == 1
+            both[1].health = 200
+            assert (await waits).status == 200
 
     run(main)
 
