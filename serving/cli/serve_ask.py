@@ -16,7 +16,7 @@ import click
 from profiling.shipped import shipped, shipped_names
 from serving.governor.registry import POLICIES
 from serving.replica.check import gpus_here, profile_here
-from serving.replica.command import Ask, gpus_per_replica, served_name
+from serving.replica.command import Ask, gpus_per_replica, served_name, tensor_parallel
 from serving.replica.local import Local, code_directory, packages
 from serving.replica.machine import Rules
 from serving.replica.registered import job_stem
@@ -110,7 +110,7 @@ def local_of(
             " or --gpus"
         )
     gpus = gpus[:count]
-    if why := profile_here(settings, gpus):
+    if why := profile_here(settings, gpus, tensor_parallel(options)):
         click.echo(f"sgreen: nothing is governed, clocks stay at their maximum: {why}", err=True)
         ask = replace(
             ask, settings={key: one for key, one in ask.settings.items() if key != "profile"}
@@ -164,7 +164,7 @@ def again(
 
 def _numbers(text: str) -> tuple[int, ...]:
     parts = [one.strip() for one in text.split(",") if one.strip()]
-    if not all(one.isdigit() for one in parts):
+    if not all(one.isdecimal() for one in parts):
         raise BadInputError(f"GPUs {text}: wanted numbers with commas, as --gpus 0,1")
     numbers = tuple(map(int, parts))
     if len(set(numbers)) != len(numbers):

@@ -10,21 +10,26 @@ from profiling.device.apply import Setting
 from profiling.device.journal import Journal
 from profiling.device.lease import restore_left
 from profiling.device.nvml import Nvml
-from profiling.errors import ProfilingError
+from profiling.errors import ProfileError, ProfilingError
 from profiling.files import read_profile
 from profiling.shipped import shipped
+from serving.governor.engine import EngineModel
+from serving.governor.protocol import Slo
+from serving.governor.registry import policy_named
 from serving.vllm.settings import Settings
 from slurm_green.errors import BadInputError
 
 __all__ = ["give_back", "gpus_here", "profile_here"]
 
 _LOG = logging.getLogger("slurm_green.serve")
+_ANY = Slo(ttft_s=1.0, tpot_s=1.0)
 
 
-def profile_here(settings: Settings, gpus: Sequence[int]) -> str | None:
-    """Why nothing can be governed here, None where it can.
+def profile_here(settings: Settings, gpus: Sequence[int], tp: int = 1) -> str | None:
+    """Why nothing can be governed here, None where it can; `tp` GPUs share each layer.
 
-    Raises BadInputError for a profile of another GPU: with it clocks would be wrong, not only high.
+    Raises BadInputError for a profile of another GPU: with it clocks would be wrong, not only high;
+    and for a policy of a clock that the profile has not.
     """
     if settings.profile is None:
         return "no --profile"
@@ -34,6 +39,11 @@ def profile_here(settings: Settings, gpus: Sequence[int]) -> str | None:
     profile = read_profile(path)
     if not profile.inference:
         return f"--profile {settings.profile}: it has no inference.csv, only training"
+    try:
+        engine = EngineModel(profile, tp=tp)
+    except ProfileError as error:
+        return f"--profile {settings.profile}: {error}"
+    policy_named(settings.policy, engine, _ANY)
     try:
         with Nvml(settings.nvml_library) as nvml:
             names = {one.identity.index: one.identity.name for one in nvml.gpus()}

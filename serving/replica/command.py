@@ -5,13 +5,22 @@ The key goes by the environment: command lines are for everybody to read. Whatev
 options a person gives is passed on as it is, but for those that cannot be theirs.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from serving.vllm.settings import PREFIX
 from slurm_green.errors import BadInputError
 
-__all__ = ["Ask", "Place", "engine_argv", "engine_env", "gpus_per_replica", "served_name"]
+__all__ = [
+    "Ask",
+    "Place",
+    "engine_argv",
+    "engine_env",
+    "gpus_per_replica",
+    "served_name",
+    "tensor_parallel",
+]
 
 SCHEDULER = "serving.vllm.scheduler.GovernedScheduler"
 MIDDLEWARE = "serving.vllm.middleware.Energy"
@@ -20,8 +29,9 @@ _OURS = {
     "--port": "each replica takes a free one",
     "--api-key": "each replica makes its own",
 }
+_TENSOR = ("--tensor-parallel-size", "-tp")
 _SIZES = (
-    ("--tensor-parallel-size", "-tp"),
+    _TENSOR,
     ("--pipeline-parallel-size", "-pp"),
     ("--data-parallel-size", "-dp"),
 )
@@ -96,20 +106,30 @@ def served_name(ask: Ask) -> str:
 
 def gpus_per_replica(options: Sequence[str]) -> int:
     """By vLLM's parallel sizes; raises BadInputError for one that is no number."""
-    count = 1
-    for names in _SIZES:
-        text = _value(options, names) or "1"
-        if not text.isdigit() or int(text) < 1:
-            raise BadInputError(f"{names[0]} {text}: wanted a number from 1 on")
-        count *= int(text)
-    return count
+    return math.prod(_size(options, names) for names in _SIZES)
+
+
+def tensor_parallel(options: Sequence[str]) -> int:
+    """GPUs that share each layer, of which a profile speaks; raises BadInputError."""
+    return _size(options, _TENSOR)
+
+
+def _size(options: Sequence[str], names: Sequence[str]) -> int:
+    text = _value(options, names) or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise BadInputError(f"{names[0]} {text}: wanted a number from 1 on")
+    return int(text)
 
 
 def _value(options: Sequence[str], names: Sequence[str]) -> str | None:
-    """What follows an option, in any spelling that vLLM takes; None where it is not given."""
+    """What follows an option, in any spelling that vLLM takes; None where it is not given.
+
+    Of one that is there twice vLLM takes the last.
+    """
+    found = None
     for at, option in enumerate(options):
         name, equals, value = option.partition("=")
         name = name.replace("_", "-")
         if name in names:
-            return value if equals else next(iter(options[at + 1 :]), "")
-    return None
+            found = value if equals else next(iter(options[at + 1 :]), "")
+    return found

@@ -53,6 +53,15 @@ def test_without_a_profile_nothing_is_governed_and_it_says_why(bench: Bench) -> 
     assert "no such directory" in str(profile_here(settings(bench, profile=Path("/x")), ()))
     training = settings(bench, profile=Path("a100-sxm-training"))
     assert "no inference.csv" in str(profile_here(training, ()))
+    one = settings(bench, profile=Path("a100-sxm-8b"))
+    assert "--profile a100-sxm-8b: " in str(profile_here(one, (), tp=3))
+
+
+def test_a_clock_that_the_profile_has_not_is_refused(bench: Bench) -> None:
+    for policy in ("static:99999", "static:"):
+        wrong = settings(bench, profile=Path("a100-sxm-8b"), policy=policy)
+        with pytest.raises(BadInputError, match=rf"--policy {policy}: .* wanted 510 to 1230 MHz"):
+            profile_here(wrong, ())
 
 
 def test_gpus_are_those_that_nvml_shows(bench: Bench) -> None:

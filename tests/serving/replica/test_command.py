@@ -70,8 +70,10 @@ def test_names_and_sizes_are_read_in_both_spellings() -> None:
     assert gpus_per_replica(("-tp", "2", "--pipeline-parallel-size=3")) == 6
     assert gpus_per_replica(("--tensor_parallel_size=2", "--data_parallel_size", "2")) == 4
     assert gpus_per_replica(()) == 1
-    with pytest.raises(BadInputError, match="-size all"):
-        gpus_per_replica(("--tensor-parallel-size", "all"))
+    assert gpus_per_replica(("-tp", "2", "--tensor-parallel-size=4")) == 4
+    for wrong in ("all", "²"):
+        with pytest.raises(BadInputError, match=f"-size {wrong}"):
+            gpus_per_replica(("--tensor-parallel-size", wrong))
 
 
 def test_a_script_is_the_supervisor_itself_and_waits_for_no_clean_power() -> None:
