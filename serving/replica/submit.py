@@ -45,11 +45,17 @@ def wait_ready(
     log: Callable[[int], Path],
     say: Callable[[str], None],
 ) -> None:
-    """Until all are ready; says what changes. Raises SlurmError for a job that ended before."""
+    """Until all are ready; says what changes. Raises SlurmError for a job that ended before.
+
+    A Slurm that does not answer is waited for: models take long, and jobs go on without it.
+    """
     waiting, said = list(jobs), ""
     while True:
         # Slurm first: a job that is ready and ends in between is no failure of ours to see.
-        states = _states(waiting)
+        try:
+            states = _states(waiting)
+        except SlurmError as error:
+            states = dict.fromkeys(waiting, f"(unknown: {error})")
         waiting = [job for job in waiting if not is_ready(registration(job))]
         if not waiting:
             return

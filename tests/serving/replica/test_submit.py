@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of Slurm for a replica that is to be replaced."""
+"""What is asked of Slurm for replicas that come up, or are to be replaced."""
 
 from pathlib import Path
 
 import pytest
 
-from serving.replica.submit import successor
+from serving.replica import submit
+from serving.replica.submit import successor, wait_ready
 from slurm_green.errors import SlurmError
 
 
@@ -51,3 +52,27 @@ def test_a_failed_sbatch_is_told_and_may_have_been_heard(
     (slurm / "fails").unlink()
     assert successor(Path("again.sh"), "x-job1-0") == 40
     assert len((slurm / "queue").read_text().splitlines()) == 1
+
+
+def test_a_slurm_that_does_not_answer_for_a_while_is_waited_for(
+    slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit, "_ASK_S", 0.01)
+    queue, registration, said = slurm / "queue", slurm / "job7.json", list[str]()
+    queue.unlink()
+
+    def say(words: str) -> None:
+        said.append(words)
+        if len(said) == 1:
+            queue.write_text("7 RUNNING n1\n")
+        else:
+            registration.write_text('{"state": "ready"}')
+
+    wait_ready([7], lambda _: registration, lambda _: slurm / "log", say)
+    first, second = said
+    assert first.startswith("0 of 1 ready; waiting for 7 (unknown: squeue: ")
+    assert second == "0 of 1 ready; waiting for 7 running n1"
+    queue.write_text("")
+    registration.unlink()
+    with pytest.raises(SlurmError, match="job 7 ended before"):
+        wait_ready([7], lambda _: registration, lambda _: slurm / "log", say)
