@@ -62,10 +62,11 @@ class Relay:
         replica = None
         # Who waited longer comes first, among those that may go to the same sites.
         sites = exchange.sites
-        if exchange.view.begun or not any(one.sites == sites for one in group.waiting):
+        asked = exchange.view.begun or not any(one.sites == sites for one in group.waiting)
+        if asked:
             replica = group.choose(exchange, now_s)
         if replica is None:
-            self._wait(exchange, now_s)
+            self._wait(exchange, now_s, asked=asked)
         else:
             self._send(exchange, replica, now_s)
 
@@ -332,10 +333,10 @@ class Relay:
         if replica.breaker.opened == 1 and why.startswith("timeout"):
             self.loop.call_soon(self.lost, replica, "")
 
-    def _wait(self, exchange: Exchange, now_s: float) -> None:
+    def _wait(self, exchange: Exchange, now_s: float, *, asked: bool) -> None:
         group, limits = exchange.group, self.settings.limits
         begun = exchange.view.begun
-        if not begun and not exchange.attempts and not group.waiting and group.any_ready(exchange):
+        if asked and not begun and not exchange.attempts and group.any_ready(exchange):
             self._turn_away(exchange)
         elif not begun and len(group.waiting) >= limits.queue:
             exchange.give_up(429, "too many requests wait", group.policy.retry_after_s)

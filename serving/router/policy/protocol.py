@@ -10,9 +10,10 @@ The caller's part:
 
 - `control` is called once before the first request, then every `period_s`, and at once when a
   site's supply falls below its draw. What it orders holds until the next orders.
-- `route` is called for each request, and again for one that must be sent anew: its replica failed,
-  or its site lost power. It answers an index of `Moment.replicas`, or None: nobody can serve it in
-  time, so it is turned away (429, and try again after `retry_after_s`).
+- `route` is called for each request, and again for one that must be sent anew (its replica failed,
+  or its site lost power) or that waited until a replica was ready. It answers an index of
+  `Moment.replicas`, or None: nobody can serve it in time, so it is turned away (429, and try again
+  after `retry_after_s`).
 - Right after sending, the caller counts the request in `running` and `queued_tokens` of its
   replica, so that the next decision sees it.
 - `finished` is called once for each request that was answered in full.

@@ -119,11 +119,13 @@ def test_after_an_outage_who_waited_for_too_long_makes_room_for_new_requests() -
 
 def test_who_waits_for_a_site_that_is_down_is_no_new_request_to_the_policy(tmp_path: Path) -> None:
     class Counting(Balanced):
-        asked = 0
+        asked = refused = 0
+        refuses = False
 
         def route(self, request: RequestView, moment: Moment) -> int | None:
             self.asked += request.sites == {1}
-            return super().route(request, moment)
+            self.refused += self.refuses
+            return None if self.refuses else super().route(request, moment)
 
     async def main() -> None:
         keys = tmp_path / "keys"
@@ -145,6 +147,10 @@ def test_who_waits_for_a_site_that_is_down_is_no_new_request_to_the_policy(tmp_p
             for _ in range(10):
                 assert (await ask("another-key")).status == 200
             assert policy.asked == 1
+            policy.refuses = True
+            assert (await ask("another-key")).status == 429
+            assert policy.refused == 1
+            policy.refuses = False
             both[1].health = 200
             assert (await waits).status == 200
 
