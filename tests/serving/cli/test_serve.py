@@ -64,3 +64,13 @@ def test_what_is_no_command_is_refused(sbatch: Path, tmp_path: Path, vllm: str, 
     assert result.exit_code == 2
     assert f"--vllm{' ' if vllm else ': '}{said}" in result.stderr
     assert not sbatch.exists()
+
+
+@pytest.mark.parametrize(("minutes", "lead_s"), [("10", 300), ("600", 1800)])
+def test_a_replacement_is_asked_for_within_the_second_half_of_a_short_job(
+    sbatch: Path, tmp_path: Path, minutes: str, lead_s: int
+) -> None:
+    result = submitted(tmp_path, "--minutes", minutes, "--dry-run")
+    assert f"#SBATCH --signal=B:USR1@{lead_s}\n" in result.stdout
+    assert f" --lead-s {lead_s}.0 " in result.stdout
+    assert not sbatch.exists()
