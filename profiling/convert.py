@@ -144,7 +144,9 @@ def _mean(group: list[P]) -> P:
         if not values:
             continue
         changes[name] = float(np.mean(values))
-        if len(values) > 1:
+        changes[f"ci95_{name}"] = None
+        # Readers take an interval to be of n values: of fewer it would tell another spread.
+        if len(values) == len(group):
             t95 = stdtrit(len(values) - 1, _TWO_SIDED)
             changes[f"ci95_{name}"] = float(t95 * np.std(values, ddof=1) / len(values) ** 0.5)
     return replace(group[0], **changes)

@@ -225,6 +225,16 @@ def test_a_column_of_our_name_is_measured_and_no_setting():
     assert (high.power_w, high.ci95_power_w, high.n) == (200, None, 2)
 
 
+def test_power_that_some_repeats_lack_has_no_interval():
+    """An interval is read as one of n values; that of two of three would tell a wrong spread."""
+    text = "clock_mhz,rate,power_w,ci95_power_w\n900,5,200,9\n900,5.1,210,9\n900,5.2,,\n"
+    table = rows(text)
+    source = plain({}, {"workers": "1"}, table[0].cells, table=table)
+    (point,) = convert(source, table, cites="x").training
+    assert (point.power_w, point.ci95_power_w, point.n) == (pytest.approx(205), None, 3)
+    assert point.ci95_rate == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
+
+
 def test_what_is_known_is_not_missing():
     made = convert(SOURCES["perseus"], rows(PERSEUS, instruction="backward"))
     assert {"gpu_name", "driver", "dtype"} <= set(missing(made))
