@@ -111,6 +111,7 @@ class _Run:
     failed: dict[str, str] = field(default_factory=dict)
     up: Load | None = None
     reference: int | None = None
+    round: int = -1
 
     def __post_init__(self) -> None:
         self._all = list(self.workload.loads())
@@ -120,10 +121,21 @@ class _Run:
             for load in self._all
             if load.gpus > len(self.rig.gpus)
         }
-        broke = {one["load"]: one["why"] for one in self.journal.of("failed")}
-        self.failed = broke | needs
-        if not self.loads:
-            self.failed = needs  # where all broke it was none of theirs: a GPU, a disk that is away
+        self.failed = needs
+        self._broke = self.journal.of("failed")
+        if {one.name for one in self._all} <= needs.keys() | {one["load"] for one in self._broke}:
+            self._broke = []  # where all broke it was none of theirs: a GPU, a disk that is away
+        self._begin(self.round)
+
+    def _begin(self, round_: int) -> None:
+        """A round, or what comes before the first; loads that broke in it before a kill are out.
+
+        No sooner: the rounds before chose their clocks with them.
+        """
+        self.round = round_
+        for one in self._broke:
+            if one.get("round", round_) <= round_:  # an older journal does not tell
+                self.failed[one["load"]] = one["why"]
 
     @property
     def loads(self) -> list[Load]:
@@ -205,6 +217,7 @@ class _Run:
         return [int(one) for one in first_clocks(clocks)]
 
     def _round(self, round_: int, wanted: Mapping[Load, Sequence[int | None]]) -> None:
+        self._begin(round_)
         asks = {
             load: list(
                 block(
@@ -265,7 +278,7 @@ class _Run:
         except ProfilingError as error:
             self.up = None
             self.failed[load.name] = str(error)
-            self.journal.add("failed", load=load.name, why=str(error))
+            self.journal.add("failed", round=self.round, load=load.name, why=str(error))
 
     def _window(self, round_: int, load: Load, ask: Ask, attempt: int) -> Window:
         rig, workload, options = self.rig, self.workload, self.options

@@ -133,6 +133,34 @@ def test_a_round_that_was_cut_off_ends_as_it_was_begun(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_load_that_broke_before_a_kill_counts_in_the_rounds_before_it(tmp_path):
+    """They chose their clocks with it, so a sweep that goes on does so, too."""
+    names = tuple(Load(phase="decode", batch=one, context_tokens=512) for one in (1, 32, 8))
+
+    def sweeps(place, kills):
+        world, killed = World(), []
+        place.mkdir()
+
+        def disturb(work):
+            said = (place / "sweep.jsonl").read_text()
+            if work.up == names[1] and said.count('"kind": "window"') == 18:
+                raise ProfilingError("it broke")
+            if kills and not killed and '{"kind": "window", "round": 1,' in said:
+                killed.append(work.up)
+                raise Killed
+
+        if kills:
+            with pytest.raises(Killed):
+                world.swept(place, Work(world, names=names, before_run=disturb), ADAPTIVE)
+        work = Work(world, names=names, before_run=disturb)
+        swept = world.swept(place, work, ADAPTIVE, resume=kills)
+        assert swept.failed == {names[1].name: "it broke"}
+        return [(one.round, one.load, one.order, one.clock_mhz) for one in swept.windows]
+
+    assert sweeps(tmp_path / "killed", True) == sweeps(tmp_path / "uncut", False)
+
+
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(bad=st.sets(st.integers(40, 140), max_size=30))
 def test_windows_with_events_are_measured_again_and_never_enter(tmp_path_factory, bad):
