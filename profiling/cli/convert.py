@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen profile convert`: a published table as a profile."""
 
+import io
 import lzma
 from collections.abc import Sequence
 from dataclasses import replace
@@ -117,12 +118,15 @@ def _bytes(path: Path) -> bytes:
     if path.suffix != ".xz":
         return data
     try:
-        unpacker = lzma.LZMADecompressor()
-        text = unpacker.decompress(data, max_length=_MAX_BYTES)
+        # Not lzma's own decompressor: that stops after the first of several files in one.
+        with lzma.open(io.BytesIO(data)) as file:
+            text = file.read(_MAX_BYTES + 1)
     except lzma.LZMAError as error:
         raise ProfileError(f"{path}: is no .xz file: {error}") from error
-    if not unpacker.eof:
-        raise ProfileError(f"{path}: is cut, or larger than {_MAX_BYTES >> 20} MiB unpacked")
+    except EOFError as error:
+        raise ProfileError(f"{path}: is cut") from error
+    if len(text) > _MAX_BYTES:
+        raise ProfileError(f"{path}: is larger than {_MAX_BYTES >> 20} MiB unpacked")
     return text
 
 

@@ -201,8 +201,11 @@ def test_compare(place):
 def test_convert(tmp_path):
     (tmp_path / "t.csv").write_text(PERSEUS)
     (tmp_path / "t.csv.xz").write_bytes(lzma.compress(PERSEUS.encode()))
+    # As `cat` and some packers with threads make it: several files in one.
+    halves = (PERSEUS[:70].encode(), PERSEUS[70:].encode())
+    (tmp_path / "parts.csv.xz").write_bytes(b"".join(map(lzma.compress, halves)))
     args = ("--from", "perseus", "--where", "stage=0", "--gpu-name", "A100", "--date", "2024")
-    for name in ("t.csv", "t.csv.xz"):
+    for name in ("t.csv", "t.csv.xz", "parts.csv.xz"):
         out = tmp_path / f"from-{name}"
         found = json.loads(run("convert", tmp_path / name, *args, "--out", out, "--json"))
         assert (found["rows"], found["points"]) == (4, 4)
@@ -235,7 +238,7 @@ def test_convert_a_plain_table(tmp_path):
     assert "lowest clock a cap forces" in run("fit", tmp_path / "p", "--replicas", 2)
 
 
-def test_convert_refuses_what_it_cannot_do(tmp_path):
+def test_convert_refuses_what_it_cannot_do(tmp_path, monkeypatch):
     table, out = tmp_path / "t.csv", ("--out", tmp_path / "p")
     table.write_text(PERSEUS)
     perseus = ("convert", table, "--from", "perseus", *out)
@@ -252,6 +255,10 @@ def test_convert_refuses_what_it_cannot_do(tmp_path):
     assert "is cut" in refused("convert", tmp_path / "cut.xz", "--from", "zeus", *out)
     (tmp_path / "no.xz").write_bytes(b"stage")
     assert "is no .xz file" in refused("convert", tmp_path / "no.xz", "--from", "zeus", *out)
+    monkeypatch.setattr("profiling.cli.convert._MAX_BYTES", 2**20)
+    (tmp_path / "large.xz").write_bytes(lzma.compress(b"a" * (2**20 + 1)))
+    large = refused("convert", tmp_path / "large.xz", "--from", "zeus", *out)
+    assert "is larger than 1 MiB unpacked" in large
     assert "Invalid value for '--from'" in usage("convert", table, "--from", "x", *out)
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "mine").write_text("x")
