@@ -82,9 +82,14 @@ def points(windows: Iterable[Window]) -> list[Point]:
     for load in dict.fromkeys(one.load for one in good):
         own = sorted((one for one in good if one.load == load), key=_when)
         powers = _without_drift(own)
+        drifted = powers != [one.power_w for one in own]
         for clock_mhz in sorted({one.clock_mhz for one in own}, key=lambda mhz: mhz or 0):
             rows = [at for at, one in enumerate(own) if one.clock_mhz == clock_mhz]
             observed = [mhz for at in rows if (mhz := own[at].observed_mhz) is not None]
+            power_w = Mean.of([powers[at] for at in rows])
+            if drifted and own[rows[0]].reference:
+                # They tell the drift, so less it they are all alike, however noisy they were.
+                power_w = Mean(power_w.value, None)
             found.append(
                 Point(
                     load=load,
@@ -92,7 +97,7 @@ def points(windows: Iterable[Window]) -> list[Point]:
                     n=len(rows),
                     step_s=Mean.of([own[at].step_s for at in rows]),
                     rate=Mean.of([own[at].rate for at in rows]),
-                    power_w=Mean.of([powers[at] for at in rows]),
+                    power_w=power_w,
                     observed_mhz=math.fsum(observed) / len(observed) if observed else None,
                 )
             )
@@ -111,10 +116,13 @@ def _when(window: Window) -> tuple[int, int]:
 
 
 def _without_drift(own: Sequence[Window]) -> list[float]:
-    """Powers, less what the reference's power changed since its first window, if that is much."""
+    """Powers, less what the reference's power changed since its first window, if that is much.
+
+    Where only the reference was measured nothing tells drift from noise, and none is taken out.
+    """
     powers = np.array([one.power_w for one in own], dtype=np.float64)
     at = [place for place, one in enumerate(own) if one.reference]
-    if len(at) > 1 and abs(powers[at[-1]] / powers[at[0]] - 1) > DRIFT:
+    if 1 < len(at) < len(own) and abs(powers[at[-1]] / powers[at[0]] - 1) > DRIFT:
         powers = powers / np.interp(np.arange(len(own)), at, powers[at] / powers[at[0]])
     found: list[float] = powers.tolist()
     return found

@@ -61,6 +61,24 @@ def test_drift_of_the_reference_is_taken_out(drift):
         assert error < (1e-9 if abs(drift) > 0.011 else 0.01)
 
 
+def test_what_tells_the_drift_has_no_interval_of_power():
+    """Less the drift all windows of the reference are alike; an interval of 0 would be no truth."""
+    powers = {1200: [250.0, 256.0, 253.0], 900: [200.0, 203.0]}
+    rows = [window(2 * at, 1200, power) for at, power in enumerate(powers[1200])]
+    rows += [window(2 * at + 1, 900, power) for at, power in enumerate(powers[900])]
+    low, reference = points(rows)
+    assert (reference.power_w, reference.n) == (Mean(250.0, None), 3)
+    assert low.power_w.ci95 is not None
+    assert low.power_w.ci95 > 0
+    assert reference.rate.ci95 is not None
+
+
+def test_repeats_at_the_only_clock_are_noise_and_no_drift():
+    """As where no clock can be set: their mean counts, not the first of them."""
+    (found,) = points([window(at, 1200, power) for at, power in enumerate((250.0, 256.0, 253.0))])
+    assert found.power_w == Mean.of([250.0, 256.0, 253.0])
+
+
 def test_settings_given_up_are_those_with_the_last_attempt():
     rows = [window(attempt=at, faults=("x",)) for at in (1, 2, 3)]
     assert set(left_out(rows, 3)) == {("a", 1500)}
