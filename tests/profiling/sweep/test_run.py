@@ -155,7 +155,9 @@ def test_a_load_that_broke_before_a_kill_counts_in_the_rounds_before_it(tmp_path
         work = Work(world, names=names, before_run=disturb)
         swept = world.swept(place, work, ADAPTIVE, resume=kills)
         assert swept.failed == {names[1].name: "it broke"}
-        return [(one.round, one.load, one.order, one.clock_mhz) for one in swept.windows]
+        # Rounds after the cut see other ticks of the sensors, and may choose by them.
+        known = [one for one in swept.windows if one.round < 2]
+        return [(one.round, one.load, one.order, one.clock_mhz) for one in known]
 
     assert sweeps(tmp_path / "killed", True) == sweeps(tmp_path / "uncut", False)
 
