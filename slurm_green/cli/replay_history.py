@@ -240,6 +240,7 @@ def _from_sacct(
     assert history.from_sacct is not None
     config = app.config
     zone = _zone(history.timezone) if history.timezone else config.general.zone
+    watts = _watts(history.gpu_w)
     found = from_sacct(
         history.from_sacct,
         Assumed(
@@ -248,7 +249,8 @@ def _from_sacct(
                 name: _slack_s(f"--slack {name[:40]}", text)
                 for name, text in _pairs("--slack", history.slack)
             },
-            watts=Watts.of(config, _watts(history.gpu_w)),
+            watts=Watts.of(config, watts),
+            given_types=frozenset(map(str.lower, watts)) - {""},
             speeds=_speeds(history.profile),
             zone=zone,
             since_s=_moment("--since", history.since, zone),

@@ -85,7 +85,12 @@ def make_trace(export: Export, assumed: Assumed) -> SacctTrace:
         gpus=_peak(row for row in whole if row.gpus or not on_gpus),
         unit="GPU" if on_gpus else "core",
         idle_w=assumed.watts.idle_w if on_gpus else 0.0,
-        notes=notes.sentences(on_gpus, no_limit_s, {row.gpu_type.lower() for row in kept}),
+        notes=notes.sentences(
+            on_gpus,
+            no_limit_s,
+            {row.gpu_type.lower() for row in kept},
+            {row.partition for row in kept},
+        ),
     )
     ended_s = max((row.end_s for row in kept if row.end_s is not None), default=0.0)
     return SacctTrace(

@@ -2,7 +2,7 @@
 """What accounting does not say and a replay must assume, and the sentences that tell so. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
@@ -20,11 +20,13 @@ class Assumed:
     """What accounting does not say. `slack_s` is how much longer than its limit a job may take.
 
     Only jobs that became eligible from `since_s` to before `until_s` (POSIX) are replayed.
+    `given_types` are the GPU types, lower case, whose watts were given for this replay.
     """
 
     slack_s: float = _DAY_S
     slack_by_partition_s: Mapping[str, float] = field(default_factory=dict)
     watts: Watts = field(default_factory=Watts)
+    given_types: frozenset[str] = frozenset()
     speeds: tuple[Speed, ...] = ()
     zone: tzinfo = UTC
     since_s: float | None = None
@@ -39,8 +41,10 @@ class Notes:
         self.assumed = assumed
         self.count: Counter[str] = Counter()
 
-    def sentences(self, on_gpus: bool, no_limit_s: float, types: set[str]) -> tuple[str, ...]:
-        """One for each assumption that any job rests on."""
+    def sentences(
+        self, on_gpus: bool, no_limit_s: float, types: set[str], partitions: set[str]
+    ) -> tuple[str, ...]:
+        """One for each assumption that any job rests on, and for each that none does."""
         assumed, watts, count = self.assumed, self.assumed.watts, self.count
         slack = f"Every job may end {format_duration(assumed.slack_s)} after its earliest start"
         by = ", ".join(
@@ -64,6 +68,8 @@ class Notes:
             "A job could not start before it became eligible, also where that was another job's"
             " doing (dependencies, held jobs).",
         ]
+        found += _unused("partition", assumed.slack_by_partition_s, "slack", partitions)
+        found += _unused("GPU type", assumed.given_types, "watts", types)
         if assumed.speeds:
             found.append("Every job on GPUs slows down at lower clocks as the profile's does.")
         for key, words in (
@@ -82,3 +88,10 @@ class Notes:
             if count[key]:
                 found.append(f"{words}: {count[key]:,}.")
         return tuple(found)
+
+
+def _unused(noun: str, given: Iterable[str], what: str, known: set[str]) -> Iterator[str]:
+    """A sentence for each name that no job has: mistyped, or not of this time."""
+    there = ", ".join(map(clean, sorted(known - {""}))) or f"none, as the export names no {noun}"
+    for name in sorted(set(given) - known):
+        yield f"No job is of {noun} {clean(name)}, whose {what} changed nothing; there are {there}."

@@ -155,13 +155,15 @@ def test_options_reach_the_jobs(run, signal, tmp_path):
     kept = tmp_path / "kept"
     done = run(
         "--from-sacct", export, "--signal", signal, *FAST, "--keep", kept, "--json", "--gpus=10",
-        "--slack=main=2h", "--gpu-w=500", "--policy=fifo",
+        "--slack=main=2h", "--slack=mian=9h", "--gpu-w=500", "--gpu-w=H10=9", "--policy=fifo",
         config="[power]\npue = 1.5\n",
     )  # fmt: skip
 
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["gpus"] == 10
+    told = " ".join(found["notes"])
+    assert "No job is of partition mian" in told and "No job is of GPU type h10," in told
     jobs = [row.split(",") for row in (kept / "jobs.csv").read_text().split("\n")[1:-1]]
     slacks = {float(row[6]) - float(row[5]) - float(row[2]) for row in jobs}
     assert slacks == {2 * 3600.0, 8 * 3600.0}  # one job's comment asks for 8 h

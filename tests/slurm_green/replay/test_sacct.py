@@ -112,6 +112,31 @@ def test_jobs_get_their_limits_and_slack(tmp_path: Path) -> None:
     assert (four.work, five.work) == (HOUR, 9000)
 
 
+@pytest.mark.parametrize(
+    ("partition", "tres", "words"),
+    [
+        ("long", "cpu=8,gres/gpu=2,gres/gpu:H100=2", ("there are long.", "there are h100.")),
+        ("", "cpu=8,gres/gpu=2", ("names no partition.", "names no GPU type.")),
+    ],
+)
+def test_a_partition_or_type_that_no_job_has_is_said(
+    tmp_path: Path, partition: str, tres: str, words: tuple[str, str]
+) -> None:
+    """Mistyped, its slack and watts would change nothing unseen."""
+    path = export(tmp_path, line("1", partition=partition, tres=tres))
+    slack_s = dict.fromkeys(("lnog", partition), DAY)
+    given = frozenset({"h10", "h100"} if partition else {"h10"})
+
+    notes = from_sacct(path, Assumed(slack_by_partition_s=slack_s, given_types=given)).trace.notes
+
+    told = [note for note in notes if "changed nothing" in note]
+    assert [note.split(",")[0] for note in told] == [
+        "No job is of partition lnog",
+        "No job is of GPU type h10",
+    ]
+    assert all(note.endswith(end) for note, end in zip(told, words, strict=True))
+
+
 def test_what_is_no_job_is_counted_with_its_line(tmp_path: Path) -> None:
     """By reason, with the GPU-hours that go missing."""
     path = export(
