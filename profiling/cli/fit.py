@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from profiling.cli.output import (
+    Number,
+    Whole,
     as_json,
     emit_json,
     emit_table,
-    finite,
     named,
     number,
     percent,
@@ -48,35 +49,34 @@ _QUANTILES = (0.05, 0.95)
 @click.option(
     "--setting",
     "settings",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     multiple=True,
-    callback=finite,
     help="Fill at this clock (MHz) or cap (W); give it several times. Else at all that are known.",
 )
 @click.option(
     "--batch",
     "batches",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     multiple=True,
     help="Fill at this batch too, by the roofline; give it several times.",
 )
 @click.option(
     "--context",
     "contexts",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     multiple=True,
     help="Fill at this context too, in tokens; give it several times.",
 )
 @click.option(
     "--replicas",
-    type=click.IntRange(min=2, max=1000),
+    type=Whole(min=2, max=1000),
     default=40,
     show_default=True,
     help="Bootstrap fits behind every interval.",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     default=0,
     show_default=True,
     help="Seed of the bootstrap.",

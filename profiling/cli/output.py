@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 import click
 
 from profiling.errors import ProfileError
+from profiling.number import is_plain
 
 __all__ = [
+    "Number",
+    "Whole",
     "as_json",
     "clean",
     "emit_json",
     "emit_table",
-    "finite",
     "named",
     "number",
     "percent",
@@ -36,12 +38,32 @@ def profile_argument(name: str) -> Callable[[F], F]:
     return click.argument(name, type=click.Path(path_type=Path))
 
 
-def finite(_ctx: click.Context, _param: click.Parameter, value: Any) -> Any:
-    """A callback for options that are numbers: click takes nan for any, and inf for some."""
-    for one in value if isinstance(value, tuple) else (value,):
-        if one is not None and not math.isfinite(one):
-            raise click.BadParameter(f"{one} is not a finite number.")
-    return value
+class Number(click.FloatRange):
+    """A finite number within bounds: click takes nan for any, inf for some, and 1_0 for 10."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read one; refuses what only Python takes for a number."""
+        _must_be_plain(self, value, param, ctx)
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{found} is not a finite number.", param, ctx)
+        return found
+
+
+class Whole(click.IntRange):
+    """A whole number within bounds; 123_4 is a task of an array and not 1234."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read one; refuses what only Python takes for a number."""
+        _must_be_plain(self, value, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _must_be_plain(
+    kind: Number | Whole, value: Any, param: click.Parameter | None, ctx: click.Context | None
+) -> None:
+    if isinstance(value, str) and not is_plain(value):
+        kind.fail(f"{value!r} is not a valid {kind.name}.", param, ctx)
 
 
 @contextmanager

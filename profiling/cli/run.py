@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from profiling.cli.output import as_json, clean, emit_json, finite
+from profiling.cli.output import Number, Whole, as_json, clean, emit_json
 from profiling.cli.show import command as show
 from profiling.errors import ProfileError
+from profiling.number import is_plain
 
 _KINDS = ("inference", "training", "simulated-inference", "simulated-training")
 
@@ -26,7 +27,9 @@ class _Counts(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, tuple):
             return value
         try:
-            found = tuple(sorted({int(one) for one in str(value).split(",")}))
+            found = tuple(
+                sorted({int(one) if is_plain(one) else 0 for one in str(value).split(",")})
+            )
         except ValueError:
             found = (0,)
         if found[0] < 1:
@@ -64,7 +67,7 @@ _COUNTS = _Counts()
 )
 @click.option(
     "--tp",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     default=1,
     show_default=True,
     help="inference: GPUs that share the model, by tensor parallelism.",
@@ -74,15 +77,14 @@ _COUNTS = _Counts()
 )
 @click.option(
     "--window-s",
-    type=click.FloatRange(min=0.2, max=600),
-    callback=finite,
+    type=Number(min=0.2, max=600),
     default=5.0,
     show_default=True,
     help="Least length of a window. The energy counter errs by 1 % over 5 s.",
 )
 @click.option(
     "--repeats",
-    type=click.IntRange(min=1, max=100),
+    type=Whole(min=1, max=100),
     default=3,
     show_default=True,
     help="Windows of each setting; their spread is the 95 % interval.",
@@ -92,7 +94,7 @@ _COUNTS = _Counts()
 @click.option("--read-only", is_flag=True, help="Set no clock: batches and contexts only.")
 @click.option("--resume", is_flag=True, help="Go on with a sweep that was cut off.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random order."
+    "--seed", type=Whole(min=0), default=0, show_default=True, help="Of the random order."
 )
 @click.option("--emulate", metavar="MODEL", help="On emulated GPUs of this model, in virtual time.")
 @click.option(
@@ -107,7 +109,7 @@ _COUNTS = _Counts()
 )
 @click.option(
     "--default-clock",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     help="The clock to put back, MHz, as the site has it. Else the driver's own choice.",
 )
 @as_json

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm_green.cli.output import emit_json
-from slurm_green.cli.params import as_json
+from slurm_green.cli.params import Whole, as_json
 from slurm_green.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _NEEDED = ("httptools", "orjson", "uvloop")
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1, 256),
+    type=Whole(1, 256),
     help="Processes on the port; the file's [listen] workers otherwise.",
 )
 @click.option("--check", is_flag=True, help="Only read the configuration and say what it holds.")

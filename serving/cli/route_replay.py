@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm_green.cli.output import check_outputs, emit_json, emit_rows
-from slurm_green.cli.params import POSITIVE, as_json, finite, names_of
+from slurm_green.cli.params import POSITIVE, Number, as_json, names_of
 from slurm_green.cli.progress import progress_bar
 from slurm_green.threads import one_thread
 from slurm_green.words import number
@@ -41,11 +41,11 @@ _DEFAULT = "per-site,power-cap,reactive,heron,prices"
     help="Profile of the GPUs and the model: its directory.",
 )  # fmt: skip
 @click.option(
-    "--slo-ttft-ms", type=POSITIVE, callback=finite, required=True,
+    "--slo-ttft-ms", type=POSITIVE, required=True,
     help="Time to the first token that a request should meet, round trip included.",
 )  # fmt: skip
 @click.option(
-    "--slo-tpot-ms", type=POSITIVE, callback=finite, required=True,
+    "--slo-tpot-ms", type=POSITIVE, required=True,
     help="Mean time per further token that it should meet.",
 )  # fmt: skip
 @click.option(
@@ -58,15 +58,15 @@ _DEFAULT = "per-site,power-cap,reactive,heron,prices"
     help="CSV: issued_s,start_s, the columns of power, and their _p10; default: as it is now.",
 )  # fmt: skip
 @click.option(
-    "--patience-s", type=POSITIVE, callback=finite, default=60.0, show_default=True,
+    "--patience-s", type=POSITIVE, default=60.0, show_default=True,
     help="A client that has no first token by then has gone.",
 )  # fmt: skip
 @click.option(
-    "--wake-s", type=click.FloatRange(min=0), callback=finite, default=2.0, show_default=True,
+    "--wake-s", type=Number(min=0), default=2.0, show_default=True,
     help="Until a parked replica serves; assumed.",
 )  # fmt: skip
 @click.option(
-    "--restart-s", type=click.FloatRange(min=0), callback=finite, default=60.0, show_default=True,
+    "--restart-s", type=Number(min=0), default=60.0, show_default=True,
     help="Until one that had no power is parked; assumed.",
 )  # fmt: skip
 @click.option("--no-bound", is_flag=True, help="Leave out the bound on goodput.")

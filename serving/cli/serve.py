@@ -15,7 +15,7 @@ import click
 
 from serving.replica.script import RUNTIMES
 from slurm_green.cli.output import emit_json
-from slurm_green.cli.params import POSITIVE, as_json, finite
+from slurm_green.cli.params import POSITIVE, Whole, as_json
 from slurm_green.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -30,14 +30,12 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--slo-ttft-ms",
     type=POSITIVE,
-    callback=finite,
     required=True,
     help="Time to the first token that every request should meet.",
 )
 @click.option(
     "--slo-tpot-ms",
     type=POSITIVE,
-    callback=finite,
     required=True,
     help="Mean time per further token that it should meet.",
 )
@@ -47,9 +45,7 @@ _PATH = click.Path(path_type=Path)
     help="Profile of this GPU and model, its directory or a shipped name; without one clocks "
     "stay at their maximum.",
 )
-@click.option(
-    "--replicas", type=click.IntRange(min=1), default=1, show_default=True, help="vLLM servers."
-)
+@click.option("--replicas", type=Whole(min=1), default=1, show_default=True, help="vLLM servers.")
 @click.option("--site", default="local", show_default=True, help="The site's name for routers.")
 @click.option(
     "--local",
@@ -64,7 +60,6 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--carbon-budget-g-per-hour",
     type=POSITIVE,
-    callback=finite,
     help="Of each replica; with carbon-constrained.",
 )
 @click.option("--prices", type=_PATH, help="A plan's price file (sgreen plan --prices-out).")
@@ -92,14 +87,11 @@ _PATH = click.Path(path_type=Path)
     help="What runs it.",
 )
 @click.option("--bind", multiple=True, help="Path that the container sees too; may be repeated.")
-@click.option(
-    "--minutes", type=click.IntRange(min=1), help="Time limit of each job [default: the site's]."
-)
+@click.option("--minutes", type=Whole(min=1), help="Time limit of each job [default: the site's].")
 @click.option("--sbatch", "sbatch_options", multiple=True, help="Option for sbatch; repeatable.")
 @click.option(
     "--drain-s",
     type=POSITIVE,
-    callback=finite,
     default=120.0,
     show_default=True,
     help="Most that requests in flight are waited for.",
@@ -107,7 +99,6 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--start-s",
     type=POSITIVE,
-    callback=finite,
     default=1800.0,
     show_default=True,
     help="Most that a server may take until it is warm.",
@@ -115,7 +106,6 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--lead-s",
     type=POSITIVE,
-    callback=finite,
     default=1800.0,
     show_default=True,
     help="How long before its time limit a job asks for its replacement.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm_green.cli.output import check_outputs, emit_json, emit_rows
-from slurm_green.cli.params import POSITIVE, as_json, finite, names_of
+from slurm_green.cli.params import POSITIVE, Whole, as_json, names_of
 from slurm_green.cli.progress import progress_bar
 from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
@@ -44,12 +44,10 @@ _KEYS = (
     required=True,
     help="Profile of the GPU and the model: its directory.",
 )
-@click.option(
-    "--replicas", type=click.IntRange(min=1), default=1, show_default=True, help="vLLM replicas."
-)
+@click.option("--replicas", type=Whole(min=1), default=1, show_default=True, help="vLLM replicas.")
 @click.option(
     "--tp",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     default=1,
     show_default=True,
     help="GPUs of a replica; the profile must have it.",
@@ -57,14 +55,12 @@ _KEYS = (
 @click.option(
     "--slo-ttft-ms",
     type=POSITIVE,
-    callback=finite,
     required=True,
     help="Time to the first token that a request should meet.",
 )
 @click.option(
     "--slo-tpot-ms",
     type=POSITIVE,
-    callback=finite,
     required=True,
     help="Mean time per further token that it should meet.",
 )
@@ -90,19 +86,16 @@ _KEYS = (
 @click.option(
     "--carbon-budget-g",
     type=POSITIVE,
-    callback=finite,
     help="Grams for the whole trace, all replicas; with carbon-constrained.",
 )
 @click.option(
     "--ceiling-mhz",
     type=POSITIVE,
-    callback=finite,
     help="No policy runs above this clock; no less than the profile's lowest.",
 )
 @click.option(
     "--ceiling-w",
     type=POSITIVE,
-    callback=finite,
     help="No policy runs at a clock at which a replica may draw more.",
 )
 @click.option("--report", "report_file", type=_FILE, help="Write an HTML page of it, too.")

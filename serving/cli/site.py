@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from profiling.number import number_of
 from slurm_green.cli.output import check_outputs, emit_json, emit_rows
-from slurm_green.cli.params import POSITIVE, as_json, finite
+from slurm_green.cli.params import POSITIVE, Number, Whole, as_json
 from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
 from slurm_green.words import number
@@ -37,43 +38,41 @@ def command() -> None:
 @click.option(
     "--percentiles", default=_DEFAULT, show_default=True, help="Of the power, with commas."
 )
+@click.option("--tp", type=Whole(min=1), default=1, show_default=True, help="GPUs of a replica.")
 @click.option(
-    "--tp", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs of a replica."
-)
-@click.option(
-    "--load", type=click.FloatRange(min=0, min_open=True, max=1), callback=finite, default=0.8,
+    "--load", type=Number(min=0, min_open=True, max=1), default=0.8,
     show_default=True, help="Demand, as a share of what all GPUs serve at full power.",
 )  # fmt: skip
 @click.option(
-    "--prompt-tokens", type=POSITIVE, callback=finite, default=1024.0, show_default=True,
+    "--prompt-tokens", type=POSITIVE, default=1024.0, show_default=True,
     help="Of a mean request.",
 )  # fmt: skip
 @click.option(
-    "--output-tokens", type=POSITIVE, callback=finite, default=200.0, show_default=True,
+    "--output-tokens", type=POSITIVE, default=200.0, show_default=True,
     help="Of a mean answer.",
 )  # fmt: skip
 @click.option(
-    "--slo-ttft-ms", type=POSITIVE, callback=finite, default=1000.0, show_default=True,
+    "--slo-ttft-ms", type=POSITIVE, default=1000.0, show_default=True,
     help="Time to the first token that a request should meet.",
 )  # fmt: skip
 @click.option(
-    "--slo-tpot-ms", type=POSITIVE, callback=finite, default=60.0, show_default=True,
+    "--slo-tpot-ms", type=POSITIVE, default=60.0, show_default=True,
     help="Mean time per further token that it should meet.",
 )  # fmt: skip
 @click.option(
-    "--price", type=click.FloatRange(min=0), callback=finite, default=0.03, show_default=True,
+    "--price", type=Number(min=0), default=0.03, show_default=True,
     help="Of a kWh at the sites, in any currency.",
 )  # fmt: skip
 @click.option(
-    "--grid-price", type=click.FloatRange(min=0), callback=finite, default=0.08, show_default=True,
+    "--grid-price", type=Number(min=0), default=0.08, show_default=True,
     help="Of a kWh where there is always power.",
 )  # fmt: skip
 @click.option(
-    "--gpu-price", type=POSITIVE, callback=finite, default=30_000.0, show_default=True,
+    "--gpu-price", type=POSITIVE, default=30_000.0, show_default=True,
     help="Of a GPU with its share of everything around it.",
 )  # fmt: skip
 @click.option(
-    "--life-years", type=POSITIVE, callback=finite, default=5.0, show_default=True,
+    "--life-years", type=POSITIVE, default=5.0, show_default=True,
     help="Over which it is paid for.",
 )  # fmt: skip
 @click.option("--plot", "plot_file", type=_FILE, help="Write a picture of it, too.")
@@ -142,7 +141,7 @@ def size(
 
 def _percentiles(text: str) -> list[float]:
     try:
-        found = [float(one) for one in text.split(",") if one.strip()]
+        found = [number_of(one) for one in text.split(",") if one.strip()]
     except ValueError:
         found = []
     if not found or not all(0 <= one <= 100 for one in found):

@@ -4,6 +4,7 @@
 import math
 from collections.abc import Callable
 
+from profiling.number import number_of
 from serving.governor.bandit import Bandit
 from serving.governor.engine import EngineModel
 from serving.governor.feedback import Feedback
@@ -65,7 +66,7 @@ def _static_mhz(name: str, engine: EngineModel) -> float:
     text = name.partition(":")[2]
     low, high = engine.clocks_mhz[0], engine.clocks_mhz[-1]
     try:
-        mhz = float(text)
+        mhz = number_of(text)
     except ValueError:
         mhz = math.nan
     if not low <= mhz <= high:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from slurm_green.cli.params import Whole
+
 if TYPE_CHECKING:
     from slurm_green.cluster.status import ClusterStatus
 
@@ -29,14 +31,18 @@ def command() -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--nodes", default=4, show_default=True, help="How many slurmd.")
-@click.option("--gpus", default=8, show_default=True, help="Emulated GPUs of each node.")
+@click.option("--nodes", type=Whole(min=0), default=4, show_default=True, help="How many slurmd.")
+@click.option(
+    "--gpus", type=Whole(min=0), default=8, show_default=True, help="Emulated GPUs of each node."
+)
 @click.option(
     "--gpu-model",
     metavar="MODEL",
     help="Emulate GPUs with clocks and power, such as h100-sxm [default: devices only counted].",
 )
-@click.option("--cpus", default=16, show_default=True, help="CPUs each node declares.")
+@click.option(
+    "--cpus", type=Whole(min=0), default=16, show_default=True, help="CPUs each node declares."
+)
 @click.option("--accounting", is_flag=True, help="With its own slurmdbd and MariaDB.")
 @click.option("--accounting-of", metavar="OTHER", help="Join cluster OTHER's slurmdbd and key.")
 @click.option("--hook", is_flag=True, help="With slurm-green's submit hook.")

@@ -5,7 +5,7 @@ import click
 
 from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import emit_json
-from slurm_green.cli.params import as_json, finite
+from slurm_green.cli.params import Number, as_json
 from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
 from slurm_green.words import clean
@@ -15,8 +15,7 @@ from slurm_green.words import clean
 @click.option(
     "--every",
     "every_s",
-    type=click.FloatRange(min=60),
-    callback=finite,
+    type=Number(min=60),
     help="Repeat, in seconds.",
 )
 @as_json

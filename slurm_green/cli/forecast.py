@@ -11,7 +11,7 @@ import click
 
 from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import check_outputs, emit_json
-from slurm_green.cli.params import QUANTITIES, as_json, finite, quantity_option
+from slurm_green.cli.params import QUANTITIES, Number, as_json, quantity_option
 from slurm_green.errors import BadInputError, SignalError
 from slurm_green.words import clean, length
 
@@ -28,8 +28,7 @@ _NOW = {"carbon_g_per_kwh": "now_g_per_kwh", "price_per_kwh": "now_per_kwh"}
 @quantity_option("Which signal.")
 @click.option(
     "--hours",
-    type=click.FloatRange(min=0, max=24 * 60, min_open=True),
-    callback=finite,
+    type=Number(min=0, max=24 * 60, min_open=True),
     default=24.0,
     show_default=True,
     help="How far ahead to show.",

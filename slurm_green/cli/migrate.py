@@ -13,7 +13,7 @@ from slurm_green.cli.migrate_replay import replay_command
 from slurm_green.cli.migrate_run import run_command
 from slurm_green.cli.migrate_status import status_command
 from slurm_green.cli.output import emit_json
-from slurm_green.cli.params import as_json, finite
+from slurm_green.cli.params import Number, Whole, as_json
 from slurm_green.threads import one_thread
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ _LEAST, _MOST = 1e-12, 1e12
 
 def _within_reach(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
     """Quotients must be finite, too."""
-    finite(ctx, param, value)
     if value and not _LEAST <= value <= _MOST:
         raise click.BadParameter(f"{value:g} is out of reach; wanted {_LEAST:g} to {_MOST:g}.")
     return value
@@ -40,7 +39,7 @@ def _number(
     above_zero: bool = False,
     **more: Any,
 ) -> Callable[[F], F]:
-    kind = click.FloatRange(min=0, max=most, min_open=above_zero)
+    kind = Number(min=0, max=most, min_open=above_zero)
     shown = more.get("default") is not None
     return click.option(
         name, type=kind, callback=_within_reach, help=help_text, show_default=shown, **more
@@ -70,7 +69,7 @@ def _conditions(function: F) -> F:
         _number("--queue-wait-s", "Expected wait in the queue there.", default=0.0),
         click.option(
             "--transfers",
-            type=click.IntRange(min=1),
+            type=Whole(min=1),
             default=1,
             show_default=True,
             help="Transfers that share the link, this one among them.",

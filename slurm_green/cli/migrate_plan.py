@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from slurm_green.cli.output import emit_json
-from slurm_green.cli.params import as_json
+from slurm_green.cli.params import Whole, as_json
 from slurm_green.threads import one_thread
 from slurm_green.words import length, saving
 
@@ -52,9 +52,7 @@ def choosing(function: F) -> F:
         click.option(
             "--policy", default="prices", show_default=True, help="Who decides what moves."
         ),
-        click.option(
-            "--job", "job_id", type=click.IntRange(min=1), help="Move this one, whoever decides."
-        ),
+        click.option("--job", "job_id", type=Whole(min=1), help="Move this one, whoever decides."),
         click.option("--from", "source", metavar="SITE", help="Where --job is."),
         click.option("--to", "destination", metavar="SITE", help="Where --job is to go."),
         journal_option,

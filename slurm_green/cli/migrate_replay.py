@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from slurm_green.cli.output import check_outputs, emit_json, emit_rows
-from slurm_green.cli.params import as_json, finite, names_of
+from slurm_green.cli.params import Number, Whole, as_json, names_of
 from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
 
@@ -29,8 +29,7 @@ def _share(name: str, help_text: str) -> Callable[[F], F]:
     """What trouble is drawn."""
     return click.option(
         name,
-        type=click.FloatRange(min=0, max=1),
-        callback=finite,
+        type=Number(min=0, max=1),
         default=0.0,
         show_default=True,
         help=help_text,
@@ -55,24 +54,21 @@ def _share(name: str, help_text: str) -> Callable[[F], F]:
 )
 @click.option(
     "--alpha",
-    type=click.FloatRange(min=0, max=1, min_open=True),
-    callback=finite,
+    type=Number(min=0, max=1, min_open=True),
     default=0.1,
     show_default=True,
     help="Share of a window that a move may take.",
 )
 @click.option(
     "--quantile",
-    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
-    callback=finite,
+    type=Number(min=0, max=1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
     help="Quantile of the forecast supply for which a window must hold.",
 )
 @click.option(
     "--dwell-s",
-    type=click.FloatRange(min=0),
-    callback=finite,
+    type=Number(min=0),
     default=3600.0,
     show_default=True,
     help="Least time between two moves of a job.",
@@ -89,7 +85,7 @@ def _share(name: str, help_text: str) -> Callable[[F], F]:
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     default=0,
     show_default=True,
     help="Seed of whatever is drawn.",

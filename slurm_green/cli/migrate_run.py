@@ -19,7 +19,7 @@ from slurm_green.cli.migrate_plan import (
 )
 from slurm_green.cli.migrate_status import move_json, move_line
 from slurm_green.cli.output import emit_json
-from slurm_green.cli.params import as_json, finite
+from slurm_green.cli.params import Number, as_json
 from slurm_green.errors import SlurmGreenError
 from slurm_green.threads import one_thread
 
@@ -37,13 +37,12 @@ __all__ = ["run_command"]
 @click.option("--yes", is_flag=True, help="Do it; else it is only said, as by `plan`.")
 @click.option("--finish", is_flag=True, help="Begin nothing: only end what an earlier run began.")
 @click.option(
-    "--poll-s", type=click.FloatRange(min=0.05, max=600), default=2.0, show_default=True,
-    callback=finite, help="Time between two looks.",
+    "--poll-s", type=Number(min=0.05, max=600), default=2.0, show_default=True,
+    help="Time between two looks.",
 )  # fmt: skip
 @click.option(
     "--wait-s",
-    type=click.FloatRange(min=0),
-    callback=finite,
+    type=Number(min=0),
     help="Stop looking after that; run again to go on.",
 )
 @as_json

@@ -9,15 +9,16 @@ from typing import Any, TypeVar
 
 import click
 
-from profiling.cli.output import finite
+from profiling.cli.output import Number, Whole
 from slurm_green.errors import BadInputError
 
 __all__ = [
     "POSITIVE",
     "QUANTITIES",
     "JobRef",
+    "Number",
+    "Whole",
     "as_json",
-    "finite",
     "job_argument",
     "names_of",
     "parsable",
@@ -28,7 +29,7 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-POSITIVE = click.FloatRange(min=0, min_open=True)
+POSITIVE = Number(min=0, min_open=True)
 
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."

@@ -10,7 +10,7 @@ import click
 
 from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import check_outputs, emit_json
-from slurm_green.cli.params import as_json, finite
+from slurm_green.cli.params import Number, Whole, as_json
 from slurm_green.cli.progress import progress_bar
 from slurm_green.errors import BadInputError
 from slurm_green.threads import one_thread
@@ -32,8 +32,8 @@ def _file(name: str, *, required: bool = False, help_text: str) -> Callable[[F],
 
 
 def _amount(name: str, *, help_text: str, above_zero: bool = False) -> Callable[[F], F]:
-    kind = click.FloatRange(min=0, min_open=above_zero)
-    return click.option(name, type=kind, callback=finite, help=help_text)
+    kind = Number(min=0, min_open=above_zero)
+    return click.option(name, type=kind, help=help_text)
 
 
 @click.command(name="plan", short_help="Plan jobs over the next days, with a proof.")
@@ -52,7 +52,7 @@ def _amount(name: str, *, help_text: str, above_zero: bool = False) -> Callable[
     required=True,
     help_text="CSV: start_s,carbon_g_per_kwh and, where known, renewable_w, base_power_w.",
 )
-@click.option("--gpus", type=click.IntRange(min=0), required=True, help="GPUs of the site.")
+@click.option("--gpus", type=Whole(min=0), required=True, help="GPUs of the site.")
 @click.option(
     "--objective",
     type=click.Choice(_OBJECTIVES),
@@ -84,7 +84,7 @@ def _amount(name: str, *, help_text: str, above_zero: bool = False) -> Callable[
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     default=0,
     show_default=True,
     help="Seed of the search: the same one gives the same plan.",

@@ -7,7 +7,7 @@ import click
 
 from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import emit_json, emit_rows
-from slurm_green.cli.params import as_json, finite, table_options
+from slurm_green.cli.params import Number, as_json, table_options
 from slurm_green.errors import BadInputError
 from slurm_green.words import clean, grams, when
 
@@ -25,8 +25,7 @@ HEADER = ("JOBID", "PARTITION", "NAME", "USER", "STATE", "PLANNED START", "ELIGI
 @click.option(
     "--every",
     "interval_s",
-    type=click.FloatRange(1, 3600),
-    callback=finite,
+    type=Number(1, 3600),
     default=5.0,
     show_default=True,
     help="Seconds between two looks of --watch.",

@@ -9,7 +9,7 @@ import click
 
 from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import check_outputs, emit_json
-from slurm_green.cli.params import as_json, finite
+from slurm_green.cli.params import Number, Whole, as_json
 from slurm_green.cli.replay_history import History, history_options, source_of
 from slurm_green.threads import one_thread
 
@@ -30,11 +30,10 @@ def _file(name: str, help_text: str) -> Callable[[F], F]:
 def _amount(
     name: str, help_text: str, default: float | None = None, most: float | None = None
 ) -> Callable[[F], F]:
-    kind = click.FloatRange(min=0, max=most)
+    kind = Number(min=0, max=most)
     return click.option(
         name,
         type=kind,
-        callback=finite,
         default=default,
         show_default=default is not None,
         help=help_text,
@@ -54,7 +53,7 @@ def _amount(
     "CSV of what was expected: issued_s,start_s,carbon_g_per_kwh[,p10,p90][,renewable_w...]."
     " Without it the built-in forecaster sees the signal's past.",
 )
-@click.option("--gpus", type=click.IntRange(min=0), help="GPUs of the site.")
+@click.option("--gpus", type=Whole(min=0), help="GPUs of the site.")
 @click.option(
     "--policy",
     "policy",
@@ -87,14 +86,14 @@ def _amount(
 @_amount("--bound-limit-s", "Stop solving after that many seconds, with the bound so far.")
 @click.option(
     "--processes",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     default=1,
     show_default=True,
     help="Replay so many policies at once.",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     default=0,
     show_default=True,
     help="Seed of whatever is drawn: the same one gives the same figures.",

@@ -371,7 +371,7 @@ def _watts(given: tuple[str, ...]) -> Mapping[str, float]:
     found = {}
     for text in given:
         name, _, value = text.rpartition("=")
-        if not re.fullmatch(r"\d+(\.\d+)?", value) or not math.isfinite(float(value)):
+        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) or not math.isfinite(float(value)):
             raise BadInputError(f"--gpu-w {text[:40]}: wanted watts, or TYPE=WATTS")
         found[name] = float(value)
     return found

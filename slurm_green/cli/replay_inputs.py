@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from profiling.number import number_of
 from slurm_green.cli.params import names_of
 from slurm_green.errors import BadInputError
 
@@ -100,7 +101,7 @@ def options_of(pairs: tuple[str, ...]) -> dict[str, float]:
     for pair in pairs:
         name, _, value = pair.partition("=")
         try:
-            number = float(value)
+            number = number_of(value)
         except ValueError:
             number = math.nan
         if not name or not math.isfinite(number):

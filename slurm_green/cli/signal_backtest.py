@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm_green.cli.output import emit_json, emit_rows
-from slurm_green.cli.params import QUANTITIES, as_json, finite, quantity_option
+from slurm_green.cli.params import QUANTITIES, Number, Whole, as_json, quantity_option
 from slurm_green.errors import BadInputError, SignalError
 from slurm_green.threads import one_thread
 
@@ -36,22 +36,21 @@ _SAVED = {
 )
 @click.option(
     "--horizon-h",
-    type=click.IntRange(1, 96),
+    type=Whole(1, 96),
     default=24,
     show_default=True,
     help="How far ahead errors and coverage are counted.",
 )
 @click.option(
     "--every-h",
-    type=click.IntRange(1, 168),
+    type=Whole(1, 168),
     default=3,
     show_default=True,
     help="Hours between two forecasts; 1 takes three times as long as 3.",
 )
 @click.option(
     "--warm-up-days",
-    type=click.FloatRange(28, 3650),
-    callback=finite,
+    type=Number(28, 3650),
     help="History before the first forecast [default: 59, less where there is little].",
 )
 @quantity_option("Which column to forecast.")

@@ -158,6 +158,7 @@ def test_stopped_and_killed_it_gives_back_and_goes_on(tmp_path, library):
         (("--emulate", "h100-sxm", "--model", "gpt-5"), "there are llama-3.1-8b"),
         (("--emulate", "h100-sxm", "--clocks", "1", "--full-grid"), "give one"),
         (("--emulate", "h100-sxm", "--batches", "0"), "wanted whole numbers from 1"),
+        (("--emulate", "h100-sxm", "--batches", "1,1_0"), "wanted whole numbers from 1"),
         (("--nvml", "/nowhere.so"), "nvml.library /nowhere.so: cannot be loaded"),
         (("--emulate", "h100-sxm", "--workload", "inference", "--model", "no"), "--model 'no'"),
     ],

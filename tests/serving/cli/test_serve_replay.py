@@ -143,6 +143,7 @@ def test_the_table_is_for_people(asked: list[str]) -> None:
     [
         (("--policy", "turbo"), "turbo"),
         (("--policy", "static:99"), "600 to 1800 MHz"),
+        (("--policy", "static:1_200"), "600 to 1800 MHz"),
         (("--policy", "static:fast"), "fast"),
         (("--policy", ","), "names no policy"),
         (("--policy", "max,max"), "twice"),

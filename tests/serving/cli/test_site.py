@@ -51,6 +51,7 @@ def test_the_picture_is_written(asked: list[str], tmp_path: Path) -> None:
     ("more", "told"),
     [
         (("--percentiles", "10,x"), "wanted numbers from 0 to 100"),
+        (("--percentiles", "1_0"), "wanted numbers from 0 to 100"),
         (("--percentiles", "110"), "wanted numbers from 0 to 100"),
         (("--load", "2"), "--load"),
         (("--tp", "4"), "profile: the profile has no decode at tp 4"),

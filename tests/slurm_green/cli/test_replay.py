@@ -112,6 +112,7 @@ def test_an_option_reaches_the_policies(sgreen, words):
         (["--policy", "fifo,max,fifo"], "--policy fifo,max,fifo: names a policy twice"),
         (["--option", "percentile"], "--option percentile: wanted NAME=NUMBER"),
         (["--option", "x=nan"], "--option x=nan: wanted NAME=NUMBER"),
+        (["--option", "percentile=3_0"], "--option percentile=3_0: wanted NAME=NUMBER"),
         (["--option", "percentil=5"], "--option percentil: no policy of this replay has"),
         (["--policy", "threshold", "--option", "percentile=101"], "percentile=101: wanted 0 to"),
         (["--policy", "power-cap", "--option", "power-cap-w=-5"], "-w=-5: wanted 0 or more"),

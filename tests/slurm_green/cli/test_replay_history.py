@@ -231,6 +231,7 @@ EXPORT = ("--from-sacct", CAPTURES / "24.11" / "sacct_export.txt")
         ((*EXPORT, "SIGNAL", "--default-slack", "soon"), "--default-slack: not a duration: 'soon'"),
         ((*EXPORT, "SIGNAL", "--slack", "main=24"), "--slack main: not a duration: '24'"),
         ((*EXPORT, "SIGNAL", "--gpu-w", "h100=hot"), "wanted watts"),
+        ((*EXPORT, "SIGNAL", "--gpu-w", "\u0661\u0660"), "wanted watts"),
         ((*EXPORT, "SIGNAL", "--since", "monday"), "wanted a time such as"),
         ((*EXPORT, "SIGNAL", "--since", "2026-12-01"), "no job in it can be replayed"),
         (("--example", "--report", "/none/r.html"), "--report /none/r.html: cannot be written"),
