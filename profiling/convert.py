@@ -14,6 +14,7 @@ from scipy.special import stdtrit
 
 from profiling.errors import ProfileError
 from profiling.files import check_watts
+from profiling.number import number_of
 from profiling.profile import InferencePoint, Profile, Provenance, TrainingPoint
 from profiling.table import Row
 
@@ -156,7 +157,7 @@ def _same(cell: str, wanted: str) -> bool:
     if cell == wanted.strip():
         return True
     try:
-        return float(cell) == float(wanted)
+        return number_of(cell) == number_of(wanted)
     except ValueError:
         return False
 

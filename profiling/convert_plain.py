@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from profiling.convert import Source
 from profiling.errors import ProfileError
 from profiling.files import INFERENCE, TRAINING
+from profiling.number import number_of
 from profiling.profile import InferencePoint, TrainingPoint
 from profiling.table import Row
 
@@ -37,7 +38,7 @@ class Formula:
         if text in header:
             column, factor, inverse = text, "1", False
         try:
-            found = cls(column=column.strip(), factor=float(factor), inverse=inverse)
+            found = cls(column=column.strip(), factor=number_of(factor), inverse=inverse)
         except ValueError:
             raise ProfileError(
                 f"{text!r}: wanted COLUMN, COLUMN*FACTOR or FACTOR/COLUMN, with a number as FACTOR"
@@ -52,7 +53,7 @@ class Formula:
         if self.factor == 1 and not self.inverse:
             return cell
         try:
-            value = float(cell)
+            value = number_of(cell)
             return repr(self.factor / value if self.inverse else self.factor * value)
         except (ValueError, ZeroDivisionError):
             return cell

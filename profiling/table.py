@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from profiling.errors import ProfileError
+from profiling.number import number_of
 
 __all__ = ["COUNT", "NUMBER", "Column", "Row", "read_bytes", "read_rows"]
 
@@ -47,7 +48,7 @@ class Column:
                 raise ProfileError(f"{text[:40]!r}; wanted {self._allowed}")
             return text
         try:
-            value = float(text)
+            value = number_of(text)
         except ValueError:
             raise ProfileError(f"{text[:40]!r} is no number; wanted {self._allowed}") from None
         least = 1.0 if self.kind == "count" and not self.zero else self.least

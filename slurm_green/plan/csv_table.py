@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from profiling.number import is_plain, number_of
 from slurm_green.errors import BadInputError
 from slurm_green.plan.problem import Floats
 
@@ -59,7 +60,8 @@ class CsvTable:
         cells = self.texts(name)
         allowed = f"wanted a {'whole ' if whole else ''}number from {low:g} to {high:g}"
         try:
-            values = np.fromiter(map(float, cells), np.float64, len(cells))
+            read = float if is_plain("".join(cells)) else number_of
+            values = np.fromiter(map(read, cells), np.float64, len(cells))
             given = np.ones(len(cells), dtype=np.bool_)
         except ValueError:
             # Empty cells make the quick way fail; with them this one is the usual way.
@@ -68,7 +70,7 @@ class CsvTable:
                 raise self.bad(int(np.argmin(given)), name, f"is empty; {allowed}") from None
             try:
                 values = np.full(len(cells), np.nan if empty is None else empty)
-                values[given] = [float(cell) for cell in cells if cell.strip()]
+                values[given] = [number_of(cell) for cell in cells if cell.strip()]
             except ValueError:
                 at = next(row for row, cell in enumerate(cells) if not _is_number(cell))
                 raise self.bad(at, name, f"{cells[at][:40]!r} is no number; {allowed}") from None
@@ -193,7 +195,7 @@ def _text(path: Path, wanted: str) -> str:
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell.strip() or "0")
+        number_of(cell.strip() or "0")
     except ValueError:
         return False
     return True

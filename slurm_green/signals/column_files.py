@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from profiling.number import number_of
 from slurm_green.errors import SignalError
 from slurm_green.signals.columns import MAX_ROWS, Columns, checked_amounts, seconds_of
 from slurm_green.signals.csv_trace import decoded
@@ -107,7 +108,7 @@ class _CsvColumns:
         values: list[float] = []
         for row in self._rows:
             try:
-                values.append(float(row[index]))
+                values.append(number_of(row[index]))
             except ValueError as exc:
                 text = row[index].strip()
                 if text:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from profiling.number import number_of
 from slurm_green.errors import SignalError
 from slurm_green.signals.quantity import quantity_named
 from slurm_green.signals.times import from_local
@@ -52,7 +53,7 @@ def seconds_of(
     for cell in cells:
         try:
             if kind == "s":
-                found.append(float(cell))
+                found.append(number_of(str(cell)))
                 continue
             when = cell if isinstance(cell, datetime) else datetime.fromisoformat(cell)
             if kind == "local" and zone is not None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from profiling.number import number_of
 from slurm_green.errors import SignalError
 from slurm_green.signals.quantity import CARBON
 from slurm_green.signals.series import Series
@@ -270,7 +271,7 @@ def _value(cell: str, where: str) -> float:
 
 def _number(text: str, place: str, unit: str) -> float:
     try:
-        value = float(text)
+        value = number_of(text)
     except ValueError as exc:
         raise SignalError(f"{place}: {text[:40]!r} is not a number of {unit}") from exc
     if not math.isfinite(value):

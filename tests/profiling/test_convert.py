@@ -276,6 +276,7 @@ def test_formulas(text, found):
     [
         ("a*x", "with a number as FACTOR"),
         ("b/a", "with a number as FACTOR"),
+        ("a*1_0", "with a number as FACTOR"),
         ("a+1", "no column 'a[+]1' in"),
     ],
 )

@@ -221,6 +221,7 @@ def test_an_error_names_file_line_and_column(place, name, old, new, said):
             "4 is not allowed; wanted a number of W from 5",
         ),
         ({"needed": True, "signed": True}, "x", "'x' is no number; wanted a number"),
+        ({"needed": True}, "1_000", "'1_000' is no number; wanted a number above 0"),
         ({"needed": True, "signed": True}, "-1e16", "-1e16 is not allowed; wanted a number"),
         (
             {"needed": True, "kind": COUNT},

@@ -236,6 +236,11 @@ def test_empty_optional_cells_stand_for_what_is_usual(read: Read) -> None:
         ({"jobs": JOBS + "c,big,1,5,0,9,0\n"}, r"J\.csv: line 4: column 7: 7 cells"),
         ({"classes": CLASSES.splitlines()[0]}, r"J\.csv: line 2: column class: .*C\.csv has no"),
         ({"signal": SIGNAL.splitlines()[0]}, r"S\.csv: has a header but no rows"),
+        ({"jobs": JOBS + "c,big,123_4,,,\n"}, r"J\.csv: line 4: column work: '123_4' is no number"),
+        (
+            {"jobs": JOBS + "c,big,5,0,\u0661\u0660,\n"},
+            r"J\.csv: line 4: column deadline_s: '..' is no number",
+        ),
         (
             {"signal": "start_s,carbon_g_per_kwh\n0,1\n6e11,1\n"},
             r"spans 1.2e\+12 s; wanted at most",

@@ -119,6 +119,7 @@ def test_changed_file_is_read_again(trace_file):
         (b"start_s,carbon_g_per_kwh\n0,-3\n", "-3 is not between 0 and"),
         (b"start_s,carbon_g_per_kwh\n0,1e300\n", "not between 0 and"),
         (b"start_s,carbon_g_per_kwh\n0,12 g\n", "'12 g' is not a number"),
+        (b"start_s,carbon_g_per_kwh\n0,1_2\n", "'1_2' is not a number"),
         (b"start_s,carbon_g_per_kwh\nx,1\n", "line 2: column start_s"),
         (b"start_s,carbon_g_per_kwh\n1e99,1\n", "too large"),
         (b"start_s,carbon_g_per_kwh\n0,1\n0,1\n", "line 3: column start_s: not after"),

@@ -141,6 +141,8 @@ def test_hours_that_begin_at_half_past(table):
         ("start_s,carbon_g_per_kwh\n0,1\n3600,1\n5000,1\n", "line 3: column start_s: lies between"),
         ("start_s,carbon_g_per_kwh\n0,1\n1,1\n9000000,1\n", "spans more than"),
         (HEADER + "2026-01-01,twelve\n", "line 2: column carbon_g_per_kwh: 'twelve' is no number"),
+        (HEADER + "2026-01-01,1_2\n", "line 2: column carbon_g_per_kwh: '1_2' is no number"),
+        ("start_s,carbon_g_per_kwh\n3_600,1\n", "column start_s: '3_600' is not a number of"),
         (HEADER + "2026-01-01,-1\n", "line 2: column carbon_g_per_kwh: -1 is not between 0 and"),
         (HEADER + "2026-01-01,inf\n", "line 2: column carbon_g_per_kwh: inf is not between"),
         (HEADER + '2026-01-01,"1\n', "line 2: unexpected end of data"),
