@@ -6,8 +6,8 @@ text, table by table.
 """
 
 import json
-import math
 import re
+import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ class TomlFile:
             return cls(path=path, body=body, values=tomllib.loads(body))
         except UnicodeDecodeError:
             raise ProfileError(f"{path}: not UTF-8 text; save it as UTF-8") from None
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # TOML's own, or a number of thousands of digits
             raise ProfileError(f"{path}: not TOML: {error}") from None
 
     def word(self, name: str, allowed: tuple[str, ...]) -> str:
@@ -94,7 +94,8 @@ class TomlFile:
     def _amount(self, value: Any, name: str, table: str, *, zero: bool = False) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             self._refuse(name, f"{value!r} is no number", table)
-        if not (math.isfinite(value) and (value > 0 or (zero and value == 0))):
+        # Whole numbers may be beyond any float.
+        if not (0 < value <= sys.float_info.max or (zero and value == 0)):
             least = "from" if zero else "above"
             self._refuse(name, f"{value!r} is not allowed; wanted a number {least} 0", table)
         return float(value)

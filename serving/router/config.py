@@ -52,7 +52,7 @@ def loads(text: str, source: Path | None = None) -> Settings:
     where = str(source or "configuration")
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOML's own, or a number of thousands of digits
         raise ConfigError(f"{where}: not TOML: {error}") from error
     _known(document, {*_ONE, *_MANY}, where, "table")
     parts: dict[str, Any] = {

@@ -5,6 +5,7 @@ Not Slurm's own reading: there a plain number means minutes, here it means secon
 """
 
 import re
+import sys
 
 from slurm_green.errors import BadInputError
 from slurm_green.slurm import times
@@ -12,17 +13,23 @@ from slurm_green.slurm import times
 __all__ = ["duration_text", "parse_duration_s"]
 
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_CLOCK = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d):([0-5]?\d)")
-_SECONDS = re.compile(r"\d+(?:\.\d+)?")
+_CLOCK = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d):([0-5]?\d)", re.ASCII)
+_SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 
 
 def parse_duration_s(value: object) -> float:
     """Seconds in `90`, `"90s"`, `"1h30m"`, `"2w"` or `"1-12:00:00"`; ValueError otherwise."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
-        if not 0 <= seconds < float("inf"):
-            raise ValueError("is out of range")
-        return seconds
+        seconds: float = value
+    else:
+        seconds = _seconds_in(value)
+    # A whole number may be beyond any float.
+    if not 0 <= seconds <= sys.float_info.max:
+        raise ValueError("is out of range")
+    return float(seconds)
+
+
+def _seconds_in(value: object) -> float:
     if not isinstance(value, str):
         raise ValueError("is not a duration")
     word = value.strip().lower()
@@ -30,7 +37,7 @@ def parse_duration_s(value: object) -> float:
         return float(word)
     if clock := _CLOCK.fullmatch(word):
         days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
-        return float(days * 86_400 + hours * 3_600 + minutes * 60 + rest)
+        return days * 86_400 + hours * 3_600 + minutes * 60 + rest
     try:
         return times.parse_duration_s(word)
     except BadInputError as error:

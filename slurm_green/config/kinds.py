@@ -6,6 +6,7 @@ A kind's `read` raises ValueError with what is wrong; where it was wrong is the 
 
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -119,8 +120,8 @@ def number(least: float | None = None, most: float | None = None) -> Kind[float]
     def read(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError("is not a number")
-        # nan fails both comparisons of `within`, so it never passes.
-        if not _within(value, least, most) or abs(value) == float("inf"):
+        # nan fails both comparisons of `within`; whole numbers may be beyond any float.
+        if not _within(value, least, most) or not abs(value) <= sys.float_info.max:
             raise ValueError("is out of range")
         return float(value)
 

@@ -53,7 +53,7 @@ def loads(text: str, source: Path | None = None) -> Config:
     """The configuration in a text; `source` names it in errors."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOML's own, or a number of thousands of digits
         raise ConfigError(f"{source or 'configuration'}: not TOML: {error}") from error
     return _Reader(document, source, _lines(text)).config()
 

@@ -63,7 +63,7 @@ def read_settings(path: Path, *, named: bool) -> tuple[NodeSection, NvmlSection]
         document = {}
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no TOML, not UTF-8, or a number of thousands of digits
         raise ConfigError(f"{path}: not TOML: {error}") from error
     return _table(document, "node", NodeSection, path), _table(document, "nvml", NvmlSection, path)
 

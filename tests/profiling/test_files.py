@@ -147,6 +147,8 @@ def test_a_gpu_may_idle_at_nothing_and_switch_in_no_time(place):
         ("profile.toml", 'provenance = "simulated"', "", "provenance: is missing; wanted one of"),
         ("profile.toml", '"simulated"', '"measured"', "provenance measured with driver"),
         ("profile.toml", "idle_w = 50", "idle_w = -1", "line 5: [gpu] idle_w: -1 is not allowed"),
+        ("profile.toml", "idle_w = 50", f"idle_w = 1{400 * '0'}", "line 5: [gpu] idle_w: 1000"),
+        ("profile.toml", "idle_w = 50", f"idle_w = 1{5000 * '0'}", "not TOML: Exceeds"),
         ("profile.toml", "idle_w = 50", 'idle_w = "x"', "line 5: [gpu] idle_w: 'x' is no number"),
         ("profile.toml", "[1410, 855]", "855", "line 6: [gpu] clocks: 855 is not allowed; wa"),
         ("profile.toml", "[1410, 855]", "[0]", "line 6: [gpu] clocks: 0 is not allowed"),

@@ -103,7 +103,7 @@ class _Table:
     def number(self, key: str, default: float | None = None, *, above: float = -1.0) -> float:
         value = self.values.get(key, default)
         good = isinstance(value, int | float) and not isinstance(value, bool)
-        if not good or not (math.isfinite(value) and max(above, -1e-300) < value <= MOST):
+        if not good or not max(above, -1e-300) < value <= MOST:
             wanted = "above 0" if above >= 0 else f"from 0 to {MOST:g}"
             raise self.bad(key, f"{value!r} is not allowed; wanted a number {wanted}")
         return float(value)
@@ -132,7 +132,7 @@ def _document(path: Path) -> dict[str, Any]:
         document = tomllib.loads(data.decode("utf-8-sig"))
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no TOML, not UTF-8, or a number of thousands of digits
         raise BadInputError(f"{path}: not TOML: {error}") from error
     for name in document:
         if name not in _KEYS:

@@ -44,6 +44,7 @@ def test_files_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     [
         ("", "names no replicas"),
         ("[listen\n", "not TOML"),
+        (f"[listen]\nport = 1{5000 * '0'}\n", "not TOML"),
         ("listen = 'x'\n" + ONE, "[listen]: is not a table; write that line"),
         (ONE + "[lisen]\n", "'lisen': no such table; did you mean 'listen'?"),
         (ONE + "[listen]\nprt = 1\n", "'prt': no such key; did you mean 'port'?"),

@@ -108,6 +108,7 @@ def test_a_table_and_a_page(files):
         ("sites.toml", "cycle_s = 3600", "cycle_s = 5000", "no multiple of the slots' 3600 s"),
         ("sites.toml", "horizon_h = 12", "horizon_h = 1e9", "1e+09 slots of 3600 s; wanted at"),
         ("sites.toml", "gbps = 1\n", "gbps = 0\n", "wanted a number above 0"),
+        ("sites.toml", "gbps = 1\n", f"gbps = 1{400 * '0'}\n", "wanted a number above 0"),
         (
             "sites.toml",
             "gbps = 1\n",
@@ -117,6 +118,7 @@ def test_a_table_and_a_page(files):
         ("sites.toml", "gbps = 10\n", "gbps = 10\nefficiency = 2\n", "[moves] efficiency: 2 is"),
         ("sites.toml", "[[link]]", "[[links]]", "'links' is not known"),
         ("sites.toml", "[moves]", "[moves", "not TOML"),
+        ("sites.toml", "gbps = 1\n", f"gbps = 1{5000 * '0'}\n", "not TOML"),
         ("wind.csv", "169200,300,9000\n", "", "47 slots of 3600 s"),
         ("wind-forecast.csv", "0,3600,9000\n", "0,0,9000\n", "a second row of the same issue"),
     ],

@@ -29,13 +29,25 @@ def test_durations_are_read_as_seconds(text, seconds):
     assert parse_duration_s(text) == seconds
 
 
-@pytest.mark.parametrize(
-    "bad", ["", "h", "30m1", "-5", "5 weeks", "1e3", -1, float("nan"), float("inf"), True, None]
-)
+@pytest.mark.parametrize("bad", ["", "h", "30m1", "-5", "5 weeks", "1e3", "1_0", -1, True, None])
 def test_anything_else_is_refused(bad):
     """No guess, no zero by accident."""
     with pytest.raises(ValueError, match="is"):
         parse_duration_s(bad)
+
+
+@pytest.mark.parametrize(
+    "huge", [float("nan"), float("inf"), 10**400, 400 * "9", "9" * 400 + ":00:00"]
+)
+def test_what_no_float_holds_is_out_of_range(huge):
+    with pytest.raises(ValueError, match="is out of range"):
+        parse_duration_s(huge)
+
+
+@pytest.mark.parametrize("other", ["\u0661h", "\u0661", "\u0661:00:00"])
+def test_other_scripts_digits_are_none(other):
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration_s(other)
 
 
 @given(st.integers(0, 10**9))

@@ -47,6 +47,7 @@ def test_no_file_is_all_defaults_unless_somebody_named_it(tmp_path: Path) -> Non
     ("text", "words"),
     [
         ("[node", "not TOML"),
+        (f"[node]\nport = 1{5000 * '0'}", "not TOML"),
         ("node = 1", r"node is not a table; write \[node\]"),
         ("[node]\nfoo = 1", r"\[node\] foo is not known; keys: run, state"),
         ("[node]\ninterval = 0", r"node.interval = 0 is out of range; allowed: a duration"),
