@@ -21,7 +21,6 @@ import ctypes, fcntl, sys, threading, time
 lock = open(sys.argv[1], "w")
 fcntl.flock(lock, fcntl.LOCK_EX)
 def say():
-    time.sleep(0.1)
     print("up", flush=True)
     time.sleep(300)
 threading.Thread(target=say).start()
