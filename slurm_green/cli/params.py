@@ -38,8 +38,8 @@ _noheader = click.option("-n", "--noheader", is_flag=True, help="Leave the heade
 parsable = click.option(
     "-P", "--parsable2", "parsable", is_flag=True, help="Separate columns with '|', no padding."
 )
-_REF = re.compile(r"(\d{1,10})(?:_(\d{1,10}))?(?:\+\d+)?")
-_AGO = re.compile(r"now(?:-(\d+)(second|minute|hour|day|week|month)s?)?")
+_REF = re.compile(r"(\d{1,10})(?:_(\d{1,10}))?(?:\+\d+)?", re.ASCII)
+_AGO = re.compile(r"now(?:-(\d+)(second|minute|hour|day|week|month)s?)?", re.ASCII)
 _UNIT_S = {
     "second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800, "month": 30 * 86400,
 }  # fmt: skip

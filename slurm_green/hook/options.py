@@ -23,9 +23,9 @@ _KNOWN = (
     "deadline", "max-delay", "runtime", "profile", "workers", "checkpoint", "signal", "move", "off",
 )  # fmt: skip
 PROFILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", re.ASCII)
 _NOW = re.compile(r"now(?:\+(.+))?")
-_SLURM_UNITS = re.compile(r"(\d+)\s*(seconds?|minutes?|hours?|days?|weeks?)?")
+_SLURM_UNITS = re.compile(r"(\d+)\s*(seconds?|minutes?|hours?|days?|weeks?)?", re.ASCII)
 # Longer numbers are nonsense, and int() refuses thousands of digits with an error of its own.
 _LONGEST_TEXT = 32
 _UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
@@ -127,7 +127,7 @@ def _profile_name(text: str) -> str:
 
 
 def _workers(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", text)
+    found = re.fullmatch(r"([0-9]{1,6})(?:-([0-9]{1,6}))?", text)
     low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 0 < low <= high:
         raise BadInputError(f"'{text[:40]}' is no range of workers; write workers=2-8")

@@ -372,7 +372,7 @@ def test_a_broken_ledger_does_not_stop_the_answer(sgreen):
     assert sgreen.json("why", 42)["receipt"] is None
 
 
-@pytest.mark.parametrize("bad", ["x", "42_", "-1", "42.batch", "99999999999999"])
+@pytest.mark.parametrize("bad", ["x", "42_", "-1", "42.batch", "99999999999999", "\u0664\u0662"])
 def test_what_is_no_job_is_bad_input(sgreen, bad):
     """Status 2 and how to write one."""
     done = sgreen("why", "--", bad)

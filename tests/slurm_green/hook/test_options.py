@@ -65,6 +65,7 @@ def test_each_option(comment: str, expected: Options | None) -> None:
         "green:workers=4-1",
         "green:workers=0-2",
         "green:workers=some",
+        "green:workers=\u0662",
         "green:profile=../../etc",
         "green:deadline=tomorrow",
         "green:deadline=25:00",
@@ -186,7 +187,11 @@ def test_times_from_now(text: str, hours: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "noon", "now-1h", "now+", "24:00", "08:60", "08:00:60", "8", "08:00Z"]
+    "text",
+    [
+        *("", "noon", "now-1h", "now+", "24:00", "08:60", "08:00:60", "8", "08:00Z"),
+        *("\u0660\u0668:\u0660\u0660", "now+\u0666"),
+    ],
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(BadInputError):
