@@ -288,8 +288,9 @@ def test_the_sentence_counts_in_a_unit_that_fits(gpu_w: float, words: str) -> No
     assert "(0 g)" not in sentence
 
 
-def test_only_who_asked_to_wait_is_told_why_not() -> None:
-    asked = decide(request(comment="green:max-delay=8h"), policy(), full(hours=200.0), NOW)
+@pytest.mark.parametrize("wish", ["max-delay=8h", "deadline=now+12hours"])
+def test_only_who_asked_to_wait_is_told_why_not(wish: str) -> None:
+    asked = decide(request(comment=f"green:{wish}"), policy(), full(hours=200.0), NOW)
     unasked = decide(request(), policy(), full(hours=200.0), NOW)
     assert (asked.reason, unasked.reason) == ("cluster-full", "cluster-full")
     assert asked.sentence == "starts as soon as it can: other jobs are before it"
