@@ -115,13 +115,16 @@ def _from_slurm(app: App, query: Query) -> Account:
         capacity=None,
     )
     # By token: all tasks of an array carry one decision, whose figure is for all of them.
-    by_token = {one.record.token: one for job in wanted if (one := of_ours(job, config))}
-    expected = [save_g for one in by_token.values() if (save_g := expected_g(one)) is not None]
+    expected = {
+        one.record.token: save_g
+        for job in wanted
+        if (one := of_ours(job, config)) and (save_g := expected_g(one)) is not None
+    }
     return Account(
         source="slurm",
         report=report,
         shadow=Shadow(),
-        expected_g=float(sum(expected)) if expected else None,
+        expected_g=float(sum(expected.values())) if expected else None,
     )
 
 

@@ -63,10 +63,10 @@ def requeued(one: Tracked) -> bool:
 def expected_g(one: Tracked) -> int | None:
     """The saving expected when it was decided; None once it is known not to have come about."""
     job, record = one.job, one.record
-    cut_short = (
-        not job.pending and job.start_utc is not None and job.start_utc < record.start_utc - _PROMPT
-    )
-    return None if cut_short or requeued(one) else record.save_g
+    began_utc = job.began_utc
+    if not job.pending and (began_utc is None or began_utc < record.start_utc - _PROMPT):
+        return None
+    return None if requeued(one) else record.save_g
 
 
 def find(slurm: SlurmClient, wanted: JobRef, now_utc: datetime) -> Job | None:

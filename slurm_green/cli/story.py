@@ -91,7 +91,8 @@ def tell(
 def untouched(job: Job, *, name: str, why: str) -> Story:
     """What happens to a job that carries none."""
     state = "untouched" if job.pending else _state(job)
-    numbers = {"slurm_state": job.state, "submit_utc": job.submit_utc, "start_utc": job.start_utc}
+    start_utc = job.start_utc if job.pending else job.began_utc
+    numbers = {"slurm_state": job.state, "submit_utc": job.submit_utc, "start_utc": start_utc}
     return Story(
         state=state,
         sentence=f"Job {name} was not deferred: {clean(why).rstrip('.')}.",
@@ -105,6 +106,9 @@ def _started(one: Tracked, name: str, zone: tzinfo, numbers: dict[str, Any], let
     words = f"runs since {when(job.start_utc, zone)}"
     if state == "finished":
         words = f"{clean(job.state).lower()} at {when(job.end_utc, zone)}"
+    if state == "finished" and job.began_utc is None:
+        words += "; it never ran"
+        return Story(state=state, sentence=f"Job {name} {words}.", numbers=numbers)
     if record.policy == LOOK:
         return Story(
             state=state,
@@ -127,7 +131,7 @@ def _started(one: Tracked, name: str, zone: tzinfo, numbers: dict[str, Any], let
 def _numbers(one: Tracked, now_utc: datetime) -> dict[str, Any]:
     """Everything the sentence rests on; unknown is None."""
     job, record = one.job, one.record
-    started = job.start_utc if not job.pending else None
+    started = job.began_utc
     delay_s = None
     if started is not None:
         delay_s = max(0.0, (started - record.decided_utc).total_seconds())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from slurm_green.signals.series import Series
-from slurm_green.slurm.records import Job
+from slurm_green.slurm.records import Job, began
 
 __all__ = [
     "Decision",
@@ -126,9 +126,8 @@ class JobFacts:
 
     @property
     def began_utc(self) -> datetime | None:
-        """When it began to run; Slurm shows the end as start of one cancelled while it waited."""
-        waited = self.start_utc == self.end_utc and self.state in ("CANCELLED", "DEADLINE")
-        return None if waited else self.start_utc
+        """When it began to run; None where it did not."""
+        return began(self.state, self.start_utc, self.end_utc)
 
     @property
     def label(self) -> str:

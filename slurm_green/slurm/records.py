@@ -8,7 +8,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-__all__ = ["ClusterInfo", "Job", "JobChange", "Node", "NodeSize", "Partition", "Reservation"]
+__all__ = [
+    "ClusterInfo",
+    "Job",
+    "JobChange",
+    "Node",
+    "NodeSize",
+    "Partition",
+    "Reservation",
+    "began",
+]
+
+# In which a job may end while it waits; NODE_FAIL when its partition goes (seen on 22.05).
+_UNBEGUN = frozenset({"CANCELLED", "DEADLINE", "NODE_FAIL"})
+
+
+def began(state: str, start_utc: datetime | None, end_utc: datetime | None) -> datetime | None:
+    """When it began to run; Slurm shows the end as start of one that ended while it waited."""
+    return None if start_utc == end_utc and state in _UNBEGUN else start_utc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +93,11 @@ class Job:
     def pending(self) -> bool:
         """Waiting, for whatever reason."""
         return self.state == "PENDING"
+
+    @property
+    def began_utc(self) -> datetime | None:
+        """When it began to run; None where it did not, and for one that waits."""
+        return None if self.pending else began(self.state, self.start_utc, self.end_utc)
 
     @property
     def sibling(self) -> bool:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen report`: from the ledger, or from Slurm for who may not read it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -86,7 +88,7 @@ def test_one_csv_line_per_job(ledger):
 
 
 def test_without_the_ledger_slurm_s_records_are_counted(sgreen):
-    """Expected savings from AdminComment; unknown carbon stays unknown."""
+    """Expected savings from AdminComment, of what ran; unknown carbon stays unknown."""
     sgreen.slurm.jobs_by_id.clear()
     sgreen.slurm.accounting = [
         sgreen.job(
@@ -101,13 +103,20 @@ def test_without_the_ledger_slurm_s_records_are_counted(sgreen):
         )
         for job_id in (42, 43)
     ]
+    one = sgreen.slurm.accounting[0]
+    never = {"state": "CANCELLED", "start_utc": None}
+    other = str(sgreen.record(token="other"))
+    sgreen.slurm.accounting += [
+        replace(one, job_id=44, array_task="44", **never),
+        replace(one, job_id=45, array_job_id=None, array_task="", admin_comment=other, **never),
+    ]
 
     found = sgreen.json("report")
 
     assert found["source"] == "slurm"
-    assert found["deferred"] == 2
+    assert found["deferred"] == 4
     assert found["expected_save_g"] == 420, "one decision for the whole array"
-    assert found["unknown"] == 2
+    assert found["unknown"] == 4
     assert "no ledger that you may read" in sgreen("report").stdout
 
 

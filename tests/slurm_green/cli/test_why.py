@@ -149,6 +149,21 @@ def test_every_stage_of_a_deferral_has_its_sentence(sgreen, fields, state, words
     assert sgreen.json("why", 42)["state"] == state
 
 
+@pytest.mark.parametrize("state", ["CANCELLED", "DEADLINE", "NODE_FAIL"])
+@pytest.mark.parametrize("begins", ["as it ends", "never"])
+def test_a_job_that_ended_while_it_waited_did_not_start(sgreen, state, begins):
+    """Slurm shows the end as its start: by its user, too late, or gone with its partition."""
+    end = sgreen.after(hours=3)
+    start = end if begins == "as it ends" else None
+    sgreen.slurm.put(sgreen.job(state=state, start_utc=start, end_utc=end))
+
+    words = sgreen("why", 42).stdout.splitlines()[0]
+    found = sgreen.json("why", 42)
+
+    assert words == f"Job 42 {state.lower()} at 2026-11-22 15:00:00 UTC; it never ran."
+    assert [found[key] for key in ("start_utc", "delay_s", "save_g")] == [None] * 3
+
+
 def test_a_begin_time_behind_the_release_may_be_slurms_own(sgreen):
     """It sets one when a dependency ends, long after the job was let go."""
     let_go = sgreen.record(start_utc=sgreen.after(hours=-2), latest_utc=sgreen.after(hours=-2))

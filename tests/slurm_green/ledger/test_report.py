@@ -197,11 +197,12 @@ def test_groups_delays_and_order():
             job(2, start_h=0, length_h=2, user="ann"),
             job(3, start_h=2, user="ann", account="bio"),
             job(4, start_h=3, length_h=0, state="CANCELLED", ours=True, user="ann"),
+            job(5, start_h=3, length_h=0, state="NODE_FAIL", user="ann"),  # with its partition
         ],
         signal(300, 200, 100, 100),
         capacity=Capacity(gpus=8, cpus=8),
     )
-    assert [(g.name, g.jobs, g.deferred) for g in got.by_user] == [("ann", 3, 1), ("bob", 1, 1)]
+    assert [(g.name, g.jobs, g.deferred) for g in got.by_user] == [("ann", 4, 1), ("bob", 1, 1)]
     assert [g.name for g in got.by_account] == ["ml", "bio"]
     assert sum(g.saved_g for g in got.by_partition) == pytest.approx(got.receipts_saved_g)
     assert (got.delays_deferred.jobs, got.delays_deferred.max_s) == (1, 7200)
