@@ -157,7 +157,7 @@ class Actuator:
                 # It has ended all the same: no later life may take it for one that runs.
                 self._books.forget(job_id)
         except OSError as error:
-            _LOG.error("job %d: its energy is lost (%s J): %s", job_id, energy_j, error)
+            _LOG.error("job %d: its end is not on disk: %s", job_id, error)
         shown = "unknown" if energy_j is None else f"{energy_j:.0f} J"
         _LOG.info("job %d ended: %s (%s)%s", job_id, shown, energy.source, why and f", {why}")
 

@@ -5,6 +5,7 @@ The trap: counters start anew when the machine does, so a job of an earlier boot
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from slurm_green.node.energy import JobEnergy
 
 __all__ = ["Begun", "Books"]
 
+_LOG = logging.getLogger(__name__)
 _MOST_RECORDS = 10_000  # a node that never reaches its sgreend must not fill its disk
 
 
@@ -37,6 +39,8 @@ class Books:
         self._boot = boot
         self._jobs = directory / "jobs"
         self._energy = directory / "energy"
+        self._unwritten: dict[str, dict[str, Any]] = {}
+        self._unread: set[str] = set()
         for path in (self._jobs, self._energy):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -50,9 +54,11 @@ class Books:
         (self._jobs / f"{job_id}.json").unlink(missing_ok=True)
 
     def begun(self) -> Iterator[Begun]:
-        """Jobs of this boot that have not ended; others are removed, as is what nobody can read."""
+        """Jobs of this boot that have not ended; others are removed, as is what makes no sense."""
         for path in sorted(self._jobs.glob("*.json")):
-            values = _read(path)
+            values = self._read(path)
+            if values is None:
+                continue
             try:
                 if values["boot"] != self._boot:
                     raise ValueError("an earlier boot")
@@ -66,25 +72,55 @@ class Books:
                 path.unlink(missing_ok=True)
 
     def account(self, energy: JobEnergy) -> None:
-        """Keep a job's energy until it is reported; the oldest go when there are too many."""
+        """Keep a job's energy until it is reported; the oldest go when there are too many.
+
+        OSError when it is not on disk; this life still reports it.
+        """
         name = f"{energy.end_utc:%Y%m%dT%H%M%S}-{energy.job_id}.json"
         values = {
             **asdict(energy),
             "begin_utc": energy.begin_utc.isoformat(),
             "end_utc": energy.end_utc.isoformat(),
         }
-        _write(self._energy / name, values)
+        try:
+            _write(self._energy / name, values)
+        except OSError:
+            if len(self._unwritten) >= _MOST_RECORDS:
+                del self._unwritten[min(self._unwritten)]
+            self._unwritten[name] = values
+            raise
         for path in sorted(self._energy.glob("*.json"))[:-_MOST_RECORDS]:
             path.unlink(missing_ok=True)
 
     def unreported(self, most: int = 100) -> dict[str, dict[str, Any]]:
         """Energies to report, oldest first, by the name to give to `reported`."""
-        paths = sorted(self._energy.glob("*.json"))[:most]
-        return {path.name: _read(path) for path in paths}
+        found = dict(self._unwritten)  # at once: jobs end in another thread
+        for path in sorted(self._energy.glob("*.json")):
+            if len(found) >= most:
+                break
+            if (values := self._read(path)) is not None:
+                found[path.name] = values
+        return {name: found[name] for name in sorted(found)[:most]}
 
     def reported(self, name: str) -> None:
         """Somebody else keeps it now."""
+        self._unwritten.pop(name, None)
         (self._energy / name).unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        """Its values, {} where they make no sense; None, said once, where the disk fails."""
+        try:
+            values = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if path.name not in self._unread:
+                _LOG.error("%s stays for later: %s", path, error.strerror)
+                self._unread.add(path.name)
+            return None
+        except ValueError:
+            return {}
+        return values if isinstance(values, dict) else {}
 
 
 def _write(path: Path, values: Mapping[str, object]) -> None:
@@ -96,11 +132,3 @@ def _write(path: Path, values: Mapping[str, object]) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}

@@ -87,3 +87,49 @@ def test_a_node_that_never_reaches_sgreend_does_not_fill_its_disk(
     for n in range(5):
         books.account(replace(ENERGY, job_id=n, end_utc=NOW + timedelta(hours=n)))
     assert [one["job_id"] for one in books.unreported().values()] == [2, 3, 4]
+
+
+def test_a_disk_that_cannot_be_read_for_a_moment_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Handed in as nothing, a figure would be dropped and its file removed."""
+    books = Books(tmp_path, "one")
+    for n in (7, 8):
+        books.begin(replace(JOB, job_id=n))
+        books.account(replace(ENERGY, job_id=n))
+    read = Path.read_bytes
+
+    def some(path: Path) -> bytes:
+        if "7" in path.name.rpartition("-")[2]:
+            raise OSError(5, "Input/output error")
+        return read(path)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Path, "read_bytes", some)
+        for _ in range(2):
+            assert [one["job_id"] for one in books.unreported(1).values()] == [8]
+        assert [one.job_id for one in books.begun()] == [8]
+    assert caplog.text.count("stays for later: Input/output error") == 2
+    assert [one["job_id"] for one in books.unreported().values()] == [7, 8]
+    assert [one.job_id for one in books.begun()] == [7, 8]
+
+
+def test_an_energy_that_cannot_be_written_is_reported_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("slurm_green.node.books._MOST_RECORDS", 2)
+    books = Books(tmp_path, "one")
+    with monkeypatch.context() as patch:
+        patch.setattr("slurm_green.node.books._write", full)
+        for n in range(3):
+            with pytest.raises(OSError, match="No space"):
+                books.account(replace(ENERGY, job_id=n, end_utc=NOW + timedelta(hours=n)))
+    books.account(replace(ENERGY, job_id=9))
+    found = books.unreported()
+    assert [one["job_id"] for one in found.values()] == [1, 9, 2]
+    for name in found:
+        books.reported(name)
+    assert books.unreported() == {}
