@@ -39,13 +39,17 @@ class SignalRow(NamedTuple):
 def assemble(rows: Iterable[SignalRow], start_utc: datetime, end_utc: datetime) -> Series | None:
     """A series that covers [start, end], later issues over earlier ones; None where one is missing.
 
-    Only slots of the kind issued last are used: average and marginal, or two regions, never mix.
+    Average and marginal, or two regions, never mix: it is of the kind issued last that covers all.
     """
-    ordered = sorted(rows, key=lambda row: row.issued_utc)
-    if not ordered:
-        return None
-    kind = ordered[-1].kind
-    ordered = [row for row in ordered if row.kind == kind]
+    kinds: dict[tuple[object, ...], list[SignalRow]] = {}
+    for row in sorted(rows, key=lambda row: row.issued_utc):
+        kinds.setdefault(row.kind, []).append(row)
+    by_last_issue = sorted(kinds.values(), key=lambda ordered: -ordered[-1].issued_utc)
+    found = (_of_one_kind(ordered, start_utc, end_utc) for ordered in by_last_issue)
+    return next((series for series in found if series is not None), None)
+
+
+def _of_one_kind(ordered: list[SignalRow], start_utc: datetime, end_utc: datetime) -> Series | None:
     # Whole milliseconds, so that steps of different lengths have a common grid.
     spans = [(round(row.start_utc * 1000), round(row.step_s * 1000)) for row in ordered]
     origin = min(start for start, _ in spans)
@@ -63,7 +67,7 @@ def assemble(rows: Iterable[SignalRow], start_utc: datetime, end_utc: datetime) 
             values[low : max(0, (begin + length - first) // step + lost)] = row.value
     if np.isnan(values).any():
         return None
-    region, _, basis, scope, time_scale = kind
+    region, _, basis, scope, time_scale = ordered[0].kind
     return Series(
         start_utc=utc(first / 1000),
         step_s=step / 1000,

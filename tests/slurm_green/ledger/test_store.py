@@ -230,8 +230,11 @@ def test_signal_of_different_steps_and_kinds(store):
     assert got.provider == "b+neso"
     late = series(START, values=(7.0,), basis="marginal", issued_utc=NOW + 2 * HOUR)
     store.add_signal(late)
-    assert store.signal(START, START + 2 * HOUR) is None
+    got = store.signal(START, START + 2 * HOUR)
+    assert (got.basis, list(got.values)) == ("average", [10.0, 1.0, 20.0, 20.0])
     assert list(store.signal(START, START + HOUR / 2).values) == [7.0]
+    store.add_signal(series(START + 2 * HOUR, values=(7.0,), basis="marginal"))
+    assert store.signal(START, START + 2.5 * HOUR) is None
 
 
 def test_signal_time_scaled(store):
