@@ -20,6 +20,7 @@ from slurm_green.errors import SlurmError
 __all__ = ["check_hook"]
 
 _LUA = ("lua5.1", "lua")
+_MODULE = "slurm_green.lua"
 
 
 def check_hook(app: App) -> Iterator[Check]:
@@ -61,10 +62,27 @@ def _script(app: App) -> Iterator[Check]:
     named = re.search(r"[\"'](/[^\"']*slurm_green\.lua)[\"']", text)
     if named is None:
         yield warn("module", "the script names no absolute path to it", "see slurmctld's log")
-    elif os.access(named[1], os.R_OK):
-        yield ok("module", named[1])
     else:
-        yield fail("module", f"{named[1]} cannot be read", "install it, readable by SlurmUser")
+        yield _module(Path(named[1]), script)
+
+
+def _module(module: Path, script: Path) -> Check:
+    """It loads its siblings, and an upgrade reaches none of them by itself."""
+    from slurm_green.controller.install import hook_modules
+
+    ours = {
+        module if one.name == _MODULE else module.with_name(one.name): one for one in hook_modules()
+    }
+    for path in ours:
+        if not os.access(path, os.R_OK):
+            return fail("module", f"{path} cannot be read", "install it, readable by SlurmUser")
+    if any(path.read_bytes() != one.read_bytes() for path, one in ours.items()):
+        return warn(
+            "module",
+            f"{module} or one beside it is not this release's",
+            f"sgreend --files {module.parent}, and touch {script}",
+        )
+    return ok("module", str(module))
 
 
 def _asked(text: str, answering: Path) -> Iterator[Check]:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreend --files DIR`: what systemd and slurmctld need, with this installation's paths."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from slurm_green.config.settings import Config
 from slurm_green.unit_files import lua_string, place, systemd_command, systemd_word
 
-__all__ = ["controller_files", "install"]
+__all__ = ["controller_files", "hook_modules", "install"]
 
 _PACKAGE = Path(__file__).parents[1]
 _MODULE = "slurm_green.lua"
@@ -27,8 +27,13 @@ def install(directory: Path, config: Config, read_from: Path | None) -> list[Pat
         sgreen=systemd_command("sgreen", None),
         read_from=read_from,
     )
-    modules = (_PACKAGE / "slurm").glob("slurm_green*.lua")
-    return place(directory, {path.name: path.read_text("utf-8") for path in modules} | texts)
+    modules = {path.name: path.read_text("utf-8") for path in hook_modules()}
+    return place(directory, modules | texts)
+
+
+def hook_modules() -> Iterator[Path]:
+    """This release's Lua modules, as they are in the package."""
+    return (_PACKAGE / "slurm").glob("slurm_green*.lua")
 
 
 def controller_files(

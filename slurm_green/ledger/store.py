@@ -172,7 +172,9 @@ class Store:
         if version == len(MIGRATIONS):
             return
         if readonly:
-            raise LedgerError(f"ledger {self.path} has version {version}: sgreend must migrate it")
+            raise LedgerError(
+                f"ledger {self.path} has version {version}: restart sgreend, which migrates it"
+            )
         with self._writing():
             # Again under the lock: another process may have migrated it meanwhile.
             for number in range(self._version(), len(MIGRATIONS)):

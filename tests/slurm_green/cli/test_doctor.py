@@ -2,6 +2,7 @@
 """`sgreen doctor`: finds what is wrong, one thing at a time."""
 
 import json
+import shutil
 import socket
 import threading
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from slurm_green.config.load import loads
+from slurm_green.controller.install import hook_modules
 from slurm_green.errors import SlurmError
 from slurm_green.hook.wire import PING, PONG
 from slurm_green.ledger.store import Store
@@ -28,7 +30,8 @@ def site(sgreen, tmp_path):
     sgreen.slurm.cluster = INFO
     sgreen.slurm.partition_list = [Partition(name="gpu", default=True)]
     module = tmp_path / "slurm_green.lua"
-    module.write_text("return {}")
+    for one in hook_modules():
+        shutil.copy(one, tmp_path)
     asks = f'green.configure{{socket = "{sgreen.config.paths.socket}"}}'
     (tmp_path / "job_submit.lua").write_text(f'pcall(dofile, "{module}")\n{asks}\n')
     conf = tmp_path / "slurm-green.toml"
@@ -136,6 +139,15 @@ def _no_module(site):
     (site.config.source.parent / "slurm_green.lua").unlink()
 
 
+def _no_sibling(site):
+    (site.config.source.parent / "slurm_green_wire.lua").unlink()
+
+
+def _upgraded_without_files(site):
+    sibling = site.config.source.parent / "slurm_green_wire.lua"
+    sibling.write_text("-- of another release\n" + sibling.read_text())
+
+
 def _writable_config(site):
     site.config.source.chmod(0o666)
 
@@ -199,6 +211,8 @@ def _fast_clock(site):
         (_no_script, "job_submit.lua", "fail"),
         (_foreign_script, "job_submit.lua", "fail"),
         (_no_module, "module", "fail"),
+        (_no_sibling, "module", "fail"),
+        (_upgraded_without_files, "module", "warn"),
         (_writable_config, "configuration", "fail"),
         (_off, "switch", "warn"),
         (_no_signal, "signal", "fail"),

@@ -290,7 +290,7 @@ def test_older_files_are_migrated(tmp_path, monkeypatch):
         store.add([decision(1)])
     more = (*MIGRATIONS, "CREATE TABLE extra (x); CREATE INDEX extra_x ON extra (x)")
     monkeypatch.setattr("slurm_green.ledger.store.MIGRATIONS", more)
-    with pytest.raises(LedgerError, match="must migrate"):
+    with pytest.raises(LedgerError, match=r"version \d: restart sgreend"):
         Store(path, readonly=True)
     with Store(path) as store:
         assert len(store.decisions()) == 1
