@@ -13,6 +13,7 @@ from slurm_green.errors import LedgerError
 from slurm_green.hook.record import LOOK, PAUSE, Record, parse
 from slurm_green.ledger.energy import with_counters
 from slurm_green.ledger.entries import (
+    REQUEUED,
     Decision,
     Entry,
     Event,
@@ -62,6 +63,8 @@ class Books:
         # (mode, action) of jobs judged since the start; after a restart their records tell.
         self._judged: dict[int, tuple[str, str]] = {}
         self._ended: set[int] = set()
+        # What ran in the cycle before: a requeue leaves no other trace of it in the queue.
+        self._active: dict[int, Job] = {}
         # Ended jobs of which an unreadable ledger did not tell whether it has a receipt already.
         self._unread: dict[tuple[str, int, datetime], JobFacts] = {}
         self._unreadable = ""
@@ -92,7 +95,9 @@ class Books:
             for event in outcome.events
         ]
         present = {job.job_id for job in observed.jobs}
-        entries += self._receipts(observed.jobs, cluster)
+        runs = _requeued(self._active, observed.jobs)
+        self._active = {job.job_id: job for job in observed.jobs if job.active}
+        entries += self._receipts(observed.jobs, cluster, runs)
         # One that is requeued after its end will end again.
         self._ended &= {job.job_id for job in observed.jobs if _over(job)}
         for gone in self._judged.keys() - present:
@@ -152,14 +157,15 @@ class Books:
         finally:
             self._ledger.close()
 
-    def _receipts(self, jobs: Iterable[Job], cluster: str) -> list[Entry]:
-        new = False
+    def _receipts(self, jobs: Iterable[Job], cluster: str, runs: Iterable[Job] = ()) -> list[Entry]:
+        known = len(self._unread)
+        for job in runs:
+            self._await(job, cluster)
         for job in jobs:
-            if _over(job) and job.job_id not in self._ended and job.submit_utc is not None:
+            if _over(job) and job.job_id not in self._ended:
                 self._ended.add(job.job_id)
-                facts = self._facts(job, job.submit_utc, cluster)
-                self._unread.setdefault((facts.cluster, job.job_id, job.submit_utc), facts)
-                new = True
+                self._await(job, cluster)
+        new = len(self._unread) > known
         receipts: list[Entry] = []
         self._unreadable = ""
         try:
@@ -176,6 +182,12 @@ class Books:
             while len(self._unread) > _MOST_UNREAD:
                 del self._unread[next(iter(self._unread))]
         return receipts
+
+    def _await(self, job: Job, cluster: str) -> None:
+        """Have it wait for the ledger to be asked of it."""
+        if job.submit_utc is not None:
+            facts = self._facts(job, job.submit_utc, cluster)
+            self._unread.setdefault((facts.cluster, job.job_id, job.submit_utc), facts)
 
     def _facts(self, job: Job, submit_utc: datetime, cluster: str) -> JobFacts:
         mode, action = self._mode_and_action(job)
@@ -213,10 +225,12 @@ class Books:
         return with_receipt(facts, make_receipt(facts, self._past, self._power))
 
     def _mode_and_action(self, job: Job) -> tuple[str, str]:
-        for job_id in (job.job_id, job.array_job_id):
-            if job_id in self._judged:
-                return self._judged[job_id]
         record = self._record(job)
+        # What was decided before a pause was about the run before it.
+        if record is None or record.policy != PAUSE:
+            for job_id in (job.job_id, job.array_job_id):
+                if job_id in self._judged:
+                    return self._judged[job_id]
         if record is None or record.policy == LOOK:
             return "", ""
         return "enforce", "defer" if was_deferred(job, record, self._hold_s) else "pass"
@@ -239,6 +253,18 @@ class Books:
 
 def _over(job: Job) -> bool:
     return not job.pending and not job.active and job.end_utc is not None
+
+
+def _requeued(before: Mapping[int, Job], jobs: Iterable[Job]) -> list[Job]:
+    """The runs that ended by a requeue, which gave their jobs another time of submission."""
+    runs: list[Job] = []
+    for job in jobs:
+        run, again = before.get(job.job_id), job.submit_utc
+        if run is None or run.start_utc is None or run.submit_utc is None or again is None:
+            continue
+        if run.submit_utc < again and run.start_utc <= again:
+            runs.append(replace(run, state=REQUEUED, end_utc=again))
+    return runs
 
 
 def _decision(one: Judged, cluster: str, now_utc: datetime, signal: Series | None) -> Decision:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import numpy as np
 
-from slurm_green.ledger.entries import Decision, JobFacts, Lookup
+from slurm_green.ledger.entries import REQUEUED, Decision, JobFacts, Lookup
 from slurm_green.ledger.fifo import Capacity, ReplayJob, replay_fifo
 from slurm_green.ledger.receipt import COUNTERFACTUAL, Receipt, make_receipt
 from slurm_green.ledger.rows import utc
@@ -302,7 +302,7 @@ def _promises(jobs: Sequence[JobFacts], decisions: Sequence[Decision]) -> Promis
             if eligible is not None and (asked is None or asked <= promised[1]):
                 good = (eligible - promised[1]).total_seconds() <= _PROMISE_TOLERANCE_S
                 kept, broken = kept + good, broken + (not good)
-        if job.deadline_utc is not None:
+        if job.deadline_utc is not None and job.state != REQUEUED:
             deadlines += 1
             if job.state == "DEADLINE" or (job.end_utc and job.end_utc > job.deadline_utc):
                 missed += 1

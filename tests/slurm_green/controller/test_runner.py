@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import NOW, at, days, job
+from builders import NOW, at, days, job, series
 from runner_site import Site, run_to_its_end
 
 from slurm_green.controller.cycle import cycle
 from slurm_green.controller.observed import Memory, Observed
 from slurm_green.controller.outcome import Outcome
-from slurm_green.hook.record import LOOK, Record
+from slurm_green.hook.record import LOOK, PAUSE, Record
+from slurm_green.ledger.entries import NodeEnergy
 from slurm_green.ledger.guard import Ledger
+from slurm_green.ledger.report import build_report
 from slurm_green.ledger.store import Store
+from slurm_green.plan.power import PowerModel
 from slurm_green.slurm.records import Job
 
 
@@ -240,6 +243,72 @@ def test_a_job_that_is_requeued_after_its_end_gets_a_receipt_of_each_run(site: S
         assert [(one.state, one.end_utc) for one in store.jobs()] == [
             ("FAILED", at(1)),
             ("COMPLETED", at(4)),
+        ]
+
+
+@pytest.mark.parametrize("seen", ["waiting", "running", "ended"])
+def test_a_run_that_a_requeue_ended_has_its_receipt(site: Site, seen: str) -> None:
+    """Ours or not: what it used was used. The joules of each run are its own."""
+    began = {"state": "RUNNING", "submit_utc": at(-1), "eligible_utc": at(-1), "start_utc": NOW}
+    site.slurm.put(job(1, deadline_utc=at(9), **began))
+    site.runner.step()
+    # Of a requeue Slurm first tells the new submission, of a run that is ending.
+    site.slurm.change(1, state="COMPLETING", submit_utc=at(1))
+    site.now = at(1)
+    site.runner.step()
+    waits = {"restarts": 1, "eligible_utc": at(3), "start_utc": None, "end_utc": None}
+    if seen != "ended":
+        site.slurm.change(1, state="PENDING", **waits)
+        site.runner.step()
+    if seen == "running":
+        site.slurm.change(1, state="RUNNING", start_utc=at(3))
+        site.now = at(3)
+        site.runner.step()
+    site.slurm.change(1, **waits | {"state": "COMPLETED", "start_utc": at(3), "end_utc": at(4)})
+    site.now = at(5)
+    site.runner.step()
+    site.runner.step()
+    told = [
+        NodeEnergy(
+            cluster="test", node="n0", name=f"{begin}", job_id=1, begin_utc=begin,
+            end_utc=begin + timedelta(hours=1), gpus=1, energy_j=joules, source="nvml-counter",
+        )
+        for begin, joules in ((NOW, 5e6), (at(3), 7e6))
+    ]  # fmt: skip
+    assert site.runner.books.keep(told)
+    with Store(site.place / "ledger.sqlite", readonly=True) as store:
+        rows = store.jobs()
+        assert [(one.state, one.submit_utc, one.start_utc, one.end_utc) for one in rows] == [
+            ("REQUEUED", at(-1), NOW, at(1)),
+            ("COMPLETED", at(1), at(3), at(4)),
+        ]
+        assert [one.energy_source for one in rows] == ["measured", "measured"]
+        first_j, last_j = (one.energy_j or 0.0 for one in rows)
+        assert last_j - first_j == pytest.approx(2e6 * PowerModel().pue)
+        promises = build_report(rows, [], signal=store.signal, power=PowerModel()).promises
+    assert (promises.deadlines, promises.deadlines_met) == (1, 1), "those of jobs, not of runs"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_a_pause_saves_is_ours(site: Site, restarted: bool) -> None:
+    """Also of a job that was not deferred when it came."""
+    site.signal = series([100.0] * 48)
+    one = site.hold(1)
+    site.runner.step()
+    site.slurm.change(1, state="RUNNING", eligible_utc=NOW, start_utc=NOW)
+    site.runner.step()
+    site.signal = series([300.0] * 3 + [100.0] * 45)
+    record = Record(token="t1", decided_utc=at(1), start_utc=at(5), latest_utc=at(6), policy=PAUSE)
+    site.slurm.change(1, state="PENDING", submit_utc=at(1), admin_comment=str(record), restarts=1)
+    site.now = at(1)
+    site.runner.step()
+    if restarted:
+        site.runner = site.new_runner()
+    run_to_its_end(site, one, begin=at(5))
+    with Store(site.place / "ledger.sqlite", readonly=True) as store:
+        assert [(row.now_utc, row.ours, (row.saved_g or 0) > 0) for row in store.jobs()] == [
+            (NOW, False, False),
+            (at(1), True, True),
         ]
 
 
