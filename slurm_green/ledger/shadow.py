@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from slurm_green.ledger.entries import Decision, Event, JobFacts, Lookup
+from slurm_green.ledger.entries import REQUEUED, Decision, Event, JobFacts, Lookup
 from slurm_green.ledger.receipt import J_PER_KWH, make_receipt
 from slurm_green.plan.power import PowerModel
 from slurm_green.slurm.requeue import submitted_anew
@@ -87,7 +87,7 @@ def compare_shadow(
         expected_g += (decision.save_g or 0.0) / max(decision.tasks, 1)
         # Let go, it would have queued no less than the job did.
         delays_s.append((start - job.now_utc).total_seconds())
-        if job.deadline_utc is not None:
+        if job.deadline_utc is not None and job.state != REQUEUED:
             deadlines += 1
             late += start + (job.end_utc - job.start_utc) > job.deadline_utc
     return ShadowOutcome(
