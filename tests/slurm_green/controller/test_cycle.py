@@ -448,15 +448,17 @@ def test_a_released_job_keeps_its_place() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "keep_place"),
     [
-        {"priority_flags": frozenset({"ACCRUE_ALWAYS"})},
-        {"priority_type": "priority/basic"},
-        {"priority_weight_age": 0},
+        ({"priority_flags": frozenset({"ACCRUE_ALWAYS"})}, True),
+        ({"priority_type": "priority/basic"}, True),
+        ({"priority_weight_age": 0}, True),
+        ({}, False),
     ],
 )
-def test_no_credit_where_age_counts_anyway_or_not_at_all(fields: dict) -> None:
-    site = Site(slurm=Slurm(info=info(**fields)))
+def test_no_credit_where_age_counts_anyway_or_not_at_all(fields: dict, keep_place: bool) -> None:
+    """Or where the site wants none."""
+    site = Site(slurm=Slurm(info=info(**fields)), rules=rules(keep_place=keep_place))
     mine = site.deferred()
     site.run(7, every_s=300)
     assert site.slurm.jobs[mine.job_id].site_factor == 0
