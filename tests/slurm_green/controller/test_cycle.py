@@ -518,6 +518,32 @@ def test_a_herd_is_released_in_portions() -> None:
     assert released == [3, 3, 2, 0]
 
 
+def test_a_new_forecast_moves_a_herd_in_portions() -> None:
+    """Each is a change for slurmctld; what the plan says counts before its record does."""
+    site = Site(rules=rules(releases_per_cycle=3))
+    for _ in range(8):
+        site.submit()
+    site.cycle()
+    site.signal = series([400.0] * 9 + [50.0] * 3 + [400.0] * 60)
+    moved = []
+    for _ in range(4):
+        before = len(site.events)
+        site.cycle()
+        moved.append(sum(kind == "moved" for _, kind, _ in site.events[before:]))
+    assert moved == [3, 3, 2, 0]
+
+
+def test_a_job_is_released_to_the_second_of_its_plan() -> None:
+    """Its record is true as it is, so that Slurm is told none."""
+    site = Site()
+    mine = site.deferred()
+    planned = record_of(mine).start_utc
+    site.slurm.run_until(planned - timedelta(seconds=10))
+    change = site.cycle().changes[mine.job_id]
+    assert (change.begin_utc, change.admin_comment) == (planned, None)
+    assert site.slurm.jobs[mine.job_id].eligible_utc == planned
+
+
 def test_a_window_takes_only_as_many_as_it_has_room_for() -> None:
     """Two-hour jobs on eight GPUs, a clean stretch of four hours, then another one at night."""
     site = Site(rules=rules(policy=policy(default_delay_s=20 * HOUR)))
