@@ -417,6 +417,7 @@ def test_a_new_forecast_moves_the_plan_but_not_the_promise() -> None:
     site.cycle()
     moved = record_of(site.slurm.jobs[mine.job_id])
     assert (moved.start_utc, moved.latest_utc) == (at(9), at(12))
+    assert (moved.save_g, moved.signal) == (294, "test"), "0.84 kWh by 350 g/kWh less"
     assert site.slurm.jobs[mine.job_id].eligible_utc == at(12)
     assert site.cycle().changes == {}
 
