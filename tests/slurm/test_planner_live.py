@@ -258,6 +258,12 @@ def test_a_job_with_checkpoints_rests_in_dirty_hours(site: LiveSite) -> None:
     assert job.end_utc is not None
     assert job.end_utc <= due
     assert len(runs.read_text().splitlines()) == 2
+    site.await_cycles()
+    with Store(site.ledger, readonly=True) as store:
+        first, last = store.jobs(Query(job_id=job_id))
+    assert (first.state, last.state) == ("REQUEUED", "COMPLETED")
+    assert first.end_utc == last.submit_utc
+    assert last.ours, "what the pause saved"
 
 
 def test_when_the_process_that_plans_is_killed_jobs_go_on(site: LiveSite) -> None:
