@@ -44,6 +44,27 @@ def test_a_pause_leaves_the_whole_time_limit_before_the_deadline() -> None:
     assert change.begin_utc == record.latest_utc == at(18) - timedelta(seconds=600)
 
 
+@pytest.mark.parametrize("field", ["admin_comment", "extra"])
+def test_a_pause_keeps_what_its_field_said(field: str) -> None:
+    """Others' words, and the job's own token, workers and clock, by which it goes on."""
+    old = Record(
+        token="t9", decided_utc=at(-2), start_utc=at(-1), latest_utc=at(1), policy="prices",
+        workers=2, clock_mhz=1095,
+    )  # fmt: skip
+    site = Site(rules=rules(pause=True, record_field=field))
+    change = cycled(runs(**{field: f"note {old}"}), site=site).pauses[1]
+    texts = {"admin_comment": change.admin_comment, "extra": change.extra}
+    text = texts.pop(field)
+    assert text is not None
+    assert text.startswith("note green:v1 ")
+    record = parse(text)
+    assert record is not None
+    assert (record.policy, record.token, record.workers, record.clock_mhz) == (
+        PAUSE, "t9", 2, 1095,
+    )  # fmt: skip
+    assert [*texts.values()] == [None]
+
+
 @pytest.mark.parametrize(
     "change",
     [
