@@ -44,6 +44,15 @@ def test_a_pause_leaves_the_whole_time_limit_before_the_deadline() -> None:
     assert change.begin_utc == record.latest_utc == at(18) - timedelta(seconds=600)
 
 
+@pytest.mark.parametrize(("slurms", "own"), [(20, 10), (10, 20), (None, 10)])
+def test_of_two_deadlines_a_pause_keeps_the_earlier(slurms: int | None, own: int) -> None:
+    one = runs(
+        deadline_utc=None if slurms is None else at(slurms),
+        comment=f"{WISH},deadline={at(own):%Y-%m-%dT%H:%M:%SZ}",
+    )
+    assert cycled(one).pauses[1].begin_utc == at(8) - timedelta(seconds=600)
+
+
 @pytest.mark.parametrize("field", ["admin_comment", "extra"])
 def test_a_pause_keeps_what_its_field_said(field: str) -> None:
     """Others' words, and the job's own token, workers and clock, by which it goes on."""
