@@ -9,12 +9,12 @@ import pytest
 from builders import DAY, HOUR, NOW, NOW_S, at, job, policy, rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulator import Site
+from simulator import Site, Slurm
 
 from slurm_green.controller.planning.advice import Advice
 from slurm_green.controller.planning.ask import question_of
 from slurm_green.hook.record import PAUSE, Record, parse
-from slurm_green.slurm.records import Job
+from slurm_green.slurm.records import Job, Reservation
 
 WISH = "green:checkpoint=/scratch/ck"
 RULES = rules(pause=True)
@@ -51,6 +51,20 @@ def test_of_two_deadlines_a_pause_keeps_the_earlier(slurms: int | None, own: int
         comment=f"{WISH},deadline={at(own):%Y-%m-%dT%H:%M:%SZ}",
     )
     assert cycled(one).pauses[1].begin_utc == at(8) - timedelta(seconds=600)
+
+
+def test_two_that_are_paused_at_once_do_not_count_on_the_same_room() -> None:
+    """From three on half of the nodes are reserved."""
+    kept = Reservation(
+        name="half", start_utc=at(3), end_utc=at(60), node_names=("n0", "n1"), maintenance=True
+    )
+    site = Site(rules=RULES, slurm=Slurm(reservations=(kept,)))
+    for number, names in ((1, ("n0", "n1")), (2, ("n2", "n3"))):
+        site.slurm.jobs[number] = replace(runs(gpus=4, nodes=2, node_names=names), job_id=number)
+    advice = Advice(at_s=NOW_S, until_s=NOW_S + DAY, pauses=frozenset({1, 2}))
+    first, second = sorted(one.begin_utc for one in site.cycle(advice=advice).pauses.values())
+    assert first <= second - timedelta(hours=2)
+    assert second == at(18) - timedelta(seconds=600)
 
 
 @pytest.mark.parametrize("field", ["admin_comment", "extra"])
