@@ -29,10 +29,17 @@ def runs(**fields: Any) -> Job:
     return job(1, **(given_ | fields))
 
 
-def cycled(one: Job, *, site: Site | None = None, at_s: float = NOW_S, **more: Any) -> Any:
+def cycled(
+    one: Job,
+    *,
+    site: Site | None = None,
+    at_s: float = NOW_S,
+    until_s: float = NOW_S + DAY,
+    **more: Any,
+) -> Any:
     site = site or Site(rules=RULES)
     site.slurm.jobs[one.job_id] = one
-    advice = Advice(at_s=at_s, until_s=NOW_S + DAY, pauses=frozenset({one.job_id}))
+    advice = Advice(at_s=at_s, until_s=until_s, pauses=frozenset({one.job_id}))
     return site.cycle(advice=advice, **more)
 
 
@@ -122,8 +129,13 @@ def test_in_shadow_it_is_only_told() -> None:
     assert [event.kind for event in outcome.events] == ["pause-shadow"]
 
 
-def test_advice_about_another_slot_is_not_followed() -> None:
+def test_advice_about_another_slot_or_past_its_time_is_not_followed() -> None:
     assert not cycled(runs(), at_s=NOW_S - HOUR).pauses
+    assert not cycled(runs(), until_s=NOW_S - 1).pauses
+
+
+def test_nobody_is_paused_in_a_partition_that_is_gone() -> None:
+    assert not cycled(runs(partition="gone")).pauses
 
 
 def paused(site: Site) -> Job:
