@@ -48,8 +48,9 @@ def _jobs(table: CsvTable, read: Sites) -> tuple[ReplayJob, ...]:
     for row, name in enumerate(ids):
         if not name:
             raise table.bad(row, "job_id", "is empty; wanted an id of its own for every job")
-    if len(set(ids)) < len(ids):
-        row = next(at for at, name in enumerate(ids) if name in ids[:at])
+    first = {name: at for at, name in reversed([*enumerate(ids)])}
+    if len(first) < len(ids):
+        row = next(at for at, name in enumerate(ids) if first[name] != at)
         raise table.bad(row, "job_id", f"{ids[row]!r} is there twice; wanted an id of its own")
     submit_s = table.numbers("submit_s", -MOST) - read.start_s
     early = submit_s < 0

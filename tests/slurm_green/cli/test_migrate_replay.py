@@ -2,6 +2,7 @@
 """`sgreen migrate replay`: files in, the contract's JSON, a table or a page out, and refusals."""
 
 import json
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -89,6 +90,17 @@ def test_a_table_and_a_page(files):
     assert text.count("<polyline") == 5
     assert "<td>energy-only</td>" in text
     assert "://" not in text
+
+
+def test_an_id_that_is_there_twice_is_found_at_once_in_a_long_file(files):
+    """Where each id was looked for among all before it, that took minutes."""
+    rows = [f"{number},1000,dark,1,36000,500,10,," for number in (*range(40_000), 7)]
+    (files / "jobs.csv").write_text("\n".join([HEADER, *rows]))
+    began_s = time.process_time()
+    done = run(*args(files), "--policy", "never", "--json")
+    assert time.process_time() - began_s < 5
+    assert done.exit_code == 2
+    assert "line 40002: column job_id: '7' is there twice" in done.stderr
 
 
 @pytest.mark.parametrize(
