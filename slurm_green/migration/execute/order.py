@@ -78,7 +78,7 @@ def order_of(text: str, script: str, source: Site, destination: Site) -> Order:
     for key, option in _PLAIN.items():
         if (value := fields.get(key, "")) not in _NONE and key not in unasked:
             options.append(f"{option}={value}")
-    options += _layout(fields, lines, source)
+    options += _layout(fields, lines, source, destination)
     if (deadline := fields.get("Deadline", "")) not in _NONE:
         options.append(f"--deadline={_time(deadline)}")
     options += _again(lines)
@@ -112,14 +112,16 @@ def _unasked(fields: Mapping[str, str], lines: "_Lines") -> set[str]:
     return found
 
 
-def _layout(fields: Mapping[str, str], lines: "_Lines", source: Site) -> list[str]:
+def _layout(
+    fields: Mapping[str, str], lines: "_Lines", source: Site, destination: Site
+) -> list[str]:
     """GPUs, what comes with each of them, and how tasks are spread over nodes."""
     found = []
     memory = any(fields.get(key, "") not in _NONE for key in ("MinMemoryNode", "MinMemoryCPU"))
     for key, option in _GPUS.items():
         if memory and key == "MemPerTres":
             continue  # a partition's default: sbatch takes memory by one of them
-        if gpus := _gpus(key, fields.get(key, ""), source):
+        if gpus := _gpus(key, fields.get(key, ""), source, destination):
             # The other way to ask for them would come on top of what the script says.
             by_gres = option == "--gpus-per-node" and lines.have("--gres")
             found.append(f"--gres=gpu:{gpus}" if by_gres else f"{option}={gpus}")
@@ -182,7 +184,7 @@ def _paths(fields: Mapping[str, str], source: Site, destination: Site) -> list[s
     return found
 
 
-def _gpus(key: str, value: str, source: Site) -> str:
+def _gpus(key: str, value: str, source: Site, destination: Site) -> str:
     """`gres:gpu:h100:2` or `gres/gpu:h100:2` as the options write it; "" where there are none.
 
     Newer versions name `cpu=` there as well, which stands in CPUs/Task; of what comes with each GPU
@@ -195,4 +197,6 @@ def _gpus(key: str, value: str, source: Site) -> str:
         return ""
     if len(items) > 1 or not re.match(r"gres[:/]gpu\b", items[0]):
         raise SlurmError(f"{source.name}: {key}={value}: a move knows GPUs only")
-    return items[0][len("gres:gpu") :].removeprefix(":") or "1"
+    kind, _, count = items[0][len("gres:gpu") :].removeprefix(":").partition(":")
+    there = destination.gpu_types.get(kind, kind)  # where no type is asked for, `kind` is the count
+    return ":".join(filter(None, (there, count))) or "1"

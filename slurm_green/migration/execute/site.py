@@ -26,6 +26,8 @@ class Site:
     mover_partition: str = ""
     partitions: Mapping[str, str] = field(default_factory=dict)
     """Partition of the job -> partition here, where it has another name."""
+    gpu_types: Mapping[str, str] = field(default_factory=dict)
+    """GPU type that the job asks for -> type here; "" is any."""
     account: str = ""
     reach: str = ""
     """What rsync writes before a path here, such as `data.b.example:`; "" on one machine."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is read from users and from Slurm: comments, jobs, paths, the sites file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,25 @@ def test_gpus_are_asked_for_as_the_script_does(line: str, option: str) -> None:
     assert order_of(twice, f"#!/bin/sh\n#SBATCH {line}\n", A, B).options == options
 
 
+@pytest.mark.parametrize(
+    ("asked", "types", "there"),
+    [
+        ("gpu:h100:2", {"h100": "h200"}, "h200:2"),
+        ("gpu:h100", {"h100": "h200"}, "h200"),
+        ("gpu:h100:2", {"h100": ""}, "2"),
+        ("gpu:h100", {"h100": ""}, "1"),
+        ("gpu:h100:2", {"a100": "h200"}, "h100:2"),
+        ("gpu:2", {"h100": "h200"}, "2"),
+        ("gpu", {"h100": "h200"}, "1"),
+    ],
+)
+def test_gpus_have_another_type_there(asked: str, types: dict[str, str], there: str) -> None:
+    """Else Slurm there refuses a type that it does not know."""
+    shown = SHOWN.replace("gpu:h100:1", asked)
+    options = order_of(shown, "", A, replace(B, gpu_types=types)).options
+    assert [one for one in options if one.startswith("--gpus")] == [f"--gpus-per-node={there}"]
+
+
 def test_what_nobody_asked_for_is_not_asked_for() -> None:
     """It would stand in the job's environment, where it stood not before."""
     for tasks, cpus, line, asked in (
@@ -236,6 +256,7 @@ gpu_w = 700
 name = "b"
 slurm_conf = "/b.conf"
 partitions = { main = "gpu" }
+gpu_types = { h100 = "h200" }
 [[link]]
 from = "a"
 to = "b"
@@ -249,6 +270,7 @@ def test_the_sites_file(tmp_path: Path) -> None:
     path.write_text(SITES)
     file = read_sites(path)
     assert file.sites["a"].software == ("python3",)
+    assert file.sites["b"].gpu_types == {"h100": "h200"}
     assert file.forecasts["a"].gpu_w == 700
     back = file.link("b", "a")
     assert back is not None
