@@ -107,7 +107,8 @@ def release(move: MoveRecord, pair: Pair, now_s: float) -> MoveRecord | Wait:
         return replace(move, release_tried=True)
     if move.way is Way.FEDERATION:
         pair.keeper.route(move.job_id, pair.destination.name)
-        pair.keeper.release(move.job_id, at_once=move.ran)
+        # A begin time that slurm-green gave it was for power here: it is to start there now.
+        pair.keeper.release(move.job_id, at_once=True)
     else:
         # It was never queued anew, so nothing keeps it: a begin time would be by our clock.
         pair.destination.release(there.job_id, at_once=False)
@@ -217,7 +218,7 @@ def _held(
         return Wait("somebody holds it at the destination")
     federated = move.way is Way.FEDERATION
     site = pair.keeper if federated else pair.destination
-    site.release(there.job_id, at_once=federated and move.ran)
+    site.release(there.job_id, at_once=federated)
     return Wait("it is released once more")
 
 

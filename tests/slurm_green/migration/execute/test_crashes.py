@@ -358,6 +358,22 @@ def test_a_job_that_was_put_off_keeps_its_begin_time_where_its_move_is_given_up(
     assert world.job.begin_s == 1000.0 + 7200.0
 
 
+@pytest.mark.parametrize(("way", "forgets"), [*((way, False) for way in WAYS), (WAYS[1], True)])
+def test_a_job_that_was_put_off_starts_there_at_once(way: Way, forgets: bool) -> None:
+    """Its begin time was for power here; kept, it would outlast the wait for its start there."""
+    world = World(way=way, pending=True)
+    world.job.begin_s = begin_s = world.now_s + 7200.0
+    world.newest = world.sites["a"].files[CHECKPOINT] = 5
+
+    def forget() -> None:
+        world.job.held, world.job.begin_s = True, begin_s
+
+    if forgets:  # its slurmctld the release
+        world.after["a.release"] = forget
+    assert check(world) is Step.DONE
+    assert [job.state for job in world.alive] == ["RUNNING"]
+
+
 @pytest.mark.parametrize("delta", [True, False])
 def test_every_transfer_heeds_what_the_link_is_worth(delta: bool) -> None:
     world = World()
