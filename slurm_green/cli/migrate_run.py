@@ -67,7 +67,7 @@ def run_command(
     from slurm_green.migration.execute.moment import window_closed
     from slurm_green.migration.execute.pair import Pair
     from slurm_green.migration.execute.sites_file import read_sites
-    from slurm_green.migration.execute.standby import standing_by
+    from slurm_green.migration.execute.standby import standing_by, stands_in
 
     file = read_sites(sites_path)
     books = journal_of(journal)
@@ -99,6 +99,10 @@ def run_command(
         accesses = accesses_of(file, lock)
         known, broken = books.readable()
         begun = [one for one in known if not one.settled]
+        if stands_in() and not any(isinstance(one.__cause__, OSError) for one in broken):
+            for error in broken:  # to come again for such a file mends nothing
+                click.echo(f"sgreen: {error}", err=True)
+            broken = []
         trouble: SlurmGreenError | None = None
         try:
             if broken:  # may be of a job that waits for its move: nothing new beside it

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["standing_by"]
+__all__ = ["standing_by", "stands_in"]
 
 _MARK = "SGREEN_STANDBY"
 # A word on its input sends it away; its end without one means that nobody is left to say it. What
@@ -24,6 +24,11 @@ until "$@" </dev/null; do
 done"""
 
 
+def stands_in() -> bool:
+    """Whether this process is what the one beside another runs in its place."""
+    return _MARK in os.environ
+
+
 @contextmanager
 def standing_by(
     command: Sequence[str], log: Path, *, tries: int = 240, pause_s: float = 30.0
@@ -33,7 +38,7 @@ def standing_by(
     Again up to `tries` times until it succeeds; `log` gets what it says. What it runs has nobody
     beside it: it is run again by this one.
     """
-    if _MARK in os.environ:
+    if stands_in():
         yield
         return
     with log.open("ab") as said:

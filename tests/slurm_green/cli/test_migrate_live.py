@@ -127,6 +127,24 @@ def test_a_damaged_file_of_the_journal_does_not_keep_the_other_moves(
         assert "m0-bad.json: no JSON" in result.stderr
 
 
+def test_the_process_beside_comes_again_for_a_file_only_where_that_may_help(
+    sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged one stays so; one that cannot be read now may be of a job that waits."""
+    finish = ("run", "--sites", sites, "--journal", tmp_path, "--yes", "--finish")
+    bad = tmp_path / "m0-bad.json"
+    monkeypatch.setenv("SGREEN_STANDBY", "1")
+    bad.write_text('{"token": "m0-b')
+    result = run(*finish)
+    assert result.exit_code == 0
+    assert "m0-bad.json: no JSON" in result.stderr
+    bad.unlink()
+    bad.mkdir()
+    result = run(*finish)
+    assert result.exit_code == 2
+    assert "m0-bad.json: cannot be read" in result.stderr
+
+
 def test_without_yes_a_damaged_file_hides_nothing_either(
     sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
