@@ -14,6 +14,7 @@ from slurm_green.migration.execute.record import Limits, MoveRecord, Step, Way
 from slurm_green.migration.execute.turn import turn
 from tests.slurm_green.migration.execute.world import (
     CHECKPOINT,
+    LONG,
     FakeJob,
     Fault,
     Killed,
@@ -344,6 +345,16 @@ def test_what_cannot_work_leaves_the_job_at_the_source(way: Way) -> None:
         assert words in world.journal.load("m1-abc").why
     # Given up as soon as it can be known, not when the time is over.
     assert slow.ticks < 30
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_transfer_from_a_store_that_takes_too_long_is_ended(way: Way) -> None:
+    """It would write into what is swept."""
+    world = World(way=way, store="s3://b/x")
+    world.after["b.copy"] = lambda: setattr(world, "copy_ticks", LONG)
+    assert check(world) is Step.STAYED
+    assert [job.state for job in world.sites["b"].jobs.values() if job.copy] == ["CANCELLED"]
+    assert world.store == {}
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -26,7 +26,7 @@ from slurm_green.migration.execute.journal import Journal
 from slurm_green.migration.execute.pair import Pair
 from slurm_green.migration.execute.record import Limits, MoveRecord, Order, Way
 
-__all__ = ["CHECKPOINT", "FakeJob", "Fault", "Killed", "MemoryJournal", "World"]
+__all__ = ["CHECKPOINT", "LONG", "FakeJob", "Fault", "Killed", "MemoryJournal", "World"]
 
 T = TypeVar("T")
 CHECKPOINT = "/data/run"
