@@ -116,10 +116,10 @@ def choose(
     past, now_s = journal.all(), time.time()
     if job_id is None:
         if source or destination:
-            raise click.UsageError("--from and --to go with --job")
+            raise click.UsageError("--from and --to go with --job.")
         return proposals(file, accesses, past, policy=policy, now_s=now_s)
     if destination is None:
-        raise click.UsageError("--job needs --to")
+        raise click.UsageError("--job needs --to.")
     one = wished(
         file,
         accesses,

@@ -24,7 +24,7 @@ __all__ = ["move_json", "move_line", "status_command"]
 @click.option("--all", "everything", is_flag=True, help="Finished ones, too.")
 @as_json
 def status_command(journal: Path | None, everything: bool, as_json: bool) -> None:
-    """Show the moves that are under way; `sgreen migrate run --yes --finish` ends them."""
+    """Show the moves under way; `sgreen migrate run --sites FILE --yes --finish` ends them."""
     from slurm_green.cli.migrate_plan import journal_of
 
     books = journal_of(journal)
@@ -41,7 +41,7 @@ def status_command(journal: Path | None, everything: bool, as_json: bool) -> Non
     if not moves:
         click.echo("no moves" if everything else "no moves under way")
     if left:
-        click.echo("nobody works on them: `sgreen migrate run --yes --finish` goes on")
+        click.echo("nobody works on them: `sgreen migrate run --sites FILE --yes --finish` goes on")
     if broken:
         raise broken[0]
 

@@ -39,7 +39,7 @@ def test_status_shows_what_is_under_way(tmp_path: Path) -> None:
     Journal(tmp_path).save(world.journal.records["m1-abc"])
     line, hint = run("status", "--journal", tmp_path).stdout.splitlines()
     assert line == "m1-abc  job 1  a -> b  signal"
-    assert "run --yes --finish" in hint
+    assert "`sgreen migrate run --sites FILE --yes --finish`" in hint
     with Journal(tmp_path).locked():
         assert run("status", "--journal", tmp_path).stdout == line + "\n"
     (one,) = json.loads(run("status", "--journal", tmp_path, "--json").stdout)["moves"]
