@@ -37,10 +37,12 @@ files=$({_FIND} -printf x | wc -c)
 {{ {_FIND} -printf '%P %s %T@ %i\\n'; {_LINKS} -printf '%P %T@ %i\\n'; }} | sort | b2sum |
     {{ read -r digest rest; echo "$digest $files"; }}"""
 
-# "DIGEST BYTES FILES": depends on names, contents and where links lead alone.
+# "DIGEST BYTES FILES": depends on names, contents and where links lead alone. What `find` cannot
+# read fails here, and not in a pipe: it would be missing here and there, and nobody would see it.
 MANIFEST = f"""set -eu; export LC_ALL=C
 [ -d "$1" ] || {{ echo none 0 0; exit 0; }}
 cd "$1"
+{_FIND} >/dev/null
 digest=$({{ {_FIND} -print0 | sort -z | xargs -0 -r b2sum --
     {_LINKS} -printf '%P -> %l\\n' | sort; }} | b2sum | cut -d' ' -f1)
 {_FIND} -printf '%s\\n' |

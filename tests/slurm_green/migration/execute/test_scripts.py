@@ -69,6 +69,19 @@ def test_a_manifest_is_of_contents_alone(tmp_path: Path) -> None:
     assert sh(scripts.MANIFEST, tmp_path / "none") == "none 0 0"
 
 
+def test_a_directory_that_cannot_be_read_has_no_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a store it would not come along, and what arrives would be the whole of it."""
+    here, tools = checkpoint(tmp_path / "run"), tmp_path / "tools"
+    tools.mkdir()
+    (tools / "find").write_text(f'#!/bin/sh\n{shutil.which("find")} "$@"; exit 1\n')
+    (tools / "find").chmod(0o755)  # as it ends then; nothing keeps root from reading
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    with pytest.raises(subprocess.CalledProcessError):
+        sh(scripts.MANIFEST, here)
+
+
 def test_where_a_link_leads_belongs_to_a_checkpoint(tmp_path: Path) -> None:
     here = checkpoint(tmp_path / "run")
     seen = {script: {sh(script, here)} for script in (scripts.LISTING, scripts.MANIFEST)}
