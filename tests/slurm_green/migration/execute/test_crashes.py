@@ -347,6 +347,19 @@ def test_what_cannot_work_leaves_the_job_at_the_source(way: Way) -> None:
     assert slow.ticks < 30
 
 
+@pytest.mark.parametrize("fault", [Fault.DIES_AFTER, Fault.TIMES_OUT])
+def test_a_release_that_nobody_saw_while_its_copy_waits_for_a_place(fault: Fault) -> None:
+    """Nobody else released it: it is waited for, and not taken for somebody's wish."""
+    plain = World()
+    plain.run()
+    world = World(faults={plain.calls.index("b.release"): fault})
+    world.can_start["b"] = False
+    world.after["b.release"] = lambda: world.events.update(
+        {world.ticks + 10: lambda: world.can_start.update(b=True)}
+    )
+    assert check(world) is Step.DONE
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_transfer_from_a_store_that_takes_too_long_is_ended(way: Way) -> None:
     """It would write into what is swept."""
