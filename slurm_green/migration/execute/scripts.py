@@ -72,7 +72,7 @@ find "$1/" -type f -printf '%s\\n' | awk '{ b += $1 } END { printf "%.0f\\n", b 
 # $1 what arrived, $2 where it belongs, $3 where the one before goes. After any crash: again.
 PLACE = """set -eu
 if [ -d "$1" ]; then
-    if [ -e "$2" ] && [ ! -e "$3" ]; then mv -T -- "$2" "$3"; fi
+    if [ -e "$2" ] || [ -L "$2" ]; then [ -e "$3" ] || mv -T -- "$2" "$3"; fi
     mv -T -- "$1" "$2"
 fi
 [ -d "$2" ]"""

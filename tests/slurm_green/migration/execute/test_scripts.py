@@ -127,6 +127,28 @@ def test_placing_may_be_repeated_from_wherever_it_died(
 
 
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="no rsync (.ci/install-debian --tests)")
+@pytest.mark.parametrize("leads_to", ["kept", "purged"])
+def test_a_checkpoint_takes_the_place_of_a_link(tmp_path: Path, leads_to: str) -> None:
+    """Also of one that leads nowhere, as where old scratch is purged."""
+    here, target = checkpoint(tmp_path / "run"), tmp_path / "b" / "run"
+    staging, old = (Path(of(str(target), TOKEN)) for of in (staging_of, old_of))
+    (tmp_path / "b" / "kept").mkdir(parents=True)
+    target.symlink_to(leads_to)
+    sh(scripts.PREPARE, staging)
+    copy = Copy(
+        directory=str(here), target=str(target), token=f"{TOKEN}.c1", reach="",
+        kib_per_s=0, limit_s=60, compare=False,
+    )  # fmt: skip
+    sh(scripts.copy_script(copy, token=TOKEN))
+    for _ in range(2):
+        sh(scripts.PLACE, staging, target, old)
+        assert not target.is_symlink()
+        assert sh(scripts.MANIFEST, target) == sh(scripts.MANIFEST, here)
+    sh(scripts.SWEEP, staging, old)
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {"run", "kept"}
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="no rsync (.ci/install-debian --tests)")
 @pytest.mark.parametrize("delta", [True, False])
 def test_a_transfer_may_be_repeated_and_repairs(tmp_path: Path, delta: bool) -> None:
     here = checkpoint(tmp_path / "site a" / "run")
