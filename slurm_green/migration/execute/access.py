@@ -136,7 +136,7 @@ class SiteAccess(Protocol):
         """
 
     def named(self, token: str) -> list[Seen]:
-        """The jobs that were submitted under this token, ended ones too while Slurm knows them."""
+        """The caller's jobs under this token, ended ones too while Slurm knows them."""
 
     def claim(self, directory: str, token: str) -> bool:
         """Take the job's checkpoint for the move; False where another move has it."""

@@ -7,7 +7,7 @@ Nothing here becomes another user: what the caller may not do, Slurm refuses.
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from slurm_green.errors import SlurmError
@@ -101,8 +101,10 @@ class CommandAccess:
         return max((_seen(job) for job in ended), key=lambda one: one.started, default=None)
 
     def named(self, token: str) -> list[Seen]:
-        """One squeue."""
-        return [_seen(job) for job in self.jobs() if token in tokens_of(job.comment)]
+        """One squeue. Anybody may read a token, and write it into a comment: only ours count."""
+        mine = {None, self._uid}
+        found = [job for job in self.jobs() if job.uid in mine]
+        return [_seen(job) for job in found if token in tokens_of(job.comment)]
 
     def claim(self, directory: str, token: str) -> bool:
         """One small job."""
@@ -244,6 +246,11 @@ class CommandAccess:
         if len(words) != count or not all(word.isdecimal() for word in words[-count + 1 :]):
             raise SlurmError(f"{self.name}: a node answered {said[-200:]!r}")
         return words
+
+    @cached_property
+    def _uid(self) -> int:
+        """Not the name: sites may call a user differently, and uids are the same (check_sites)."""
+        return int(self._checked(["id", "-u"]))
 
     def whoami(self) -> str:
         """The user that all this is done as."""

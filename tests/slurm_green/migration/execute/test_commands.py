@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a site's commands are asked and how their answers are read; they are shell scripts here."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from slurm_green.migration.execute.access import Seen
 from slurm_green.migration.execute.commands import CommandAccess
 from slurm_green.migration.execute.record import Order
 from slurm_green.migration.execute.site import Site
+from slurm_green.slurm.records import Job
 
 _CONFIG = """#!/bin/sh
 echo 'SLURM_VERSION = 22.05.8'
@@ -92,3 +94,17 @@ def test_a_copy_inherits_nothing_that_our_reading_needs(tmp_path: Path) -> None:
         names = {line.partition("=")[0] for line in said.read_text().splitlines()}
         assert names & forced == kept
         assert {"SLURM_CONF", "PATH"} <= names
+
+
+def test_the_job_of_somebody_else_is_no_copy_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens stand in the queue. Taken for the copy, it would end the job here once it ran."""
+    me = os.getuid()
+    there = [
+        Job(job_id=number, uid=uid, state="PENDING", comment=f"x green-move:{token}")
+        for number, uid, token in ((1, me + 1, "m1-ab"), (2, me, "m1-ab"), (3, me, "m1-ab.c1"))
+    ]
+    monkeypatch.setattr(CommandAccess, "jobs", lambda _: there)
+    site = CommandAccess(Site(name="b", slurm_conf="/none", path=str(tmp_path)))
+    assert [job.job_id for job in site.named("m1-ab")] == [2]
