@@ -143,4 +143,5 @@ def _levels(power_w: Floats) -> Floats:
     found = np.unique(power_w)
     if len(found) <= _LEVELS:
         return found if len(found) else np.zeros(1)
-    return np.unique(np.quantile(power_w, np.linspace(0.0, 1.0, _LEVELS)))
+    # What draws little would be taken for what draws nothing, which emits nothing anywhere.
+    return np.unique(np.quantile(power_w[power_w > 0], np.linspace(0.0, 1.0, _LEVELS)))

@@ -50,6 +50,14 @@ def test_what_it_saves_is_its_power_at_the_grid_it_leaves():
     assert move.saves_g == pytest.approx(10 * 400 - 30 * 400 / 3600, rel=1e-6)
 
 
+def test_a_small_job_is_none_that_draws_nothing():
+    """Few powers stand for those of many jobs; 0 W, which saves nothing, stands for itself."""
+    others = [job(f"b{at}", power_w=1000.0 + at, site="wind") for at in range(20)]
+    now = moment(job(power_w=50.0), job("none", power_w=0.0), *others)
+    for policy in ("feasibility", "prices"):
+        assert [one.job.id for one in decide(now, policy_of(policy)).moves] == ["a"]
+
+
 def test_never_keeps_everybody():
     assert decide(moment(job(), job("b")), policy_of("never")).moves == ()
 
