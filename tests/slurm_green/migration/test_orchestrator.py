@@ -17,6 +17,7 @@ from slurm_green.migration.feasibility import Binding, check
 from slurm_green.migration.feasibility import Move as Question
 from slurm_green.migration.moves import Link, State
 from slurm_green.migration.orchestrator import decide
+from slurm_green.migration.policy.energy_only import green_shares
 from slurm_green.migration.policy.registry import POLICIES, policy_of
 from slurm_green.migration.rules import Obstacle, Rules
 
@@ -56,6 +57,20 @@ def test_a_small_job_is_none_that_draws_nothing():
     now = moment(job(power_w=50.0), job("none", power_w=0.0), *others)
     for policy in ("feasibility", "prices"):
         assert [one.job.id for one in decide(now, policy_of(policy)).moves] == ["a"]
+
+
+def test_the_greenest_site_has_the_largest_renewable_share_of_what_it_draws():
+    """The definition of `energy-only`; nothing goes where it is less."""
+    sites = (
+        site("dark", 500.0, load_w=1000.0, base_w=1000.0),
+        site("half", 1000.0, load_w=1000.0, base_w=1000.0),
+        site("less", 400.0, load_w=1000.0, base_w=1000.0),
+        site("full", 9000.0, load_w=1000.0, base_w=1000.0),
+    )
+    shares = green_shares(Board(moment(sites=sites), Rules()))
+    assert shares.tolist() == [0.25, 0.5, 0.2, 1.0]
+    one = moment(job(), sites=(sites[0], sites[2]))
+    assert decide(one, policy_of("energy-only")).moves == ()
 
 
 def test_never_keeps_everybody():
