@@ -126,24 +126,28 @@ class Metrics:
         """What the clocks cost those who wait, and what the highest one would have drawn."""
         if twin is None:
             return
-        yield CounterMetricFamily(
+        requests = CounterMetricFamily(
             "slurm_green_serving_compared_requests",
             "Finished requests that were also followed at the highest clock, by the profile.",
-            value=twin.requests,
+            labels=["model"],
         )
+        requests.add_metric([self._model], twin.requests)
+        yield requests
         late = CounterMetricFamily(
             "slurm_green_serving_compared_late_requests",
             "Those of them that missed an SLO, as it was and as it would have been.",
-            labels=["clock"],
+            labels=["model", "clock"],
         )
-        late.add_metric(["chosen"], twin.late)
-        late.add_metric(["highest"], twin.late_anyway)
+        late.add_metric([self._model, "chosen"], twin.late)
+        late.add_metric([self._model, "highest"], twin.late_anyway)
         yield late
-        yield CounterMetricFamily(
+        energy = CounterMetricFamily(
             "slurm_green_serving_highest_clock_energy_joules",
             "Energy that the highest clock would have taken, up to the oldest request; modelled.",
-            value=twin.energy_j,
+            labels=["model"],
         )
+        energy.add_metric([self._model], twin.energy_j)
+        yield energy
 
     def describe(self) -> Iterable[Metric]:
         """See prometheus_client: nothing is asked at registration."""

@@ -159,10 +159,16 @@ def test_what_the_clocks_cost_those_who_wait_is_shown_under_a_ceiling_too() -> N
         pilot = SimpleNamespace(policy=policy)
         metrics = Metrics(Rig().recorder, pilot, setter, model="m", policy="governor")  # type: ignore[arg-type]
         lines = metrics.text().decode().splitlines()
-        assert "slurm_green_serving_compared_requests_total 40.0" in lines
-        assert 'slurm_green_serving_compared_late_requests_total{clock="chosen"} 3.0' in lines
-        assert 'slurm_green_serving_compared_late_requests_total{clock="highest"} 2.0' in lines
-        assert "slurm_green_serving_highest_clock_energy_joules_total 900.0" in lines
+        assert 'slurm_green_serving_compared_requests_total{model="m"} 40.0' in lines
+        assert (
+            'slurm_green_serving_compared_late_requests_total{clock="chosen",model="m"} 3.0'
+            in lines
+        )
+        assert (
+            'slurm_green_serving_compared_late_requests_total{clock="highest",model="m"} 2.0'
+            in lines
+        )
+        assert 'slurm_green_serving_highest_clock_energy_joules_total{model="m"} 900.0' in lines
 
 
 def test_it_is_told_on_a_port_or_in_a_file(tmp_path: Path, unused_port: int) -> None:
