@@ -173,7 +173,7 @@ class Pilot:
             if self.policy is None or live.first_s is None:
                 continue
             request, finished = live.request, end == "finished"
-            prompt = max(request.num_prompt_tokens - (live.cached or 0), 0)
+            prompt = max(request.num_prompt_tokens - (live.cached or 0), 1)
             try:
                 self.policy.finished(
                     Ended(
