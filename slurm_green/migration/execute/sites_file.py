@@ -13,7 +13,6 @@
 Keys and their meaning are the fields of Site, Forecast and Connection; an unknown key is an error.
 """
 
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -27,6 +26,7 @@ __all__ = ["Connection", "Forecast", "SitesFile", "read_sites"]
 
 T = TypeVar("T")
 _BIGGEST = 1 << 20
+_MOST = 1e15  # TOML's whole numbers have no end; products of these stay far from overflow
 _KEY_OF = {"source": "from", "destination": "to"}  # what the file calls them
 _WORD_OF: dict[type, str] = {str: "text", float: "number", list: "list", dict: "table"}
 
@@ -90,7 +90,7 @@ def read_sites(path: Path) -> SitesFile:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no TOML, not UTF-8, or a number of thousands of digits
         raise BadInputError(f"{path}: {error}") from error
     if unknown := set(document) - {"site", "link"}:
         raise BadInputError(f"{path}: {min(unknown)}: unknown; allowed are [[site]] and [[link]]")
@@ -170,8 +170,9 @@ def _made(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         inner = list(value.values()) if isinstance(value, dict) else value
         if isinstance(inner, list) and not all(isinstance(one, str) for one in inner):
             raise BadInputError(f"{where}: {key}: {value!r} holds something that is no text")
-        if isinstance(value, int | float) and not 0 <= value < math.inf:
-            raise BadInputError(f"{where}: {key}: {value!r} is not allowed; wanted a number from 0")
+        if isinstance(value, int | float) and not 0 <= value <= _MOST:
+            allowed = f"wanted a number from 0 to {_MOST:g}"
+            raise BadInputError(f"{where}: {key}: {value!r} is not allowed; {allowed}")
     for name, one in known.items():
         if one.default is MISSING and one.default_factory is MISSING and name not in values:
             raise BadInputError(f"{where}: {_KEY_OF.get(name, name)} is missing")

@@ -313,6 +313,9 @@ def test_policies_are_looked_at_before_slurm_is_asked(
         ("[[link]]", "[link]", "write [[link]]"),
         ("[[link]]", "[[lank]]", "lank: unknown"),
         ("gbps = 10", "gbps = ", "Invalid value"),
+        ("gbps = 10", f"gbps = 1{400 * '0'}", "wanted a number from 0 to 1e+15"),
+        ("gbps = 10", f"gbps = 1{5000 * '0'}", "4300 digits"),
+        ("limit_mbps = 80", "limit_mbps = 1e308", "wanted a number from 0 to 1e+15"),
     ],
 )
 def test_a_wrong_sites_file_is_one_clear_line(
