@@ -223,12 +223,13 @@ def in_quarters(
 def _spans(times: Sequence[float]) -> list[float]:
     """Seconds each of the sorted times stands for: to its nearer neighbour, an hour at most.
 
-    To the later one where that is as far from its own: from there on the steps are longer.
+    To the later one where that is as far from its own: from there on the steps are longer. Not
+    where those are no steps, but two outages of one length.
     """
     gaps = np.diff(np.asarray(times, dtype=np.float64))
     edge = [float(HOUR_S)]
     nearer = np.minimum(np.concatenate((edge, gaps)), np.concatenate((gaps, edge)))
-    longer = np.flatnonzero(gaps[:-1] == gaps[1:])
+    longer = np.flatnonzero((gaps[:-1] == gaps[1:]) & (gaps[1:] <= HOUR_S))
     nearer[longer] = gaps[longer]
     result: list[float] = np.minimum(nearer, HOUR_S)[: len(times)].tolist()
     return result

@@ -192,6 +192,9 @@ def test_in_quarters():
     assert [value for _, value in got] == [1.0, 2.0, 3.0, 6.0] + [4.0] * 4 + [8.0] * 4 + [None] * 4
     missing = [*at(1.0, 2.0, minutes=15), *at(4.0, 5.0, minutes=15, start=START + HOUR * 3 / 4)]
     assert len(in_quarters(missing, None)) == 4  # nor what a row would tell that is not there
+    quarters = at(1.0, 2.0, minutes=15)
+    outages = [*quarters, *at(3.0, 4.0, minutes=120, start=START + timedelta(minutes=135))]
+    assert in_quarters(outages, None)[:3] == [*quarters, outages[2]]
     assert in_quarters(at(7.0), 30) == at(7.0, 7.0, minutes=15)
     assert in_quarters([], None) == []
     apart = at(7.0, 8.0, 9.0, minutes=300)
