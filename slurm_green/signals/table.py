@@ -17,7 +17,7 @@ from slurm_green.signals.column_files import read_columns
 from slurm_green.signals.columns import MAX_ROWS, Columns
 from slurm_green.signals.file import write_text
 from slurm_green.signals.measured import Measured
-from slurm_green.signals.quantity import CARBON, RENEWABLE, quantity_named
+from slurm_green.signals.quantity import CARBON, QUANTITIES, RENEWABLE, quantity_named
 from slurm_green.signals.series import Series
 
 __all__ = ["read_forecasts", "read_history", "write_history_csv"]
@@ -95,7 +95,7 @@ def read_forecasts(
 
     Columns: issued_s or issued_utc, start_s or start_utc, the quantity's, and its quantiles p10 and
     p90 where they are known (renewable_p10 and renewable_p90 for the renewable supply; those of
-    prices and base power may begin with their names, and do where carbon is beside them).
+    prices and base power may begin with their names, and do where carbon or the other is beside).
     """
     table = read_columns(path)
     column = _time_column(table, "start", quantity)
@@ -103,7 +103,8 @@ def read_forecasts(
     starts = table.seconds(column)
     values = table.amounts(quantity, quantity)
     prefix = _PREFIXES.get(quantity, f"{quantity}_")
-    if quantity not in _PREFIXES and not {CARBON.name, f"{prefix}p10"} & {*table.names}:
+    others = QUANTITIES.keys() - {quantity, RENEWABLE.name}
+    if quantity not in _PREFIXES and not {*others, f"{prefix}p10"} & {*table.names}:
         prefix = ""  # they are nobody else's
     quantiles = {
         share: table.amounts(name, quantity)

@@ -53,6 +53,9 @@ def test_quantiles_of_prices(tmp_path):
     both = written(tmp_path, f"{names}\n0,0,100,80,0.1,-0.2\n")
     assert read_forecasts(both, "price_per_kwh")[0].quantiles == {0.1: [-0.2]}
     assert read_forecasts(both)[0].quantiles == {0.1: [80.0]}
+    power = written(tmp_path, "issued_s,start_s,price_per_kwh,base_power_w,p10\n0,0,0.1,5e3,0\n")
+    for quantity in ("price_per_kwh", "base_power_w"):  # of which of the two is not said
+        assert read_forecasts(power, quantity)[0].quantiles == {}
 
 
 @pytest.mark.parametrize(
