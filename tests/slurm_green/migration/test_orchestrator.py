@@ -52,7 +52,7 @@ def test_what_it_saves_is_its_power_at_the_grid_it_leaves():
 
 
 def test_a_small_job_is_none_that_draws_nothing():
-    """Few powers stand for those of many jobs; 0 W, which saves nothing, stands for itself."""
+    """Few powers stand for those of many jobs; 0 W, of which nothing emits, is none of them."""
     others = [job(f"b{at}", power_w=1000.0 + at, site="wind") for at in range(20)]
     now = moment(job(power_w=50.0), job("none", power_w=0.0), *others)
     for policy in ("feasibility", "prices"):

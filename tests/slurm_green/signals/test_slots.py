@@ -52,11 +52,13 @@ def test_rows_that_make_no_series(rows, fields, words):
 
 
 def test_rows_without_a_value_at_the_end_are_a_shorter_forecast():
-    """Their quantiles too; a step between two rows is theirs, with a value or without."""
+    """Their quantiles too; what is left must tell the step."""
     rows = [(0, 5.0), (1, 6.0), (2, None), (3, None)]
     got = made(rows, quantiles={0.1: [4.0, 5.0, 6.0, 7.0]})
     assert (list(got.values), got.end_utc) == ([5.0, 6.0], NOW + 2 * HALF)
     assert list(got.quantiles[0.1]) == [4.0, 5.0]
+    with pytest.raises(SignalError, match="one value alone has no step"):
+        made([(0, 5.0), (1, None)])
 
 
 def test_one_row_of_known_length_is_a_series():
