@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sgreen profile convert`: a published table as a profile."""
 
-import io
 import lzma
 from collections.abc import Sequence
 from dataclasses import replace
@@ -117,17 +116,19 @@ def _bytes(path: Path) -> bytes:
     data = read_bytes(path)
     if path.suffix != ".xz":
         return data
+    text = b""
     try:
-        # Not lzma's own decompressor: that stops after the first of several files in one.
-        with lzma.open(io.BytesIO(data)) as file:
-            text = file.read(_MAX_BYTES + 1)
+        while True:  # not lzma.open, which passes over what is wrong after the first of several
+            unpacker = lzma.LZMADecompressor()
+            text += unpacker.decompress(data, max_length=_MAX_BYTES + 1 - len(text))
+            if len(text) > _MAX_BYTES:
+                raise ProfileError(f"{path}: is larger than {_MAX_BYTES >> 20} MiB unpacked")
+            if not unpacker.eof:
+                raise ProfileError(f"{path}: is cut")
+            if not (data := unpacker.unused_data.lstrip(b"\0")):  # they may stand between
+                return text
     except lzma.LZMAError as error:
-        raise ProfileError(f"{path}: is no .xz file: {error}") from error
-    except EOFError as error:
-        raise ProfileError(f"{path}: is cut") from error
-    if len(text) > _MAX_BYTES:
-        raise ProfileError(f"{path}: is larger than {_MAX_BYTES >> 20} MiB unpacked")
-    return text
+        raise ProfileError(f"{path}: is no .xz file, or damaged: {error}") from error
 
 
 def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:

@@ -203,7 +203,7 @@ def test_convert(tmp_path):
     (tmp_path / "t.csv.xz").write_bytes(lzma.compress(PERSEUS.encode()))
     # As `cat` and some packers with threads make it: several files in one.
     halves = (PERSEUS[:70].encode(), PERSEUS[70:].encode())
-    (tmp_path / "parts.csv.xz").write_bytes(b"".join(map(lzma.compress, halves)))
+    (tmp_path / "parts.csv.xz").write_bytes(b"\0\0\0\0".join(map(lzma.compress, halves)))
     args = ("--from", "perseus", "--where", "stage=0", "--gpu-name", "A100", "--date", "2024")
     for name in ("t.csv", "t.csv.xz", "parts.csv.xz"):
         out = tmp_path / f"from-{name}"
@@ -255,6 +255,9 @@ def test_convert_refuses_what_it_cannot_do(tmp_path, monkeypatch):
     assert "is cut" in refused("convert", tmp_path / "cut.xz", "--from", "zeus", *out)
     (tmp_path / "no.xz").write_bytes(b"stage")
     assert "is no .xz file" in refused("convert", tmp_path / "no.xz", "--from", "zeus", *out)
+    second = lzma.compress(PERSEUS.encode())
+    (tmp_path / "bad.xz").write_bytes(second + second[:24] + b"x" + second[25:])
+    assert "or damaged" in refused("convert", tmp_path / "bad.xz", "--from", "zeus", *out)
     monkeypatch.setattr("profiling.cli.convert._MAX_BYTES", 2**20)
     (tmp_path / "large.xz").write_bytes(lzma.compress(b"a" * (2**20 + 1)))
     large = refused("convert", tmp_path / "large.xz", "--from", "zeus", *out)
