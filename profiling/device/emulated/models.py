@@ -7,7 +7,7 @@ nothing of the shape in between.
 """
 
 import difflib
-import math
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -108,7 +108,7 @@ def load_model(name: str | Path) -> GpuModel:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
         raise ProfileError(f"{path}: {exc.strerror or exc}") from exc
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+    except ValueError as exc:  # no TOML, not UTF-8, or a number of thousands of digits
         raise ProfileError(f"{path}: not TOML: {exc}") from exc
     model = _model(tables, path)
     for wrong, wanted in _rules(model):
@@ -169,7 +169,8 @@ def _value(value: object, kind: object, where: str) -> object:
 
 
 def _number(value: object, where: str) -> float:
-    if type(value) not in (int, float) or not 0 <= value < math.inf:  # type: ignore[operator]
+    most = sys.float_info.max  # whole numbers may be beyond any float
+    if type(value) not in (int, float) or not 0 <= value <= most:  # type: ignore[operator]
         raise ProfileError(f"{where}: wanted a number of 0 or more")
     return float(value)  # type: ignore[arg-type]
 

@@ -57,6 +57,8 @@ def test_published_end_points_are_met() -> None:
         (r"\[0.65, 0.77, 0.9, 1.0\]", "[]", "constant bandwidth_share: wanted a list"),
         (r"\[constants\]", "[constant]", "the two tables"),
         (r"\[constants\]", "[constants", "not TOML"),
+        (r"value = 1095.0", f"value = 1{400 * '0'}", "constant knee_mhz: wanted a number"),
+        (r"value = 1095.0", f"value = 1{5000 * '0'}", "not TOML: Exceeds"),
         (
             r"limit_min_w = \{ value = 100.0",
             "limit_min_w = { value = 500.0",
