@@ -5,10 +5,11 @@ Slurm at the destination judges most: `sbatch --test-only` with the very options
 partition, account, GPU type and limits fit. We ask for the rest on a node of each site.
 """
 
+from datetime import timedelta
 from pathlib import PurePosixPath
 
 from slurm_green.errors import BadInputError, SlurmError
-from slurm_green.hook.record import parse
+from slurm_green.hook.record import Record, parse
 from slurm_green.migration.execute.commands import CommandAccess
 from slurm_green.migration.execute.comment import Declared, declared
 from slurm_green.migration.execute.record import Order
@@ -16,6 +17,8 @@ from slurm_green.slurm.records import Job
 
 __all__ = ["check_job", "check_sites", "why_not_movable"]
 
+_HOLD = timedelta(minutes=5)  # `hook.hold` is no longer: until then sgreend may not have seen it
+_ARRIVAL = timedelta(minutes=1)  # a release may be under way for so long
 _TOOLS = ("find", "b2sum", "sort", "xargs", "df", "awk")
 # $1 the root, $2 the directory that will hold the checkpoint, then commands that must be there.
 # What a site's prologs print comes before the mark.
@@ -56,7 +59,18 @@ def why_not_movable(job: Job) -> str:
 
 def _deferred(job: Job) -> bool:
     """Whether its begin time is ours: then nobody asked for one."""
-    return any(parse(text) is not None for text in (job.admin_comment, job.extra))
+    found = (parse(text) for text in (job.admin_comment, job.extra))
+    return any(record is not None and _ours(job, record) for record in found)
+
+
+def _ours(job: Job, record: Record) -> bool:
+    """Not one that somebody set since, whom sgreend leaves alone, too."""
+    begin = job.eligible_utc
+    return begin is not None and (
+        begin == record.latest_utc
+        or record.decided_utc <= begin <= record.decided_utc + _HOLD
+        or record.start_utc <= begin <= record.start_utc + _ARRIVAL
+    )
 
 
 def check_job(job: Job) -> Declared:

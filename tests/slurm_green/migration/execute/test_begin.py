@@ -4,7 +4,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
@@ -202,13 +202,19 @@ def test_a_move_that_no_deadline_leaves_time_for_is_not_begun() -> None:
 
 
 def test_a_job_that_we_deferred_may_move() -> None:
-    """Nobody asked for its begin time."""
-    moment = datetime(2026, 11, 29, tzinfo=UTC)
+    """Nobody asked for its begin time, unless it was changed since: by hand, by another tool."""
+    moment, hour = datetime(2026, 11, 29, tzinfo=UTC), timedelta(hours=1)
     ours = Record(
-        token="t", decided_utc=moment, start_utc=moment, latest_utc=moment, policy="prices"
-    )
+        token="t", decided_utc=moment, start_utc=moment + 2 * hour, latest_utc=moment + 9 * hour,
+        policy="prices",
+    )  # fmt: skip
     deferred = replace(JOB, state="PENDING", reason="BeginTime", admin_comment=f"x {ours}")
-    assert started(deferred).step is Step.SIGNAL
+    held, released = timedelta(seconds=10), 2 * hour + timedelta(seconds=3)
+    for wait in (held, released, 9 * hour):
+        assert started(replace(deferred, eligible_utc=moment + wait)).step is Step.SIGNAL
+    for wait in (hour, 5 * hour, 24 * hour):
+        with pytest.raises(BadInputError, match="begin time that was asked for"):
+            started(replace(deferred, eligible_utc=moment + wait))
 
 
 @pytest.mark.parametrize(
