@@ -96,7 +96,7 @@ class Books:
         ]
         present = {job.job_id for job in observed.jobs}
         runs = _requeued(self._active, observed.jobs)
-        self._active = {job.job_id: job for job in observed.jobs if job.active}
+        self._active = _running(self._active, observed.jobs)
         entries += self._receipts(observed.jobs, cluster, runs)
         # One that is requeued after its end will end again.
         self._ended &= {job.job_id for job in observed.jobs if _over(job)}
@@ -158,14 +158,14 @@ class Books:
             self._ledger.close()
 
     def _receipts(self, jobs: Iterable[Job], cluster: str, runs: Iterable[Job] = ()) -> list[Entry]:
-        known = len(self._unread)
+        waiting = len(self._unread)
         for job in runs:
             self._await(job, cluster)
         for job in jobs:
             if _over(job) and job.job_id not in self._ended:
                 self._ended.add(job.job_id)
                 self._await(job, cluster)
-        new = len(self._unread) > known
+        new = len(self._unread) > waiting
         receipts: list[Entry] = []
         self._unreadable = ""
         try:
@@ -255,15 +255,32 @@ def _over(job: Job) -> bool:
     return not job.pending and not job.active and job.end_utc is not None
 
 
+def _running(before: Mapping[int, Job], jobs: Iterable[Job]) -> dict[int, Job]:
+    """What runs; of what is ending Slurm shows the next run's record, begin time and restarts."""
+    found: dict[int, Job] = {}
+    for job in jobs:
+        if job.state != "COMPLETING":
+            if job.active:
+                found[job.job_id] = job
+        elif (run := before.get(job.job_id)) and run.submit_utc == job.submit_utc:
+            found[job.job_id] = replace(run, end_utc=job.end_utc)
+    return found
+
+
 def _requeued(before: Mapping[int, Job], jobs: Iterable[Job]) -> list[Job]:
-    """The runs that ended by a requeue, which gave their jobs another time of submission."""
+    """The runs that ended by a requeue, which gave their jobs another time of submission.
+
+    That comes when the last epilog is done; the run ended as Slurm showed, or by its limit.
+    """
     runs: list[Job] = []
     for job in jobs:
         run, again = before.get(job.job_id), job.submit_utc
         if run is None or run.start_utc is None or run.submit_utc is None or again is None:
             continue
+        if job.restarts - run.restarts > 1:
+            continue  # it ran once more in between: when this run ended is not known
         if run.submit_utc < again and run.start_utc <= again:
-            runs.append(replace(run, state=REQUEUED, end_utc=again))
+            runs.append(replace(run, state=REQUEUED, end_utc=min(again, run.end_utc or again)))
     return runs
 
 

@@ -289,6 +289,41 @@ def test_a_run_that_a_requeue_ended_has_its_receipt(site: Site, seen: str) -> No
     assert (promises.deadlines, promises.deadlines_met) == (1, 1), "those of jobs, not of runs"
 
 
+def test_of_a_run_that_is_ending_slurm_tells_what_holds_for_the_next(site: Site) -> None:
+    """A pause's record and begin time, until its epilog is done; only then the new submission."""
+    site.signal = series([300.0] * 3 + [100.0] * 45)
+    began = {"state": "RUNNING", "submit_utc": at(-1), "eligible_utc": at(-1), "start_utc": NOW}
+    site.slurm.put(job(1, end_utc=at(9), **began))
+    site.runner.step()
+    record = Record(token="t1", decided_utc=at(1), start_utc=at(5), latest_utc=at(6), policy=PAUSE)
+    told = {"admin_comment": str(record), "eligible_utc": at(6), "restarts": 1}
+    site.slurm.change(1, state="COMPLETING", end_utc=at(1), **told)
+    site.now = at(1.5)
+    site.runner.step()
+    site.slurm.change(1, state="PENDING", submit_utc=at(2), start_utc=None, end_utc=None)
+    site.now = at(2)
+    site.runner.step()
+    found = site.facts(1)
+    assert (found.start_utc, found.end_utc) == (NOW, at(1)), "not the end of its epilog"
+    assert (found.ours, found.asked_begin_utc, found.now_utc) == (False, None, at(-1))
+    assert found.restarts == 0, "no earlier run is missing"
+
+
+def test_a_run_of_which_nobody_saw_when_it_ended_has_no_row(site: Site) -> None:
+    """Requeued twice while no cycle looked; or it reached its limit long before."""
+    for number in (1, 2):
+        site.slurm.put(job(number, state="RUNNING", start_utc=NOW, end_utc=at(4)))
+    site.runner.step()
+    site.now = at(9)
+    for number in (1, 2):
+        site.slurm.change(
+            number, state="PENDING", submit_utc=at(8), start_utc=None, restarts=number
+        )
+    site.runner.step()
+    with Store(site.place / "ledger.sqlite", readonly=True) as store:
+        assert [(one.job_id, one.end_utc) for one in store.jobs()] == [(1, at(4))]
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 def test_what_a_pause_saves_is_ours(site: Site, restarted: bool) -> None:
     """Also of a job that was not deferred when it came."""
