@@ -12,7 +12,7 @@ __all__ = ["receipt_of"]
 
 
 def receipt_of(config: Config, job: Job) -> dict[str, Any] | None:
-    """Energy and carbon of the job as the ledger has them; a job id occurs once per cluster."""
+    """Energy and carbon of the job's last run as the ledger has them, once it has."""
     path = config.paths.ledger
     if job.pending or job.active or not os.access(path, os.R_OK):
         return None
@@ -24,7 +24,8 @@ def receipt_of(config: Config, job: Job) -> dict[str, Any] | None:
             rows = store.jobs(Query(job_id=job.job_id, cluster=job.cluster))
     except LedgerError:
         return None
-    rows = [row for row in rows if row.job_id == job.job_id]
+    # Of a requeued job each run has a row, the last one's comes with the next cycle.
+    rows = [row for row in rows if (row.job_id, row.submit_utc) == (job.job_id, job.submit_utc)]
     if not rows or rows[-1].energy_j is None:
         return None
     row = rows[-1]

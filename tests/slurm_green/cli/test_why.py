@@ -378,6 +378,10 @@ def test_the_receipt_is_shown_where_the_ledger_may_be_read(sgreen):
     )
     assert words in sgreen("why", 42).stdout
 
+    # Requeued, it is another run, whose own receipt comes with the next cycle.
+    sgreen.slurm.change(42, submit_utc=sgreen.after(hours=-0.5))
+    assert sgreen.json("why", 42)["receipt"] is None
+
 
 def test_a_broken_ledger_does_not_stop_the_answer(sgreen):
     """It is not needed."""
