@@ -294,7 +294,7 @@ def _promises(jobs: Sequence[JobFacts], decisions: Sequence[Decision]) -> Promis
         if promised is not None and submitted_anew(job.submit_utc, promised[0]):
             # Requeued, for Slurm a new submission: the promise was its first run's.
             again.add((job.cluster, job.job_id))
-        elif promised is not None:
+        elif promised is not None and (job.cluster, job.job_id) not in judged:
             made += 1
             judged.add((job.cluster, job.job_id))
             eligible, asked = job.eligible_utc or job.start_utc, job.asked_begin_utc

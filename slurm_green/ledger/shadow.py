@@ -70,8 +70,8 @@ def compare_shadow(
     for job in jobs:
         keys = [(job.cluster, job.job_id), (job.cluster, job.array_job_id or job.job_id)]
         decision = next((would[key] for key in keys if key in would), None)
-        if decision is None or job.end_utc is None:
-            continue
+        if decision is None or job.end_utc is None or job.state == REQUEUED:
+            continue  # what was expected is of whole jobs
         if submitted_anew(job.submit_utc, decision.decided_utc):
             continue  # requeued, for Slurm a new submission: it was not thought of
         start = next((told[key] for key in keys if key in told), decision.start_utc)
@@ -87,7 +87,7 @@ def compare_shadow(
         expected_g += (decision.save_g or 0.0) / max(decision.tasks, 1)
         # Let go, it would have queued no less than the job did.
         delays_s.append((start - job.now_utc).total_seconds())
-        if job.deadline_utc is not None and job.state != REQUEUED:
+        if job.deadline_utc is not None:
             deadlines += 1
             late += start + (job.end_utc - job.start_utc) > job.deadline_utc
     return ShadowOutcome(

@@ -252,7 +252,9 @@ def test_a_promise_is_about_the_first_run():
     )  # fmt: skip
     first = job(1, eligible_utc=NOW + HOUR, state="REQUEUED")
     then = job(1, submit_utc=NOW + HOUR / 2, eligible_utc=NOW + 6 * HOUR, restarts=1)
-    for runs, kept in ([first, then], 1), ([then], 0):
+    # Within the minute that a submission may be ahead of its decision.
+    soon = job(1, submit_h=0.01, eligible_utc=NOW + 6 * HOUR, restarts=1)
+    for runs, kept in ([first, then], 1), ([then], 0), ([first, soon], 1):
         got = report(runs, signal(1, 1, 1), decisions=[promise]).promises
         assert (got.made, got.kept, got.broken, got.unknown) == (1, kept, 0, 1 - kept)
 

@@ -112,8 +112,12 @@ def test_a_deadline_that_would_have_been_missed() -> None:
     due = {"deadline_utc": NOW + 2 * HOUR}
     got = compared([ran(**due), ran(2, **due)], [thought(), thought(2, start_h=1.0)], [])
     assert (got.deadlines, got.late) == (2, 1)
-    # Of a run that a requeue ended it is not known when its job would have.
-    assert compared([ran(state="REQUEUED", **due)], [thought()], []).deadlines == 0
+
+
+def test_a_run_that_a_requeue_ended_is_no_job() -> None:
+    """The saving was expected of all of it, and nobody knows when it would have ended."""
+    one = ran(length_h=0.1, state="REQUEUED", deadline_utc=NOW + 2 * HOUR)
+    assert compared([one], [thought()], []) == ShadowOutcome()
 
 
 def test_enforced_passed_running_and_unknown_jobs() -> None:
