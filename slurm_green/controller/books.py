@@ -256,21 +256,25 @@ def _over(job: Job) -> bool:
 
 
 def _running(before: Mapping[int, Job], jobs: Iterable[Job]) -> dict[int, Job]:
-    """What runs; of what is ending Slurm shows the next run's record, begin time and restarts."""
+    """What runs, as it was while it ran.
+
+    Of one that a requeue ends Slurm shows the record, begin time and restarts of the next run, and
+    times that this would have if it began now (seen on 22.05).
+    """
     found: dict[int, Job] = {}
     for job in jobs:
         if job.state != "COMPLETING":
             if job.active:
                 found[job.job_id] = job
         elif (run := before.get(job.job_id)) and run.submit_utc == job.submit_utc:
-            found[job.job_id] = replace(run, end_utc=job.end_utc)
+            found[job.job_id] = run
     return found
 
 
 def _requeued(before: Mapping[int, Job], jobs: Iterable[Job]) -> list[Job]:
     """The runs that ended by a requeue, which gave their jobs another time of submission.
 
-    That comes when the last epilog is done; the run ended as Slurm showed, or by its limit.
+    That comes when the last epilog is done; the run ended then, or by its limit before.
     """
     runs: list[Job] = []
     for job in jobs:

@@ -290,21 +290,21 @@ def test_a_run_that_a_requeue_ended_has_its_receipt(site: Site, seen: str) -> No
 
 
 def test_of_a_run_that_is_ending_slurm_tells_what_holds_for_the_next(site: Site) -> None:
-    """A pause's record and begin time, until its epilog is done; only then the new submission."""
+    """Until its epilog is done a pause's record, and times from now on; the old submission."""
     site.signal = series([300.0] * 3 + [100.0] * 45)
     began = {"state": "RUNNING", "submit_utc": at(-1), "eligible_utc": at(-1), "start_utc": NOW}
     site.slurm.put(job(1, end_utc=at(9), **began))
     site.runner.step()
     record = Record(token="t1", decided_utc=at(1), start_utc=at(5), latest_utc=at(6), policy=PAUSE)
     told = {"admin_comment": str(record), "eligible_utc": at(6), "restarts": 1}
-    site.slurm.change(1, state="COMPLETING", end_utc=at(1), **told)
+    site.slurm.change(1, state="COMPLETING", start_utc=at(1.5), end_utc=at(10.5), **told)
     site.now = at(1.5)
     site.runner.step()
     site.slurm.change(1, state="PENDING", submit_utc=at(2), start_utc=None, end_utc=None)
     site.now = at(2)
     site.runner.step()
     found = site.facts(1)
-    assert (found.start_utc, found.end_utc) == (NOW, at(1)), "not the end of its epilog"
+    assert (found.start_utc, found.end_utc) == (NOW, at(2))
     assert (found.ours, found.asked_begin_utc, found.now_utc) == (False, None, at(-1))
     assert found.restarts == 0, "no earlier run is missing"
 
