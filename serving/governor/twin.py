@@ -142,12 +142,13 @@ class _Highest:
 
 
 class _Paced(EngineModel):
-    """The profile, and how many times longer everything takes at the moment."""
+    """The profile, and how many times longer an iteration takes at the moment, with its watts."""
 
     def __init__(self, engine: EngineModel) -> None:
         self.__dict__.update(engine.__dict__)
         self._believed = engine
         self.ratio = 1.0
 
-    def time_s(self, batch: Batch, clock: int) -> float:
-        return self._believed.time_s(batch, clock) * self.ratio
+    def time_and_power(self, batch: Batch, clock: int) -> tuple[float, float]:
+        whole_s, watts = self._believed.time_and_power(batch, clock)
+        return whole_s * self.ratio, watts

@@ -111,6 +111,21 @@ def test_a_machine_that_is_slow_is_not_the_governors_doing() -> None:
         twin = Twin(ENGINE, SLO)
 
 
+@pytest.mark.parametrize("ratio", [0.25, 2.0])
+def test_a_slow_machine_draws_the_profiles_watts_for_longer(ratio: float) -> None:
+    energy_j = []
+    for times in (1.0, ratio):
+        twin = Twin(ENGINE, SLO)
+        twin.ran(Moment(0.0, Batch(1, 10.0), TOP, 0.0), 100.0, times)
+        for _ in range(2):  # the second one's prompt beside the first one's tokens
+            twin.ended(Ended(0.0, 1.0, 2.0, 20, 300))
+        for _ in range(40):
+            twin.go_on(50.0)
+        assert twin.requests == 2
+        energy_j.append(twin.energy_j)
+    assert energy_j[1] == pytest.approx(ratio * energy_j[0])
+
+
 def test_a_profile_that_is_wrong_is_put_right() -> None:
     """All takes 1.2 times what the policy believes: its twin ends when the replica did."""
 
