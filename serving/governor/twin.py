@@ -110,7 +110,9 @@ def _late(one: Ended, slo: Slo, blur: float) -> float:
     tokens' time of its end, or a quarter as many times the TTFT of its first token.
     """
     first_s = slo.ttft_s - (one.first_s - one.arrival_s)
-    last_s = slo.tpot_s * (one.tokens - 1) - (one.end_s - one.first_s)
+    last_s = math.inf  # a lone token has no time per further one
+    if one.tokens > 1:
+        last_s = slo.tpot_s * (one.tokens - 1) - (one.end_s - one.first_s)
     in_time = _kept(first_s, blur * slo.ttft_s / 4) * _kept(last_s, blur * slo.tpot_s)
     return 1.0 - in_time
 

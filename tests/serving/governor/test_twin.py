@@ -176,6 +176,15 @@ def test_who_left_is_work_for_it_and_not_compared() -> None:
     assert twin.energy_j > 0
 
 
+@pytest.mark.parametrize("tokens", [1, 2, 50])
+def test_a_late_first_token_counts_whole_however_short_the_answer(tokens: int) -> None:
+    twin = Twin(ENGINE, SLO)
+    twin.ended(Ended(0.0, 9.0, 9.0 + 0.001 * (tokens - 1), tokens, 10))
+    [lost] = [one for _ in range(60) for one in twin.go_on(20.0)]
+    assert lost > 0.8
+    assert (twin.late, twin.late_anyway) == (1, 0)
+
+
 def test_it_takes_few_iterations_at_a_time() -> None:
     twin = Twin(ENGINE, SLO)
     twin.ended(Ended(0.0, 0.1, 3.0, 100, 100))
