@@ -22,6 +22,7 @@ from serving.replay.requests import Request
 __all__ = ["Twin"]
 
 _MOST = 3  # iterations for each of the replica's: enough to catch up
+_HELD = 1 << 16  # what a request of an hour holds up must not pile up: who ends then is left out
 
 
 class Twin:
@@ -37,17 +38,22 @@ class Twin:
         self._known: list[tuple[float, int, Ended]] = []  # not inside yet, by arrival
         self._inside: dict[int, Ended] = {}
         self._count = 0
-        # until_s, ratio, ceiling; what a request of an hour holds up must not pile up
-        self._paces: deque[tuple[float, float, int | None]] = deque(maxlen=1 << 16)
+        # until_s, ratio, ceiling
+        self._paces: deque[tuple[float, float, int | None]] = deque(maxlen=_HELD)
 
     @property
     def energy_j(self) -> float:
         """Joules that the highest clock would have taken until now, by the profile."""
         return 0.0 if self._replica is None else self._replica.meter.energy_j
 
+    @property
+    def behind(self) -> int:
+        """Requests that ended and are still to be compared."""
+        return len(self._known) + len(self._inside)
+
     def ended(self, one: Ended) -> None:
         """A request that was served, or left after some tokens."""
-        if one.tokens > 0:
+        if one.tokens > 0 and self.behind < _HELD:
             heapq.heappush(self._known, (one.arrival_s, self._count, one))
             self._count += 1
 

@@ -167,6 +167,20 @@ def test_who_waits_for_the_oldest_request_is_not_forgotten() -> None:
     assert twin.requests == 5
 
 
+def test_what_a_request_that_hangs_holds_up_does_not_pile_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("serving.governor.twin._HELD", 10)
+    twin = Twin(ENGINE, SLO)
+    for k in range(50):
+        twin.ended(Ended(1.0 + k, 1.1 + k, 1.2 + k, 5, 50))
+        assert twin.go_on(0.5) == []
+    assert twin.behind == 10
+    for _ in range(100):
+        twin.go_on(100.0)
+    assert (twin.behind, twin.requests) == (0, 10)
+
+
 def test_who_left_is_work_for_it_and_not_compared() -> None:
     twin = Twin(ENGINE, SLO)
     twin.ended(Ended(0.0, 5.0, 9.0, 50, 500, finished=False))
