@@ -23,9 +23,13 @@ class Caution:
         self._most_lost = most_lost
         self._heard = 0
 
-    def hear(self, lost: float) -> None:
-        """One more request: 1 late for want of speed, 0 not, -1 late at the highest clock only."""
-        pace = min(_FIRST + _SLOWER * self._heard, _LAST)
+    def hear(self, lost: float, behind: int = 0) -> None:
+        """One more request: 1 late for want of speed, 0 not, -1 late at the highest clock only.
+
+        The trap: it was served at the price of `behind` requests ago, or so. Who moves faster than
+        what comes back swings between both ends.
+        """
+        pace = max(min(_FIRST + _SLOWER * self._heard, _LAST), behind)
         self._heard += 1
         change = min((lost / self._most_lost - 1) / pace, 10.0)
         self.price = min(max(self.price * math.exp(change), _LEAST), _MOST)

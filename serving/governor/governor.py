@@ -111,7 +111,7 @@ class Governor:
         if self.twin is not None:
             self.twin.ran(moment, moment.now_s + duration_s, self._pace)
             for lost in self.twin.go_on(moment.oldest_s):
-                self._caution.hear(lost)
+                self._caution.hear(lost, self.twin.behind)
         idle_s = 0.0 if self._seen_s is None else max(moment.now_s - self._seen_s, 0.0)
         self._seen_s = moment.now_s + duration_s
         if self._steering is not None:

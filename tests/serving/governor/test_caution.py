@@ -2,6 +2,7 @@
 """The price of a late request answers to how many are late."""
 
 import random
+from collections import deque
 
 import pytest
 
@@ -33,11 +34,14 @@ def test_at_the_ends_it_is_the_highest_clock_or_a_low_price(lost: float, floor: 
     assert 10 < caution.price < 1e5
 
 
-def test_it_finds_the_price_at_which_that_share_is_lost() -> None:
+@pytest.mark.parametrize("behind", [0, 300, 6000])
+def test_it_finds_the_price_at_which_that_share_is_lost(behind: int) -> None:
     """Of a replica in which the share that is late falls as one over the price."""
     dice, caution, late = random.Random(1), Caution(500.0, 0.002), 0
-    for number in range(40_000):
-        lost = dice.random() < 2.0 / caution.price
-        caution.hear(float(lost))
-        late += lost and number >= 10_000
-    assert 0.0015 < late / 30_000 < 0.0025
+    known: deque[bool] = deque()
+    for number in range(60_000):
+        known.append(dice.random() < 2.0 / caution.price)
+        late += known[-1] and number >= 10_000
+        if len(known) > behind:
+            caution.hear(float(known.popleft()), behind)
+    assert 0.0015 < late / 50_000 < 0.0025
