@@ -86,7 +86,7 @@ class Books:
             _write(self._energy / name, values)
         except OSError:
             if len(self._unwritten) >= _MOST_RECORDS:
-                del self._unwritten[min(self._unwritten)]
+                self._unwritten.pop(min(self._unwritten), None)  # the other thread may have
             self._unwritten[name] = values
             raise
         for path in sorted(self._energy.glob("*.json"))[:-_MOST_RECORDS]:
