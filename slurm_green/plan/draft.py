@@ -204,7 +204,7 @@ def _starts(found: Found, kinds: _Kinds, pieces: Pieces) -> Iterator[Start]:
 
 
 def prices_for(
-    problem: Problem, late: NDArray[np.bool_], unplaced: NDArray[np.bool_], warm: Prices
+    problem: Problem, late: NDArray[np.bool_], unplaced: NDArray[np.bool_], warm: Prices | None
 ) -> list[Prices]:
     """Prices that may prove more once it is known who is late and who has no place."""
     kinds = _kinds(problem, Weights())

@@ -177,7 +177,9 @@ class Solver:
         if not (late.any() or unplaced.any()) or self.expired():
             return best
         loaded = self._loaded(plan.clocks)
-        others = prices_for(loaded, late, unplaced, prices)
+        # Prices at which somebody had to be late are too high to begin with.
+        warm = prices if len(self.problem.jobs) > _FEW else None
+        others = prices_for(loaded, late, unplaced, warm)
         return max([best, *((self.bound_g(plan, p), p) for p in others)], key=lambda pair: pair[0])
 
     def _loaded(self, clocks: tuple[Ints, ...]) -> Problem:
