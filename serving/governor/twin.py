@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import replace
 
 from serving.governor.engine import Batch, EngineModel
+from serving.governor.fixed import Fixed
 from serving.governor.protocol import Ended, Moment, Slo
 from serving.replay.replica import Replica, Served
 from serving.replay.requests import Request
@@ -33,7 +34,8 @@ class Twin:
         self.late = self.late_anyway = 0  # of them; at the highest clock
         self._slo = slo
         self._engine = _Paced(engine)
-        self._clock = _Highest(len(engine.clocks_mhz) - 1)
+        self._high = len(engine.clocks_mhz) - 1
+        self._policy = Fixed(self._high)
         self._replica: Replica | None = None
         self._known: list[tuple[float, int, Ended]] = []  # not inside yet, by arrival
         self._inside: dict[int, Ended] = {}
@@ -74,7 +76,7 @@ class Twin:
             if not self._known or self._known[0][0] >= before_s:
                 return []
             self._replica = Replica(
-                engine=self._engine, policy=self._clock, slo=self._slo, start_s=self._known[0][0]
+                engine=self._engine, policy=self._policy, slo=self._slo, start_s=self._known[0][0]
             )
         replica = self._replica
         for _ in range(_MOST):
@@ -103,7 +105,7 @@ class Twin:
             self._paces.popleft()
         if self._paces:
             _, self._engine.ratio, most = self._paces[0]
-            self._clock.most = most
+            self._policy.clock = self._high if most is None else min(most, self._high)
 
     def _compare(self, one: Ended, twin: Served) -> float | None:
         if not one.finished or twin.first_s is None or twin.end_s is None:
@@ -132,26 +134,6 @@ def _kept(slack_s: float, blur_s: float) -> float:
     if math.isinf(slack_s) or blur_s <= 0:
         return float(slack_s >= -1e-9)
     return min(max((slack_s + blur_s) / (2 * blur_s), 0.0), 1.0)
-
-
-class _Highest:
-    """The highest clock that the site allows."""
-
-    park_after_s: float | None = None
-
-    def __init__(self, clock: int) -> None:
-        self._clock = clock
-        self.most: int | None = None
-
-    def choose(self, moment: Moment) -> int:
-        """That clock."""
-        return self._clock if self.most is None else min(self.most, self._clock)
-
-    def saw(self, moment: Moment, duration_s: float) -> None:
-        """Nothing to learn."""
-
-    def finished(self, one: Ended) -> None:
-        """Nothing to learn."""
 
 
 class _Paced(EngineModel):

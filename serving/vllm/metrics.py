@@ -96,6 +96,7 @@ class Metrics:
                 value=self._setter.holds_mhz * 1e6,
             )
         policy = self._pilot.policy
+        under = getattr(policy, "policy", policy)  # a ceiling
         yield CounterMetricFamily(
             "slurm_green_serving_ceiling_decisions",
             "Decisions that the site's ceiling took down.",
@@ -104,9 +105,9 @@ class Metrics:
         yield CounterMetricFamily(
             "slurm_green_serving_slo_out_of_reach_decisions",
             "Decisions at which no clock was fast enough for the SLOs.",
-            value=getattr(getattr(policy, "policy", policy), "out_of_reach", 0),
+            value=getattr(under, "out_of_reach", 0),
         )
-        yield from self._compared(getattr(getattr(policy, "policy", policy), "twin", None))
+        yield from self._compared(getattr(under, "twin", None))
         mu = None if self._site is None else self._site.mu()
         if mu is not None:
             yield GaugeMetricFamily(
