@@ -13,13 +13,12 @@ import numpy as np
 from slurm_green.plan.board import Board
 from slurm_green.plan.overlap import overlap
 from slurm_green.plan.pool import Expected
-from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
+from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Ints
 from slurm_green.plan.profile import GRID
 from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.slot_table import SlotTable
-from slurm_green.plan.split import Splits
 
-__all__ = ["Places", "expected_of", "expected_splits", "places_of", "stay_of"]
+__all__ = ["Places", "expected_of", "places_of", "stay_of"]
 
 
 class Places(NamedTuple):
@@ -58,30 +57,6 @@ def expected_of(board: Board, option: Ints, start_s: Floats) -> Expected:
         energy_j=SlotTable.of_cells(*cells, energy_j, shape),
         gpu_h=SlotTable.of_cells(*cells, gpu_h, shape),
     )
-
-
-def expected_splits(problem: Problem, previous: Schedule, found: Splits, splits: Ints) -> Expected:
-    """What split jobs used in an earlier plan; those that were not in it as in `found`."""
-    site, shapes = problem.site, problem.shapes
-    met = overlap(previous.start_s, previous.end_s, step_s=site.step_s, slots=site.slots)
-    used = previous.shape[met.stretch]
-    gpu_h = shapes.gpus[used] * met.seconds / SECONDS_PER_HOUR
-    energy_j = shapes.power_w[used] * met.seconds
-    new = np.flatnonzero(~np.isin(splits, previous.job))
-
-    def both(before: Floats, after: SlotTable) -> SlotTable:
-        more = after.rows(new)
-        return SlotTable.of_cells(
-            np.concatenate([previous.job[met.stretch], np.repeat(splits[new], more.counts())]),
-            np.concatenate([met.slot, more.slot]),
-            np.concatenate([before, more.value]),
-            (len(problem.jobs), site.slots),
-        )
-
-    return Expected(
-        energy_j=both(energy_j, found.energy_kwh.times(JOULES_PER_KWH)),
-        gpu_h=both(gpu_h, found.gpu_h),
-    ).only(splits)
 
 
 def stay_of(board: Board, places: Places) -> tuple[Ints, Floats]:

@@ -92,22 +92,24 @@ def draft(
     absent: list[int] | None = None
     late_splits: list[int] | None = None
     # Earlier prices for other weights say little, and pieces are placed after runs.
-    again = warm is not None and previous is not None and not weights.performance_g
+    again = warm is not None and not weights.performance_g
     again = again and not len(kinds.splits if fast and len(kinds.runs) else kinds.runs)
+    again = again and (previous is not None or bool(len(kinds.splits)))
     if again:
-        assert warm is not None and previous is not None
+        assert warm is not None
         prices = inside(problem, warm)
         if len(kinds.splits):
-            late_splits = place_splits_again(
+            made = place_splits_again(
                 pieces,
                 kinds.splits,
                 prices,
-                previous,
                 expired=expired,
                 progress=lambda done: progress("splits", done),
             )
-            absent = None if late_splits is None else []
+            if made is not None:
+                absent, (late_splits, prices) = [], made
         else:
+            assert previous is not None
             tags = PriceTags(board, prices)
             effort = Effort.little(len(kinds.runs), per_job, fast=True)
             absent = place_again(

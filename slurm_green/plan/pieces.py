@@ -72,10 +72,13 @@ class Pieces:
         """Places jobs where they were, all at once."""
         self.of.update(of)
         if of:
-            runs = np.concatenate([joined(pieces) for pieces in of.values()])
+            pieces = np.concatenate(list(of.values()))
+            # One job's piece may end where another's of the same shape begins: as one they use as
+            # many GPUs.
+            runs = joined(pieces)
             gpus = self._problem.shapes.gpus[runs[:, 0].astype(np.int64)]
             self.board.profile.add_all(runs[:, 1], runs[:, 2], gpus)
-            self._add_energy(np.concatenate(list(of.values())), 1)
+            self._add_energy(pieces, 1)
 
     def settle(self, jobs: list[int], until_s: Floats) -> int:
         """Every job in turn is split anew where that is cheaper; how many changed."""

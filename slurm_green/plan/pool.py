@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slurm_green.plan.outcome import Prices
+from slurm_green.plan.price_box import PriceBox
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
 from slurm_green.plan.slot_table import SlotTable
 
@@ -51,9 +52,6 @@ class Pool:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._ways: list[Ways] = []
-        site = problem.site
-        # Energy has a price other than the grid's where the renewable supply may exceed the load.
-        self._green = np.flatnonzero(site.green)
 
     def add(self, ways: Ways) -> None:
         """Adds ways, each with all its slots."""
@@ -84,10 +82,10 @@ class Pool:
         if ways is None:
             return prices
         site = self._problem.site
-        slots, green = site.slots, self._green
+        box = PriceBox(site=site, scale_g=scale, limit_g=limit)
+        slots, green, capped = site.slots, box.green, box.capped
         hours, kwh = site.step_s / SECONDS_PER_HOUR, site.step_s / JOULES_PER_KWH
         carbon = site.carbon_g_per_kwh
-        capped = np.isfinite(site.power_cap_w)
         has = np.concatenate([[True], ways.owner[1:] != ways.owner[:-1]])
         first, segment = np.flatnonzero(has), np.cumsum(has) - 1
         gpu_h_of, kwh_of = ways.gpu_h.matrix(), ways.energy_kwh.matrix()
@@ -95,9 +93,8 @@ class Pool:
         fixed = carbon.copy()
         fixed[green] = 0.0
         own = kwh_of @ fixed - ways.worth_g
-        usual = max(float(np.median(carbon)), 1e-9)
         base = (site.base_power_w - (1 - supply) * site.renewable_w) * kwh
-        room = (site.power_cap_w - site.base_power_w) * kwh if capped else np.zeros(0)
+        room = (site.power_cap_w - site.base_power_w) * kwh if capped else np.zeros(slots)
         gpu_h = site.gpus * hours * (1 - spare)
         size = len(first) * temperature_g + float(np.abs(own).sum() / len(own) * len(first)) + 1e-9
 
@@ -108,7 +105,7 @@ class Pool:
             per_kwh[green] = x[slots : slots + len(green)] * carbon[green]
             value = float(per_kwh @ base) - float(lam.sum()) * gpu_h
             if capped:
-                nu = x[slots + len(green) :] * usual
+                nu = x[slots + len(green) :] * box.usual_g
                 value -= float(nu @ room)
                 per_kwh += nu
             cost = own + gpu_h_of @ lam
@@ -119,21 +116,11 @@ class Pool:
             total = np.add.reduceat(share, first)
             share /= total[segment]
             value += float((least - temperature_g * np.log(total)).sum())
-            slope = [(gpu_t @ share - gpu_h) * scale]
-            if capped or len(green):
-                energy = energy_t @ share
-                slope.append((energy + base)[green] * carbon[green])
-                if capped:
-                    slope.append((energy - room) * usual)
-            return -value / size, -np.concatenate(slope) / size
+            energy = energy_t @ share if capped or len(green) else np.zeros(slots)
+            slope = box.slope(gpu_t @ share - gpu_h, energy + base, energy - room)
+            return -value / size, -slope / size
 
-        start = [np.minimum(prices.lam, limit) / scale]
-        start.append(prices.mu[green] / np.maximum(carbon[green], 1e-12))
-        most_of = [np.full(slots, limit / scale), np.ones(len(green))]
-        if capped:
-            start.append(prices.nu / usual)
-            most_of.append(np.full(slots, limit / scale))
-        begin, top = np.concatenate(start), np.concatenate(most_of)
+        begin, top = box.point(prices), box.top
         low = np.clip(begin - radius, 0.0, top)
         found = optimize.minimize(
             negative,
@@ -143,10 +130,7 @@ class Pool:
             bounds=optimize.Bounds(low, np.minimum(begin + radius, top)),
             options={"maxiter": most, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-7},
         ).x
-        mu = carbon.copy()
-        mu[green] = found[slots : slots + len(green)] * carbon[green]
-        nu = found[slots + len(green) :] * usual if capped else np.zeros(slots)
-        return Prices(mu=mu, lam=found[:slots] * scale, nu=nu)
+        return box.prices(found)
 
     def expected(self, prices: Prices, temperature_g: float) -> "Expected":
         """What each job is expected to use at these prices."""

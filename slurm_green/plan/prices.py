@@ -19,7 +19,7 @@ from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, I
 from slurm_green.plan.slot_table import SlotTable
 from slurm_green.plan.split import split_response
 
-__all__ = ["Answer", "Found", "PriceSearch", "inside", "standing_g"]
+__all__ = ["DEAREST", "Answer", "Found", "PriceSearch", "inside", "standing_g"]
 
 _WALK = 10
 _WALK_GREEN = 15  # renewable supply makes the walk longer: two kinds of prices move
@@ -36,7 +36,7 @@ _RADIUS, _ASTRAY = 1.0, 0.01
 _RADIUS_TIGHT = 0.1  # where there is no such room prices would rise without bounds
 _RISEN_LITTLE, _MORE, _MORE_JOBS = 3e-4, 20, 200_000
 _FAR = 1e-3  # of the value: earlier prices that rise by more were those of another problem
-_DEAREST = 20.0  # times the usual price of a GPU-hour: more says that there is no room
+DEAREST = 20.0  # times the usual price of a GPU-hour: more says that there is no room
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Found:
             self.prices,
             self.temperature_g,
             scale=self.scale,
-            limit=_DEAREST * self.scale,
+            limit=DEAREST * self.scale,
             radius=_RADIUS if supply else _RADIUS_TIGHT,
             spare=spare,
             supply=supply,
@@ -170,7 +170,7 @@ class PriceSearch:
         for number in range(len(temperatures) + more):
             temperature = temperatures[min(number, len(temperatures) - 1)]
             prices = pool.balance(
-                prices, temperature * usual, scale=scale, limit=_DEAREST * scale, radius=radius
+                prices, temperature * usual, scale=scale, limit=DEAREST * scale, radius=radius
             )
             answer = self.answer(prices)
             risen = answer.value_g - best

@@ -5,6 +5,7 @@ A job buys edges of the slots' hulls (see hull.py), from the cheapest on, until 
 The hulls belong to a class, not to a job.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,11 @@ from slurm_green.plan.outcome import Prices
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
 from slurm_green.plan.slot_table import SlotTable
 
-__all__ = ["Splits", "split_response"]
+__all__ = ["Buy", "Splits", "slow_response", "split_response"]
+
+# By a job's class, the work of each edge from the cheapest on, what a unit of it costs, and the
+# work that is to be done: the share that is bought of each, and what the job costs beside.
+Buy = Callable[[int, Floats, Floats, float], tuple[Floats, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +57,13 @@ def split_response(problem: Problem, prices: Prices, jobs: Ints, deadline_s: Flo
             gpu_h=SlotTable.of(*cells, told.gpu_s / SECONDS_PER_HOUR, slots),
             energy_kwh=SlotTable.of(*cells, told.energy_j / JOULES_PER_KWH, slots),
         )
-    return _respond_slowly(problem, prices, jobs, deadline_s)
+    return slow_response(problem, prices, jobs, deadline_s, _cheapest)
 
 
-def _respond_slowly(problem: Problem, prices: Prices, jobs: Ints, deadline_s: Floats) -> Splits:
+def slow_response(
+    problem: Problem, prices: Prices, jobs: Ints, deadline_s: Floats, buy: Buy
+) -> Splits:
+    """What each of these jobs uses that buys its edges in this way."""
     site, all_jobs = problem.site, problem.jobs
     cost = np.zeros(len(jobs))
     parts: list[tuple[Ints, Ints, Floats, Floats]] = []
@@ -70,19 +78,13 @@ def _respond_slowly(problem: Problem, prices: Prices, jobs: Ints, deadline_s: Fl
             slot = pieces.slot[inside]
             seconds = np.minimum(border[slot + 1], late) - np.maximum(border[slot], early)
             work = np.maximum(seconds, 0.0) * pieces.rate[inside]
-            total = np.cumsum(work)
-            need = float(all_jobs.work[jobs[row]])
-            if not len(total) or total[-1] < need * ENOUGH:
-                cost[row] = np.inf
-                continue
-            last = int(np.searchsorted(total, need * ENOUGH))
-            taken = seconds[: last + 1].copy()
-            if work[last] > 0:
-                taken[last] *= 1 - max(0.0, float(total[last]) - need) / work[last]
-            chosen = inside[: last + 1]
-            cost[row] = float(taken @ pieces.cost_g[chosen])
+            steep_g = pieces.cost_g[inside] / pieces.rate[inside]
+            share, cost[row] = buy(number, work, steep_g, float(all_jobs.work[jobs[row]]))
+            bought = np.flatnonzero(share)
+            taken, chosen = (share * seconds)[bought], inside[bought]
+            cost[row] += float(taken @ pieces.cost_g[chosen])
             parts.append(
-                (np.full(last + 1, row), slot[: last + 1], taken * pieces.gpus[chosen],
+                (np.full(len(bought), row), slot[bought], taken * pieces.gpus[chosen],
                  taken * pieces.power_w[chosen])
             )  # fmt: skip
     if parts:
@@ -96,6 +98,18 @@ def _respond_slowly(problem: Problem, prices: Prices, jobs: Ints, deadline_s: Fl
         gpu_h=SlotTable.of_cells(owner, slots, gpu_s / SECONDS_PER_HOUR, shape),
         energy_kwh=SlotTable.of_cells(owner, slots, energy / JOULES_PER_KWH, shape),
     )
+
+
+def _cheapest(class_index: int, work: Floats, steep_g: Floats, need: float) -> tuple[Floats, float]:
+    """The first edges that suffice, of the last one as much as it takes; none if all do not."""
+    share, total = np.zeros(len(work)), np.cumsum(work)
+    if not len(total) or total[-1] < need * ENOUGH:
+        return share, np.inf
+    last = int(np.searchsorted(total, need * ENOUGH))
+    share[: last + 1] = 1.0
+    if work[last] > 0:
+        share[last] -= max(0.0, float(total[last]) - need) / work[last]
+    return share, 0.0
 
 
 def _pieces(problem: Problem, prices: Prices, class_index: int) -> _Pieces:

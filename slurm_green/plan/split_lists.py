@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slurm_green.plan.as_before import expected_splits
 from slurm_green.plan.board import Board
 from slurm_green.plan.make_room import make_room
 from slurm_green.plan.outcome import Prices
@@ -23,7 +22,7 @@ from slurm_green.plan.pieces import Pieces
 from slurm_green.plan.pool import Expected
 from slurm_green.plan.prices import standing_g
 from slurm_green.plan.problem import Floats, Ints, Problem
-from slurm_green.plan.schedule import Schedule
+from slurm_green.plan.smooth import SmoothDual
 from slurm_green.plan.split import Splits, split_response
 from slurm_green.plan.squeaky import bumped, places
 from slurm_green.plan.steering import STEER_EVERY, Steering
@@ -42,7 +41,8 @@ _LISTS_AGAIN, NEAR_AGAIN = 2, 4.5e-3  # and farther than this from the bound nee
 _LISTS_SLOW, _FAR_SLOW = 1, 0.01
 # At dearer GPU-hours lists leave a little room. What comes of one hangs on chance: where it is not
 # quite near enough, another one may do.
-_DEARER, _HOPELESS = (1.03, 1.06, 1.0), 2.0
+_DEARER, _HOPELESS = (1.03, 1.05, 1.0), 2.0
+_CLIMB, _CLIMB_SLOW = 60, 10  # questions to all jobs
 MANY = 3_000  # jobs: their time is better spent in fewer passes
 _AFTER = (0.3, 0.0)
 _BUMP = 0.25  # of the list: who waits for nobody's seconds can come early without harm
@@ -164,26 +164,27 @@ def place_splits_again(
     pieces: Pieces,
     splits: Ints,
     prices: Prices,
-    previous: Schedule,
     *,
     expired: Callable[[], bool],
     progress: Callable[[float], None],
-) -> list[int] | None:
-    """Places jobs of a problem without others, much as in an earlier plan, at its prices.
+) -> tuple[list[int], Prices] | None:
+    """Places jobs of a problem without others, from an earlier plan's prices, and says at which.
 
     None where somebody has no room then, or the whole is far from the bound at these prices, and
     all is taken off again.
     """
     board, problem = pieces.board, pieces.board.problem
-    least_g, found = _least_g(problem, prices, splits)
-    bound_g = standing_g(problem, prices) + float(least_g.sum())
     fast = pieces.kernel is not None
+    dual = SmoothDual(problem, splits, problem.jobs.deadline_s[splits], prices)
+    dual.climb(_CLIMB if fast else _CLIMB_SLOW)
+    least_g, _ = _least_g(problem, dual.prices, splits)
+    bound_g = standing_g(problem, dual.prices) + float(least_g.sum())
     far_g = (NEAR_AGAIN if fast else _FAR_SLOW) * abs(bound_g)
-    expected = expected_splits(problem, previous, found, splits)
 
     def near_prices() -> Iterator[Start]:
+        expected = dual.expected()
         for times in _DEARER if fast else _DEARER[-1:]:
-            yield Start(replace(prices, lam=times * prices.lam), expected)
+            yield Start(replace(dual.prices, lam=times * dual.prices.lam), expected)
             # Here the board holds what came of that.
             far = board.cost_g + board.bare_g - bound_g > _HOPELESS * far_g
             if far or len(pieces.of) < len(splits):
@@ -201,7 +202,7 @@ def place_splits_again(
     )
     near = board.cost_g + board.bare_g - bound_g <= far_g
     if expired() or (near and not missing):
-        return missing
+        return missing, dual.prices
     pieces.of.clear()
     board.clear()
     return None

@@ -21,6 +21,7 @@ __all__ = [
     "CLists",
     "CMoves",
     "CQuestion",
+    "CSmooth",
     "CSplits",
     "CSteeredEnergy",
     "address",
@@ -146,6 +147,23 @@ class CQuestion(Structure):
     ]
 
 
+class CSmooth(Structure):
+    """`Smooth` of smooth.c."""
+
+    _fields_ = [
+        *[(name, c_int64) for name in ("slots", "classes", "ways")],
+        ("step", c_double),
+        *[
+            (name, c_void_p)
+            for name in (
+                *("per_joule", "per_gpu_s", "own_first", "own", "rate", "gpus", "power"),
+                *("job_first", "temperature", "early", "late", "work", "price"),
+                *("cost_g", "count", "slot", "gpu_s", "energy_j"),
+            )
+        ],
+    ]
+
+
 def address(array: NDArray[np.generic]) -> int:
     """Where the entries of an array lie; the caller keeps it alive."""
     assert array.flags.c_contiguous
@@ -180,7 +198,7 @@ def _fits(found: ctypes.CDLL, shared: Sequence[type[Structure]]) -> bool:
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernel; None where this installation has none."""
-    found = compiled(__file__, CBoard, CLists, CMoves, CSplits, CSteeredEnergy, CQuestion)
+    found = compiled(__file__, CBoard, CLists, CMoves, CSplits, CSteeredEnergy, CQuestion, CSmooth)
     if found is None:
         return None
     board, lists, moves = POINTER(CBoard), POINTER(CLists), POINTER(CMoves)
@@ -197,10 +215,11 @@ def library() -> ctypes.CDLL | None:
         *(c_int64, c_int64, c_void_p),
     ]
     found.sg_split_respond.argtypes = [POINTER(CQuestion)]
+    found.sg_split_smooth.argtypes = [POINTER(CSmooth)]
     for function in (
         *(found.sg_place_all, found.sg_moves),
         *(found.sg_split_put, found.sg_split_settle, found.sg_split_list),
-        found.sg_split_respond,
+        *(found.sg_split_respond, found.sg_split_smooth),
     ):
         function.restype = c_int64
     found.sg_settle.restype = None

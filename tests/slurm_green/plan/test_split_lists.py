@@ -123,6 +123,11 @@ def crowded(jobs: int) -> Problem:
     )
 
 
+def proven_g(problem: Problem, at: Prices) -> float:
+    nobody = np.zeros(len(problem.jobs), dtype=bool)
+    return certificate.lower_bound_g(problem, at, late=nobody, unplaced=nobody)
+
+
 @pytest.mark.parametrize("near", [True, False])
 def test_after_an_earlier_plan_all_have_a_place_or_nothing_is_placed(near: bool) -> None:
     before, now = crowded(40), crowded(41)
@@ -131,26 +136,23 @@ def test_after_an_earlier_plan_all_have_a_place_or_nothing_is_placed(near: bool)
     search = PriceSearch(before, Weights(), nobody, splits[:40], before.jobs.deadline_s)
     found = search.search()
     at: Prices = found.prices
-    earlier = placed(before, [Start(at, found.pool.expected(at, found.temperature_g))])
     pieces = pieces_of(now)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("NEAR_AGAIN", "_FAR_SLOW"):
             patch.setattr(split_lists, name, 1.0 if near else -1.0)
-        missing = place_splits_again(
-            pieces,
-            splits,
-            at,
-            schedule(earlier),
-            expired=lambda: False,
-            progress=lambda done: None,
+        made = place_splits_again(
+            pieces, splits, at, expired=lambda: False, progress=lambda done: None
         )
     board = pieces.board
     if near:
+        assert made is not None
+        missing, there = made
         assert missing == []
+        assert proven_g(now, there) > 1.001 * proven_g(now, at)
         assert certificate.check(now, schedule(pieces)) is None
         assert board.cost_g == pytest.approx(certificate.carbon_g(now, schedule(pieces)))
         return
-    assert missing is None
+    assert made is None
     assert not pieces.of
     assert board.profile.times.tolist() == [0.0]
     assert board.cost_g == 0.0
@@ -184,10 +186,9 @@ def test_not_quite_near_enough_is_tried_again(
         pieces.board.cost_g = bound_g + over[len(tried)] * near_g
         tried.append(float(start.prices.lam.sum()))
 
-    nobody = Schedule(job=splits[:0], shape=splits[:0], start_s=np.zeros(0), end_s=np.zeros(0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(split_lists, "_place_at", place_at)
         place_splits_again(
-            pieces_of(one), splits, at, nobody, expired=lambda: False, progress=lambda done: None
+            pieces_of(one), splits, at, expired=lambda: False, progress=lambda done: None
         )
     assert len(tried) == starts

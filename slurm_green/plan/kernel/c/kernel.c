@@ -21,9 +21,11 @@
 
 #include "respond.c"
 
+#include "smooth.c"
+
 // The sizes of what Python hands over, in the order in which kernel/__init__.py names them: a library
 // of another source is known by them.
 const int64_t sg_sizes[] = {
     sizeof(Board), sizeof(Lists), sizeof(Moves), sizeof(Splits), sizeof(SteeredEnergy),
-    sizeof(Question), 0,
+    sizeof(Question), sizeof(Smooth), 0,
 };
