@@ -5,8 +5,7 @@ How much is tried depends on the jobs, the shapes and what came of it so far, so
 gives the same plan on any machine; a time limit is for who cannot wait.
 """
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,26 +18,18 @@ from slurm_green.plan.options import options_of
 from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.overdue import place_overdue
 from slurm_green.plan.pieces import Pieces
-from slurm_green.plan.prices import Found, PriceSearch, inside
+from slurm_green.plan.prices import PriceSearch, inside
 from slurm_green.plan.problem import Floats, Ints, Problem
 from slurm_green.plan.runs import Effort, improve_again, place_again, place_runs
 from slurm_green.plan.schedule import Schedule
-from slurm_green.plan.split_lists import (
-    MANY,
-    NEAR_AGAIN,
-    Start,
-    place_splits,
-    place_splits_again,
-)
+from slurm_green.plan.split_lists import Start, place_splits
+from slurm_green.plan.split_plan import plan_splits, split_prices
 from slurm_green.plan.squeaky import PriceTags
 
 __all__ = ["Draft", "draft", "prices_for"]
 
 _TOLERANCE_S = 1e-3
 _FEW_JOBS = 500
-_SPARES = (0.0, 0.005, 0.01)  # of the GPUs: the rest is what prices are for
-# Of the supply, where plans are far from the bound: what just suffices has a price of nothing.
-_LESS_SUPPLY, _FAR = (0.08, 0.15), 0.01
 _TIGHT = 0.7  # of its window: where a ramp binds, such a job is not split
 
 
@@ -80,54 +71,73 @@ def draft(
     if len(problem.jobs) < _FEW_JOBS:
         # Few jobs are planned anew in a moment, and better than from what was.
         warm = previous = None
-    options = options_of(problem, kinds.runs, kinds.deadline_s[kinds.runs])
+    board = Board(problem, options_of(problem, kinds.runs, kinds.deadline_s[kinds.runs]), weights)
+    pieces = Pieces(board)
+    if warm is not None:
+        warm = inside(problem, warm)
+    if len(kinds.splits) and not len(kinds.runs):
+        late, prices = plan_splits(
+            pieces,
+            kinds.splits,
+            kinds.overdue,
+            kinds.deadline_s,
+            warm,
+            expired=expired,
+            progress=lambda done: progress("splits", done),
+        )
+        board.guide(np.zeros(problem.site.slots))
+    else:
+        late, prices = _place_runs_first(
+            pieces, kinds, warm, previous, seed=seed, expired=expired, progress=progress
+        )
+    extra: dict[int, list[Piece]] = {}
+    waiting = late + kinds.overdue.tolist()
+    for job in sorted(waiting, key=lambda job: float(problem.jobs.earliest_s[job])):
+        extra[job] = place_overdue(board, job)
+        if not extra[job] and kinds.may_split[job]:
+            pieces.put(job, problem.site.horizon_s)
+    progress("done", 1.0)
+    return Draft(schedule=_schedule(board, kinds, pieces, extra), prices=prices)
+
+
+def _place_runs_first(
+    pieces: Pieces,
+    kinds: _Kinds,
+    warm: Prices | None,
+    previous: Schedule | None,
+    *,
+    seed: int,
+    expired: Callable[[], bool],
+    progress: Callable[[str, float], None],
+) -> tuple[list[int], Prices]:
+    """Places jobs in one go, then those that may be split; who has no room in time, the prices."""
+    board = pieces.board
+    problem, weights, options = board.problem, board.weights, board.options
     in_price = np.sort(np.concatenate([kinds.runs, kinds.overdue]))
     priced = options if not len(kinds.overdue) else options_of(
         problem, in_price, kinds.deadline_s[in_price])  # fmt: skip
     search = PriceSearch(problem, weights, priced, kinds.splits, kinds.deadline_s)
-    board = Board(problem, options, weights)
     per_job = len(options) / max(len(kinds.runs), 1)
     fast = lendable(board)
-    pieces = Pieces(board)
     absent: list[int] | None = None
-    late_splits: list[int] | None = None
     # Earlier prices for other weights say little, and pieces are placed after runs.
-    again = warm is not None and not weights.performance_g
-    again = again and not len(kinds.splits if fast and len(kinds.runs) else kinds.runs)
-    again = again and (previous is not None or bool(len(kinds.splits)))
-    if again:
-        assert warm is not None
-        prices = inside(problem, warm)
-        if len(kinds.splits):
-            made = place_splits_again(
-                pieces,
-                kinds.splits,
-                prices,
-                expired=expired,
-                progress=lambda done: progress("splits", done),
-            )
-            if made is not None:
-                absent, (late_splits, prices) = [], made
-        else:
-            assert previous is not None
-            tags = PriceTags(board, prices)
-            effort = Effort.little(len(kinds.runs), per_job, fast=True)
-            absent = place_again(
-                board,
-                tags,
-                prices,
-                previous,
-                effort,
-                seed=seed,
-                expired=expired,
-                progress=progress,
-            )
+    again = fast and not weights.performance_g and not len(kinds.splits)
+    if again and warm is not None and previous is not None:
+        prices, tags = warm, PriceTags(board, warm)
+        effort = Effort.little(len(kinds.runs), per_job, fast=True)
+        absent = place_again(
+            board,
+            tags,
+            prices,
+            previous,
+            effort,
+            seed=seed,
+            expired=expired,
+            progress=progress,
+        )
     if absent is None:
-        # Jobs that may be split fill a site so well that far from the bound means: other prices.
         found = search.search(
-            None if again and len(kinds.splits) else warm,
-            enough=expired,
-            progress=lambda done, best: progress("prices", done),
+            warm, enough=expired, progress=lambda done, best: progress("prices", done)
         )
         prices = found.prices
         tags = PriceTags(board, prices)
@@ -149,60 +159,23 @@ def draft(
             expired=expired,
             progress=progress,
         )
-    if not pieces.of:
-        # From here on without loads that were only expected.
-        board.restore(board.option, board.start_s)
+    # From here on without loads that were only expected.
+    board.restore(board.option, board.start_s)
     board.guide(np.zeros(problem.site.slots))
-    if late_splits is None:
-        late_splits = []
-        if len(kinds.splits):
-            # The bound is that of all jobs; overdue ones come later.
-            near = again and not len(kinds.overdue)
-            good_g = found.value_g + NEAR_AGAIN * abs(found.value_g) if near else -math.inf
-            late_splits = place_splits(
-                pieces,
-                kinds.splits,
-                _starts(found, kinds, pieces),
-                lists=effort.split_lists,
-                thorough=previous is None or again,
-                good_g=good_g,
-                expired=expired,
-                progress=lambda done: progress("splits", done),
-            )
-            if len(kinds.runs):
-                moves = effort.moves
-                absent = improve_again(board, tags, absent, prices.lam, moves, seed + 1, expired)
-    extra: dict[int, list[Piece]] = {}
-    waiting = [int(kinds.runs[row]) for row in absent] + late_splits + kinds.overdue.tolist()
-    for job in sorted(waiting, key=lambda job: float(problem.jobs.earliest_s[job])):
-        extra[job] = place_overdue(board, job)
-        if not extra[job] and kinds.may_split[job]:
-            pieces.put(job, problem.site.horizon_s)
-    progress("done", 1.0)
-    return Draft(schedule=_schedule(board, kinds, pieces, extra), prices=prices)
-
-
-def _starts(found: Found, kinds: _Kinds, pieces: Pieces) -> Iterator[Start]:
-    """Where jobs that may be split begin: the prices, and those of a site with fewer GPUs.
-
-    Where all that is far from the bound, those of a site with less supply, too.
-    """
-
-    def start(prices: Prices) -> Start:
-        expected = found.pool.expected(prices, found.temperature_g)
-        return Start(prices, expected.only(kinds.splits))
-
-    board, least_g = pieces.board, math.inf
-    one = pieces.kernel is None or len(kinds.runs) or len(kinds.splits) > MANY
-    for spare in _SPARES[:1] if one else _SPARES:
-        yield start(found.tighter(spare) if spare else found.prices)
-        # Here the board holds what came of that.
-        if len(pieces.of) == len(kinds.splits):
-            least_g = min(least_g, board.cost_g + board.bare_g)
-    if one or not board.green or least_g - found.value_g <= _FAR * abs(found.value_g):
-        return
-    for less in _LESS_SUPPLY:
-        yield start(found.tighter(0.0, less))
+    late_splits: list[int] = []
+    if len(kinds.splits):
+        late_splits = place_splits(
+            pieces,
+            kinds.splits,
+            [Start(prices, expected.only(kinds.splits))],
+            lists=effort.split_lists,
+            thorough=previous is None,
+            expired=expired,
+            progress=lambda done: progress("splits", done),
+        )
+        moves = effort.moves
+        absent = improve_again(board, tags, absent, prices.lam, moves, seed + 1, expired)
+    return [int(kinds.runs[row]) for row in absent] + late_splits, prices
 
 
 def prices_for(
@@ -214,11 +187,14 @@ def prices_for(
     deadline = np.where(late, problem.site.horizon_s, kinds.deadline_s)
     runs = np.sort(np.concatenate([kinds.runs, kinds.overdue]))
     runs, splits = runs[keep[runs]], kinds.splits[keep[kinds.splits]]
-    options = options_of(problem, runs, deadline[runs])
-    again = PriceSearch(problem, Weights(), options, splits, deadline).search(warm)
+    if len(splits) and not len(runs):
+        again = split_prices(problem, splits, deadline, warm)
+    else:
+        options = options_of(problem, runs, deadline[runs])
+        again = PriceSearch(problem, Weights(), options, splits, deadline).search(warm).prices
     nobody = options_of(problem, runs[:0], deadline[:0])
     idle = PriceSearch(problem, Weights(), nobody, splits[:0], deadline).search()
-    return [again.prices, idle.prices]
+    return [again, idle.prices]
 
 
 def _kinds(problem: Problem, weights: Weights) -> _Kinds:

@@ -68,13 +68,11 @@ class Pool:
         radius: float = np.inf,
         most: int = 150,
         spare: float = 0.0,
-        supply: float = 0.0,
     ) -> Prices:
         """The best prices at this temperature, starting from the given ones; those without ways.
 
         `scale` is a usual price of a GPU-hour, `limit` the greatest allowed. No price moves by
-        more than `radius` times its usual value. The site has a share `spare` of its GPUs less,
-        and a share `supply` of its renewable supply.
+        more than `radius` times its usual value. The site has a share `spare` of its GPUs less.
         """
         from scipy import optimize  # half a second that a quick plan after a plan does without
 
@@ -93,7 +91,7 @@ class Pool:
         fixed = carbon.copy()
         fixed[green] = 0.0
         own = kwh_of @ fixed - ways.worth_g
-        base = (site.base_power_w - (1 - supply) * site.renewable_w) * kwh
+        base = (site.base_power_w - site.renewable_w) * kwh
         room = (site.power_cap_w - site.base_power_w) * kwh if capped else np.zeros(slots)
         gpu_h = site.gpus * hours * (1 - spare)
         size = len(first) * temperature_g + float(np.abs(own).sum() / len(own) * len(first)) + 1e-9

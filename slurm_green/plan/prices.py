@@ -15,19 +15,33 @@ from slurm_green.plan.options import Options
 from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.overlap import overlap
 from slurm_green.plan.pool import Pool, Ways
-from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
+from slurm_green.plan.problem import (
+    JOULES_PER_KWH,
+    SECONDS_PER_HOUR,
+    Floats,
+    Ints,
+    Problem,
+    Site,
+)
 from slurm_green.plan.slot_table import SlotTable
 from slurm_green.plan.split import split_response
 
-__all__ = ["DEAREST", "Answer", "Found", "PriceSearch", "inside", "standing_g"]
+__all__ = [
+    "DEAREST",
+    "Answer",
+    "Found",
+    "PriceSearch",
+    "first_prices",
+    "idle_prices",
+    "inside",
+    "standing_g",
+]
 
 _WALK = 10
 _WALK_GREEN = 15  # renewable supply makes the walk longer: two kinds of prices move
 _WALK_WARM = 2
 _TEMPERATURES = (0.01, 0.003, 0.001, 0.0005, 0.0003)  # of a job's usual cost
 _TEMPERATURES_WARM = (0.0005,)
-# Where all jobs may be split, a plan gains more from better prices than it costs to find them.
-_TEMPERATURES_SPLITS = (*_TEMPERATURES, *[_TEMPERATURES[-1]] * 8)
 _RISEN_ENOUGH = 2e-5
 # Where jobs have much freedom prices need longer: the walk goes on while the last steps rose so
 # much, and pools are balanced again, nearer to the best prices each time that led astray.
@@ -65,20 +79,30 @@ class Found:
     start_s: Floats
     scale: float = 1.0
 
-    def tighter(self, spare: float, supply: float = 0.0) -> Prices:
-        """Prices at which the ways found leave this share of the GPUs idle where they are full.
-
-        Or where the renewable supply is less by a share `supply`.
-        """
+    def tighter(self, spare: float) -> Prices:
+        """Prices at which the ways found leave this share of the GPUs idle where they are full."""
         return self.pool.balance(
             self.prices,
             self.temperature_g,
             scale=self.scale,
             limit=DEAREST * self.scale,
-            radius=_RADIUS if supply else _RADIUS_TIGHT,
+            radius=_RADIUS_TIGHT,
             spare=spare,
-            supply=supply,
         )
+
+
+def first_prices(site: Site) -> Prices:
+    """Where a search begins that knows nothing yet."""
+    nothing = np.zeros(site.slots)
+    mu = site.carbon_g_per_kwh * np.where(site.green, 0.7, 1.0)
+    return Prices(mu=mu, lam=nothing, nu=nothing.copy())
+
+
+def idle_prices(site: Site) -> Prices:
+    """Prices of a site where nothing is planned."""
+    mu = np.where(site.base_power_w > site.renewable_w, site.carbon_g_per_kwh, 0.0)
+    nothing = np.zeros(site.slots)
+    return Prices(mu=mu, lam=nothing, nu=nothing.copy())
 
 
 def inside(problem: Problem, prices: Prices) -> Prices:
@@ -138,13 +162,11 @@ class PriceSearch:
         scale = self._usual_lam()
         green = bool(site.green.any())
         pool = Pool(self._problem)
-        prices = self._first_prices() if warm is None else inside(self._problem, warm)
+        prices = first_prices(site) if warm is None else inside(self._problem, warm)
         if not len(self._runs) and not len(self._splits):
-            return self._found(self._idle_prices(), 0.0, pool, 1.0)
+            return self._found(idle_prices(site), 0.0, pool, 1.0)
         steps = _WALK_WARM if warm is not None else (_WALK_GREEN if green else _WALK)
         temperatures: tuple[float, ...] = _TEMPERATURES if warm is None else _TEMPERATURES_WARM
-        if warm is None and not len(self._runs):
-            temperatures = _TEMPERATURES_SPLITS
         best, best_prices, jobs_g = -np.inf, prices, 0.0
         count = max(1, len(np.unique(self._runs.job)) + len(self._splits))
         walk = _Walk(self._problem, scale, green, gentle=warm is not None)
@@ -258,19 +280,6 @@ class PriceSearch:
         self._seen = np.concatenate([self._seen, key[new]])
         self._tried.append((option[new], start_s[new]))
         return new
-
-    def _first_prices(self) -> Prices:
-        site = self._problem.site
-        share = np.where(site.green, 0.7, 1.0)
-        nothing = np.zeros(site.slots)
-        return Prices(mu=site.carbon_g_per_kwh * share, lam=nothing, nu=nothing.copy())
-
-    def _idle_prices(self) -> Prices:
-        """Prices of a site where nothing is planned."""
-        site = self._problem.site
-        mu = np.where(site.base_power_w > site.renewable_w, site.carbon_g_per_kwh, 0.0)
-        nothing = np.zeros(site.slots)
-        return Prices(mu=mu, lam=nothing, nu=nothing.copy())
 
     def _usual_lam(self) -> float:
         """g per GPU-hour of a usual job at usual intensity."""

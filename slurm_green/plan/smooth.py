@@ -22,56 +22,73 @@ from slurm_green.plan.price_box import PriceBox
 from slurm_green.plan.prices import DEAREST, standing_g
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
 from slurm_green.plan.slot_table import SlotTable
-from slurm_green.plan.split import Buy, Splits, slow_response
+from slurm_green.plan.split import Buy, Splits, slow_response, split_response
 
 __all__ = ["SmoothDual", "unsure"]
 
-_TEMPERATURE = 0.01  # of what a unit of work usually costs
 _LEAST_G = 1e-200  # work that costs nothing
-_SETTLED = 1e-6
+# Of the value, and of what all work usually costs where the value is next to nothing.
+_SETTLED, _SETTLED_USUAL = 1e-6, 1e-8
 
 
 class SmoothDual:
     """The dual of a problem in which these jobs, and no others, run: all of them may be split.
 
-    What is usual is told by `prices`, from which the climb starts.
+    `usual_g` is what all of their work usually costs.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        splits: Ints,
-        deadline_s: Floats,
-        prices: Prices,
-    ) -> None:
+    def __init__(self, problem: Problem, splits: Ints, deadline_s: Floats, prices: Prices) -> None:
         order = np.argsort(problem.jobs.class_index[splits], kind="stable")
-        self._problem = problem
-        self._jobs = splits[order]
         scale_g = max(problem.usual_gpu_hour_g, 1e-6)
+        self._problem = problem
+        self._jobs, self._deadline_s = splits[order], deadline_s[order]
         self._box = PriceBox(site=problem.site, scale_g=scale_g, limit_g=DEAREST * scale_g)
-        usual_g = np.maximum(_usual_g(problem, prices), _LEAST_G)
-        temperature_g = _TEMPERATURE * usual_g
-        deadline_s = deadline_s[order]
+        unit_g = np.maximum(_usual_g(problem), _LEAST_G)
+        jobs = problem.jobs
+        self.usual_g = float(unit_g[jobs.class_index[splits]] @ jobs.work[splits])
+        self._unit_g, self._soft_g = unit_g, np.zeros(len(unit_g))
         self._respond: Callable[[Prices], Splits]
         if library() is not None:
-            kernel = KernelSmooth(problem, self._jobs, deadline_s, usual_g, temperature_g)
+            kernel = KernelSmooth(problem, *self._asked, unit_g, self._soft_g)
             self._respond = kernel.respond
         else:
-            buy = unsure(temperature_g)
-            self._respond = lambda at: slow_response(problem, at, self._jobs, deadline_s, buy)
+            buy = unsure(self._soft_g)
+            self._respond = lambda at: slow_response(problem, at, *self._asked, buy)
         self.prices = prices
-        self._used = self._respond(prices)
+        self.temperature = 0.0
+        self.value_g = -np.inf
+        self._used: Splits | None = None
 
-    def climb(self, most: int) -> None:
-        """Moves the prices up in so many questions at most."""
+    def climb(
+        self, temperature: float, most: int, expired: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Moves the prices up at this temperature, in so many questions at most.
+
+        The temperature is a share of what work usually costs.
+        """
+        self.temperature = temperature
+        self._soft_g[:] = temperature * self._unit_g
         begin, top = self._box.point(self.prices), self._box.top
-        found = climb(self._ask, begin, top, most=most, settled=_SETTLED)
+        settled_g = max(_SETTLED * abs(self._ask(begin)[0]), _SETTLED_USUAL * self.usual_g)
+        found = climb(self._ask, begin, top, most=most, settled=settled_g, expired=expired)
         self.prices = self._box.prices(found)
         self._used = self._respond(self.prices)
+        self.value_g = standing_g(self._problem, self.prices) + float(self._used.cost_g.sum())
+
+    def proven_g(self, prices: Prices) -> float:
+        """The true dual at any prices: what the problem costs at least."""
+        found = split_response(self._problem, prices, *self._asked)
+        costs = found.cost_g[np.isfinite(found.cost_g)]
+        return standing_g(self._problem, prices) + float(costs.sum())
+
+    @property
+    def _asked(self) -> tuple[Ints, Floats]:
+        return self._jobs, self._deadline_s
 
     def expected(self) -> Expected:
         """What each of the problem's jobs is expected to use at the prices."""
         count, used = len(self._problem.jobs), self._used
+        assert used is not None
 
         def of(table: SlotTable, unit: float) -> SlotTable:
             row = np.repeat(self._jobs, table.counts())
@@ -115,15 +132,10 @@ def unsure(temperature_g: Floats) -> Buy:
     return buy
 
 
-def _usual_g(problem: Problem, prices: Prices) -> Floats:
-    """What a unit of work costs in the mean of the slots, at least; shape (classes,)."""
+def _usual_g(problem: Problem) -> Floats:
+    """What a unit of work costs at the grid's usual intensity, at least; shape (classes,)."""
     shapes, site = problem.shapes, problem.site
-    fits = np.flatnonzero(shapes.gpus <= site.gpus)
-    per_s = np.outer(shapes.power_w[fits], (prices.mu + prices.nu) / JOULES_PER_KWH)
-    per_s += np.outer(shapes.gpus[fits], prices.lam / SECONDS_PER_HOUR)
-    found = np.zeros(len(shapes.class_names))
-    least = per_s / shapes.rate[fits, None]
-    class_of = np.searchsorted(shapes.first, fits, "right") - 1
-    for number in np.unique(class_of).tolist():
-        found[number] = least[class_of == number].min(axis=0).mean()
-    return found
+    carbon = float(site.carbon_g_per_kwh.mean()) if site.slots else 0.0
+    joules = np.where(shapes.gpus <= site.gpus, shapes.power_w / shapes.rate, np.inf)
+    least = np.minimum.reduceat(joules, shapes.first[:-1]) if len(joules) else np.zeros(0)
+    return np.asarray(np.where(np.isfinite(least), least, 0.0) * carbon / JOULES_PER_KWH)

@@ -9,8 +9,7 @@ far above what was, so that the best plan so far is kept.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,29 +19,21 @@ from slurm_green.plan.make_room import make_room
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.pieces import Pieces
 from slurm_green.plan.pool import Expected
-from slurm_green.plan.prices import standing_g
 from slurm_green.plan.problem import Floats, Ints, Problem
-from slurm_green.plan.smooth import SmoothDual
-from slurm_green.plan.split import Splits, split_response
+from slurm_green.plan.split import split_response
 from slurm_green.plan.squeaky import bumped, places
 from slurm_green.plan.steering import STEER_EVERY, Steering
 
-__all__ = ["MANY", "NEAR_AGAIN", "Start", "place_splits", "place_splits_again"]
+__all__ = ["MANY", "Start", "place_splits"]
 
 # Times the price of the relaxation: in small steps where many jobs want to change.
 _FALLING = (1.3, 1.2, 1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.0, 0.0)
 # By the kernel, where steps cost little.
 _FALLING_FINE = (*np.arange(1.3, 0.28, -0.045).round(3).tolist(), 0.0, 0.0)
 _FALLING_FAST = (1.2, 1.0, 0.8, 0.5, 0.0)
-_FALLING_QUICK = (1.2, 1.1, 1.0, 0.9, 0.8, 0.6)
+_FALLING_QUICK = (1.2, 1.1, 1.05, 1.0, 0.95, 0.9, 0.8, 0.6)
 # Without the kernel: fewer, and only those of the jobs that pay most beyond their least move.
 _FALLING_AGAIN, _SHARE_AGAIN = (1.2, 1.05, 0.9, 0.7), 0.3
-_LISTS_AGAIN, NEAR_AGAIN = 2, 4.5e-3  # and farther than this from the bound needs other prices
-_LISTS_SLOW, _FAR_SLOW = 1, 0.01
-# At dearer GPU-hours lists leave a little room. What comes of one hangs on chance: where it is not
-# quite near enough, another one may do.
-_DEARER, _HOPELESS = (1.03, 1.05, 1.0), 2.0
-_CLIMB, _CLIMB_SLOW = 60, 10  # questions to all jobs
 MANY = 3_000  # jobs: their time is better spent in fewer passes
 _AFTER = (0.3, 0.0)
 _BUMP = 0.25  # of the list: who waits for nobody's seconds can come early without harm
@@ -87,7 +78,7 @@ def place_splits(
             progress(1 - (2 - done) / 2**number)  # how many there are is not known
 
         best.clear()
-        least_g, _ = _least_g(problem, start.prices, splits)
+        least_g = _least_g(problem, start.prices, splits)
         _place_at(
             pieces,
             _State(pieces, hardness),
@@ -160,60 +151,12 @@ def _guide(board: Board, prices: Prices, share: float) -> None:
     board.guide(share * prices.lam, mu)
 
 
-def place_splits_again(
-    pieces: Pieces,
-    splits: Ints,
-    prices: Prices,
-    *,
-    expired: Callable[[], bool],
-    progress: Callable[[float], None],
-) -> tuple[list[int], Prices] | None:
-    """Places jobs of a problem without others, from an earlier plan's prices, and says at which.
-
-    None where somebody has no room then, or the whole is far from the bound at these prices, and
-    all is taken off again.
-    """
-    board, problem = pieces.board, pieces.board.problem
-    fast = pieces.kernel is not None
-    dual = SmoothDual(problem, splits, problem.jobs.deadline_s[splits], prices)
-    dual.climb(_CLIMB if fast else _CLIMB_SLOW)
-    least_g, _ = _least_g(problem, dual.prices, splits)
-    bound_g = standing_g(problem, dual.prices) + float(least_g.sum())
-    far_g = (NEAR_AGAIN if fast else _FAR_SLOW) * abs(bound_g)
-
-    def near_prices() -> Iterator[Start]:
-        expected = dual.expected()
-        for times in _DEARER if fast else _DEARER[-1:]:
-            yield Start(replace(dual.prices, lam=times * dual.prices.lam), expected)
-            # Here the board holds what came of that.
-            far = board.cost_g + board.bare_g - bound_g > _HOPELESS * far_g
-            if far or len(pieces.of) < len(splits):
-                break
-
-    missing = place_splits(
-        pieces,
-        splits,
-        near_prices(),
-        lists=_LISTS_AGAIN if fast else _LISTS_SLOW,
-        thorough=False,
-        good_g=bound_g + far_g,
-        expired=expired,
-        progress=progress,
-    )
-    near = board.cost_g + board.bare_g - bound_g <= far_g
-    if expired() or (near and not missing):
-        return missing, dual.prices
-    pieces.of.clear()
-    board.clear()
-    return None
-
-
-def _least_g(problem: Problem, prices: Prices, splits: Ints) -> tuple[Floats, Splits]:
-    """What each of the problem's jobs costs at least, 0 for others; and the best responses."""
+def _least_g(problem: Problem, prices: Prices, splits: Ints) -> Floats:
+    """What each of the problem's jobs costs at least, 0 for others."""
     found = split_response(problem, prices, splits, problem.jobs.deadline_s[splits])
     least_g = np.zeros(len(problem.jobs))
     least_g[splits] = np.where(np.isfinite(found.cost_g), found.cost_g, 0.0)
-    return least_g, found
+    return least_g
 
 
 def _best_list(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from problems import HOUR, Plans, all_plans, make, permuted, prices, service, tiny
 
 from slurm_green.errors import PlanError
-from slurm_green.plan import certificate, draft, runs, split_lists
+from slurm_green.plan import certificate, draft, runs, split_plan
 from slurm_green.plan.outcome import Objective, Outcome
 from slurm_green.plan.planner import solve
 from slurm_green.plan.problem import Problem
@@ -588,8 +588,9 @@ def test_a_plan_near_an_earlier_one_needs_no_new_prices(
     first = solved(problem)
     monkeypatch.setattr(draft, "_FEW_JOBS", 0)
     monkeypatch.setattr(runs, "_FAR_AGAIN", 1.0)
-    monkeypatch.setattr(split_lists, "NEAR_AGAIN", 1.0)
-    monkeypatch.setattr(split_lists, "_FAR_SLOW", 1.0)
+    monkeypatch.setattr(split_plan, "_NEAR", 1.0)
+    monkeypatch.setattr(split_plan, "_NEAR_SLOW", 1.0)
+    monkeypatch.setattr(split_plan, "_proof", None)
     monkeypatch.setattr(draft.PriceSearch, "search", None)
     # Where all may be split prices say all: what ran where is not asked for.
     again = solved(problem, warm=first.prices, previous=None if may_split else first.schedule)

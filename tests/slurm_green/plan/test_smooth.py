@@ -60,7 +60,9 @@ def dual_of(one: Problem, at: Prices, kernel: bool) -> SmoothDual:
             patch.setattr(smooth, "library", lambda: None)
         elif library() is None:
             pytest.skip("no compiled kernel: no C compiler?")
-        return SmoothDual(one, splits, one.jobs.deadline_s, at)
+        dual = SmoothDual(one, splits, one.jobs.deadline_s, at)
+        dual.climb(0.01, 1)
+        return dual
 
 
 def true_g(one: Problem, at: Prices) -> float:
@@ -103,6 +105,8 @@ def test_the_kernel_does_as_python_does(seed: int) -> None:
     at = some_prices(one, seed)
     fast, slow = (dual_of(one, at, kernel) for kernel in (True, False))
     used, wanted = fast._used, slow._used
+    assert used is not None
+    assert wanted is not None
     assert used.cost_g == pytest.approx(wanted.cost_g, rel=1e-6)
     assert fast._jobs.tolist() == slow._jobs.tolist()
     for row in range(len(one.jobs)):
@@ -117,7 +121,7 @@ def test_a_climb_proves_more(seed: int, kernel: bool) -> None:
     one = problem(seed)
     at = some_prices(one, seed)
     dual = dual_of(one, at, kernel)
-    dual.climb(60)
+    dual.climb(0.01, 60)
     assert true_g(one, dual.prices) > true_g(one, at)
     assert (dual.prices.mu <= one.site.carbon_g_per_kwh * (1 + 1e-12)).all()
     assert (dual.prices.lam >= 0).all()
@@ -170,7 +174,7 @@ def test_work_that_costs_nothing_and_no_window_at_all() -> None:
     )
     for kernel in (True, False):
         dual = dual_of(one, prices(3), kernel)
-        dual.climb(10)
+        dual.climb(0.01, 10)
         used = dual.expected().gpu_h.by_slot()
         assert used.sum() == pytest.approx(1.0)
         assert np.isfinite(dual.prices.lam).all()
