@@ -18,7 +18,7 @@ from slurm_green.plan.options import options_of
 from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.overdue import place_overdue
 from slurm_green.plan.pieces import Pieces
-from slurm_green.plan.prices import PriceSearch, inside
+from slurm_green.plan.prices import Found, PriceSearch, inside
 from slurm_green.plan.problem import Floats, Ints, Problem
 from slurm_green.plan.runs import Effort, improve_again, place_again, place_runs
 from slurm_green.plan.schedule import Schedule
@@ -30,6 +30,7 @@ __all__ = ["Draft", "draft", "prices_for"]
 
 _TOLERANCE_S = 1e-3
 _FEW_JOBS = 500
+_SOFTER, _FAR = (0.01, 0.03), 0.01
 _TIGHT = 0.7  # of its window: where a ramp binds, such a job is not split
 
 
@@ -146,19 +147,25 @@ def _place_runs_first(
             effort = Effort.usual(len(kinds.runs), per_job, len(kinds.splits), fast=fast)
         else:
             effort = Effort.little(len(kinds.runs), per_job, fast=fast)
-        absent = place_runs(
-            board,
-            tags,
-            found,
-            expected,
-            kinds.splits,
-            effort,
-            all_priced=not len(kinds.overdue),
-            previous=previous,
-            seed=seed,
-            expired=expired,
-            progress=progress,
-        )
+
+        def place(start: Found) -> list[int]:
+            return place_runs(
+                board,
+                PriceTags(board, start.prices),
+                start,
+                start.pool.expected(start.prices, start.temperature_g),
+                kinds.splits,
+                effort,
+                all_priced=not len(kinds.overdue),
+                previous=previous,
+                seed=seed,
+                expired=expired,
+                progress=progress,
+            )
+
+        absent = place(found)
+        if fast and board.green and not len(kinds.splits) and not weights.performance_g:
+            absent = _place_softer(board, tags, found, absent, place, expired)
     # From here on without loads that were only expected.
     board.restore(board.option, board.start_s)
     board.guide(np.zeros(problem.site.slots))
@@ -176,6 +183,35 @@ def _place_runs_first(
         moves = effort.moves
         absent = improve_again(board, tags, absent, prices.lam, moves, seed + 1, expired)
     return [int(kinds.runs[row]) for row in absent] + late_splits, prices
+
+
+def _place_softer(
+    board: Board,
+    tags: PriceTags,
+    found: Found,
+    absent: list[int],
+    place: Callable[[Found], list[int]],
+    expired: Callable[[], bool],
+) -> list[int]:
+    """Where plans are far from the bound the best of those from softer prices, and this one.
+
+    Supply that just suffices has a price of nothing at the best prices; where jobs are less sure
+    of it, it has one.
+    """
+
+    def score() -> float:
+        return board.cost_g + tags.dear_g(absent)
+
+    best = score(), list(board.option), board.start_s.copy(), absent
+    for share in _SOFTER:
+        far = best[0] + board.bare_g - found.value_g > _FAR * abs(found.value_g)
+        if expired() or not far:
+            break
+        absent = place(found.softer(share))
+        if score() < best[0]:
+            best = score(), list(board.option), board.start_s.copy(), absent
+    board.restore(best[1], best[2])
+    return best[3]
 
 
 def prices_for(

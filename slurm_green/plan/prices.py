@@ -7,7 +7,7 @@ temperature, with each answer to them added to the pool, until the proven bound 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,7 +68,8 @@ class Answer:
 class Found:
     """The best prices found, their dual value, and the pool that led there.
 
-    `option` and `start_s` are the runs that were best at some prices on the way.
+    `option` and `start_s` are the runs that were best at some prices on the way; `usual_g` is what
+    a usual job costs.
     """
 
     prices: Prices
@@ -78,6 +79,19 @@ class Found:
     option: Ints
     start_s: Floats
     scale: float = 1.0
+    usual_g: float = 1.0
+
+    def softer(self, share: float) -> "Found":
+        """The same ways, and prices at which jobs are unsure by this share of what one costs."""
+        temperature_g = share * self.usual_g
+        prices = self.pool.balance(
+            self.prices,
+            temperature_g,
+            scale=self.scale,
+            limit=DEAREST * self.scale,
+            radius=_RADIUS,
+        )
+        return replace(self, prices=prices, temperature_g=temperature_g)
 
     def tighter(self, spare: float) -> Prices:
         """Prices at which the ways found leave this share of the GPUs idle where they are full."""
@@ -210,9 +224,16 @@ class PriceSearch:
         if warm is not None and best - values[0] > _FAR * abs(best):
             self._seen = self._seen[:0]
             return self.search(enough=enough, progress=progress)
-        return self._found(best_prices, best, pool, temperatures[-1] * usual)
+        return self._found(best_prices, best, pool, temperatures[-1] * usual, usual)
 
-    def _found(self, prices: Prices, value_g: float, pool: Pool, temperature_g: float) -> Found:
+    def _found(
+        self,
+        prices: Prices,
+        value_g: float,
+        pool: Pool,
+        temperature_g: float,
+        usual_g: float = 1.0,
+    ) -> Found:
         nothing = (np.zeros(0, dtype=np.int64), np.zeros(0))
         option, start = (np.concatenate(part) for part in zip(nothing, *self._tried, strict=True))
         return Found(
@@ -223,6 +244,7 @@ class PriceSearch:
             option=option,
             start_s=start,
             scale=self._usual_lam(),
+            usual_g=usual_g,
         )
 
     def answer(self, prices: Prices) -> Answer:

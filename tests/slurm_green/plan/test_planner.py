@@ -17,6 +17,7 @@ from problems import HOUR, Plans, all_plans, make, permuted, prices, service, ti
 
 from slurm_green.errors import PlanError
 from slurm_green.plan import certificate, draft, runs, split_plan
+from slurm_green.plan.kernel import library
 from slurm_green.plan.outcome import Objective, Outcome
 from slurm_green.plan.planner import solve
 from slurm_green.plan.problem import Problem
@@ -596,6 +597,29 @@ def test_a_plan_near_an_earlier_one_needs_no_new_prices(
     again = solved(problem, warm=first.prices, previous=None if may_split else first.schedule)
     assert misses(again) == (0, 0)
     assert again.lower_bound_g >= first.lower_bound_g * (1 - 1e-6)
+
+
+@pytest.mark.skipif(library() is None, reason="no compiled kernel: no C compiler?")
+def test_supply_that_just_suffices_is_shared_better_from_softer_prices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def planned(seed: int, softer: tuple[float, ...]) -> Outcome:
+        rng = random.Random(seed)
+        early = [rng.uniform(0, 30) for _ in range(60)]
+        problem = make(
+            [[(1, 1.0, 300.0), (2, 1.8, 650.0), (1, 0.8, 200.0)]],
+            [(0, rng.uniform(1, 5), one, one + 18, False) for one in early],
+            [200 + 150 * math.sin(slot / 4) for slot in range(48)],
+            gpus=6,
+            renewable_w=[2600 * max(math.sin(slot / 7), 0.0) for slot in range(48)],
+        )
+        monkeypatch.setattr(draft, "_SOFTER", softer)
+        return solved(problem)
+
+    before, now = ([planned(seed, softer) for seed in range(4)] for softer in ((), draft._SOFTER))
+    assert all(misses(outcome) == (0, 0) for outcome in [*before, *now])
+    assert all(b.carbon_g <= a.carbon_g for a, b in zip(before, now, strict=True))
+    assert sum(b.carbon_g for b in now) < 0.995 * sum(a.carbon_g for a in before)
 
 
 def test_prices_of_a_dirtier_forecast_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
