@@ -17,7 +17,7 @@ from slurm_green.hook.record import LOOK
 from slurm_green.hook.request import request_of
 from slurm_green.hook.view import View
 from slurm_green.slurm.records import Job
-from slurm_green.words import length
+from slurm_green.words import length, when
 
 __all__ = ["SENTENCES", "why_let_go", "why_not"]
 
@@ -66,14 +66,15 @@ def why_let_go(one: Tracked, config: Config, *, off: bool, now_utc: datetime) ->
 
 def why_not(job: Job, config: Config, *, off: bool, now_utc: datetime) -> tuple[str, str]:
     """A stable code and a clause for people."""
-    begin_set = (
+    later = (
         job.eligible_utc is not None
         and job.submit_utc is not None
         # Within the hold it was ours, taken back after a look.
         and job.eligible_utc - job.submit_utc > timedelta(seconds=config.hook.hold_s)
         and not job.dependency
     )
-    request = request_of(job, begin_set=begin_set and job.pending)
+    coming = job.eligible_utc is not None and job.eligible_utc > now_utc
+    request = request_of(job, begin_set=later and job.pending and coming)
     if request is None:
         return "unknown", "Slurm does not say when it was submitted"
     policy = config.policy_for(job.partition, job.qos)
@@ -114,6 +115,13 @@ def why_not(job: Job, config: Config, *, off: bool, now_utc: datetime) -> tuple[
                 f"(--comment={general.comment_prefix}deadline=... asks for it)"
             )
         return "short", clause
+    if later and job.eligible_utc is not None:
+        # Slurm has forgotten why once it has come.
+        came = when(job.eligible_utc, general.zone)
+        return "eligible-later", (
+            f"it was not eligible before {came} for a reason of its own "
+            "(--begin, a hold, other jobs, the limit of its array or a requeue)"
+        )
     return "at-once", (
         "starting at once was best or the only safe choice when it was submitted "
         "(no cleaner window, a full cluster, or no answer in time)"

@@ -42,7 +42,10 @@ def command(app: App, job: JobRef, as_json: bool) -> None:
     if as_json:
         emit_json({"job": str(job), "changed": waiting, "slurm_state": found.state})
     elif waiting:
-        click.echo(f"Job {job} is eligible now; Slurm starts it in its turn.")
+        turn = "Slurm starts it in its turn"
+        if found.held:
+            turn = f"it is held, too: `scontrol release {job}` frees it"
+        click.echo(f"Job {job} is eligible now; {turn}.")
     else:
         state = found.state.lower()
         held = " but held: scontrol release frees it" if found.held else ""

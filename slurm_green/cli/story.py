@@ -14,6 +14,8 @@ from slurm_green.words import clean, grams, length, when
 __all__ = ["Story", "tell", "untouched"]
 
 _REQUEUED = "it was requeued, and a requeued job is never deferred again"
+# Of the tasks that an array's own %N keeps waiting (seen on 22.05).
+_ARRAY_LIMIT = "JobArrayTaskLimit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +50,10 @@ def tell(
     if requeued(one):
         words = f"{_REQUEUED}; it {rest}"
         return Story(state="released", sentence=f"Job {name}: {words}.", numbers=numbers)
-    if begin is None and job.dependency:
+    if begin is None and (job.dependency or job.reason == _ARRAY_LIMIT):
         # Slurm shows none while it waits for other jobs, and sets a new one once they have ended.
-        words = "no longer waits for cleaner power, but for the jobs it depends on"
+        others = "the jobs it depends on" if job.dependency else "other tasks of its array"
+        words = f"no longer waits for cleaner power, but for {others}"
         return Story(state="released", sentence=f"Job {name} {words}.", numbers=numbers)
     if stage is Stage.FOREIGN:
         by = "by hand"

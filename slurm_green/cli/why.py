@@ -78,7 +78,7 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
         record, zone = one.record, config.general.zone
         source = f"the signal of {record.signal}" if record.signal else "no signal"
         age = "" if record.signal_age_s is None else f", {length(record.signal_age_s)} old then"
-        if story.state == "deferred" and config.hook.user_may_pull:
+        if story.state == "deferred" and config.hook.user_may_pull and not found.held:
             click.echo(f"`sgreen run-now {found.array_job_id or found.job_id}` starts it now.")
         click.echo(f"Decided {when(record.decided_utc, zone)} by {record.policy} on {source}{age}.")
     if clock_mhz is not None:

@@ -209,6 +209,15 @@ def test_run_now_sets_the_begin_time_only(sgreen):
     assert sgreen.json("run-now", 42)["changed"] is False
 
 
+def test_run_now_of_a_held_job_says_who_keeps_it(sgreen):
+    """Its begin time alone does not start it."""
+    sgreen.slurm.put(sgreen.job(held=True, reason="JobHeldUser"))
+
+    said = sgreen("run-now", 42).stdout
+
+    assert said == "Job 42 is eligible now; it is held, too: `scontrol release 42` frees it.\n"
+
+
 def test_run_now_refused_says_who_may(sgreen):
     """Slurm's words and what they mean here."""
     sgreen.slurm.refuse[42] = "Access/permission denied"

@@ -81,10 +81,11 @@ def test_a_planned_start_that_has_passed_is_not_announced(sgreen):
         ({"array_job_id": 42, "array_task": "1-3", "tasks": 3}, "", "`sgreen run-now 42` starts"),
         ({}, "[hook]\nuser_may_pull = false", ""),
         ({"eligible_utc": "past"}, "", ""),
+        ({"held": True, "reason": "JobHeldAdmin"}, "", ""),
     ],
 )
 def test_who_waits_is_told_how_not_to(sgreen, fields, conf, hint):
-    """While it waits, and where the site lets users do so; an array is one job until it runs."""
+    """While it waits, not held, where the site lets users; an array is one job until it runs."""
     sgreen.config = loads(conf)
     past = {"eligible_utc": sgreen.after(minutes=-30)} if fields.get("eligible_utc") else {}
     sgreen.slurm.put(sgreen.job(**(fields | past)))
@@ -113,6 +114,12 @@ def test_times_are_shown_in_the_site_s_zone(sgreen):
             {"eligible_utc": None, "dependency": "afterok:9(unfulfilled)", "reason": "Dependency"},
             "released",
             "no longer waits for cleaner power, but for the jobs it depends on",
+        ),
+        # The rest of an array of which as many tasks run as its own limit allows.
+        (
+            {"eligible_utc": None, "reason": "JobArrayTaskLimit", "array_job_id": 42},
+            "released",
+            "no longer waits for cleaner power, but for other tasks of its array",
         ),
         ({"state": "RUNNING", "start_utc": "past"}, "running", "runs since 2026-11-22 11:30"),
         (
@@ -277,6 +284,28 @@ def test_a_job_that_passed_says_why(sgreen, fields, conf, reason):
     assert found["reason"] == reason
     assert found["sentence"].startswith("Job 42 was not deferred: ")
     assert not found["sentence"].endswith("..")
+
+
+@pytest.mark.parametrize(
+    ("state", "hours", "reason"),
+    [
+        ("COMPLETED", -1, "eligible-later"),
+        ("RUNNING", -1, "eligible-later"),
+        ("PENDING", -1, "eligible-later"),
+        ("PENDING", 1, "begin-set"),
+    ],
+)
+def test_a_job_that_others_kept_is_not_said_to_have_started_at_once(sgreen, state, hours, reason):
+    """Slurm forgets what it depended on, and a hold; its begin time then tells that it waited."""
+    sgreen.config = loads('[general]\nmode = "enforce"\n[policy]\ndefault_delay = "6h"')
+    times = {"submit_utc": sgreen.after(hours=-2), "eligible_utc": sgreen.after(hours=hours)}
+    sgreen.slurm.put(sgreen.job(admin_comment="", state=state, **times))
+
+    found = sgreen.json("why", 42)
+
+    assert found["reason"] == reason
+    waited = "it was not eligible before 2026-11-22 11:00:00 UTC for a reason of its own"
+    assert (waited in found["sentence"]) == (reason == "eligible-later")
 
 
 @pytest.mark.parametrize(
