@@ -31,8 +31,8 @@ _PROMPT = re.compile(r"^scontrol: *(?:quit)?$")
 # What Slurm says of a job that has started or ended since, and with its number in a batch.
 _TOO_LATE = "Job has already finished", "Job is no longer pending execution"
 _GONE = re.compile(rf"^(?:{'|'.join(_TOO_LATE)}) for job (\d+)$")
-# A running part of an array cannot be delayed; its waiting part was.
-_ARRAY_PART = re.compile(r"^\d+_\S+: (?:Job is no longer pending execution|No error)$")
+# Tasks of an array that run or have ended cannot be delayed; its waiting part was.
+_ARRAY_PART = re.compile(rf"^\d+_\S+: (?:{'|'.join(_TOO_LATE)}|No error)$")
 
 
 def change_arguments(job_id: int, change: JobChange, *, tasks: str = "") -> list[str]:
@@ -111,7 +111,7 @@ def is_too_late(words: str) -> bool:
 
 
 def is_refusal(returncode: int, words: str) -> bool:
-    """Whether a single update was refused, and not only for the running part of an array."""
+    """Whether a single update was refused, and not only for tasks of an array that have begun."""
     if returncode == 0:
         return False
     lines = [line for line in words.splitlines() if line.strip()]

@@ -82,6 +82,13 @@ def test_a_task_of_a_waiting_array_is_pulled_by_hand(site: LiveSite) -> None:
     waiting = [job for job in _tasks(site, array) if job.pending]
     assert [job.eligible_utc for job in waiting] == [promised]
     assert waiting[0].tasks == 2
+    # Slurm says of the task that it has ended, and lets the others go all the same.
+    assert "is eligible now" in site.sgreen("run-now", str(array)).stdout
+    wait_until(
+        lambda: all(job.state == "COMPLETED" for job in _tasks(site, array)),
+        timeout_s=20,
+        what="the others",
+    )
 
 
 def test_het_jobs_and_interactive_ones_pass(site: LiveSite) -> None:
