@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from slurm_green.cli.app import App
-from slurm_green.cli.jobs import expected_g, of_ours
+from slurm_green.cli.jobs import expected_g, of_ours, requeued
 from slurm_green.cli.source import read_signal
 from slurm_green.config.settings import Config
 from slurm_green.controller.state import was_deferred
@@ -141,7 +141,11 @@ def _wanted(job: Job, query: Query, until: datetime) -> bool:
 def _facts(job: Job, config: Config) -> JobFacts:
     assert job.submit_utc is not None
     ours = of_ours(job, config)
-    deferred = ours is not None and was_deferred(job, ours.record, config.hook.hold_s)
+    deferred = (
+        ours is not None
+        and not requeued(ours)  # it then waited for Slurm alone
+        and was_deferred(job, ours.record, config.hook.hold_s)
+    )
     return facts_of(
         job,
         submit_utc=job.submit_utc,

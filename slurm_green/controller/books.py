@@ -196,6 +196,8 @@ class Books:
         own = action != "defer" or self._put_off(job, submit_utc)
         if own and eligible is not None and eligible - submit_utc > _SAME_MOMENT:
             asked = eligible
+        if (mode, action) == ("enforce", "defer") and self._ran_before(job, submit_utc):
+            action = "pass"  # we put off its first run; it waited again for Slurm alone
         facts = facts_of(
             job,
             submit_utc=submit_utc,
@@ -243,9 +245,16 @@ class Books:
         record = self._record(job)
         if record is None or record.policy in (LOOK, PAUSE) or job.eligible_utc is None:
             return False
-        # Slurm itself does so when it requeues a job, which is a new submission then.
-        requeued = job.restarts > 0 or submitted_anew(submit_utc, record.decided_utc)
-        return not requeued and job.eligible_utc > record.latest_utc + _SAME_MOMENT
+        # Slurm itself does so when it requeues a job.
+        later = job.eligible_utc > record.latest_utc + _SAME_MOMENT
+        return later and not self._ran_before(job, submit_utc)
+
+    def _ran_before(self, job: Job, submit_utc: datetime) -> bool:
+        """Whether it was requeued since we decided, which is a new submission, but for a pause."""
+        record = self._record(job)
+        if record is None or record.policy == PAUSE:
+            return False
+        return job.restarts > 0 or submitted_anew(submit_utc, record.decided_utc)
 
     def _past(self, start_utc: datetime, end_utc: datetime) -> Series | None:
         return self._ledger.store().signal(start_utc, end_utc)

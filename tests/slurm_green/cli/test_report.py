@@ -109,14 +109,23 @@ def test_without_the_ledger_slurm_s_records_are_counted(sgreen):
     sgreen.slurm.accounting += [
         replace(one, job_id=44, array_task="44", **never),
         replace(one, job_id=45, array_job_id=None, array_task="", admin_comment=other, **never),
+        # Requeued by somebody, which is a new submission: it waited for Slurm alone.
+        replace(
+            one,
+            job_id=46,
+            submit_utc=sgreen.after(minutes=-40),
+            eligible_utc=sgreen.after(minutes=-38),
+            start_utc=sgreen.after(minutes=-30),
+            end_utc=sgreen.after(minutes=-10),
+        ),
     ]
 
     found = sgreen.json("report")
 
     assert found["source"] == "slurm"
-    assert found["deferred"] == 4
+    assert (found["jobs"], found["deferred"]) == (5, 4)
     assert found["expected_save_g"] == 420, "one decision for the whole array"
-    assert found["unknown"] == 4
+    assert found["unknown"] == 5
     assert "no ledger that you may read" in sgreen("report").stdout
 
 

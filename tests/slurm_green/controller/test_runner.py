@@ -325,6 +325,29 @@ def test_a_run_of_which_nobody_saw_when_it_ended_has_no_row(site: Site) -> None:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
+def test_of_a_deferred_job_that_somebody_requeued_only_the_first_run_is_ours(
+    site: Site, restarted: bool
+) -> None:
+    """It then waits for Slurm (two minutes, or a preemption's end): no saving of ours."""
+    one = site.hold(1)
+    site.runner.step()
+    site.slurm.change(1, state="RUNNING", eligible_utc=at(5), start_utc=at(5), end_utc=at(9))
+    site.now = at(5)
+    site.runner.step()
+    site.slurm.change(1, state="PENDING", submit_utc=at(6), restarts=1, start_utc=None)
+    site.now = at(6)
+    site.runner.step()
+    if restarted:
+        site.runner = site.new_runner()
+    run_to_its_end(site, one, begin=at(8))
+    with Store(site.place / "ledger.sqlite", readonly=True) as store:
+        assert [(row.state, row.now_utc, row.ours) for row in store.jobs()] == [
+            ("REQUEUED", NOW, True),
+            ("COMPLETED", at(6), False),
+        ]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
 def test_what_a_pause_saves_is_ours(site: Site, restarted: bool) -> None:
     """Also of a job that was not deferred when it came."""
     site.signal = series([100.0] * 48)
