@@ -46,7 +46,8 @@ def tell(
     if not job.pending:
         return _started(one, name, zone, numbers, let_go)
     coming = begin is not None and begin > now_utc
-    rest = f"begins at {when(begin, zone)}" if coming else f"is eligible{_queueing(job)}"
+    held = f"; it is held, too (Slurm's reason: {clean(job.reason)})" if job.held else ""
+    rest = f"begins at {when(begin, zone)}{held}" if coming else f"is eligible{_queueing(job)}"
     if requeued(one):
         words = f"{_REQUEUED}; it {rest}"
         return Story(state="released", sentence=f"Job {name}: {words}.", numbers=numbers)
@@ -86,9 +87,7 @@ def tell(
         )
         if record.save_g is not None:
             words += f", saving {_about(record.save_g, job)} against starting at once"
-    if job.held:
-        words += f"; it is held, too (Slurm's reason: {clean(job.reason)})"
-    return Story(state="deferred", sentence=f"Job {name} {words}.", numbers=numbers)
+    return Story(state="deferred", sentence=f"Job {name} {words}{held}.", numbers=numbers)
 
 
 def untouched(job: Job, *, name: str, why: str) -> Story:

@@ -76,11 +76,12 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
     click.echo(story.sentence)
     if one is not None:
         record, zone = one.record, config.general.zone
-        source = f"the signal of {record.signal}" if record.signal else "no signal"
         age = "" if record.signal_age_s is None else f", {length(record.signal_age_s)} old then"
+        # A look needs none, and of published decisions the record does not name it.
+        source = f" on the signal of {record.signal}{age}" if record.signal else ""
         if story.state == "deferred" and config.hook.user_may_pull and not found.held:
             click.echo(f"`sgreen run-now {found.array_job_id or found.job_id}` starts it now.")
-        click.echo(f"Decided {when(record.decided_utc, zone)} by {record.policy} on {source}{age}.")
+        click.echo(f"Decided {when(record.decided_utc, zone)} by {record.policy}{source}.")
     if clock_mhz is not None:
         click.echo(f"Its GPUs were to run at {clock_mhz} MHz at most, by its profile.")
     if signal is not None:

@@ -194,6 +194,12 @@ def test_a_deferred_job_that_is_held_says_so(sgreen):
     [
         ({"eligible_utc": "soon", "restarts": 1}, "released", "it begins at 2026-11-22 12:02:00"),
         ({"eligible_utc": "past", "restarts": 1}, "released", "it is eligible and queues."),
+        # By scontrol requeuehold: its begin time alone does not start it.
+        (
+            {"eligible_utc": "soon", "restarts": 1, "held": True, "reason": "in held state"},
+            "released",
+            "12:02:00 UTC; it is held, too (Slurm's reason: in held state).",
+        ),
         ({"state": "RUNNING", "start_utc": "past", "restarts": 1}, "running", ""),
         # Accounting counts no restarts: it has a new submission.
         (
@@ -240,6 +246,14 @@ def test_a_clock_and_the_energy_that_came_of_it(sgreen):
     assert "Its GPUs were to run at 1095 MHz at most, by its profile." in words
     assert "Its GPUs used 2 kWh (nvml-counter)." in words
     assert (found["clock_mhz"], found["gpus_energy_j"]) == (1095, 7.2e6)
+
+
+def test_a_record_that_names_no_signal_is_not_said_to_rest_on_none(sgreen):
+    """As those of hook.publish_rows."""
+    text = str(sgreen.record(policy="published", save_g=None, signal=None, signal_age_s=None))
+    sgreen.slurm.put(sgreen.job(admin_comment=text))
+
+    assert "Decided 2026-11-22 11:00:00 UTC by published.\n" in sgreen("why", 42).stdout
 
 
 def test_a_job_only_looked_at_claims_no_saving(sgreen):
