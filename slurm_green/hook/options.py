@@ -60,7 +60,9 @@ def parse_options(comment: str, *, prefix: str, now_utc: datetime, zone: tzinfo 
     # All of them: an opt-out must count wherever it stands.
     for part in (part for words in found for part in words.split(",")):
         key, _, value = part.partition("=")
-        if key not in _KNOWN:
+        if not key:
+            errors.append("an option is missing at a comma; write green:off,runtime=3h, no blanks")
+        elif key not in _KNOWN:
             errors.append(f"'{key[:40]}' is not an option; known are {', '.join(_KNOWN)}")
         values[key] = value
     delay = _try(errors, "max-delay", values, parse_duration_s)
