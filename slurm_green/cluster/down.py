@@ -12,7 +12,7 @@ from slurm_green.cluster import processes, view
 from slurm_green.cluster.layout import Layout
 from slurm_green.cluster.lock import locked
 from slurm_green.cluster.machine import Machine
-from slurm_green.cluster.record import all_records, load
+from slurm_green.cluster.record import all_records, check_ours, load
 from slurm_green.errors import BadInputError, ClusterError
 
 __all__ = ["clear", "down", "down_all", "reap_orphans", "stop_processes"]
@@ -37,6 +37,7 @@ def down(
     with locked(base, name):
         if not layout.directory.is_dir():
             return  # somebody else took it down while we waited
+        check_ours(layout)
         for guest, record in all_records(base):
             if record.spec.accounting_of == name and processes.find(guest.directory):
                 raise BadInputError(
@@ -66,7 +67,7 @@ def down_all(
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
     """Take every cluster there down, those that use another's accounting first."""
-    names = [path.name for path in sorted(base.glob("*")) if path.is_dir()]
+    names = [path.parent.name for path in sorted(base.glob("*/cluster.json"))]
     guests = {layout.name for layout, record in all_records(base) if record.spec.accounting_of}
     for name in sorted(names, key=lambda name: (name not in guests, name)):
         progress(f"taking {name} down")
@@ -98,7 +99,14 @@ def clear(layout: Layout, slurm_root: Path | None, *, keep: bool, grace_s: float
     # Asked once more: removing a tree with a chroot still mounted in it would empty the chroot.
     if view.mounts_below(layout.directory):
         raise ClusterError(f"{layout.directory}: something is mounted in it; not removed")
-    shutil.rmtree(layout.directory)
+    for path in layout.directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path != layout.record:
+            path.unlink()
+    # Last: whatever a killed `down` leaves is still known for a cluster's.
+    layout.record.unlink(missing_ok=True)
+    layout.directory.rmdir()
 
 
 def stop_processes(layout: Layout, *, grace_s: float) -> None:

@@ -13,7 +13,7 @@ from slurm_green.cluster.processes import start_ticks
 from slurm_green.cluster.spec import ClusterSpec
 from slurm_green.errors import BadInputError, ClusterError
 
-__all__ = ["Owner", "Record", "all_records", "load", "save"]
+__all__ = ["Owner", "Record", "all_records", "check_ours", "load", "save"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +54,26 @@ def save(layout: Layout, record: Record) -> None:
         if record.owner is None
         else {"pid": record.owner.pid, "started_ticks": record.owner.started_ticks},
     }
-    fresh = layout.record.with_suffix(".new")
+    fresh = _fresh(layout)
     fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     fresh.replace(layout.record)
+
+
+def _fresh(layout: Layout) -> Path:
+    return layout.record.with_suffix(".new")
+
+
+def check_ours(layout: Layout) -> None:
+    """BadInputError for a directory that is not a cluster's: it would go with all it holds.
+
+    A cluster's record comes first and goes last; an `up` that is killed before leaves nothing else.
+    """
+    others = (path for path in layout.directory.iterdir() if path != _fresh(layout))
+    if not layout.record.exists() and any(others):
+        raise BadInputError(
+            f"{layout.directory}: no cluster's directory (it holds other things and no"
+            f" {layout.record.name}); left as it is: choose another name or --directory"
+        )
 
 
 def load(layout: Layout) -> Record:

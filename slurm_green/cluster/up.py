@@ -21,7 +21,7 @@ from slurm_green.cluster.machine import Machine, slurm_version
 from slurm_green.cluster.noded import start_nodeds, write_node_files
 from slurm_green.cluster.packages import ensure
 from slurm_green.cluster.ports import pick_ports
-from slurm_green.cluster.record import Owner, Record, all_records, load, save
+from slurm_green.cluster.record import Owner, Record, all_records, check_ours, load, save
 from slurm_green.cluster.spec import ClusterSpec
 from slurm_green.cluster.status import is_up
 from slurm_green.errors import BadInputError, ClusterError
@@ -75,6 +75,7 @@ def _found(layout: Layout, spec: ClusterSpec) -> Machine | None:
     """The cluster of that name when there is one; refuses one of another shape."""
     if not layout.directory.exists():
         return None
+    check_ours(layout)
     try:
         record = load(layout)
     except (BadInputError, ClusterError):

@@ -5,17 +5,21 @@ import os
 import random
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from profiling.device.emulated.models import model_names
+from slurm_green.cluster.down import down, down_all
 from slurm_green.cluster.hook import job_submit
 from slurm_green.cluster.layout import Layout, clusters_directory
 from slurm_green.cluster.lock import PORTS
 from slurm_green.cluster.ports import Ports, pick_ports
 from slurm_green.cluster.record import Owner, Record, all_records, load, save
 from slurm_green.cluster.spec import GPU_TYPES, ClusterSpec
+from slurm_green.cluster.up import up
 from slurm_green.errors import BadInputError, ClusterError
 
 
@@ -121,6 +125,45 @@ def test_an_unknown_and_a_broken_record_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="still stops"):
         load(layout)
     assert list(all_records(tmp_path)) == []
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """A directory with a path short enough for sockets."""
+    with TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def test_what_is_no_cluster_is_never_removed(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory of that name below --directory may be anybody's."""
+    monkeypatch.setattr("slurm_green.cluster.up.ensure", lambda *_, **__: None)
+    theirs = base / "thesis" / "thesis.tex"
+    theirs.parent.mkdir()
+    theirs.write_text("all of it")
+    for refused in (
+        lambda: down("thesis", base),
+        lambda: up(ClusterSpec(name="thesis", nodes=1), base),
+    ):
+        with pytest.raises(BadInputError, match="no cluster's directory"):
+            refused()
+    assert down_all(base) == []
+    assert theirs.read_text() == "all of it"
+
+
+@pytest.mark.parametrize("left", ["", "cluster.new", "cluster.json"])
+def test_what_a_killed_up_or_down_leaves_can_be_taken_down(base: Path, left: str) -> None:
+    """Of a `down` that is killed the record is there to the end."""
+    layout = Layout(directory=base / "alpha")
+    layout.directory.mkdir()
+    others = base / "others"
+    others.write_text("")
+    if left:
+        (layout.directory / left).write_text('{"spec": {"name"')
+    if layout.record.exists():
+        layout.log.mkdir()
+        (layout.directory / "link").symlink_to(others)
+    down("alpha", base)
+    assert [path.name for path in base.iterdir()] == ["others"]
 
 
 def test_an_owner_is_a_process_not_a_pid() -> None:
