@@ -151,7 +151,8 @@ def site_figure(
 ) -> SiteFigure:
     """The site against its replayed FIFO, over the jobs whose run is known."""
     if capacity is None:
-        return SiteFigure(left_out=len(jobs), reason="the site's GPU and CPU counts are not known")
+        reason = "part of a site has none, nor one whose GPU and CPU counts are not known"
+        return SiteFigure(left_out=len(jobs), reason=reason)
     ran = [
         (job, receipt)
         for job, receipt in zip(jobs, receipts, strict=True)

@@ -67,7 +67,7 @@ def test_part_of_a_site_has_no_site_figure(ledger):
 
     assert found["jobs"] == 1
     assert found["site"]["saved_g"] is None
-    assert found["site"]["reason"]
+    assert "part of a site has none" in found["site"]["reason"]
     assert ledger.json("report", "-S", "now-1day", "-u", "bob")["jobs"] == 0
 
 
