@@ -111,6 +111,8 @@ def test_ended_jobs_from_sacct() -> None:
     jobs = {job.job_id: job for job in parse_sacct(raw, delimiter="@d@")}
     assert sorted(jobs) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert (jobs[1].state, jobs[1].gpus, jobs[1].time_limit_s) == ("COMPLETED", 1, 300)
+    assert (jobs[1].array_job_id, jobs[1].array_task, jobs[1].het_job_id) == (None, "", None)
+    assert (jobs[1].uid, jobs[1].nodes, jobs[1].cpus) == (0, 1, 1)
     assert (jobs[3].gpus, jobs[3].nodes, jobs[3].node_names) == (3, 2, ("cap-n1", "cap-n2"))
     assert (jobs[4].array_job_id, jobs[4].array_task, jobs[4].state) == (2, "1", "FAILED")
     # A name with the usual delimiter and a line break shifts nothing.
