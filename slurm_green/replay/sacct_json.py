@@ -41,10 +41,10 @@ def _from_json(at: int, job: Mapping[str, Any]) -> SacctRow:
     words = [current] if isinstance(current, str) else list(current)
     allocated = _tres(job["tres"].get("allocated"))
     tres = allocated or _tres(job["tres"].get("requested"))
-    minutes = number(times.get("limit"))
+    minutes = number(times.get("limit"), wide=True)
     comment = job.get("comment") or {}
     comment = comment if isinstance(comment, Mapping) else {"job": comment}
-    elapsed = number(times.get("elapsed"))
+    elapsed = number(times.get("elapsed"), wide=True)
     return SacctRow(
         at=at,
         job_id=_id(job),
@@ -58,7 +58,7 @@ def _from_json(at: int, job: Mapping[str, Any]) -> SacctRow:
         allocated=bool(allocated),
         gpus=gpu_count(tres),
         gpu_type=gpu_type_of(tres),
-        cores=cores_of(tres, str(number(job.get("required", {}).get("CPUs")) or "")),
+        cores=cores_of(tres, str(number(job.get("required", {}).get("CPUs"), wide=True) or "")),
         partition=job.get("partition") or "",
         cluster=job.get("cluster") or "",
         comment=comment.get("job") or "",
@@ -67,7 +67,7 @@ def _from_json(at: int, job: Mapping[str, Any]) -> SacctRow:
 
 
 def _epoch(value: Any) -> float | None:
-    when = from_epoch(number(value))
+    when = from_epoch(number(value, wide=True))
     return None if when is None else when.timestamp()
 
 
@@ -76,7 +76,7 @@ def _id(job: Mapping[str, Any]) -> str:
     array, het = job.get("array") or {}, job.get("het") or {}
     if het.get("job_id"):
         return f"{het['job_id']}+{number(het.get('job_offset')) or 0}"
-    task = number(array.get("task_id"))
+    task = number(array.get("task_id"), wide=True)
     if array.get("job_id") and task is not None:
         return f"{array['job_id']}_{task}"
     if array.get("job_id") and array.get("task"):
@@ -89,6 +89,6 @@ def _tres(items: Any) -> str:
     found = []
     for item in items or ():
         name = f"{item['type']}/{item['name']}" if item.get("name") else item["type"]
-        if (count := number(item.get("count"))) is not None:
+        if (count := number(item.get("count"), wide=True)) is not None:
             found.append(f"{name}={count}")
     return ",".join(found)

@@ -21,8 +21,9 @@ __all__ = ["count_array_tasks", "job_from_json", "jobs_from_json", "number", "st
 
 _log = logging.getLogger(__name__)
 
-# Slurm's "no value" and "infinite" where they come through as plain numbers.
-_SENTINELS = frozenset({0xFFFE, 0xFFFF, 0xFFFFFFFE, 0xFFFFFFFF, 2**64 - 2, 2**64 - 1})
+# Slurm's "no value" and "infinite" where they come through as plain numbers, by a field's width.
+_WIDE_SENTINELS = frozenset({0xFFFFFFFE, 0xFFFFFFFF, 2**64 - 2, 2**64 - 1})
+_SENTINELS = _WIDE_SENTINELS | {0xFFFE, 0xFFFF}
 # A flag that changes what the job does now, and the one word for it. First match wins: it is
 # the order in which Slurm's own tools pick the word they show.
 _FLAG_STATES = {
@@ -47,8 +48,11 @@ _HELD_FLAGS = frozenset({"REQUEUE_HOLD", "REQUEUE_HELD", "SPECIAL_EXIT", "RESV_D
 _HELD_REASONS = ("JobHeldUser", "JobHeldAdmin", "held")
 
 
-def number(value: Any) -> int | None:
-    """A number of either notation; unset, infinite and Slurm's sentinels are None."""
+def number(value: Any, *, wide: bool = False) -> int | None:
+    """A number of either notation; unset, infinite and Slurm's sentinels are None.
+
+    Of a `wide` field, one that is known to have 32 bits or more, 65534 and 65535 are numbers.
+    """
     if isinstance(value, Mapping):
         if not value.get("set") or value.get("infinite"):
             return None
@@ -62,7 +66,7 @@ def number(value: Any) -> int | None:
     elif not isinstance(value, int | float) or value != value or abs(value) == float("inf"):
         return None
     whole = int(value)
-    return None if whole in _SENTINELS else whole
+    return None if whole in (_WIDE_SENTINELS if wide else _SENTINELS) else whole
 
 
 def state_of(value: Any) -> tuple[str, frozenset[str]]:
@@ -101,19 +105,19 @@ def count_array_tasks(text: str) -> int:
 def job_from_json(record: Mapping[str, Any], *, site_factor: int = 0) -> Job:
     """One record; a malformed one raises BadInputError, TypeError, ValueError or KeyError."""
     get = record.get
-    job_id = number(get("job_id"))
+    job_id = number(get("job_id"), wide=True)
     if not job_id:
         raise BadInputError("a job record without a job id")
     state, words = state_of(get("job_state"))
     reason = _text(get("state_reason"))
-    priority = number(get("priority"))
-    array_job_id = number(get("array_job_id")) or None
+    priority = number(get("priority"), wide=True)
+    array_job_id = number(get("array_job_id"), wide=True) or None
     task_text = _text(get("array_task_string"))
-    task_id = number(get("array_task_id"))
-    nodes = max(1, number(get("node_count")) or 1)
-    cpus = max(1, number(get("cpus")) or 1)
-    time_limit_min = number(get("time_limit"))
-    uid = number(get("user_id"))
+    task_id = number(get("array_task_id"), wide=True)
+    nodes = max(1, number(get("node_count"), wide=True) or 1)
+    cpus = max(1, number(get("cpus"), wide=True) or 1)
+    time_limit_min = number(get("time_limit"), wide=True)
+    uid = number(get("user_id"), wide=True)
     pending = state == "PENDING"
     # Without a limit Slurm reckons an end in the year 2162.
     ends = time_limit_min is not None or state not in {"PENDING", "RUNNING", "CONFIGURING"}
@@ -145,9 +149,9 @@ def job_from_json(record: Mapping[str, Any], *, site_factor: int = 0) -> Job:
             per_task=_text(get("tres_per_task")),
             nodes=nodes,
             sockets_per_node=number(get("sockets_per_node")) or 1,
-            tasks=number(get("tasks")) or 1,
+            tasks=number(get("tasks"), wide=True) or 1,
         ),
-        ntasks=number(get("tasks")) or 1,
+        ntasks=number(get("tasks"), wide=True) or 1,
         gres_per_node=_text(get("tres_per_node")),
         tasks_per_node=number(get("tasks_per_node")) or 0,
         cpus_per_gpu=gpu_count(_text(get("cpus_per_tres"))),
@@ -157,8 +161,10 @@ def job_from_json(record: Mapping[str, Any], *, site_factor: int = 0) -> Job:
         array_job_id=array_job_id,
         array_task=task_text or ("" if task_id is None or not array_job_id else str(task_id)),
         tasks=count_array_tasks(task_text) if task_text and pending else 1,
-        max_running_tasks=(number(get("array_max_tasks")) or None) if array_job_id else None,
-        het_job_id=number(get("het_job_id")) or None,
+        max_running_tasks=(number(get("array_max_tasks"), wide=True) or None)
+        if array_job_id
+        else None,
+        het_job_id=number(get("het_job_id"), wide=True) or None,
         held=pending
         and (
             bool(get("hold"))
@@ -201,7 +207,7 @@ def jobs_from_json(
 
 def _id(record: Any) -> int:
     """The job id for a log line, 0 when even that is missing."""
-    return (number(record.get("job_id")) if isinstance(record, Mapping) else None) or 0
+    return (number(record.get("job_id"), wide=True) if isinstance(record, Mapping) else None) or 0
 
 
 def _text(value: Any) -> str:

@@ -230,7 +230,7 @@ def _gpus(gres: Mapping[str, Any] | None) -> int:
 
 def _minutes_as_s(value: Any) -> int | None:
     """pyslurm's minutes; "UNLIMITED" and None are None."""
-    minutes = number(value)
+    minutes = number(value, wide=True)
     return None if minutes is None else minutes * 60
 
 

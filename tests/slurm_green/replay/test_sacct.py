@@ -2,6 +2,7 @@
 """What becomes of a sacct export: real ones of three versions, and everything that goes wrong."""
 
 import gzip
+import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from slurm_green.plan.files import read_problem
 from slurm_green.replay.classes import Speed, Watts
 from slurm_green.replay.sacct import SacctTrace, from_sacct, make_trace
 from slurm_green.replay.sacct_assumed import Assumed
+from slurm_green.replay.sacct_json import json_rows
 from slurm_green.replay.sacct_read import read_sacct
 from slurm_green.replay.sacct_rows import BadRow, Export, SacctRow
 from slurm_green.replay.sacct_signal import plain_signal, site_signal
@@ -61,6 +63,19 @@ def export(tmp_path, *lines, header=HEADER):
 
 def reasons(found):
     return {one.reason.split(":")[0]: one.rows for one in found.left_out}
+
+
+def test_what_means_nothing_in_16_bits_is_a_number_in_json(tmp_path):
+    """A run of 65,535 s is no run of unknown length."""
+    document = json.loads((CAPTURES / "22.05" / "sacct_export.json").read_text())
+    for job in document["jobs"]:
+        job["time"] |= {"elapsed": 65535, "limit": 65534}
+    path = tmp_path / "export.json"
+
+    rows = list(json_rows(path, json.dumps(document)))
+
+    assert {row.elapsed_s for row in rows} == {65535.0}
+    assert {row.limit_s for row in rows} == {65534 * 60.0}
 
 
 @pytest.mark.parametrize("version", VERSIONS)

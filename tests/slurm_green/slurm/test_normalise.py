@@ -3,6 +3,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,20 @@ def test_the_rest_of_a_revoked_copy_is_no_job_and_no_news(
     assert caplog.text == ""
     assert jobs_from_json([{"job_id": no_id, "job_state": "PENDING"}]) == []
     assert "without a job id" in caplog.text
+
+
+@pytest.mark.parametrize("wrap", [int, str, lambda n: {"set": True, "number": n}])
+@pytest.mark.parametrize("at", [65534, 65535])
+def test_what_means_nothing_in_16_bits_is_a_number_in_32(
+    at: int, wrap: Callable[[int], Any]
+) -> None:
+    """A cluster's 65,534th job was in no queue of ours; user 65534 is nobody."""
+    fields = ("job_id", "array_job_id", "array_task_id", "user_id", "priority", "time_limit")
+    [job] = jobs_from_json([{"job_state": "PENDING", **{name: wrap(at) for name in fields}}])
+    assert (job.job_id, job.array_job_id, job.array_task) == (at, at, str(at))
+    assert (job.uid, job.priority, job.time_limit_s) == (at, at, 60 * at)
+    [narrow] = jobs_from_json([{"job_id": 1, "job_state": "PENDING", "tasks_per_node": wrap(at)}])
+    assert narrow.tasks_per_node == 0
 
 
 def test_all_versions_are_captured() -> None:
