@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
+import numpy as np
+
 from slurm_green.plan import planner
 from slurm_green.plan.outcome import Outcome
 from slurm_green.plan.policy.protocol import Setup, Truth
 from slurm_green.plan.policy.registry import Entry, check_options, entry
+from slurm_green.plan.problem import Shapes, Site
 from slurm_green.replay.builtin import EVERY_S, built_in
 from slurm_green.replay.forecasts import Forecasts
 from slurm_green.replay.inputs import Inputs
@@ -18,6 +21,8 @@ from slurm_green.replay.result import PolicyResult, Replay, result_of
 from slurm_green.replay.simulator import simulate
 
 __all__ = ["replay"]
+
+_TOLERANCE = 1e-9
 
 Progress = Callable[[str, float], None]
 
@@ -85,7 +90,7 @@ def replay(
 def _setup(inputs: Inputs, options: dict[str, float], seed: int) -> Setup:
     site = inputs.problem.site
     return Setup(
-        shapes=inputs.problem.shapes,
+        shapes=_below_cap(inputs.problem.shapes, site),
         gpus=site.gpus,
         step_s=site.step_s,
         pause_cost_s=inputs.pause_cost_s,
@@ -93,6 +98,30 @@ def _setup(inputs: Inputs, options: dict[str, float], seed: int) -> Setup:
         ramp_w_per_slot=site.ramp_w_per_slot,
         seed=seed,
         options=options,
+    )
+
+
+def _below_cap(shapes: Shapes, site: Site) -> Shapes:
+    """The shapes as policies are to see them: one that the cap leaves no room for is too wide.
+
+    Policies take the fastest shape that fits, and would wait for such a one for ever. For the rest
+    it is like the slowest of its class that fits; where none does all stay as they are.
+    """
+    room_w = site.power_cap_w - float(site.base_power_w.max())
+    over = shapes.power_w > room_w * (1 + _TOLERANCE)
+    if not over.any():
+        return shapes
+    like = np.arange(len(over))
+    for one in range(len(shapes.class_names)):
+        own = np.array(shapes.of(one))
+        fits = own[~over[own] & (shapes.gpus[own] <= site.gpus)]
+        if len(fits):
+            like[own[over[own]]] = fits[np.argmin(shapes.rate[fits])]
+    return replace(
+        shapes,
+        gpus=np.where(like == np.arange(len(over)), shapes.gpus, site.gpus + 1),
+        rate=shapes.rate[like],
+        power_w=shapes.power_w[like],
     )
 
 

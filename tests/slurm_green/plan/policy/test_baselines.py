@@ -18,6 +18,7 @@ from slurm_green.plan.start_now import start_now
 from slurm_green.replay.forecasts import Forecasts
 from slurm_green.replay.inputs import prepared
 from slurm_green.replay.result import result_of
+from slurm_green.replay.run import replay
 
 pytestmark = pytest.mark.slow
 
@@ -160,6 +161,21 @@ def test_cap_and_ramp_hold_and_everything_still_ends(name, limits):
         assert wrong(inputs, trace) is None
         assert average_w.max() <= limits.get("power_cap_w", math.inf) * (1 + 1e-6)
         assert not np.isnan(trace.done_s).any()
+
+
+@pytest.mark.parametrize("preemptible", [False, True])
+def test_a_shape_that_the_cap_leaves_no_room_for_is_not_waited_for(preemptible):
+    """Every policy takes a slower one; of a job that has none nothing is taken for granted."""
+    classes = (((4, 1.0, 5600.0), (4, 0.9, 3000.0), (4, 0.6, 2400.0)), ((4, 1.0, 5600.0),))
+    jobs = [(0, 2, 0, 20, preemptible), (0, 2, 3, 30, preemptible), (1, 2, 0, 40, preemptible)]
+    problem = make(classes, jobs, [300, 200] * 24, base_w=500.0, power_cap_w=4000.0)
+
+    found = replay(prepared(problem), list(OWN), bound=False)
+
+    for name, one in found.results.items():
+        assert (name, one.late.tolist()) == (name, [False, False, True])
+        assert one.unplaced_jobs == 1
+        assert one.slot_w.max() <= 4000.0 * (1 + 1e-6)
 
 
 @settings(max_examples=50, deadline=None)
