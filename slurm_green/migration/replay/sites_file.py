@@ -97,7 +97,7 @@ class _Table:
     def text(self, key: str) -> str:
         value = self.values.get(key)
         if not isinstance(value, str) or not value.strip():
-            raise self.bad(key, f"{value!r} is not allowed; wanted a text")
+            raise self.bad(key, f"{_said(value)}; wanted a text")
         return value
 
     def number(self, key: str, default: float | None = None, *, above: float = -1.0) -> float:
@@ -105,7 +105,7 @@ class _Table:
         good = isinstance(value, int | float) and not isinstance(value, bool)
         if not good or not max(above, -1e-300) < value <= MOST:
             wanted = "above 0" if above >= 0 else f"from 0 to {MOST:g}"
-            raise self.bad(key, f"{value!r} is not allowed; wanted a number {wanted}")
+            raise self.bad(key, f"{_said(value)}; wanted a number {wanted}")
         return float(value)
 
     def count(self, key: str, default: int | None = None) -> int | None:
@@ -113,7 +113,7 @@ class _Table:
         if value is None and key in ("nodes",):
             return None
         if type(value) is not int or not 1 <= value <= 10**9:
-            raise self.bad(key, f"{value!r} is not allowed; wanted a whole number from 1")
+            raise self.bad(key, f"{_said(value)}; wanted a whole number from 1")
         return value
 
     def texts(self, key: str) -> frozenset[str] | None:
@@ -123,6 +123,10 @@ class _Table:
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             raise self.bad(key, f"{value!r} is not allowed; wanted a list of texts")
         return frozenset(value)
+
+
+def _said(value: Any) -> str:
+    return "is missing" if value is None else f"{value!r} is not allowed"
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -114,6 +114,8 @@ def test_an_id_that_is_there_twice_is_found_at_once_in_a_long_file(files):
         ("jobs.csv", "a,1000", "a,9e8", "line 2: column submit_s: is after the last slot"),
         ("jobs.csv", "power_w", "watts", "no column power_w"),
         ("sites.toml", "gpus = 8", "gpu = 8", "gpu: not known"),
+        ("sites.toml", "gpus = 8", "", "gpus: is missing; wanted a whole number from 1"),
+        ("sites.toml", 'name = "wind"', "", "name: is missing; wanted a text"),
         ("sites.toml", "gpus = 8", "gpus = 0", "wanted a whole number from 1"),
         ("sites.toml", 'name = "wind"', 'name = "dark"', "'dark' is there twice"),
         ("sites.toml", '["dark", "wind"]', '["dark", "sun"]', "no site is called 'sun'"),
