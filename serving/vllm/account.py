@@ -126,11 +126,26 @@ class Accounts:
         return Account(found.work_j + pending_j, found.idle_j, pending_j, found.end, carbon_g)
 
     def named(self, name: str) -> list[str]:
-        """Requests of that name, or of a client's: vLLM adds the number of the prompt, and more."""
+        """Requests of that name, or of a client's: vLLM adds the number of the prompt (or of the
+        turn, after `_`), before all that the number of the answer where several are asked for
+        (`n`), and more.
+        """
         if name in self._requests:
             return [name]
-        found = [self._short[name]] if name in self._short else []
-        while (one := self._short.get(f"{name}-{len(found)}")) is not None:
+        found = self._answers(name)
+        for form in (f"{name}-{{}}", f"{name}_{{}}"):
+            number = 0
+            while more := self._answers(form.format(number)):
+                found += more
+                number += 1
+        return found
+
+    def _answers(self, stem: str) -> list[str]:
+        """Of one prompt: one, or `n`."""
+        if (one := self._short.get(stem)) is not None:
+            return [one]
+        found: list[str] = []
+        while (one := self._short.get(f"{len(found)}_{stem}")) is not None:
             found.append(one)
         return found
 
@@ -147,7 +162,9 @@ class Accounts:
         while len(self._over) > self._most:
             name, _ = self._over.popitem(last=False)
             account = self._requests.pop(name)
-            self._short.pop(name.rpartition("-")[0], None)
+            stem = name.rpartition("-")[0]
+            if self._short.get(stem) == name:  # a client may call all of its requests the same
+                del self._short[stem]
             self.gone_j += account.work_j + account.idle_j
 
 

@@ -207,8 +207,9 @@ def test_who_leaves_is_accounted(governed: Governed) -> None:
     assert float(str(told["work_j"])) > 0
 
 
-def test_a_plain_answer_says_what_it_cost(governed: Governed) -> None:
-    asked = {"model": "tiny", "prompt": "7", "max_tokens": 16, "ignore_eos": True}
+@pytest.mark.parametrize("answers", [1, 3])
+def test_a_plain_answer_says_what_it_cost(governed: Governed, answers: int) -> None:
+    asked = {"model": "tiny", "prompt": "7", "max_tokens": 16, "ignore_eos": True, "n": answers}
     said: dict[str, str] = {}
 
     def told() -> bool:

@@ -129,6 +129,30 @@ def test_a_request_is_found_by_what_its_client_calls_it() -> None:
     assert accounts.named("chat-a") == []
 
 
+@pytest.mark.parametrize(
+    ("client", "names"),
+    [
+        ("chatcmpl-a", ["0_chatcmpl-a-11", "1_chatcmpl-a-22"]),  # n = 2
+        ("cmpl-b", ["0_cmpl-b-0-11", "1_cmpl-b-0-22", "0_cmpl-b-1-33", "1_cmpl-b-1-44"]),
+        ("resp_c", ["resp_c_0-11", "resp_c_1-22"]),  # of the Responses API
+    ],
+)
+def test_all_answers_to_a_request_are_its_own(client: str, names: list[str]) -> None:
+    accounts = Accounts(0.0)
+    every = [*names, "cmpl-other-0-55", "0_cmpl-others-0-66"]
+    accounts.ran(0.0, 1.0, 300.0, 60.0, [(name, 1 / len(every)) for name in every])
+    assert accounts.named(client) == names
+
+
+def test_a_client_may_call_all_of_its_requests_the_same() -> None:
+    accounts = Accounts(0.0, most=1)
+    for at, name in enumerate(("a-11", "a-22")):
+        accounts.ran(at, at + 1.0, 300.0, 60.0, [(name, 1.0)])
+        accounts.over(name, "finished")
+    accounts.settle(2.0, None)
+    assert accounts.named("a") == ["a-22"]
+
+
 def test_before_the_meter_is_read_the_model_speaks_at_the_last_scale() -> None:
     accounts = Accounts(0.0)
     accounts.ran(0.0, 1.0, 300.0, 60.0, [("a", 1.0)])
