@@ -33,6 +33,7 @@ class Ended:
     tokens: int
     prompt_tokens: int  # computed: not what was found in the cache
     finished: bool = True
+    cached_tokens: int = 0  # of the prompt, beside those: its tokens read them all the same
 
 
 @dataclass(slots=True)

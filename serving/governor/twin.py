@@ -97,7 +97,8 @@ class Twin:
                 return arrival_s
             heapq.heappop(self._known)
             self._inside[number] = one
-            replica.submit(Request(arrival_s, one.prompt_tokens, one.tokens), number)
+            request = Request(arrival_s, one.prompt_tokens, one.tokens, one.cached_tokens)
+            replica.submit(request, number)
         return before_s
 
     def _keep_pace(self, now_s: float) -> None:

@@ -65,7 +65,7 @@ class Replica:
         self.cache = Cache(self.engine.kv_tokens)
         self._ends: list[tuple[int, int]] = []
         self._banks: list[tuple[float, int]] = []  # of decoding sequences: their part of it, `born`
-        self._context = 0  # tokens that decoding sequences hold
+        self._context = 0  # tokens that decoding sequences read
         self._decodes = 0
 
     @property
@@ -119,7 +119,7 @@ class Replica:
         batch = Batch(
             decodes=decodes,
             context=self._context / decodes if decodes else 0.0,
-            chunks=[(one.computed, new) for one, new in chunks],
+            chunks=[(one.request.cached_tokens + one.computed, new) for one, new in chunks],
         )
         lowest, shared_s = self._banks[:_SEEN], self.step * self.slo.tpot_s - self.now_s
         moment = Moment(
@@ -228,7 +228,7 @@ class Replica:
         """It no longer decodes."""
         done = self.step - one.joined
         self._decodes -= 1
-        self._context -= one.computed + done
+        self._context -= one.request.cached_tokens + one.computed + done
         self.cache.leave(one.computed + done, self.step)
         one.produced += done
         del self._banks[bisect_left(self._banks, (self._bank_key(one), one.born))]
@@ -249,7 +249,7 @@ class Replica:
         one.joined = self.step
         one.born = self.step - (one.produced - 1)
         self._decodes += 1
-        self._context += one.computed
+        self._context += one.request.cached_tokens + one.computed
         self.cache.join(one.computed, self.step)
         heapq.heappush(self._ends, (self._ends_at(one), one.number))
         insort(self._banks, (self._bank_key(one), one.born))
@@ -261,5 +261,8 @@ class Replica:
         assert one.first_s is not None
         request = one.request
         self.policy.finished(
-            Ended(request.arrival_s, one.first_s, one.end_s, one.produced, request.prompt_tokens)
-        )
+            Ended(
+                request.arrival_s, one.first_s, one.end_s, one.produced, request.prompt_tokens,
+                cached_tokens=request.cached_tokens,
+            )
+        )  # fmt: skip

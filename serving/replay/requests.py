@@ -18,11 +18,16 @@ _COLUMNS: tuple[Column, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: when it arrives, how many tokens it brings and how many it will get."""
+    """One request: when it arrives, how many tokens it brings and how many it will get.
+
+    `cached_tokens` come before those of its prompt: they are read, and neither computed nor held
+    for it, as others hold them.
+    """
 
     arrival_s: float
     prompt_tokens: int
     output_tokens: int
+    cached_tokens: int = 0
 
 
 def read_requests(path: Path, most_tokens: int | None = None) -> Sequence[Request]:

@@ -173,12 +173,13 @@ class Pilot:
             if self.policy is None or live.first_s is None:
                 continue
             request, finished = live.request, end == "finished"
-            prompt = max(request.num_prompt_tokens - (live.cached or 0), 1)
+            prompt = request.num_prompt_tokens
+            cached = min(live.cached or 0, prompt - 1)
             try:
                 self.policy.finished(
                     Ended(
-                        live.arrival_s, live.first_s, now_s, request.num_output_tokens, prompt,
-                        finished,
+                        live.arrival_s, live.first_s, now_s, request.num_output_tokens,
+                        prompt - cached, finished, cached,
                     )
                 )  # fmt: skip
             except Exception as error:

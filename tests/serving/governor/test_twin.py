@@ -144,6 +144,20 @@ def test_a_profile_that_is_wrong_is_put_right() -> None:
     assert lost == pytest.approx([0.0], abs=1e-6)
 
 
+def test_what_was_found_in_the_cache_is_read_by_it_too() -> None:
+    """A long prefix that others had makes tokens slow, at the highest clock as well."""
+    engine = EngineModel(profile())
+    requests = [Request(0.0, 40, 50, cached_tokens=3000) for _ in range(6)]
+    run = replay(requests, engine, SLO, lambda: Fixed(TOP))
+    [(first_s, end_s)] = {(one.first_s, one.end_s) for one in run.served}
+    assert first_s is not None and end_s is not None
+    twin = Twin(engine, Slo(ttft_s=9.0, tpot_s=(end_s - first_s) / 49))  # hardly in time
+    for _ in requests:
+        twin.ended(Ended(0.0, first_s, end_s, 50, 40, cached_tokens=3000))
+    lost = [one for _ in range(60) for one in twin.go_on(50.0)]
+    assert lost == pytest.approx([0.0] * 6, abs=1e-6)
+
+
 def test_an_engine_that_takes_more_at_once_than_was_profiled_is_no_faster_than_its_twin() -> None:
     engine = EngineModel(profile(max_num_seqs=64, max_batched_tokens=2048))
     policy = Watched(TOP)  # whose twin has six and 256

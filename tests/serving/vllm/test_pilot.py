@@ -218,7 +218,7 @@ def test_of_a_prompt_counts_what_was_not_in_the_cache_when_it_came() -> None:
     one.num_computed_tokens = 0  # evicted: what it computes again is no new prompt
     rig.schedule(0.2, 2, a=101)
     rig.done(0.3, 2, "a", tokens=("a",))
-    assert [end.prompt_tokens for end in rig.policy.ends] == [36]
+    assert rig.policy.ends == [Ended(0.0, 0.1, 0.3, 2, 36, cached_tokens=64)]
 
 
 def test_a_policy_that_fails_is_given_up_and_joules_go_on() -> None:
