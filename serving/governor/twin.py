@@ -62,11 +62,6 @@ class Twin:
     def ran(self, moment: Moment, end_s: float, ratio: float) -> None:
         """Until then iterations took so many times what the profile says."""
         self._paces.append((end_s, ratio, moment.most))
-        # An engine may take more at once than the one that was profiled.
-        batch, engine = moment.batch, self._engine
-        tokens = batch.decodes + sum(new for _, new in batch.chunks)
-        engine.max_batched_tokens = max(engine.max_batched_tokens, tokens)
-        engine.max_num_seqs = max(engine.max_num_seqs, batch.decodes + len(batch.chunks))
 
     def go_on(self, before_s: float) -> list[float]:
         """Run what is known of the time before; for each finished request how much likelier it

@@ -49,6 +49,9 @@ class Group:
     gpus: int = 1  # of this engine
     rank: int = 0  # of this engine among its node's data-parallel ones
     unfit: str | None = None  # why no policy may choose here
+    max_num_seqs: int | None = None  # these are the profile's where vLLM does not say
+    max_batched_tokens: int | None = None
+    kv_tokens: int | None = None
 
 
 @dataclass
@@ -86,13 +89,21 @@ def _built(
         if wrong := _other_gpu(profile, gpus, blind):
             raise BadInputError(f"profile {settings.profile}: {wrong}")
         engine = EngineModel(profile, tp=group.tp)
+        # What it takes at once is this engine's own choice, whatever was profiled.
+        engine.max_num_seqs = group.max_num_seqs or engine.max_num_seqs
+        engine.max_batched_tokens = group.max_batched_tokens or engine.max_batched_tokens
+        engine.kv_tokens = group.kv_tokens or engine.kv_tokens
     slo = _slo(settings)
     if engine is not None and why is None:
         if slo is None:
             raise BadInputError("slo_ttft_ms and slo_tpot_ms: both are wanted where a profile is")
         policy, site = _policy(settings, engine, slo)
         clocks, by = _clocks(settings, gpus)
-        _LOG.info("policy %s over %s, clocks set by %s", settings.policy, settings.profile, by)
+        _LOG.info(
+            "policy %s over %s, clocks set by %s; at most %d requests and %d tokens at once, %d in"
+            " the cache", settings.policy, settings.profile, by, engine.max_num_seqs,
+            engine.max_batched_tokens, engine.kv_tokens,
+        )  # fmt: skip
     else:
         clocks = NoClocks()
         _LOG.warning("nothing is governed, clocks stay at their maximum: %s", why)

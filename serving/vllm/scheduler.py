@@ -151,7 +151,17 @@ def _group(config: Any) -> Group:
         gpus=parallel.world_size,
         rank=parallel.data_parallel_rank_local or 0,
         unfit=unfit,
+        max_num_seqs=_first(config.scheduler_config, "max_num_active_seqs", "max_num_seqs"),
+        max_batched_tokens=_first(
+            config.scheduler_config, "max_num_scheduled_tokens", "max_num_batched_tokens"
+        ),
+        kv_tokens=_first(config.cache_config, "kv_cache_size_tokens"),
     )
+
+
+def _first(config: Any, *names: str) -> int | None:
+    """The first of these that this vLLM has and that is set."""
+    return next((one for name in names if (one := getattr(config, name, None))), None)
 
 
 def _speak() -> None:

@@ -150,6 +150,10 @@ def governed(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[G
 def test_this_vllm_has_what_the_scheduler_class_uses(governed: Governed) -> None:
     said = governed.server.words
     assert "policy governor over a100-sxm-8b, clocks set by sgreen-noded" in said
+    cache = re.search(r"KV cache size: ([\d,]+) tokens", said)
+    assert cache is not None
+    tokens = int(cache[1].replace(",", ""))
+    assert f"at most 64 requests and 2048 tokens at once, {tokens} in the cache" in said
     assert "governor off" not in said
     assert "not tried with this release" not in said
 

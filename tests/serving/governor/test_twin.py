@@ -158,14 +158,6 @@ def test_what_was_found_in_the_cache_is_read_by_it_too() -> None:
     assert lost == pytest.approx([0.0] * 6, abs=1e-6)
 
 
-def test_an_engine_that_takes_more_at_once_than_was_profiled_is_no_faster_than_its_twin() -> None:
-    engine = EngineModel(profile(max_num_seqs=64, max_batched_tokens=2048))
-    policy = Watched(TOP)  # whose twin has six and 256
-    replay([Request(0.02 * k, 60, 40) for k in range(300)], engine, SLO, lambda: policy)
-    assert policy.twin.requests > 200
-    assert policy.twin.late_anyway == policy.twin.late == 0
-
-
 def test_a_ceiling_holds_for_it_too() -> None:
     requests = [Request(0.05 * k, 400, 60) for k in range(60)]
     run = replay([*requests, *WORKS_OFF], ENGINE, SLO, lambda: Capped(Watched(TOP), lambda: 1))

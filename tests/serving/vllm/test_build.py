@@ -15,6 +15,7 @@ from profiling.shipped import shipped
 from serving.clocks.setter import Setter
 from serving.governor.ceiling import Capped
 from serving.governor.engine import Batch, EngineModel
+from serving.governor.governor import Governor
 from serving.governor.protocol import Moment
 from serving.vllm.build import Group, Replica, build
 from serving.vllm.settings import Settings
@@ -46,6 +47,26 @@ def test_with_its_profile_it_governs_its_slice_of_the_job(
     assert one.pilot.policy is not None
     assert [gpu.identity.index for gpu in one.recorder.gpus] == [1]
     assert "policy governor over a100-sxm-8b, clocks set by nobody" in caplog.text
+
+
+def test_what_it_takes_at_once_is_the_engines_and_else_the_profiles(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    group = Group(model="m", max_num_seqs=64, max_batched_tokens=4096, kv_tokens=65_536)
+    one = made(bench, group, profile=Path("a100-sxm-8b"))
+    assert "at most 64 requests and 4096 tokens at once, 65536 in the cache" in caplog.text
+    assert isinstance(one.pilot.policy, Governor)
+    twin = one.pilot.policy.twin
+    assert twin is not None
+    for engine in (one.pilot._engine, twin._engine):
+        assert engine is not None
+        found = (engine.max_num_seqs, engine.max_batched_tokens, engine.kv_tokens)
+        assert found == (64, 4096, 65_536)
+    made(bench, profile=Path("a100-sxm-8b"))
+    told = read_profile(shipped(Path("a100-sxm-8b"))).engine
+    profiled = f"{told.max_num_seqs} requests and {told.max_batched_tokens} tokens at once"
+    assert f"at most {profiled}, {told.kv_tokens} in" in caplog.text
 
 
 def test_through_nvml_where_that_is_asked_for_and_not_on_a_divided_gpu(
