@@ -90,6 +90,7 @@ class Group:
             # Nobody waits for somebody to mend a policy.
             self.faults += 1
             at = self._spare.route(view, self.moment)
+        view.again = True
         if at is None:
             return None
         chosen = self.replicas[at]

@@ -74,7 +74,8 @@ class Relay:
         """Somebody may be free: those in the queue try in their order.
 
         The trap: who has waited for too long is wanted by no policy that counts time, and with it
-        everybody behind would wait for too long.
+        everybody behind would wait for too long. Nor does a stream for which its policy knows no
+        place (its site may be down) say that there is none for others.
         """
         now_s = self.now_s()
         in_vain: set[frozenset[str] | None] = set()
@@ -85,8 +86,10 @@ class Relay:
             # A policy counts whom it is asked for: in vain it is asked for nobody.
             ready = group.any_ready(exchange)
             replica = group.choose(exchange, now_s) if ready else None
-            if replica is None and (exchange.view.begun or not ready):
+            if not ready:
                 in_vain.add(exchange.sites)
+                continue
+            if replica is None and exchange.view.begun:
                 continue
             group.waiting.remove(exchange)
             exchange.waits_until_s = None

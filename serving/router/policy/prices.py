@@ -114,7 +114,7 @@ class Prices:
         tokens = self._mix.answer(request)
         prompt_weight, token_weight = self._weights()
         work = prompt_weight * request.prompt_tokens + token_weight * tokens
-        if not request.tried:
+        if not request.tried and not request.again:
             self._recent.append((moment.now_s, work))
         # A dear one gets only what would stand idle.
         dear = work > self.most_work and not request.begun
@@ -180,7 +180,7 @@ class Prices:
                     break
             elif score < late_least:
                 late, late_least, late_stall_s = number, score, level_s
-        if not dear:
+        if not dear and not request.again:
             self._let_in += 1
             self._refused += best is None
         if best is None and request.begun:

@@ -93,7 +93,8 @@ class RequestView:
     time to the first token is gone, `session` a number that later turns of a talk share.
 
     `sites` are those it may go to (None: all), `tried` replicas that it must not go to again;
-    `begun`: the client has tokens of it already, so turning it away would break its answer.
+    `begun`: the client has tokens of it already, so turning it away would break its answer;
+    `again`: the policy was asked for it before, so it is no new one.
     """
 
     prompt_tokens: int
@@ -103,6 +104,7 @@ class RequestView:
     sites: frozenset[int] | None = None
     tried: frozenset[int] = frozenset()
     begun: bool = False
+    again: bool = False
 
 
 @dataclass(slots=True)

@@ -157,6 +157,58 @@ def test_who_waits_for_a_site_that_is_down_is_no_new_request_to_the_policy(tmp_p
     run(main)
 
 
+def test_a_stream_that_its_policy_lets_wait_holds_up_nobody_behind_it() -> None:
+    """As `per-site` does, whose turn for a site that is down may come again and again."""
+
+    class Picky(Balanced):
+        refuses = True
+
+        def route(self, request: RequestView, moment: Moment) -> int | None:
+            return None if request.begun and self.refuses else super().route(request, moment)
+
+    async def main() -> None:
+        more = "[limits]\nqueue_s = 60\n"
+        async with replicas(2) as both, routed(settings_for(both, more, resume=True)) as rig:
+            group = rig.server.fleet.groups["m"]
+            policy = group.policy = Picky()
+            for one in both:
+                one.faults.append(Fault("die", at=3))
+            stream = asyncio.create_task(rig.complete(tokens=20, stream=True))
+            await until(lambda: group.waiting)
+            both[0].faults.clear()
+            both[1].faults.clear()
+            assert (await asyncio.wait_for(rig.complete(), 10)).status == 200
+            assert len(group.waiting) == 1
+            policy.refuses = False
+            answer = await stream
+            assert answer.done
+            assert answer.text == answer_of("abc", 20)
+
+    run(main)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_prices_count_a_request_once_however_long_it_waits(dies: bool) -> None:
+    async def main() -> None:
+        more = f"{_IN_TIME}[limits]\nqueue_s = 60\n".replace("= 200", "= 60000")
+        async with replicas(1) as (one,), routed(settings_for([one], more, resume=True)) as rig:
+            group = rig.server.fleet.groups["m"]
+            assert isinstance(group.policy, Prices)
+            if dies:  # in the middle of it, and nobody else is there
+                one.faults.append(Fault("die", at=3))
+            else:
+                one.health = 503
+                await until(lambda: not rig.server.fleet.replicas[one.url].view.ready)
+            asked = asyncio.create_task(rig.complete(tokens=20, stream=True))
+            if not dies:
+                await until(lambda: group.waiting)
+            one.health = 200
+            assert (await asked).text == answer_of("abc", 20)
+            assert len(group.policy._recent) == 1
+
+    run(main)
+
+
 def test_load_that_other_routers_bring_counts(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         more = "[health]\nperiod_s = 0.05\nscrape = true\n"
