@@ -163,22 +163,27 @@ class Pilot:
         self.ended(now_s, finished, "finished")
 
     def ended(self, now_s: float, names: Iterable[str], end: str) -> None:
-        """Requests are "finished" or "aborted"; said twice, the first counts."""
+        """Requests are "finished", "aborted", or "stopped"; said twice, the first counts.
+
+        Of who met a stop string the engine hears an iteration later, or so: it is finished since
+        its last token came.
+        """
         for name in names:
             live = self._live.pop(name, None)
             if live is None:
                 continue
             self._tokenless.pop(name, None)
-            self._over(name, end)
+            self._over(name, "finished" if end == "stopped" else end)
             if self.policy is None or live.first_s is None:
                 continue
-            request, finished = live.request, end == "finished"
+            request, finished = live.request, end != "aborted"
+            end_s = now_s if end != "stopped" else max(live.first_s, min(self._end_s, now_s))
             prompt = request.num_prompt_tokens
             cached = min(live.cached or 0, prompt - 1)
             try:
                 self.policy.finished(
                     Ended(
-                        live.arrival_s, live.first_s, now_s, request.num_output_tokens,
+                        live.arrival_s, live.first_s, end_s, request.num_output_tokens,
                         prompt - cached, finished, cached,
                     )
                 )  # fmt: skip

@@ -26,6 +26,7 @@ __all__ = ["GovernedScheduler"]
 _LOG = logging.getLogger("slurm_green.serving")
 _SLOW_S = 5e-3  # a decision; now and then the machine is busy with something else
 _SLOW_MOST = 50  # in a row: then it is us
+_FURTHER = 8  # tokens that may have come after a stop string, or be half a character
 _OLDEST_S = 600.0  # a request's age by the system's clock, which may jump
 
 
@@ -88,15 +89,34 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
                 self._fail(error)
 
     def finish_requests(self, request_ids: str | Iterable[str] | None, finished_status: Any) -> Any:
-        """vLLM's: clients that left, and the end of serving."""
+        """vLLM's: clients that left, stop strings that were found, and the end of serving."""
         ended = super().finish_requests(request_ids, finished_status)
         if self.sgreen is not None:
             try:
-                names = [one.request_id for one in ended]
-                self.sgreen.pilot.ended(time.monotonic(), names, "aborted")
+                now_s = time.monotonic()
+                for one in ended:
+                    end = "stopped" if self._met_stop(one) else "aborted"
+                    self.sgreen.pilot.ended(now_s, [one.request_id], end)
             except Exception as error:
                 self._fail(error)
         return ended
+
+    def _met_stop(self, request: Any) -> bool:
+        """Whether a stop string is in its last tokens.
+
+        The front end looks for them, and says the same of who met one as of who left.
+        """
+        try:
+            params = request.sampling_params
+            if not params.stop or request.num_output_tokens <= params.min_tokens:
+                return False
+            last = list(request.output_token_ids)[-max(map(len, params.stop)) - _FURTHER :]
+            text = self.structured_output_manager.tokenizer.decode(
+                last, skip_special_tokens=params.skip_special_tokens
+            )
+            return any(one in text for one in params.stop)
+        except Exception:  # nobody can tell: as before, it left
+            return False
 
     def shutdown(self) -> None:
         """Clocks back, then vLLM's."""

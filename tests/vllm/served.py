@@ -60,10 +60,10 @@ class Served:
         finally:
             peer.close()
 
-    def leave(self, prompt: str, tokens: int, request_id: str) -> None:
+    def leave(self, prompt: str, tokens: int, request_id: str, **more: object) -> None:
         """Ask for a stream, and go after its first bytes."""
         peer = http.client.HTTPConnection(self.host, self.port, timeout=60)
-        asked = {"model": MODEL, "prompt": prompt, "max_tokens": tokens, "ignore_eos": True}
+        asked = {"model": MODEL, "prompt": prompt, "max_tokens": tokens, "ignore_eos": True, **more}
         headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
         peer.request("POST", "/v1/completions", json.dumps({**asked, "stream": True}), headers)
         peer.getresponse().read(200)

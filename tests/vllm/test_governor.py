@@ -211,6 +211,25 @@ def test_who_leaves_is_accounted(governed: Governed) -> None:
     assert float(str(told["work_j"])) > 0
 
 
+def test_an_answer_that_a_stop_string_ends_is_compared_as_others_are(governed: Governed) -> None:
+    def stopped() -> str:
+        answer = governed.server.complete("7 and", 400, stop=["0", "1", "d", " "], min_tokens=4)
+        assert answer["choices"][0]["finish_reason"] == "stop"
+        return str(answer["id"])
+
+    # What ended before may be compared yet, but no more of it than ended.
+    ended = governed.value(r'requests_total\{end="finished".*\}')
+    name = stopped()
+    until(lambda: governed.request(name).get("end") == "finished", 60)
+    until(lambda: bool(stopped()) and governed.value(r"compared_requests_total\{.*\}") > ended, 60)
+
+
+def test_who_leaves_before_a_stop_string_has_left(governed: Governed) -> None:
+    before = governed.value(r'requests_total\{end="aborted".*\}')
+    governed.server.leave("1 and on and on", 900, "unstopped", stop=["never"])
+    until(lambda: governed.value(r'requests_total\{end="aborted".*\}') == before + 1, 60)
+
+
 @pytest.mark.parametrize("answers", [1, 3])
 def test_a_plain_answer_says_what_it_cost(governed: Governed, answers: int) -> None:
     asked = {"model": "tiny", "prompt": "7", "max_tokens": 16, "ignore_eos": True, "n": answers}

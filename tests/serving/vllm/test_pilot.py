@@ -209,6 +209,20 @@ def test_who_left_after_a_token_was_work_and_no_more() -> None:
     assert rig.policy.moments[-1].oldest_s == 0.01
 
 
+def test_who_met_a_stop_string_ended_with_the_last_token() -> None:
+    rig = Rig()
+    rig.arrive("a", 10, 0.0)
+    rig.arrive("b", 10, 0.01)
+    rig.schedule(0.02, 1, a=10, b=10)
+    rig.done(0.1, 1, tokens=("a", "b"))
+    rig.schedule(0.1, 2, a=1, b=1)
+    rig.done(0.14, 2, tokens=("a", "b"))
+    rig.schedule(0.14, 3, a=1, b=1)  # the front end says so while that runs
+    rig.pilot.ended(0.17, ["a"], "stopped")
+    assert rig.policy.ends == [Ended(0.0, 0.1, 0.14, 2, 10)]
+    assert rig.over == [("a", "finished")]
+
+
 def test_of_a_prompt_counts_what_was_not_in_the_cache_when_it_came() -> None:
     rig = Rig()
     one = rig.arrive("a", 100, 0.0)

@@ -37,7 +37,8 @@ class Theirs:
         self.added = request
 
     def finish_requests(self, request_ids: Any, finished_status: Any) -> list[Any]:
-        return [SimpleNamespace(request_id=one) for one in request_ids]
+        known = {one.request_id: one for one in getattr(self, "known", ())}
+        return [known.get(one, SimpleNamespace(request_id=one)) for one in request_ids]
 
     def get_request_counts(self) -> tuple[int, int]:
         return 1, 0
@@ -96,6 +97,38 @@ def test_a_request_is_as_old_as_the_front_end_says_within_reason(governed: Any) 
         governed.add_request(request(name, arrived_s))
         live = governed.sgreen.pilot._live[name]
         assert live.arrival_s == pytest.approx(now_s - age_s, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "stop", "least", "end"),
+    [
+        ("and so on. END", ["\n", "END"], 0, "finished"),
+        ("and so on. END, a", ["END"], 0, "finished"),  # tokens that were under way
+        ("and so on. EN", ["END"], 0, "aborted"),
+        ("END and so on and on and on", ["END"], 0, "aborted"),  # it would have stopped long ago
+        ("END", ["END"], 3, "aborted"),  # which counts later only
+        ("and so on", [], 0, "aborted"),
+        ("", ["END"], 0, "aborted"),
+    ],
+)
+def test_who_met_a_stop_string_did_not_leave(
+    governed: Any, answer: str, stop: list[str], least: int, end: str
+) -> None:
+    governed.structured_output_manager = SimpleNamespace(
+        tokenizer=SimpleNamespace(
+            decode=lambda ids, skip_special_tokens: "".join(map(chr, ids)) * skip_special_tokens
+        )
+    )
+    one = request("a", time.time())
+    one.sampling_params = SimpleNamespace(stop=stop, min_tokens=least, skip_special_tokens=True)
+    one.output_token_ids = [ord(letter) for letter in answer]
+    one.num_output_tokens = len(answer)
+    governed.known = [one]
+    governed.add_request(one)
+    ended: list[tuple[str, str]] = []
+    governed.sgreen.pilot._over = lambda *what: ended.append(what)
+    governed.finish_requests(["a"], None)
+    assert ended == [("a", end)]
 
 
 @pytest.mark.parametrize(
