@@ -76,7 +76,11 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--registrations", type=_PATH, help="Directory that routers read [default: STATE/replicas]."
 )
-@click.option("--state", type=_PATH, help="Logs and scripts [default: the user's state directory].")
+@click.option(
+    "--state",
+    type=_PATH,
+    help="Logs, scripts, what governors learned [default: the user's state directory].",
+)
 @click.option("--vllm", default="vllm serve", show_default=True, help="The server's command.")
 @click.option("--container", help="Image to run the server in.")
 @click.option(
@@ -133,6 +137,7 @@ def command(model: str, options: tuple[str, ...], **given: Any) -> None:
     registrations = given["registrations"] or state / "replicas"
     if not given["dry_run"]:
         _make("--state", state / "logs", 0o777)
+        _make("--state", state / "learned", 0o700)
         _make("--registrations", registrations, 0o700)
     if given["local"] or in_job or shutil.which("sbatch") is None:
         _run(local_of(model, options, given, state, registrations), given)
@@ -178,7 +183,7 @@ def _submit(
     from serving.replica.script import sbatch_script
     from serving.replica.submit import submit, wait_ready
 
-    _, settings, _ = asked(model, options, given)  # what is wrong is told here, not in a job
+    _, settings, _ = asked(model, options, given, state)  # what is wrong is told here, not in a job
     if why := profile_missing(settings):
         click.echo(f"sgreen: {why}", err=True)
     # Slurm's signal must come before the limit, and its lead be what the job reckons with.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the options of `sgreen serve` to what runs: here, and again in a job."""
 
+import hashlib
 import os
 import re
 import secrets
@@ -30,7 +31,7 @@ __all__ = ["again", "asked", "local_of", "profile_missing"]
 
 
 def asked(
-    model: str, options: tuple[str, ...], given: dict[str, Any]
+    model: str, options: tuple[str, ...], given: dict[str, Any], state: Path
 ) -> tuple[Ask, Settings, str | None]:
     """What replicas are asked for, checked; and where our packages are for them."""
     names = (
@@ -39,6 +40,12 @@ def asked(
     )  # fmt: skip
     values = {name: str(given[name]) for name in names if given[name] is not None}
     settings = Settings.of({KEY: values}, os.environ)
+    if settings.learned is None:
+        kind = (model, options, given["site"], settings.profile, given["slo_ttft_ms"],
+            given["slo_tpot_ms"])  # fmt: skip
+        name = f"{hashlib.sha256(repr(kind).encode()).hexdigest()[:16]}.json"
+        settings = replace(settings, learned=(state / "learned" / name).absolute())
+        values["learned"] = str(settings.learned)
     named = settings.policy.startswith("static:") or settings.policy in POLICIES
     if not named or settings.policy == "oracle":
         known = ", ".join(name for name in POLICIES if name != "oracle")
@@ -52,7 +59,7 @@ def asked(
     if given["container"]:
         binds = [*given["bind"], str(settings.socket.parent)]
         # Directories: a file that is replaced whole stays the old one where it is bound itself.
-        files = (settings.prices, settings.ceiling)
+        files = (settings.prices, settings.ceiling, settings.learned)
         binds += [str(one.absolute().parent) for one in files if one is not None]
         if settings.profile is not None and settings.profile.is_dir():
             binds.append(str(settings.profile.absolute()))
@@ -98,7 +105,7 @@ def local_of(
     model: str, options: tuple[str, ...], given: dict[str, Any], state: Path, registrations: Path
 ) -> Local:
     """Replicas of this machine."""
-    ask, settings, code = asked(model, options, given)
+    ask, settings, code = asked(model, options, given, state)
     job = os.environ.get("SLURM_JOB_ID")
     count = given["replicas"] * gpus_per_replica(options)
     gpus = _numbers(given["gpus"])

@@ -20,8 +20,14 @@ class Caution:
 
     def __init__(self, price: float, most_lost: float) -> None:
         self.price = price  # of a late request, in usual requests' energy
+        self.heard = 0  # requests
         self._most_lost = most_lost
-        self._heard = 0
+
+    def go_on(self, price: float, heard: int) -> None:
+        """From what was learned before; raises ValueError for what nobody learns."""
+        if not _LEAST <= price <= _MOST or not 0 <= heard < math.inf:
+            raise ValueError(f"a price of {price} after {heard} requests")
+        self.price, self.heard = float(price), int(heard)
 
     def hear(self, lost: float, behind: int = 0) -> None:
         """One more request: 1 late for want of speed, 0 not, -1 late at the highest clock only.
@@ -29,8 +35,8 @@ class Caution:
         The trap: it was served at the price of `behind` requests ago, or so. Who moves faster than
         what comes back swings between both ends.
         """
-        pace = max(min(_FIRST + _SLOWER * self._heard, _LAST), behind)
-        self._heard += 1
+        pace = max(min(_FIRST + _SLOWER * self.heard, _LAST), behind)
+        self.heard += 1
         change = min((lost / self._most_lost - 1) / pace, 10.0)
         self.price = min(max(self.price * math.exp(change), _LEAST), _MOST)
 

@@ -78,7 +78,7 @@ class Governor:
         self._risk = Risk(engine, slo)
         self._request_j = _request_j(engine)
         most_lost = self._tuning.most_lost
-        self._caution = Caution(self._tuning.miss_requests, most_lost or 1.0)
+        self.caution = Caution(self._tuning.miss_requests, most_lost or 1.0)
         self.twin = None if most_lost is None else Twin(engine, slo)
 
     def choose(self, moment: Moment) -> int:
@@ -111,7 +111,7 @@ class Governor:
         if self.twin is not None:
             self.twin.ran(moment, moment.now_s + duration_s, self._pace)
             for lost in self.twin.go_on(moment.oldest_s):
-                self._caution.hear(lost, self.twin.behind)
+                self.caution.hear(lost, self.twin.behind)
         idle_s = 0.0 if self._seen_s is None else max(moment.now_s - self._seen_s, 0.0)
         self._seen_s = moment.now_s + duration_s
         if self._steering is not None:
@@ -145,7 +145,7 @@ class Governor:
         # Slower still would save while it never parks, but leave no room for the next stall.
         low = self._floor.clock(moment.batch, min(self._crowd, _MOST_CROWD))
         high = self._high
-        low += int(self._caution.floor * (high - low))
+        low += int(self.caution.floor * (high - low))
         while low < high:
             middle = (low + high) // 2
             if self._keeps(moment, middle):
@@ -172,7 +172,7 @@ class Governor:
         fastest_s = float(durations_s[-1])
         busy_s = fastest_s / crowd * -np.expm1(-crowd / fastest_s * durations_s)
         watts = np.array([engine.time_and_power(batch, clock)[1] for clock in clocks])
-        miss_j = self._caution.price * self._request_j
+        miss_j = self.caution.price * self._request_j
         cost_j = busy_s * (watts - engine.parked_w) + miss_j * late
         return clocks[int(np.argmin(cost_j))]
 

@@ -7,7 +7,7 @@ clocks that may be set it is watched, without a meter joules are modelled.
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -24,9 +24,11 @@ from serving.clocks.protocol import NoClocks, SetsClocks
 from serving.clocks.setter import Setter
 from serving.governor.ceiling import Capped
 from serving.governor.engine import EngineModel
+from serving.governor.governor import Governor
 from serving.governor.objective import Budget, Steering
 from serving.governor.protocol import Policy, Slo
 from serving.governor.registry import policy_named
+from serving.vllm.learned import Learned, digest
 from serving.vllm.metrics import Metrics, serve
 from serving.vllm.pilot import Pilot
 from serving.vllm.recorder import Recorder
@@ -62,11 +64,14 @@ class Replica:
     setter: Setter
     recorder: Recorder
     nvml: ExitStack
+    learned: Learned | None = None
 
     def close(self) -> None:
         """Clocks first."""
         self.setter.close()
         self.recorder.close()
+        if self.learned is not None:
+            self.learned.keep(last=True)
         self.nvml.close()
 
 
@@ -80,7 +85,7 @@ def build(settings: Settings, group: Group) -> Replica:
 def _built(
     settings: Settings, group: Group, gpus: Sequence[Gpu], blind: str | None, opened: ExitStack
 ) -> Replica:
-    engine = policy = site = None
+    engine = policy = site = learned = None
     why = group.unfit
     if settings.profile is None:
         why = why or "no profile"
@@ -98,6 +103,7 @@ def _built(
         if slo is None:
             raise BadInputError("slo_ttft_ms and slo_tpot_ms: both are wanted where a profile is")
         policy, site = _policy(settings, engine, slo)
+        learned = _learned(settings, group, profile, policy)
         clocks, by = _clocks(settings, gpus)
         _LOG.info(
             "policy %s over %s, clocks set by %s; at most %d requests and %d tokens at once, %d in"
@@ -109,7 +115,7 @@ def _built(
         _LOG.warning("nothing is governed, clocks stay at their maximum: %s", why)
     if blind is not None:
         _LOG.warning("joules are not measured: %s", blind)
-    return _replica(settings, group, gpus, engine, policy, slo, clocks, site, opened)
+    return _replica(settings, group, gpus, engine, policy, slo, clocks, site, learned, opened)
 
 
 def _replica(
@@ -121,6 +127,7 @@ def _replica(
     slo: Slo | None,
     clocks: SetsClocks,
     site: SiteWord | None,
+    learned: Learned | None,
     opened: ExitStack,
 ) -> Replica:
     setter = Setter(clocks)
@@ -137,7 +144,7 @@ def _replica(
     )
     recorder.busy = lambda: pilot.busy
     if site is not None:
-        recorder.before_settle, recorder.mu = site.refresh, site.mu
+        recorder.before_settle, recorder.mu = _all(site, learned), site.mu
     if settings.metrics:
         metrics = Metrics(
             recorder, pilot, setter, model=group.model, policy=settings.policy, site=site
@@ -150,7 +157,7 @@ def _replica(
             setter.close()
             raise
     recorder.start()
-    return Replica(pilot, setter, recorder, opened.pop_all())
+    return Replica(pilot, setter, recorder, opened.pop_all(), learned)
 
 
 def _policy(settings: Settings, engine: EngineModel, slo: Slo) -> tuple[Policy, SiteWord]:
@@ -166,6 +173,29 @@ def _policy(settings: Settings, engine: EngineModel, slo: Slo) -> tuple[Policy, 
     steering = Steering(engine, Objective(settings.objective), site.mu, budget)
     made = policy_named(settings.policy, engine, slo, lambda: steering)()
     return Capped(made, site.most) if settings.ceiling is not None else made, site
+
+
+def _all(site: SiteWord, learned: Learned | None) -> Callable[[], None]:
+    """What is to be done once a second."""
+
+    def done() -> None:
+        site.refresh()
+        if learned is not None:
+            learned.keep()
+
+    return done
+
+
+def _learned(settings: Settings, group: Group, profile: Profile, policy: Policy) -> Learned | None:
+    """What outlives this engine, where the policy learns and somebody says where to keep it."""
+    policy = getattr(policy, "policy", policy)  # under a ceiling
+    if settings.learned is None or not isinstance(policy, Governor):
+        return None
+    about = {
+        "model": group.model, "tp": group.tp, "profile": digest(profile),
+        "slo_ttft_ms": settings.slo_ttft_ms, "slo_tpot_ms": settings.slo_tpot_ms,
+    }  # fmt: skip
+    return Learned(settings.learned, policy.caution, about)
 
 
 def _given_up(error: Exception) -> None:

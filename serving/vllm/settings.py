@@ -18,7 +18,7 @@ PREFIX = "SLURM_GREEN_SERVE_"
 _CLOCKS = ("auto", "noded", "nvml", "none")
 _OBJECTIVES = tuple(map(str, Objective))
 _NUMBERS = ("slo_ttft_ms", "slo_tpot_ms", "ttl_s", "prices_max_age_s", "carbon_budget_g_per_hour")
-_PATHS = ("profile", "socket", "nvml_library", "journal", "prices", "ceiling")
+_PATHS = ("profile", "socket", "nvml_library", "journal", "prices", "ceiling", "learned")
 _WORDS = {"clocks": _CLOCKS, "objective": _OBJECTIVES}
 _WHOLE = ("job", "default_clock_mhz")
 
@@ -44,6 +44,7 @@ class Settings:
     prices: Path | None = None  # a plan's price file; without one the carbon is not known
     prices_max_age_s: float = 10_800.0
     ceiling: Path | None = None  # what the site allows; see SiteWord
+    learned: Path | None = None  # what the governor keeps over restarts; None: nothing
     metrics: str = ""  # HOST:PORT, or the path of a file; empty: none
 
     @classmethod

@@ -218,3 +218,6 @@ def test_asked_to_end_it_drains_and_the_stream_ends_whole(serving: Serving) -> N
     assert len(re.findall(rb'"text":', whole[0])) > 1000
     assert serving.shown is None
     serving.node.wait(lambda: serving.node.lock_mhz(0) is None, "clocks given back")
+    # The next one goes on with what the governor has learned.
+    [kept] = (serving.home / "state" / "learned").iterdir()
+    assert json.loads(kept.read_text())["heard"] > 0

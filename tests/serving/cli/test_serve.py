@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from serving.replica.local import Local
+from serving.vllm.settings import PREFIX
 from slurm_green.cli.root import root
 
 
@@ -74,3 +76,26 @@ def test_a_replacement_is_asked_for_within_the_second_half_of_a_short_job(
     assert f"#SBATCH --signal=B:USR1@{lead_s}\n" in result.stdout
     assert f" --lead-s {lead_s}.0 " in result.stdout
     assert not sbatch.exists()
+
+
+def test_replicas_of_one_kind_share_what_they_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Local] = []
+    monkeypatch.setattr("serving.replica.local.run_local", lambda one: told.append(one) or 0)
+
+    def learned(*args: str) -> Path:
+        result = submitted(tmp_path, "--local", "--gpus", "0", *args)
+        assert result.exit_code == 0, result.output
+        return Path(told[-1].ask.settings["learned"])
+
+    first = learned()
+    assert learned() == first
+    assert first.parent == tmp_path / "learned"
+    assert first.parent.is_dir()
+    others = [learned("--site", "north"), learned("--", "--max-model-len", "4096")]
+    assert len({first, *others}) == 3
+    monkeypatch.setenv(f"{PREFIX}LEARNED", str(tmp_path / "mine"))
+    submitted(tmp_path, "--local", "--gpus", "0")
+    assert "learned" not in told[-1].ask.settings
+    assert told[-1].settings.learned == tmp_path / "mine"

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a governor has learned outlives its replica, and whatever is wrong with it only that."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from profiling.device.emulated.bench import STATE_VARIABLE, Bench
+from profiling.device.emulated.models import load_model
+from serving.governor.caution import Caution
+from serving.governor.governor import Governor
+from serving.vllm.build import Group, build
+from serving.vllm.learned import Learned, digest
+from serving.vllm.settings import Settings
+from tests.serving.made import profile
+
+ABOUT = {"model": "m", "profile": digest(profile())}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.s = 0.0
+
+    def __call__(self) -> float:
+        return self.s
+
+
+def caution(heard: int = 0) -> Caution:
+    made = Caution(500.0, 0.0013)
+    for _ in range(heard):
+        made.hear(0.0)
+    return made
+
+
+def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    clock, first = Clock(), caution()
+    learned = Learned(tmp_path / "l", first, ABOUT, now_s=clock)
+    learned.keep(last=True)
+    assert not (tmp_path / "l").exists()  # nothing is new
+    for _ in range(800):
+        first.hear(0.0)
+    learned.keep(last=True)
+    second = caution()
+    Learned(tmp_path / "l", second, ABOUT)
+    assert (second.price, second.heard) == (first.price, 800)
+    assert second.price < 400
+
+
+def test_it_is_written_once_a_minute_and_only_when_something_is_new(tmp_path: Path) -> None:
+    path, clock, one = tmp_path / "l", Clock(), caution()
+    learned = Learned(path, one, ABOUT, now_s=clock)
+    seen = set()
+    for second in range(150):
+        clock.s = float(second)
+        if second < 100:
+            one.hear(0.0)
+        learned.keep()
+        if path.exists():
+            seen.add(path.stat().st_ino)
+    assert len(seen) == 2
+    assert json.loads(path.read_text())["heard"] == 100
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[]", "[" * 5000, '"x"', "{}",
+        json.dumps({"about": ABOUT, "price": "a", "heard": 1}),
+        json.dumps({"about": ABOUT, "price": 1e9, "heard": 1}),
+        json.dumps({"about": ABOUT, "price": float("nan"), "heard": 1}),
+        json.dumps({"about": ABOUT, "price": 900.0, "heard": -1}),
+        json.dumps({"about": ABOUT, "price": 900.0, "heard": float("inf")}),
+        json.dumps({"about": ABOUT, "price": 900.0}),
+        json.dumps({"about": {**ABOUT, "model": "other"}, "price": 900.0, "heard": 1}),
+    ],
+)  # fmt: skip
+def test_what_is_damaged_or_of_something_else_counts_for_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "l").write_text(text)
+    one = caution()
+    learned = Learned(tmp_path / "l", one, ABOUT)
+    assert (one.price, one.heard) == (500.0, 0)
+    one.hear(0.0)
+    learned.keep(last=True)
+    assert json.loads((tmp_path / "l").read_text())["heard"] == 1
+
+
+def test_that_it_cannot_be_kept_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, one = Clock(), caution()
+    with caplog.at_level(logging.WARNING, "slurm_green.serving"):
+        learned = Learned(tmp_path / "none" / "l", one, ABOUT, now_s=clock)
+        for second in range(0, 600, 60):
+            clock.s = float(second)
+            one.hear(0.0)
+            learned.keep()
+    assert len(caplog.records) == 1
+    assert "is not kept" in caplog.text
+
+
+@pytest.mark.parametrize("ceiling", [None, "none"])
+def test_a_replica_takes_up_what_the_one_before_it_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ceiling: str | None
+) -> None:
+    def price(heard: int, **more: Any) -> float:
+        given = {"gpus": "0", "nvml_library": bench.library, "profile": Path("a100-sxm-8b"),
+            "slo_ttft_ms": 500.0, "slo_tpot_ms": 30.0, "learned": tmp_path / "l"}  # fmt: skip
+        given["ceiling"] = None if ceiling is None else tmp_path / ceiling
+        one = build(Settings(**{**given, **more}), Group(model="m"))
+        policy = getattr(one.pilot.policy, "policy", one.pilot.policy)
+        assert isinstance(policy, Governor)
+        before = policy.caution.price
+        for _ in range(heard):
+            policy.caution.hear(0.0)
+        one.close()
+        return before
+
+    with Bench.create(tmp_path / "gpus", [load_model("a100-sxm4-80gb")]) as bench:
+        monkeypatch.setenv(STATE_VARIABLE, str(bench.path))
+        assert price(200) == 500.0
+        assert price(0) < 400.0
+        assert price(0, slo_tpot_ms=40.0) == 500.0
