@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -152,6 +153,19 @@ def played(
     return ids, shown, seen
 
 
+def await_receipts(cluster: Cluster, ids: Collection[int]) -> None:
+    """Until all jobs have one, at most a minute: sgreend writes them after the jobs have ended."""
+    until_s = time.monotonic() + 60
+    lacking = set(ids)
+    while lacking and time.monotonic() < until_s:
+        time.sleep(0.2)
+        with Store(green_paths(cluster.layout)["ledger"], readonly=True) as store:
+            facts = store.jobs(Query())
+        lacking = set(ids) - {one.job_id for one in facts if one.energy_j is not None}
+    if lacking:
+        print(f"  without a receipt: {sorted(lacking)}", flush=True)
+
+
 def judged(
     cluster: Cluster,
     ids: dict[int, Planned],
@@ -235,7 +249,7 @@ def main() -> int:
         await_sgreend(daemon, paths, log=log)
         client = CommandClient(env=cluster.env)
         ids, shown, seen = played(cluster, jobs, paths["status"], client)
-        time.sleep(5)  # the last receipts
+        await_receipts(cluster, ids)
         result = judged(cluster, ids, shown, seen, spec)
         if options.log is not None:
             options.log.write_bytes(log.read_bytes())
