@@ -74,7 +74,7 @@ class Books:
     def account(self, energy: JobEnergy) -> None:
         """Keep a job's energy until it is reported; the oldest go when there are too many.
 
-        OSError when it is not on disk; this life still reports it.
+        OSError when it is not on disk; this life still reports it, and `write_late` writes it.
         """
         name = f"{energy.end_utc:%Y%m%dT%H%M%S}-{energy.job_id}.json"
         values = {
@@ -91,6 +91,15 @@ class Books:
             raise
         for path in sorted(self._energy.glob("*.json"))[:-_MOST_RECORDS]:
             path.unlink(missing_ok=True)
+
+    def write_late(self) -> None:
+        """Write what could not be written, where the disk is well again."""
+        for name, values in list(self._unwritten.items()):  # at once: the other thread takes some
+            try:
+                _write(self._energy / name, values)
+            except OSError:
+                return  # whoever lost it was told
+            self._unwritten.pop(name, None)
 
     def unreported(self, most: int = 100) -> dict[str, dict[str, Any]]:
         """Energies to report, oldest first, by the name to give to `reported`."""

@@ -119,6 +119,7 @@ class Daemon:
         try:
             orders = await self._orders(list(self._node.state.jobs))
             await self._worker.run(lambda: self._node.tick(orders))
+            await self._worker.run(self._books.write_late)
         except BusyError as error:
             _LOG.error("%s", error)
         except Exception:

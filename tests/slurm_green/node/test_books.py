@@ -133,3 +133,28 @@ def test_an_energy_that_cannot_be_written_is_reported_all_the_same(
     for name in found:
         books.reported(name)
     assert books.unreported() == {}
+
+
+def test_an_energy_that_could_not_be_written_is_once_the_disk_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While sgreend is away for longer than this life lasts."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    books = Books(tmp_path, "one")
+    with monkeypatch.context() as patch:
+        patch.setattr("slurm_green.node.books._write", full)
+        for n in range(2):
+            with pytest.raises(OSError, match="No space"):
+                books.account(replace(ENERGY, job_id=n))
+        books.write_late()
+        assert Books(tmp_path, "one").unreported() == {}
+    found = books.unreported()
+    books.write_late()
+    assert [one["job_id"] for one in Books(tmp_path, "two").unreported().values()] == [0, 1]
+    for name in found:
+        books.reported(name)
+    books.write_late()
+    assert Books(tmp_path, "two").unreported() == {}

@@ -4,6 +4,7 @@
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,6 +15,7 @@ from slurm_green.config.node import NodeSection
 from slurm_green.node import daemon
 from slurm_green.node.books import Books
 from slurm_green.node.daemon import Daemon
+from slurm_green.node.energy import JobEnergy
 from slurm_green.node.sgreend import NoSgreend
 
 
@@ -96,3 +98,21 @@ def test_a_round_that_fails_is_not_the_last(
     rounds(one._leases, lambda: node.looks)
     assert caplog.text.count("leases cannot be looked at") == 1
     assert "this look failed" in caplog.text
+
+
+def test_a_look_writes_the_energies_that_a_full_disk_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = made(tmp_path, Node(lambda: None))
+    at = datetime(2026, 11, 24, tzinfo=UTC)
+    energy = JobEnergy(
+        job_id=7, node="n1", begin_utc=at, end_utc=at, gpus=(), energy_j=5.0, source="emulated"
+    )
+    with monkeypatch.context() as failing:
+        failing.setattr("slurm_green.node.books._write", lambda *_: lost())
+        with pytest.raises(OSError, match="Input/output"):
+            one._books.account(energy)
+        asyncio.run(one._look())
+    assert not Books(tmp_path, boot="b").unreported()
+    asyncio.run(one._look())
+    assert len(Books(tmp_path, boot="b").unreported()) == 1
