@@ -247,7 +247,7 @@ def _from_sacct(
             slack_s=_slack_s("--default-slack", history.default_slack),
             slack_by_partition_s={
                 name: _slack_s(f"--slack {name[:40]}", text)
-                for name, text in _pairs("--slack", history.slack)
+                for name, text in _pairs("--slack", history.slack).items()
             },
             watts=Watts.of(config, watts),
             given_types=frozenset(map(str.lower, watts)) - {""},
@@ -349,12 +349,16 @@ def _moment(option: str, text: str | None, zone: tzinfo) -> float | None:
     return (when if when.tzinfo else when.replace(tzinfo=zone)).timestamp()
 
 
-def _pairs(option: str, given: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _pairs(option: str, given: tuple[str, ...]) -> Mapping[str, str]:
+    found: dict[str, str] = {}
     for pair in given:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise BadInputError(f"{option} {pair[:40]}: wanted NAME=VALUE")
-        yield name, value
+        if name in found:
+            raise BadInputError(f"{option} {name[:40]}: is given twice; wanted one value")
+        found[name] = value
+    return found
 
 
 def _slack_s(option: str, text: str) -> float:
@@ -368,10 +372,12 @@ def _slack_s(option: str, text: str) -> float:
 
 def _watts(given: tuple[str, ...]) -> Mapping[str, float]:
     """Watts by type, "" for all of them."""
-    found = {}
+    found: dict[str, float] = {}
     for text in given:
         name, _, value = text.rpartition("=")
         if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) or not math.isfinite(float(value)):
             raise BadInputError(f"--gpu-w {text[:40]}: wanted watts, or TYPE=WATTS")
+        if name.lower() in map(str.lower, found):
+            raise BadInputError(f"--gpu-w {text[:40]}: is given twice; wanted one value")
         found[name] = float(value)
     return found
