@@ -16,7 +16,7 @@ import click
 
 from profiling.shipped import shipped, shipped_names
 from serving.governor.registry import POLICIES
-from serving.replica.check import gpus_here, profile_here
+from serving.replica.check import gpus_here, gpus_named, profile_here
 from serving.replica.command import Ask, gpus_per_replica, served_name, tensor_parallel
 from serving.replica.local import Local, code_directory, packages
 from serving.replica.machine import Rules
@@ -108,9 +108,9 @@ def local_of(
     ask, settings, code = asked(model, options, given, state)
     job = os.environ.get("SLURM_JOB_ID")
     count = given["replicas"] * gpus_per_replica(options)
-    gpus = _numbers(given["gpus"])
+    gpus = _numbers("--gpus", given["gpus"])
     if not gpus and job is None:
-        gpus = _numbers(os.environ.get("CUDA_VISIBLE_DEVICES", "")) or gpus_here(settings)
+        gpus = _visible(settings, os.environ.get("CUDA_VISIBLE_DEVICES", "")) or gpus_here(settings)
     if gpus and len(gpus) < count:
         raise BadInputError(
             f"{given['replicas']} replicas want {count} GPUs, here are {len(gpus)}: fewer replicas,"
@@ -169,11 +169,28 @@ def again(
     return [*argv, "--", *options] if options else argv
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    parts = [one.strip() for one in text.split(",") if one.strip()]
+def _visible(settings: Settings, text: str) -> tuple[int, ...]:
+    """What CUDA_VISIBLE_DEVICES shows, by numbers or by UUIDs."""
+    names = _parts(text)
+    if not names or not all(one.startswith("GPU-") for one in names):
+        return _numbers("CUDA_VISIBLE_DEVICES", text)
+    try:
+        return gpus_named(settings, names)
+    except BadInputError as error:
+        raise BadInputError(
+            f"CUDA_VISIBLE_DEVICES {text}: {error}; wanted numbers, as --gpus 0,1"
+        ) from error
+
+
+def _numbers(where: str, text: str) -> tuple[int, ...]:
+    parts = _parts(text)
     if not all(one.isdecimal() for one in parts):
-        raise BadInputError(f"GPUs {text}: wanted numbers with commas, as --gpus 0,1")
+        raise BadInputError(f"{where} {text}: wanted numbers with commas, as --gpus 0,1")
     numbers = tuple(map(int, parts))
     if len(set(numbers)) != len(numbers):
-        raise BadInputError(f"GPUs {text}: one is there twice; leave it out")
+        raise BadInputError(f"{where} {text}: one is there twice; leave it out")
     return numbers
+
+
+def _parts(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]

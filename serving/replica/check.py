@@ -19,7 +19,7 @@ from serving.governor.registry import policy_named
 from serving.vllm.settings import Settings
 from slurm_green.errors import BadInputError
 
-__all__ = ["give_back", "gpus_here", "profile_here"]
+__all__ = ["give_back", "gpus_here", "gpus_named", "profile_here"]
 
 _LOG = logging.getLogger("slurm_green.serve")
 _ANY = Slo(ttft_s=1.0, tpot_s=1.0)
@@ -67,6 +67,22 @@ def gpus_here(settings: Settings) -> tuple[int, ...]:
             return tuple(one.identity.index for one in nvml.gpus())
     except ProfilingError:
         return ()
+
+
+def gpus_named(settings: Settings, uuids: Sequence[str]) -> tuple[int, ...]:
+    """Numbers of the GPUs whose UUIDs are, or begin, so; raises BadInputError for one unknown."""
+    try:
+        with Nvml(settings.nvml_library) as nvml:
+            found = {one.identity.uuid: one.identity.index for one in nvml.gpus()}
+    except ProfilingError as error:
+        raise BadInputError(str(error)) from error
+    numbers = []
+    for begin in uuids:
+        fits = [uuid for uuid in found if uuid.startswith(begin)]
+        if len(fits) != 1:
+            raise BadInputError(f"{len(fits) or 'no'} further GPUs here have a UUID {begin}")
+        numbers.append(found.pop(fits[0]))
+    return tuple(numbers)
 
 
 def give_back(settings: Settings) -> None:

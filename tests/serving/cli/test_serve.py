@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from profiling.device.emulated.bench import STATE_VARIABLE, Bench
+from profiling.device.emulated.models import load_model
+from profiling.device.nvml import Nvml
 from serving.replica.local import Local
 from serving.vllm.settings import PREFIX
 from slurm_green.cli.root import root
@@ -99,3 +102,26 @@ def test_replicas_of_one_kind_share_what_they_learned(
     submitted(tmp_path, "--local", "--gpus", "0")
     assert "learned" not in told[-1].ask.settings
     assert told[-1].settings.learned == tmp_path / "mine"
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        ("UUID", "2 replicas want 2 GPUs, here are 1"),
+        ("GPU-x", "CUDA_VISIBLE_DEVICES GPU-x: no further GPUs here have a UUID GPU-x; wanted num"),
+        ("MIG-x", "CUDA_VISIBLE_DEVICES MIG-x: wanted numbers with commas, as --gpus 0,1"),
+        ("0,0", "CUDA_VISIBLE_DEVICES 0,0: one is there twice"),
+    ],
+)
+def test_gpus_that_the_environment_shows_are_those_to_share_out(
+    sbatch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str, said: str
+) -> None:
+    with Bench.create(tmp_path / "gpus", [load_model("a100-sxm4-80gb")] * 2) as bench:
+        monkeypatch.setenv(STATE_VARIABLE, str(bench.path))
+        monkeypatch.setenv("SLURM_GREEN_SERVE_NVML_LIBRARY", str(bench.library))
+        with Nvml(bench.library) as nvml:
+            shown = shown.replace("UUID", nvml.gpus()[1].identity.uuid)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+        result = submitted(tmp_path, "--local", "--dry-run", "--replicas", "2")
+    assert result.exit_code == 2
+    assert said in result.stderr

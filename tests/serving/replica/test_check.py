@@ -14,7 +14,8 @@ import pytest
 from profiling.device.emulated.bench import STATE_VARIABLE, Bench
 from profiling.device.emulated.models import load_model
 from profiling.device.journal import Journal
-from serving.replica.check import give_back, gpus_here, profile_here
+from profiling.device.nvml import Nvml
+from serving.replica.check import give_back, gpus_here, gpus_named, profile_here
 from serving.vllm.settings import Settings
 from slurm_green.errors import BadInputError
 
@@ -68,6 +69,20 @@ def test_gpus_are_those_that_nvml_shows(bench: Bench) -> None:
     assert gpus_here(settings(bench)) == (0, 1)
     assert gpus_here(settings(None)) == ()
     assert profile_here(settings(None, profile=Path("h100-sxm-8b")), ()) is None
+
+
+def test_gpus_are_found_by_their_uuids_or_what_tells_them_apart(bench: Bench) -> None:
+    with Nvml(bench.library) as nvml:
+        uuids = [one.identity.uuid for one in nvml.gpus()]
+    apart = next(n for n in range(99) if len({one[:n] for one in uuids}) == 2)
+    assert gpus_named(settings(bench), [uuids[1], uuids[0][:apart]]) == (1, 0)
+    for wrong, said in (
+        (["GPU-x"], "no further GPUs here have a UUID GPU-x"),
+        ([uuids[0][: apart - 1]], "2 further"),
+        ([uuids[0]] * 2, "no further"),
+    ):
+        with pytest.raises(BadInputError, match=said):
+            gpus_named(settings(bench), wrong)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root sets clocks")
