@@ -95,6 +95,8 @@ def engine_env(
             env[f"{PREFIX}{key.upper()}"] = value
         env[f"{PREFIX}METRICS"] = f"127.0.0.1:{place.metrics_port}"
     if place.gpus:
+        # As NVML counts; CUDA's own order is the fastest first, where a machine has several types.
+        env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         env["CUDA_VISIBLE_DEVICES"] = env[f"{PREFIX}GPUS"] = ",".join(map(str, place.gpus))
     return env
 

@@ -55,6 +55,7 @@ def test_the_environment_is_what_the_scheduler_reads() -> None:
         "2,3",
         "/h",
     )
+    assert env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID", "as NVML counts, by which clocks are set"
 
 
 @pytest.mark.parametrize("option", ["--host", "--port=3", "--api-key", "--api_key"])
