@@ -54,6 +54,8 @@ def _waited_s(job: Job | None) -> float:
     """From when Slurm might have started it; without end where nobody knows."""
     if job is None or job.start_utc is None or job.eligible_utc is None:
         return math.inf
+    if job.state == "COMPLETING" and job.start_utc < job.eligible_utc:
+        return math.inf  # a requeue ends it: Slurm shows times of its next run
     return max((job.start_utc - job.eligible_utc).total_seconds(), 0.0)
 
 

@@ -149,9 +149,12 @@ def _pack_running(
         if share == 0.0:
             continue
         need = (job.gpus * share, job.cpus * share)
-        # Without a limit it may run for ever; past its limit it ends any moment.
+        # Without a limit it may run for ever; past its limit it ends any moment, as does one that
+        # is completing: where a requeue ends it, Slurm shows the end that its next run would have.
         end_s = now_s + horizon_s
-        if job.end_utc is not None:
+        if job.state == "COMPLETING":
+            end_s = now_s + one.queue.step_s
+        elif job.end_utc is not None:
             end_s = max(job.end_utc.timestamp(), now_s + one.queue.step_s)
         _take(one, job, need, inside.get(job.job_id), now_s, end_s)
         one.placed[job.job_id] = Placement(begin_s=now_s, end_s=end_s, need=need)

@@ -236,6 +236,17 @@ def test_a_job_that_loses_its_room_is_released_early() -> None:
     assert record_of(site.slurm.jobs[mine.job_id]).save_g is None
 
 
+def test_a_requeue_of_what_runs_costs_nobody_the_room_of_later() -> None:
+    """Until the epilog is done Slurm shows the run that it would begin now, to its end."""
+    site = Site()
+    mine = site.deferred(gpus=8, cpus=8)
+    names = tuple(node.name for node in site.slurm.nodes)
+    ending = {"state": "COMPLETING", "start_utc": site.slurm.now, "end_utc": at(40)}
+    site.slurm.submit(gpus=8, node_names=names, restarts=1, **ending)
+    site.cycle()
+    assert site.kinds(mine.job_id) == ["confirmed"]
+
+
 def test_two_that_are_confirmed_together_are_not_promised_one_room() -> None:
     site = Site()
     both = [site.submit(gpus=8), site.submit(gpus=8)]

@@ -35,6 +35,13 @@ def test_a_deferred_job_waited_from_its_begin_time_on() -> None:
     assert round(history.waits[0].wait_s) == 360
 
 
+def test_of_a_run_that_a_requeue_ends_no_wait_is_learned() -> None:
+    """Slurm shows the next run's times: beginning now, before it may."""
+    ending = job(1, state="COMPLETING", eligible_utc=at(6), start_utc=at(3), restarts=1)
+    history, _, _ = learn(History(), [ending], started=NOBODY, ended=NOBODY)
+    assert history.waits == ()
+
+
 def test_of_an_array_the_first_start_tells_how_long_it_queued() -> None:
     """With %1 the last of its tasks waited for hours, on an empty cluster."""
 

@@ -48,6 +48,13 @@ def test_without_an_end_it_runs_on_and_past_it_it_ends_any_moment(
     assert [free(one, h) for h in (0, 1, 40)] == [7, then, then]
 
 
+@pytest.mark.parametrize("hours", [None, -1, 9])
+def test_one_that_is_completing_ends_any_moment(hours: float | None) -> None:
+    """Of one that a requeue ends Slurm shows when its next run would end."""
+    one = gpu(replace(running(1, hours), state="COMPLETING"))
+    assert [free(one, h) for h in (0, 1, 40)] == [7, 8, 8]
+
+
 def test_queued_jobs_are_packed_by_priority_with_backfill() -> None:
     one = gpu(
         running(1, 2, gpus=4, node_names=("n0", "n1")),
