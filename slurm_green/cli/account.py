@@ -143,8 +143,8 @@ def _facts(job: Job, config: Config) -> JobFacts:
     ours = of_ours(job, config)
     deferred = (
         ours is not None
-        and not requeued(ours)  # it then waited for Slurm alone
         and was_deferred(job, ours.record, config.hook.hold_s)
+        and not requeued(ours)
     )
     return facts_of(
         job,

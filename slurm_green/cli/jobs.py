@@ -6,11 +6,10 @@ from datetime import datetime, timedelta
 
 from slurm_green.cli.params import JobRef
 from slurm_green.config.settings import Config
-from slurm_green.controller.state import Stage, Tracked, tracked
-from slurm_green.hook.record import CLOCK, PAUSE, parse
+from slurm_green.controller.state import Stage, Tracked, requeued_since, tracked
+from slurm_green.hook.record import CLOCK, parse
 from slurm_green.slurm.client import SlurmClient
 from slurm_green.slurm.records import Job
-from slurm_green.slurm.requeue import submitted_anew
 
 __all__ = ["clock_mhz_of", "deferred", "expected_g", "field_of", "find", "of_ours", "requeued"]
 
@@ -53,11 +52,8 @@ def deferred(one: Tracked, now_utc: datetime) -> bool:
 
 
 def requeued(one: Tracked) -> bool:
-    """Whether somebody else requeued it since: when it runs is Slurm's choice from then on."""
-    job, record = one.job, one.record
-    # Accounting counts no restarts, but a requeued job is a new submission there.
-    again = job.submit_utc is not None and submitted_anew(job.submit_utc, record.decided_utc)
-    return record.policy != PAUSE and (job.restarts > 0 or again)
+    """Whether somebody else requeued it since it was decided on."""
+    return requeued_since(one.job, one.record)
 
 
 def expected_g(one: Tracked) -> int | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from slurm_green.controller.observed import Observed
 from slurm_green.controller.outcome import Judged, Outcome
-from slurm_green.controller.state import was_deferred
+from slurm_green.controller.state import requeued_since, was_deferred
 from slurm_green.errors import LedgerError
 from slurm_green.hook.record import LOOK, PAUSE, Record, parse
 from slurm_green.ledger.energy import with_counters
@@ -196,8 +196,9 @@ class Books:
         own = action != "defer" or self._put_off(job, submit_utc)
         if own and eligible is not None and eligible - submit_utc > _SAME_MOMENT:
             asked = eligible
-        if (mode, action) == ("enforce", "defer") and self._ran_before(job, submit_utc):
-            action = "pass"  # we put off its first run; it waited again for Slurm alone
+        record = self._record(job)
+        if mode == "enforce" and record is not None and requeued_since(job, record):
+            action = "pass"  # what was decided is about its run before
         facts = facts_of(
             job,
             submit_utc=submit_utc,

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from slurm_green.hook.record import CLOCK, LOOK, Record, parse
+from slurm_green.hook.record import CLOCK, LOOK, PAUSE, Record, parse
 from slurm_green.slurm.records import Job
+from slurm_green.slurm.requeue import submitted_anew
 
-__all__ = ["Stage", "Tracked", "tracked", "was_deferred"]
+__all__ = ["Stage", "Tracked", "requeued_since", "tracked", "was_deferred"]
 
 
 # Slurm rounds submit and eligible time on their own.
@@ -55,6 +56,17 @@ def was_deferred(job: Job, record: Record, hold_s: float) -> bool:
         return False
     hold_end = record.decided_utc + timedelta(seconds=hold_s)
     return job.eligible_utc is None or job.eligible_utc > hold_end + _ROUNDED
+
+
+def requeued_since(job: Job, record: Record) -> bool:
+    """Whether somebody else requeued it since: when it runs is Slurm's choice from then on."""
+    submit = job.submit_utc
+    if record.policy == PAUSE:
+        # Our own requeue came before its next start.
+        return submit is not None and submit > record.start_utc + _ROUNDED
+    # Accounting counts no restarts, but a requeued job is a new submission there.
+    again = submit is not None and submitted_anew(submit, record.decided_utc)
+    return job.restarts > 0 or again
 
 
 def _stage(begin: datetime | None, record: Record, hold_s: float) -> Stage:

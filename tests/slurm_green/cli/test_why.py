@@ -225,6 +225,19 @@ def test_a_requeued_job_is_not_said_to_have_been_changed(sgreen, fields, state, 
     assert found["save_g"] is None
 
 
+@pytest.mark.parametrize(("hours", "again"), [(-4, False), (-2, True)])
+def test_a_paused_job_that_a_node_failure_requeued_is_said_to_be_requeued(sgreen, hours, again):
+    """The pause itself is a new submission too, but before the start that it was put off to."""
+    record = sgreen.record(
+        decided_utc=sgreen.after(hours=-4), start_utc=sgreen.after(hours=-3), policy="pause"
+    )
+    began = {"state": "RUNNING", "start_utc": sgreen.after(hours=-1), "restarts": 1 + again}
+    submit = sgreen.after(hours=hours)
+    sgreen.slurm.put(sgreen.job(submit_utc=submit, admin_comment=str(record), **began))
+
+    assert ("it was requeued" in sgreen.json("why", 42)["sentence"]) is again
+
+
 def test_of_several_partitions_the_one_in_shadow_is_named(sgreen):
     sgreen.config = replace(loads('[partition.gpu]\nmode = "enforce"\n'), paths=sgreen.config.paths)
     sgreen.slurm.put(sgreen.job(admin_comment="", partition="gpu,old", eligible_utc=None))

@@ -370,6 +370,38 @@ def test_what_a_pause_saves_is_ours(site: Site, restarted: bool) -> None:
         ]
 
 
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_run_that_a_failed_node_requeued_is_no_longer_ours(
+    site: Site, paused: bool, restarted: bool
+) -> None:
+    """When it begins again is Slurm's choice, whatever we decided about the run before."""
+    site.hold(1)
+    site.runner.step()
+    if paused:
+        record = Record(
+            token="t1", decided_utc=at(-1), start_utc=at(5), latest_utc=at(6), policy=PAUSE
+        )
+        site.slurm.change(1, admin_comment=str(record), submit_utc=at(-1), restarts=1)
+    begun = {"state": "RUNNING", "eligible_utc": at(5), "start_utc": at(5)}
+    site.slurm.change(1, **begun)
+    site.now = at(5)
+    site.runner.step()
+    waits = {"state": "PENDING", "submit_utc": at(5.5), "start_utc": None, "restarts": 1 + paused}
+    site.slurm.change(1, **waits, eligible_utc=at(5.55))
+    site.now = at(5.5)
+    site.runner.step()
+    if restarted:
+        site.runner = site.new_runner()
+    site.slurm.change(1, state="COMPLETED", start_utc=at(9), end_utc=at(10))
+    site.now = at(10)
+    site.runner.step()
+    with Store(site.place / "ledger.sqlite", readonly=True) as store:
+        rows = store.jobs()
+    assert [(row.state, row.ours) for row in rows] == [("REQUEUED", True), ("COMPLETED", False)]
+    assert (rows[1].mode, rows[1].action, rows[1].asked_begin_utc) == ("enforce", "pass", None)
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize(
     ("begin", "ours"), [(timedelta(hours=5), True), (timedelta(seconds=10), False)]
