@@ -123,14 +123,15 @@ class Books:
         return True
 
     def observe(self, past: Iterable[Job], cluster: str = "") -> bool:
-        """Receipts of jobs that ended while nobody looked, from accounting; False: not now.
+        """Receipts of runs that ended while nobody looked, from accounting; False: not now.
 
         It knows less than a cycle sees: a receipt that is there already stays as it is, and one
         that still waits would be written over, or go to make room for a week's.
         """
         if self._unread or not self._ledger.flush():
             return False
-        self._ledger.record(*self._receipts(past, cluster))
+        # As runs: of one job there may be several.
+        self._ledger.record(*self._receipts((), cluster, filter(_over, past)))
         return True
 
     def tidy(self, now_utc: datetime) -> None:

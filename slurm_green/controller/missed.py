@@ -78,7 +78,7 @@ class Missed:
         if since is None or waits:
             return
         try:
-            found = self.client.finished(since - _EARLIER)
+            found = self.client.finished(since - _EARLIER, runs=True)
         except SlurmError as error:
             self._next_ask, self._wait = now + self._wait, min(2 * self._wait, _ASK_AT_LEAST_EVERY)
             shown = f"{since:%Y-%m-%dT%H:%M:%SZ}"

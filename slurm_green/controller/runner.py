@@ -22,6 +22,7 @@ from slurm_green.controller.status import Counters, Status, status_of
 from slurm_green.errors import SlurmError
 from slurm_green.hook.view import View
 from slurm_green.slurm.records import Job
+from slurm_green.slurm.requeue import last_runs
 
 __all__ = ["Report", "Runner"]
 
@@ -69,20 +70,21 @@ class Runner:
         now = self.source.now()
         since = self.books.remember_since(now)
         try:
-            past = self.source.client.finished(since)
+            runs = self.source.client.finished(since, runs=True)
         except SlurmError as error:
             _LOG.warning("accounting did not answer, starting without history: %s", error)
             self._missed.unknown_since(since)
             return
         self._remembered_utc = now
-        if past:
+        if runs:
+            past = last_runs(runs)
             history, started, ended = learn(
                 self.memory.history, past, started=frozenset(), ended=frozenset()
             )
             # Slurm may still show them, and later tasks of their arrays.
             self.memory = Memory(history=history, started=started, ended=ended)
             self._past = tuple(past)
-            self._missed.add(past)
+            self._missed.add(runs)
 
     def step(self) -> Report | None:
         """One whole cycle; None when Slurm did not answer (logged, and tried again next time)."""

@@ -30,6 +30,7 @@ _FIELDS = (
 _EXTRA = "Extra"
 # Every state a job ends in; REQUEUED is not one, that job lives on.
 _ENDED = "BF,CA,CD,DL,F,NF,OOM,PR,TO"
+_REQUEUED = "REQUEUED"
 
 
 def draw_delimiter() -> str:
@@ -38,9 +39,14 @@ def draw_delimiter() -> str:
 
 
 def sacct_arguments(
-    *, since_utc: datetime, delimiter: str, job_id: int | None = None, extra: bool = False
+    *,
+    since_utc: datetime,
+    delimiter: str,
+    job_id: int | None = None,
+    runs: bool = False,
+    extra: bool = False,
 ) -> list[str]:
-    """All users' jobs that ended since then, or one; of a requeued job the last run only."""
+    """All users' jobs that ended since then, or one; of a requeued job the last run, or `runs`."""
     since = since_utc.astimezone(UTC)
     # Far ahead: with "now" sacct fails where our clock is a second before the database's.
     until = since + timedelta(days=3650)
@@ -48,7 +54,8 @@ def sacct_arguments(
         "sacct", "--allusers", "--allocations", "--noheader", "--parsable2",
         f"--delimiter={delimiter}", f"--starttime={since:%Y-%m-%dT%H:%M:%S}",
         f"--endtime={until:%Y-%m-%dT%H:%M:%S}",
-        f"--state={_ENDED}", f"--format={','.join(_fields(extra))}",
+        *(["--duplicates", f"--state={_ENDED},RQ"] if runs else [f"--state={_ENDED}"]),
+        f"--format={','.join(_fields(extra))}",
         *([] if job_id is None else [f"--jobs={job_id}"]),
     ]  # fmt: skip
 
@@ -91,7 +98,7 @@ def _job(record: dict[str, str]) -> Job:
         account=record["Account"],
         partition=record["Partition"],
         qos=record["QOS"],
-        state=state,
+        state=_REQUEUED if _REQUEUED in words else state,  # not the job waits: its run ended
         flags=words,
         submit_utc=parse_slurm_time(record["Submit"]),
         eligible_utc=parse_slurm_time(record["Eligible"]),

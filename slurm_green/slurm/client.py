@@ -28,10 +28,13 @@ class SlurmClient(Protocol):
     def info(self) -> ClusterInfo:
         """The parts of slurm.conf that matter to us."""
 
-    def finished(self, since_utc: datetime, *, job_id: int | None = None) -> list[Job] | None:
+    def finished(
+        self, since_utc: datetime, *, job_id: int | None = None, runs: bool = False
+    ) -> list[Job] | None:
         """Jobs that ended since then, from accounting; None where the site has no accounting.
 
-        With `job_id` only that job, or all tasks of that array: cheap, however far back.
+        With `job_id` only that job, or all tasks of that array: cheap, however far back. With
+        `runs` all runs of requeued jobs, also of those that live on: REQUEUED, NODE_FAIL, ...
         """
 
     def note(self, job_id: int, cluster: str, admin_comment: str) -> None:

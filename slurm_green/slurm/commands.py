@@ -86,7 +86,9 @@ class CommandClient:
         self._sacct_extra = info.version >= (24, 11)
         return info
 
-    def finished(self, since_utc: datetime, *, job_id: int | None = None) -> list[Job] | None:
+    def finished(
+        self, since_utc: datetime, *, job_id: int | None = None, runs: bool = False
+    ) -> list[Job] | None:
         """One sacct; None where the site keeps no accounting."""
         if self._accounting is None:
             self.info()
@@ -94,7 +96,7 @@ class CommandClient:
             return None
         delimiter, extra = draw_delimiter(), self._sacct_extra
         arguments = sacct_arguments(
-            since_utc=since_utc, delimiter=delimiter, job_id=job_id, extra=extra
+            since_utc=since_utc, delimiter=delimiter, job_id=job_id, runs=runs, extra=extra
         )
         try:
             text = self._output(arguments)
@@ -103,7 +105,7 @@ class CommandClient:
                 raise
             # A sacct that is older than slurmctld tells nothing if it is asked for Extra.
             self._sacct_extra = False
-            return self.finished(since_utc, job_id=job_id)
+            return self.finished(since_utc, job_id=job_id, runs=runs)
         return parse_sacct(text, delimiter=delimiter, extra=extra)
 
     def note(self, job_id: int, cluster: str, admin_comment: str) -> None:

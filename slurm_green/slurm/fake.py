@@ -87,16 +87,18 @@ class FakeSlurm:
         self._called("info")
         return self.cluster
 
-    def finished(self, since_utc: datetime, *, job_id: int | None = None) -> list[Job] | None:
+    def finished(
+        self, since_utc: datetime, *, job_id: int | None = None, runs: bool = False
+    ) -> list[Job] | None:
         """Ended jobs, as accounting knows them."""
         self._called("finished")
         if self.accounting is None:
             return None
-        known = {job.job_id: job for job in self.jobs_by_id.values() if job.state in _ENDED}
-        known.update({job.job_id: job for job in self.accounting})
+        shown = [job for job in self.jobs_by_id.values() if job.state in _ENDED]
+        known = {job.job_id: job for job in (*shown, *self.accounting)}
         return [
             job
-            for job in known.values()
+            for job in ((*shown, *self.accounting) if runs else known.values())
             if (job.end_utc is None or job.end_utc >= since_utc)
             and job_id in (None, job.job_id, job.array_job_id)
         ]

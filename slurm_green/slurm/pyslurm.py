@@ -148,9 +148,11 @@ class PyslurmClient:
         """Through the commands."""
         return self._commands.info()
 
-    def finished(self, since_utc: datetime, *, job_id: int | None = None) -> list[Job] | None:
+    def finished(
+        self, since_utc: datetime, *, job_id: int | None = None, runs: bool = False
+    ) -> list[Job] | None:
         """Through the commands."""
-        return self._commands.finished(since_utc, job_id=job_id)
+        return self._commands.finished(since_utc, job_id=job_id, runs=runs)
 
     def note(self, job_id: int, cluster: str, admin_comment: str) -> None:
         """Through the commands."""

@@ -337,3 +337,11 @@ def test_ended_jobs_come_from_accounting(make_cluster: MakeCluster, wait_for: Wa
     assert client.finished(datetime.now(UTC) + timedelta(hours=1)) == []
     assert client.finished(begin - timedelta(days=366), job_id=number) == [one]
     assert client.finished(begin, job_id=number + 1) == []
+    again = submit(site, "--requeue", wrap="sleep 60")
+    wait_for(lambda: client.requeue([again]) == {}, 30, "a run to requeue")
+
+    def runs() -> list[tuple[int, str]]:
+        return sorted((run.job_id, run.state) for run in client.finished(begin, runs=True) or [])
+
+    wait_for(lambda: runs() == [(number, "COMPLETED"), (again, "REQUEUED")], 30, "its row")
+    assert client.finished(begin) == [one]

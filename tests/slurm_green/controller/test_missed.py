@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import NOW, at, job
@@ -75,11 +76,11 @@ def test_accounting_that_is_down_after_a_gap_is_asked_ever_more_rarely(site: Sit
     began, finished = at(1), site.slurm.finished
     asked: list[float] = []
 
-    def fails(since: datetime, *, job_id: int | None = None) -> list[Job] | None:
+    def fails(since: datetime, **which: Any) -> list[Job] | None:
         asked.append((site.now - began) / timedelta(minutes=1))
         site.slurm.broken = "slurmdbd is down"
         try:
-            return finished(since, job_id=job_id)
+            return finished(since, **which)
         finally:
             site.slurm.broken = None
 
@@ -107,6 +108,31 @@ def test_a_gap_right_after_the_start_is_one_too(site: Site) -> None:
     site.slurm.accounting = [ended(7)]
     look(site, site.now + timedelta(seconds=310))
     assert [one.job_id for one in rows(site)] == [7]
+
+
+@pytest.mark.parametrize("gap", [True, False])
+def test_runs_that_a_requeue_ended_while_nobody_looked_have_rows(site: Site, gap: bool) -> None:
+    """Its job waits, runs or has ended since; one of a failed node is told as such."""
+    if gap:
+        look(site)
+    again = {"submit_utc": at(1), "eligible_utc": at(1), "start_utc": at(1.1)}
+    site.slurm.accounting = [
+        ended(7, **again, end_utc=at(1.2)),
+        ended(7, state="REQUEUED"),
+        ended(8, state="NODE_FAIL"),
+        ended(9, state="REQUEUED", end_utc=None),
+    ]
+    site.slurm.put(ended(8, state="RUNNING", **again, end_utc=at(9), restarts=1))
+    if not gap:
+        site.runner.remember()
+    assert len(site.runner.memory.history.runs) == (0 if gap else 1), "of the last run, whole"
+    look(site, at(2))
+    found = [(one.job_id, one.state, one.submit_utc) for one in rows(site)]
+    came = NOW + timedelta(minutes=1)
+    assert found == [(7, "REQUEUED", came), (8, "NODE_FAIL", came), (7, "COMPLETED", at(1))]
+    assert all(one.energy_j for one in rows(site))
+    look(site)
+    assert len(rows(site)) == 3
 
 
 def test_what_accounting_knows_waits_while_the_disk_is_full(

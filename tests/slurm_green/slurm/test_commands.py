@@ -125,8 +125,11 @@ def test_ended_jobs_are_asked_with_a_delimiter_nobody_knows() -> None:
     jobs = client.finished(WHEN)
     assert jobs is not None and len(jobs) == 8
     client.finished(WHEN, job_id=77)
-    first, second = (line for line in recorded.lines() if line.startswith("sacct"))
+    client.finished(WHEN, runs=True)
+    first, second, runs = (line for line in recorded.lines() if line.startswith("sacct"))
     assert first != second
+    assert "--duplicates --state=BF,CA,CD,DL,F,NF,OOM,PR,TO,RQ " in runs
+    assert "--duplicates" not in first and ",RQ" not in first
     assert "--starttime=2027-03-28T01:30:00" in first
     assert "--jobs" not in first and second.endswith(" --jobs=77")
     assert "Extra" not in first, "22.05 would refuse to answer"

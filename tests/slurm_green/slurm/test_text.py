@@ -122,6 +122,14 @@ def test_ended_jobs_from_sacct() -> None:
     assert jobs[8].state == "CANCELLED" and jobs[8].start_utc is None and jobs[8].gpus == 1
 
 
+def test_a_run_that_a_requeue_ended_is_over() -> None:
+    """Its job waits for the next; this one does not."""
+    raw = (CAPTURES / "22.05" / "sacct.txt").read_text().replace("COMPLETED", "REQUEUED", 1)
+    one = parse_sacct(raw, delimiter="@d@")[0]
+    assert (one.state, one.pending, one.active) == ("REQUEUED", False, False)
+    assert one.end_utc is not None
+
+
 def test_no_ended_jobs() -> None:
     assert parse_sacct("", delimiter="@d@") == []
 
