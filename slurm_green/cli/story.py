@@ -51,15 +51,16 @@ def tell(
     if requeued(one):
         words = f"{_REQUEUED}; it {rest}"
         return Story(state="released", sentence=f"Job {name}: {words}.", numbers=numbers)
-    if begin is None and (job.dependency or job.reason == _ARRAY_LIMIT):
-        # Slurm shows none while it waits for other jobs, and sets a new one once they have ended.
+    limited = job.max_running_tasks is not None or job.reason == _ARRAY_LIMIT
+    if begin is None and (job.dependency or limited):
+        # Slurm shows none while it waits for others, and sets a new one once they have ended.
         others = "the jobs it depends on" if job.dependency else "other tasks of its array"
         words = f"no longer waits for cleaner power, but for {others}"
         return Story(state="released", sentence=f"Job {name} {words}.", numbers=numbers)
     if stage is Stage.FOREIGN:
         by = "by hand"
         if begin is not None and record.start_utc < begin <= now_utc:
-            by += ", or by Slurm once the jobs it depends on had ended"
+            by += f", or by Slurm once {others} had ended"
         words = f"its begin time was changed {by}, so slurm-green leaves it alone; it {rest}"
         return Story(state="changed", sentence=f"Job {name}: {words}.", numbers=numbers)
     if not coming:

@@ -121,6 +121,12 @@ def test_times_are_shown_in_the_site_s_zone(sgreen):
             "released",
             "no longer waits for cleaner power, but for other tasks of its array",
         ),
+        # And what waits of an array with a limit, once its first task was let go.
+        (
+            {"eligible_utc": None, "max_running_tasks": 1, "reason": "JobArrayTaskLimit"},
+            "released",
+            "no longer waits for cleaner power, but for other tasks of its array.",
+        ),
         ({"state": "RUNNING", "start_utc": "past"}, "running", "runs since 2026-11-22 11:30"),
         (
             {"state": "COMPLETED", "start_utc": "planned", "end_utc": "now"},
@@ -171,12 +177,16 @@ def test_a_job_that_ended_while_it_waited_did_not_start(sgreen, state, begins):
     assert [found[key] for key in ("start_utc", "delay_s", "save_g")] == [None] * 3
 
 
-def test_a_begin_time_behind_the_release_may_be_slurms_own(sgreen):
+@pytest.mark.parametrize(
+    ("limit", "others"), [(None, "the jobs it depends on"), (1, "other tasks of its array")]
+)
+def test_a_begin_time_behind_the_release_may_be_slurms_own(sgreen, limit, others):
     """It sets one when a dependency ends, long after the job was let go."""
     let_go = sgreen.record(start_utc=sgreen.after(hours=-2), latest_utc=sgreen.after(hours=-2))
-    sgreen.slurm.put(sgreen.job(admin_comment=str(let_go), eligible_utc=sgreen.after(hours=-1)))
+    fields = {"admin_comment": str(let_go), "max_running_tasks": limit}
+    sgreen.slurm.put(sgreen.job(eligible_utc=sgreen.after(hours=-1), **fields))
 
-    assert "by hand, or by Slurm once the jobs it depends on had ended" in sgreen("why", 42).stdout
+    assert f"by hand, or by Slurm once {others} had ended" in sgreen("why", 42).stdout
 
 
 def test_a_deferred_job_that_is_held_says_so(sgreen):
