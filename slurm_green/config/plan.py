@@ -44,7 +44,8 @@ class PlanSection:
         kinds.flag(),
         False,
         """Whether running jobs may be requeued in dirty hours, to go on from their checkpoint. Only
-        those whose owner wrote green:checkpoint=DIR and --requeue.""",
+        those whose owner wrote green:checkpoint=DIR, and that Slurm may requeue (--requeue, or
+        JobRequeue=1 and no --no-requeue).""",
     )
     pause_cost_s: float = setting(
         kinds.duration(1, 86_400),

@@ -41,7 +41,7 @@ def why_not_movable(job: Job) -> str:
     if not job.batch:
         return "it is interactive: only a batch job can be started again"
     if not job.requeue:
-        return "it was not submitted with --requeue"
+        return "it may not be requeued: --requeue allows it"
     if job.dependency:
         return "it depends on jobs of its cluster"
     if job.held:
