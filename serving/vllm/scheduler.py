@@ -36,7 +36,7 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.sgreen: Replica | None = None
-        self._slow = 0
+        self._slow = {"schedule": 0, "update": 0}
         _speak()
         try:
             if why := _unknown():
@@ -59,7 +59,7 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
             try:
                 waiting = self.get_request_counts()[1]
                 sgreen.pilot.scheduled(begin_s, output.num_scheduled_tokens, output, waiting)
-                self._timed(sgreen, time.monotonic() - begin_s)
+                self._timed(sgreen, "schedule", time.monotonic() - begin_s)
             except Exception as error:
                 self._fail(error)
         return output
@@ -73,7 +73,7 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
             begin_s = time.monotonic()
             try:
                 sgreen.pilot.done(now_s, scheduler_output, self.finished_req_ids)
-                sgreen.recorder.decisions.append(("update", time.monotonic() - begin_s))
+                self._timed(sgreen, "update", time.monotonic() - begin_s)
             except Exception as error:
                 self._fail(error)
         return outputs
@@ -128,11 +128,11 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
                 _LOG.exception("not everything was given back")
         super().shutdown()
 
-    def _timed(self, sgreen: Replica, took_s: float) -> None:
+    def _timed(self, sgreen: Replica, hook: str, took_s: float) -> None:
         """A policy that holds serving up is none."""
-        sgreen.recorder.decisions.append(("schedule", took_s))
-        self._slow = self._slow + 1 if took_s > _SLOW_S else 0
-        if self._slow == _SLOW_MOST and sgreen.pilot.policy is not None:
+        sgreen.recorder.decisions.append((hook, took_s))
+        self._slow[hook] = self._slow[hook] + 1 if took_s > _SLOW_S else 0
+        if self._slow[hook] == _SLOW_MOST and sgreen.pilot.policy is not None:
             text = f"{_SLOW_MOST} decisions in a row took more than {_SLOW_S * 1e3:g} ms"
             sgreen.pilot.give_up(TimeoutError(text))
 

@@ -69,7 +69,7 @@ class Parts:
 def governed() -> Any:
     one = Scheduler.__new__(Scheduler)
     Theirs.__init__(one)
-    one.sgreen, one._slow = Parts(), 0
+    one.sgreen, one._slow = Parts(), {"schedule": 0, "update": 0}
     return one
 
 
@@ -153,15 +153,19 @@ def test_a_bug_of_ours_costs_only_us(
     assert len(caplog.records) == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "arguments"), [("schedule", (True,)), ("update_from_output", (1, 2))]
+)
 def test_a_policy_that_is_always_slow_is_given_up(
-    governed: Any, monkeypatch: pytest.MonkeyPatch
+    governed: Any, monkeypatch: pytest.MonkeyPatch, method: str, arguments: Any
 ) -> None:
+    """In what it chooses, and in what it makes of what it saw."""
     ticks = itertools.count(0.0, 0.006)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     for _ in range(49):
-        governed.schedule(True)
+        getattr(governed, method)(*arguments)
     assert governed.sgreen.pilot.policy is not None
-    governed.schedule(True)
+    getattr(governed, method)(*arguments)
     assert governed.sgreen.pilot.policy is None
     assert governed.sgreen.clocks.asked == [None]
     assert "50 decisions in a row took more than 5 ms" in str(governed.sgreen.failed[0])
