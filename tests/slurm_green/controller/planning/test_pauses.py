@@ -110,6 +110,7 @@ def test_a_pause_keeps_what_its_field_said(field: str) -> None:
         {"state": "SUSPENDED"},
         {"batch": False},
         {"array_job_id": 1},
+        {"cluster": "here", "origin": "there"},
         {"name": "jupyter"},
     ],
 )
@@ -122,11 +123,28 @@ def test_nobody_is_paused_where_the_site_did_not_ask_for_it() -> None:
     assert not cycled(runs(), site=Site()).pauses
 
 
+def test_only_those_that_the_plan_names_are_paused_a_few_at_once() -> None:
+    site = Site(rules=RULES)
+    for number in range(1, 8):
+        site.slurm.jobs[number] = replace(runs(), job_id=number)
+    advice = Advice(at_s=NOW_S, until_s=NOW_S + DAY, pauses=frozenset(range(2, 8)))
+    assert list(site.cycle(advice=advice).pauses) == [2, 3, 4, 5, 6]
+
+
+def test_one_that_was_paused_or_waited_for_another_before_may_be_paused() -> None:
+    assert cycled(runs(restarts=2, dependency="afterok:9")).pauses
+
+
 def test_in_shadow_it_is_only_told() -> None:
     site = Site(rules=rules(pause=True, policy=policy(mode="shadow")))
     outcome = cycled(runs(), site=site)
     assert not outcome.pauses
     assert [event.kind for event in outcome.events] == ["pause-shadow"]
+
+
+def test_advice_about_this_slot_is_followed_until_it_is_over() -> None:
+    site = Site(rules=RULES, slurm=Slurm(now=at(0.4)))
+    assert cycled(runs(), site=site, at_s=NOW_S + 60).pauses
 
 
 def test_advice_about_another_slot_or_past_its_time_is_not_followed() -> None:
