@@ -19,6 +19,8 @@ __all__ = ["SHADOW_START", "ShadowOutcome", "compare_shadow"]
 
 # The event with which shadow mode tells that a job would have been let go.
 SHADOW_START = "shadow-start"
+# As accounting tells runs that were the last of their jobs, or not: some jobs are requeued then.
+_PERHAPS_REQUEUED = frozenset({"NODE_FAIL", "PREEMPTED"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,8 @@ def compare_shadow(
         for one in sorted(decisions, key=lambda one: one.decided_utc)
         if one.mode == "shadow" and one.action == "defer"
     }
+    in_order = sorted(jobs, key=lambda job: job.submit_utc)
+    last = {(job.cluster, job.job_id): job.submit_utc for job in in_order}
     told = {(one.cluster, one.job_id): one.at_utc for one in events if one.kind == SHADOW_START}
     pairs: list[tuple[float, float]] = []
     delays_s: list[float] = []
@@ -70,7 +74,8 @@ def compare_shadow(
     for job in jobs:
         keys = [(job.cluster, job.job_id), (job.cluster, job.array_job_id or job.job_id)]
         decision = next((would[key] for key in keys if key in would), None)
-        if decision is None or job.end_utc is None or job.state == REQUEUED:
+        lived_on = job.state in _PERHAPS_REQUEUED and job.submit_utc < last[keys[0]]
+        if decision is None or job.end_utc is None or job.state == REQUEUED or lived_on:
             continue  # what was expected is of whole jobs
         if submitted_anew(job.submit_utc, decision.decided_utc):
             continue  # requeued, for Slurm a new submission: it was not thought of

@@ -120,6 +120,15 @@ def test_a_run_that_a_requeue_ended_is_no_job() -> None:
     assert compared([one], [thought()], []) == ShadowOutcome()
 
 
+@pytest.mark.parametrize(("state", "whole"), [("NODE_FAIL", 0), ("PREEMPTED", 0), ("FAILED", 1)])
+def test_a_run_that_a_failed_node_ended_is_none_if_its_job_went_on(state: str, whole: int) -> None:
+    """As accounting tells it; by its state alone it may have been the last."""
+    one = ran(length_h=0.1, state=state)
+    again = ran(submit_utc=NOW + 2 * HOUR, start_utc=NOW + 2 * HOUR, end_utc=NOW + 3 * HOUR)
+    for jobs, counted in (([one], 1), ([one, again], whole), ([again, one], whole)):
+        assert compared(jobs, [thought()], []).compared == counted
+
+
 def test_enforced_passed_running_and_unknown_jobs() -> None:
     jobs = [ran(1), ran(2), ran(3, end_utc=None), ran(4, start_utc=None), ran(5)]
     decisions = [
