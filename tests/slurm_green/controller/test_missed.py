@@ -218,6 +218,21 @@ def test_a_restart_while_the_ledger_cannot_be_read_changes_no_receipt(
     assert site.runner.books.problem == ""
 
 
+def test_receipts_that_still_wait_are_written_when_sgreend_stops(site: Site) -> None:
+    look(site)
+    site.ledger.close()
+    lock = sqlite3.connect(site.place / "ledger.sqlite", isolation_level=None)
+    lock.execute("PRAGMA locking_mode = EXCLUSIVE")
+    lock.execute("BEGIN IMMEDIATE")
+    site.signal = None
+    site.slurm.put(ended(1))
+    look(site)
+    lock.close()
+    assert rows(site) == []
+    site.runner.books.close()
+    assert [one.job_id for one in rows(site)] == [1]
+
+
 def test_a_receipt_that_is_a_bug_costs_no_other(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

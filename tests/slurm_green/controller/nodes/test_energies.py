@@ -142,6 +142,22 @@ def test_a_ledger_that_cannot_be_written_leaves_them_with_the_node(
     assert site.facts().energy_source == "emulated"
 
 
+def test_a_ledger_that_refuses_only_them_leaves_them_with_the_node(site: Site) -> None:
+    """Nothing else waited for it."""
+    site.end()
+    lock = sqlite3.connect(site.path, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    site.desk.hand_in([ENERGY])
+    site.step()
+    assert site.desk.hand_in([ENERGY]) == []
+    lock.execute("ROLLBACK")
+    lock.close()
+    for _ in range(2):
+        site.runner.books._ledger._next_try_s = 0.0
+        site.step()
+    assert site.desk.hand_in([ENERGY]) == ["a.json"]
+
+
 def test_the_ended_job_tells_its_users(site: Site) -> None:
     """In accounting, as slurmctld changes no job that has ended."""
     site.slurm.change(1, admin_comment="theirs, first")
