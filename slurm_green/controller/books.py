@@ -27,7 +27,6 @@ from slurm_green.ledger.receipt import make_receipt, with_receipt
 from slurm_green.plan.power import PowerModel
 from slurm_green.signals.series import Series
 from slurm_green.slurm.records import Job
-from slurm_green.slurm.requeue import submitted_anew
 
 __all__ = ["Books"]
 
@@ -194,7 +193,7 @@ class Books:
         mode, action = self._mode_and_action(job)
         asked = None
         eligible = job.eligible_utc
-        own = action != "defer" or self._put_off(job, submit_utc)
+        own = action != "defer" or self._put_off(job)
         if own and eligible is not None and eligible - submit_utc > _SAME_MOMENT:
             asked = eligible
         record = self._record(job)
@@ -242,21 +241,14 @@ class Books:
     def _record(self, job: Job) -> Record | None:
         return parse(job.extra if self._record_field == "extra" else job.admin_comment)
 
-    def _put_off(self, job: Job, submit_utc: datetime) -> bool:
+    def _put_off(self, job: Job) -> bool:
         """Whether somebody gave it a begin time behind its latest start: we never do."""
         record = self._record(job)
         if record is None or record.policy in (LOOK, PAUSE) or job.eligible_utc is None:
             return False
-        # Slurm itself does so when it requeues a job.
-        later = job.eligible_utc > record.latest_utc + _SAME_MOMENT
-        return later and not self._ran_before(job, submit_utc)
-
-    def _ran_before(self, job: Job, submit_utc: datetime) -> bool:
-        """Whether it was requeued since we decided, which is a new submission, but for a pause."""
-        record = self._record(job)
-        if record is None or record.policy == PAUSE:
-            return False
-        return job.restarts > 0 or submitted_anew(submit_utc, record.decided_utc)
+        # Slurm itself does so when it requeues a job, which is a new submission then.
+        late = job.eligible_utc > record.latest_utc + _SAME_MOMENT
+        return late and not requeued_since(job, record)
 
     def _past(self, start_utc: datetime, end_utc: datetime) -> Series | None:
         return self._ledger.store().signal(start_utc, end_utc)
