@@ -60,6 +60,21 @@ def promised(job: Job) -> float | None:
     return None if record is None else record.latest_utc.timestamp()
 
 
+@pytest.mark.parametrize(
+    ("budget", "follow"),
+    [({}, 2), ({"budget_gpus_percent": 50.0}, 1), ({"budget_w": 2500.0}, 1)],
+    ids=["none", "GPUs", "watts"],
+)
+def test_a_plan_is_followed_within_the_sites_budget(budget: dict[str, float], follow: int) -> None:
+    """Which it does not know: both would start at once, each with half of the GPUs."""
+    site = Site(rules=rules(**budget))
+    ids = [site.deferred(gpus=4).job_id for _ in range(2)]
+    place = Place(start_s=at(2).timestamp(), workers=1, clock_mhz=0)
+    site.cycle(advice=Advice(at_s=NOW_S, until_s=NOW_S + DAY, places=dict.fromkeys(ids, place)))
+    records = [parse(site.slurm.jobs[job_id].admin_comment) for job_id in ids]
+    assert sum(one is not None and one.start_utc == at(2) for one in records) == follow
+
+
 @given(advices(), st.integers(0, 6), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_any_plan_keeps_promises_and_leaves_others_alone(
