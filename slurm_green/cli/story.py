@@ -51,10 +51,12 @@ def tell(
     if requeued(one):
         words = f"{_REQUEUED}; it {rest}"
         return Story(state="released", sentence=f"Job {name}: {words}.", numbers=numbers)
-    limited = job.max_running_tasks is not None or job.reason == _ARRAY_LIMIT
+    limited = not job.dependency and (
+        job.max_running_tasks is not None or job.reason == _ARRAY_LIMIT
+    )
+    others = "other tasks of its array" if limited else "the jobs it depends on"
     if begin is None and (job.dependency or limited):
         # Slurm shows none while it waits for others, and sets a new one once they have ended.
-        others = "the jobs it depends on" if job.dependency else "other tasks of its array"
         words = f"no longer waits for cleaner power, but for {others}"
         return Story(state="released", sentence=f"Job {name} {words}.", numbers=numbers)
     if stage is Stage.FOREIGN:
