@@ -7,12 +7,13 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from slurm_green.plan import planner
 from slurm_green.plan.outcome import Outcome
 from slurm_green.plan.policy.protocol import Setup, Truth
 from slurm_green.plan.policy.registry import Entry, check_options, entry
-from slurm_green.plan.problem import Shapes, Site
+from slurm_green.plan.problem import SECONDS_PER_HOUR, Shapes, Site
 from slurm_green.replay.builtin import EVERY_S, built_in
 from slurm_green.replay.forecasts import Forecasts
 from slurm_green.replay.inputs import Inputs
@@ -104,10 +105,13 @@ def _setup(inputs: Inputs, options: dict[str, float], seed: int) -> Setup:
 def _below_cap(shapes: Shapes, site: Site) -> Shapes:
     """The shapes as policies are to see them: one that the cap leaves no room for is too wide.
 
-    Policies take the fastest shape that fits, and would wait for such a one for ever. For the rest
-    it is like the slowest of its class that fits; where none does all stay as they are.
+    Policies take the fastest shape that fits, and would wait for such a one for ever. They keep
+    room for the largest base of the next days: here that of the 24 h in which it is least. It is
+    as slow as the slowest of its class that fits; where none does all stay as they are.
     """
-    room_w = site.power_cap_w - float(site.base_power_w.max())
+    day = min(max(1, round(24 * SECONDS_PER_HOUR / site.step_s)), site.slots)
+    base_w = sliding_window_view(site.base_power_w, day).max(axis=1).min()
+    room_w = site.power_cap_w - float(base_w)
     over = shapes.power_w > room_w * (1 + _TOLERANCE)
     if not over.any():
         return shapes
@@ -121,7 +125,6 @@ def _below_cap(shapes: Shapes, site: Site) -> Shapes:
         shapes,
         gpus=np.where(like == np.arange(len(over)), shapes.gpus, site.gpus + 1),
         rate=shapes.rate[like],
-        power_w=shapes.power_w[like],
     )
 
 

@@ -178,6 +178,31 @@ def test_a_shape_that_the_cap_leaves_no_room_for_is_not_waited_for(preemptible):
         assert one.slot_w.max() <= 4000.0 * (1 + 1e-6)
 
 
+def test_one_hour_of_much_base_load_takes_no_shape_away():
+    """Half of that day policies keep its watts free; afterwards the fast shape has room."""
+    jobs = [(0, 4, 30 + 6 * at, 37 + 6 * at, False) for at in range(6)]
+    base_w = [2000.0] + [200.0] * 95
+    classes = (((4, 1.0, 3500.0), (4, 0.5, 1600.0)),)
+    problem = make(classes, jobs, [300, 200] * 48, base_w=base_w, power_cap_w=4000.0)
+
+    found = replay(prepared(problem), list(OWN), bound=False)
+
+    assert {name: int(one.late.sum()) for name, one in found.results.items()} == dict.fromkeys(
+        OWN, 0
+    )
+
+
+def test_power_cap_s_own_cap_is_of_the_shape_that_draws_most():
+    """Also where the site's cap leaves that one no room: two of the narrow ones fit at once."""
+    classes = (((8, 1.0, 5600.0), (4, 0.5, 1500.0)),)
+    jobs = [(0, 2, 0, 5, False)] * 2
+    problem = make(classes, jobs, [300] * 24, gpus=8, power_cap_w=4000.0)
+
+    found = replay(prepared(problem), ["power-cap"], bound=False)
+
+    assert found.results["power-cap"].late.tolist() == [False, False]
+
+
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_fifo_is_the_planners_start_now_where_nothing_surprises(seed):
