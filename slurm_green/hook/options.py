@@ -61,7 +61,8 @@ def parse_options(comment: str, *, prefix: str, now_utc: datetime, zone: tzinfo 
     for part in (part for words in found for part in words.split(",")):
         key, _, value = part.partition("=")
         if not key:
-            errors.append("an option is missing at a comma; write green:off,runtime=3h, no blanks")
+            blank = f"an option is missing; write {prefix}max-delay=8h,runtime=3h without blanks"
+            errors += [blank] if blank not in errors else []
         elif key not in _KNOWN:
             errors.append(f"'{key[:40]}' is not an option; known are {', '.join(_KNOWN)}")
         values[key] = value
