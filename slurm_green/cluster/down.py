@@ -19,6 +19,7 @@ __all__ = ["clear", "down", "down_all", "reap_orphans", "stop_processes"]
 
 _CANCEL_S = 8.0
 _RESTORE_S = 5.0
+_SWEEPS = 5  # of a directory: a core or a late log may still come
 
 
 def down(
@@ -67,7 +68,11 @@ def down_all(
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
     """Take every cluster there down, those that use another's accounting first."""
-    names = [path.parent.name for path in sorted(base.glob("*/cluster.json"))]
+    names = []
+    for path in sorted(base.glob("*/cluster.json")):
+        with suppress(BadInputError):  # another's
+            check_ours(Layout.of(path.parent.name, base))
+            names.append(path.parent.name)
     guests = {layout.name for layout, record in all_records(base) if record.spec.accounting_of}
     for name in sorted(names, key=lambda name: (name not in guests, name)):
         progress(f"taking {name} down")
@@ -99,11 +104,17 @@ def clear(layout: Layout, slurm_root: Path | None, *, keep: bool, grace_s: float
     # Asked once more: removing a tree with a chroot still mounted in it would empty the chroot.
     if view.mounts_below(layout.directory):
         raise ClusterError(f"{layout.directory}: something is mounted in it; not removed")
-    for path in layout.directory.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path != layout.record:
-            path.unlink()
+    for _ in range(_SWEEPS):
+        others = [path for path in layout.directory.iterdir() if path != layout.record]
+        if not others:
+            break
+        for path in others:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    else:
+        raise ClusterError(f"{layout.directory}: something still writes there; not removed")
     # Last: whatever a killed `down` leaves is still known for a cluster's.
     layout.record.unlink(missing_ok=True)
     layout.directory.rmdir()

@@ -54,12 +54,12 @@ def save(layout: Layout, record: Record) -> None:
         if record.owner is None
         else {"pid": record.owner.pid, "started_ticks": record.owner.started_ticks},
     }
-    fresh = _fresh(layout)
+    fresh = _unsaved(layout)
     fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     fresh.replace(layout.record)
 
 
-def _fresh(layout: Layout) -> Path:
+def _unsaved(layout: Layout) -> Path:
     return layout.record.with_suffix(".new")
 
 
@@ -67,13 +67,24 @@ def check_ours(layout: Layout) -> None:
     """BadInputError for a directory that is not a cluster's: it would go with all it holds.
 
     A cluster's record comes first and goes last; an `up` that is killed before leaves nothing else.
+    What a link points to is another's.
     """
-    others = (path for path in layout.directory.iterdir() if path != _fresh(layout))
-    if not layout.record.exists() and any(others):
+    theirs = layout.directory.is_symlink()
+    if not theirs and not _is_record(layout.record):
+        theirs = any(path != _unsaved(layout) for path in layout.directory.iterdir())
+    if theirs:
         raise BadInputError(
-            f"{layout.directory}: no cluster's directory (it holds other things and no"
-            f" {layout.record.name}); left as it is: choose another name or --directory"
+            f"{layout.directory}: no cluster's directory (it is a link, or holds other things and"
+            f" no {layout.record.name} of ours); left as it is: choose another name or --directory"
         )
+
+
+def _is_record(path: Path) -> bool:
+    """Whether that is the record of a cluster, perhaps a damaged one or an older release's."""
+    try:
+        return '"spec"' in path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def load(layout: Layout) -> Record:
@@ -106,4 +117,4 @@ def all_records(base: Path) -> Iterator[tuple[Layout, Record]]:
         try:
             yield layout, load(layout)
         except (ClusterError, BadInputError):
-            continue  # `down` and `status` still see its directory
+            continue  # `down` still sees its directory

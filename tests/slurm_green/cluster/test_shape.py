@@ -3,6 +3,7 @@
 
 import os
 import random
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -148,6 +149,41 @@ def test_what_is_no_cluster_is_never_removed(base: Path, monkeypatch: pytest.Mon
             refused()
     assert down_all(base) == []
     assert theirs.read_text() == "all of it"
+
+
+def test_neither_is_what_has_a_file_of_that_name_nor_what_a_link_leads_to(base: Path) -> None:
+    """Terraform and others have a cluster.json, too; a name that is none stops nothing."""
+    ours = Layout(directory=base / "bbb")
+    for name, record in (("thesis", '{"nodes": 3}'), ("Terraform", "{}"), ("bbb", '{"spec": {}')):
+        (base / name).mkdir()
+        (base / name / "cluster.json").write_text(record)
+        (base / name / "kept").write_text("all of it")
+    (base / "aaa").symlink_to(ours.directory)
+    for name in ("thesis", "aaa"):
+        with pytest.raises(BadInputError, match="no cluster's directory"):
+            down(name, base)
+    assert (ours.directory / "kept").read_text() == "all of it"
+    assert down_all(base) == ["bbb"]
+    assert sorted(path.name for path in base.glob("*/kept")) == ["kept", "kept"]
+
+
+def test_what_comes_while_a_directory_is_removed_goes_too(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(directory=base / "alpha")
+    layout.log.mkdir(parents=True)
+    layout.record.write_text('{"spec": {}')
+    rmtree, late = shutil.rmtree, iter(["core", "log"])
+
+    def slowly(path: Path) -> None:
+        rmtree(path)
+        for name in late:
+            (layout.directory / name).write_text("")
+            break
+
+    monkeypatch.setattr(shutil, "rmtree", slowly)
+    down("alpha", base)
+    assert not layout.directory.exists()
 
 
 @pytest.mark.parametrize("left", ["", "cluster.new", "cluster.json"])
