@@ -403,7 +403,7 @@ def test_proofs_are_about_the_same_jobs_missing() -> None:
     classes = [[(2, 2.0, 300.0)], [(1, 1.0, 800.0)]]
     jobs = [(0, 1.0, 3.0, 4.0, False), (1, 1.0, 3.0, 4.0, False)]
     problem = make(classes, jobs, [200, 0, 100, 100], gpus=2, renewable_w=[0, 900, 0, 400])
-    found = budgeted(problem, 1e-3, time_limit_s=900.0, clock=ticking(1.0))
+    found = budgeted(problem, 1e-3)
     assert misses(found) == (1, 1)
     assert found.performance_at_most is not None
     assert found.performance_at_most >= 1.0 - 1e-6
