@@ -75,9 +75,10 @@ class SmoothDual:
         self._used = self._respond(self.prices)
         self.value_g = standing_g(self._problem, self.prices) + float(self._used.cost_g.sum())
 
-    def proven_g(self, prices: Prices) -> float:
-        """The true dual at any prices: what the problem costs at least."""
-        found = split_response(self._problem, prices, *self._asked)
+    def proven_g(self, prices: Prices, jobs: Ints | None = None) -> float:
+        """The true dual at any prices: what the problem costs at least, with these jobs or all."""
+        some = slice(None) if jobs is None else np.isin(self._jobs, jobs)
+        found = split_response(self._problem, prices, self._jobs[some], self._deadline_s[some])
         costs = found.cost_g[np.isfinite(found.cost_g)]
         return standing_g(self._problem, prices) + float(costs.sum())
 

@@ -23,8 +23,7 @@ __all__ = ["plan_splits", "split_prices"]
 # Temperatures, and for each the times of the price of a GPU-hour that are tried.
 _STARTS = ((0.03, (1.0,)), (0.01, (1.0, 1.02)), (0.003, (1.0, 1.02)), (0.001, (1.0,)))
 _ONE_START = ((0.03, ()), (0.01, (1.0,)))
-_AGAIN = ((0.02, (1.03, 1.05, 1.0)),)
-_ONE_AGAIN = ((0.02, (1.0,)),)
+_AGAIN, _DEARER = 0.02, (1.03, 1.05, 1.0)
 _ASKED, _ASKED_AGAIN = 300, 60  # questions to all jobs at each temperature, and without the kernel
 _ASKED_SLOW, _ASKED_SLOW_AGAIN = 40, 10
 _LISTS, _MOST_LISTS, _LISTS_AGAIN = 3_000, 10, 2
@@ -66,7 +65,7 @@ def plan_splits(
         splits,
         _starts(dual, _ONE_START if one else _STARTS, asked, expired),
         lists=int(np.clip(_LISTS // len(splits), 1, _MOST_LISTS)),
-        good_g=-math.inf if len(overdue) else good_g,
+        good_g=good_g,
         expired=expired,
         progress=progress,
     )
@@ -103,14 +102,14 @@ def _again(
     is taken off again.
     """
     board, fast = pieces.board, pieces.kernel is not None
-    temperatures, asked = (_AGAIN, _ASKED_AGAIN) if fast else (_ONE_AGAIN, _ASKED_SLOW_AGAIN)
-    dual.climb(temperatures[0][0], asked, expired)
-    bound_g = dual.proven_g(dual.prices)
+    dual.climb(_AGAIN, _ASKED_AGAIN if fast else _ASKED_SLOW_AGAIN, expired)
+    # Of the jobs that are placed here, alone.
+    bound_g = dual.proven_g(dual.prices, splits)
     far_g = (_NEAR if fast else _NEAR_SLOW) * abs(bound_g)
 
     def starts() -> Iterator[Start]:
-        for start in _starts(dual, temperatures, 0, expired):
-            yield start
+        for times in _DEARER if fast else _DEARER[-1:]:
+            yield _start(dual, times)
             # Here the board holds what came of that.
             far = board.cost_g + board.bare_g - bound_g > _HOPELESS * far_g
             if far or len(pieces.of) < len(splits):
@@ -140,8 +139,11 @@ def _starts(
     for temperature, dearer in temperatures:
         dual.climb(temperature, asked, expired)
         for times in dearer:
-            prices = replace(dual.prices, lam=times * dual.prices.lam)
-            yield Start(prices, dual.expected())
+            yield _start(dual, times)
+
+
+def _start(dual: SmoothDual, times: float) -> Start:
+    return Start(replace(dual.prices, lam=times * dual.prices.lam), dual.expected())
 
 
 def _proof(problem: Problem, dual: SmoothDual, asked: int, expired: Callable[[], bool]) -> Prices:

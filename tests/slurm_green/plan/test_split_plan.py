@@ -152,3 +152,22 @@ def test_prices_prove_at_least_that_nothing_costs_less_than_nothing(
     problem = crowded(jobs, renewable_w=renewable_w)
     at = split_prices(problem, np.arange(jobs), problem.jobs.deadline_s, None)
     assert proven_g(problem, at) >= 0.0
+
+
+def test_overdue_jobs_make_no_plan_near(
+    efforts: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they cost is in the prices, and not on the board."""
+    now = crowded(80)
+    late = now.jobs.deadline_s.copy()
+    late[::2] = now.site.horizon_s
+    splits, overdue = np.arange(1, 80, 2), np.arange(0, 80, 2)
+    pieces = Pieces(Board(now, options_of(now, NOBODY, np.zeros(0)), Weights()))
+    how: dict[str, Any] = {"expired": lambda: False, "progress": lambda done: None}
+    _, at = plan_splits(pieces, splits, overdue, late, None, **how)
+    efforts.clear()
+    for name in ("_NEAR", "_NEAR_SLOW"):
+        monkeypatch.setattr(split_plan, name, 1e-9)
+    pieces = Pieces(Board(now, options_of(now, NOBODY, np.zeros(0)), Weights()))
+    plan_splits(pieces, splits, overdue, late, at, **how)
+    assert any(efforts)
