@@ -191,14 +191,14 @@ class Books:
 
     def _facts(self, job: Job, submit_utc: datetime, cluster: str) -> JobFacts:
         mode, action = self._mode_and_action(job)
+        record = self._record(job)
+        if mode == "enforce" and record is not None and requeued_since(job, record):
+            action = "pass"  # what was decided is about its run before
         asked = None
         eligible = job.eligible_utc
         own = action != "defer" or self._put_off(job)
         if own and eligible is not None and eligible - submit_utc > _SAME_MOMENT:
             asked = eligible
-        record = self._record(job)
-        if mode == "enforce" and record is not None and requeued_since(job, record):
-            action = "pass"  # what was decided is about its run before
         facts = facts_of(
             job,
             submit_utc=submit_utc,
@@ -246,9 +246,7 @@ class Books:
         record = self._record(job)
         if record is None or record.policy in (LOOK, PAUSE) or job.eligible_utc is None:
             return False
-        # Slurm itself does so when it requeues a job, which is a new submission then.
-        late = job.eligible_utc > record.latest_utc + _SAME_MOMENT
-        return late and not requeued_since(job, record)
+        return job.eligible_utc > record.latest_utc + _SAME_MOMENT
 
     def _past(self, start_utc: datetime, end_utc: datetime) -> Series | None:
         return self._ledger.store().signal(start_utc, end_utc)

@@ -12,6 +12,7 @@ import pytest
 from builders import NOW, at, job
 from runner_site import Site, run_to_its_end
 
+from slurm_green.hook.record import PAUSE, Record
 from slurm_green.ledger.entries import JobFacts
 from slurm_green.ledger.guard import Ledger
 from slurm_green.ledger.receipt import Receipt, make_receipt
@@ -164,10 +165,13 @@ def test_a_week_of_receipts_is_written_over_several_cycles(
 def test_a_restart_changes_no_receipt(site: Site) -> None:
     """Accounting knows neither what shadow mode thought, nor Extra, nor restarts, nor an emoji."""
     one = site.hold(1, name="\N{SEEDLING}", restarts=1, cluster="test")
+    # Paused: what it saves is ours also after a restart.
+    record = Record(token="t1", decided_utc=NOW, start_utc=at(5), latest_utc=at(11), policy=PAUSE)
+    site.slurm.change(1, admin_comment=str(record))
     site.runner.step()
     run_to_its_end(site, one, begin=at(5))
     before = rows(site)
-    assert before[0].saved_g is not None and before[0].saved_g > 0
+    assert before[0].ours and before[0].saved_g is not None and before[0].saved_g > 0
     poorer = replace(site.slurm.jobs_by_id[1], name="?", restarts=0, admin_comment="")
     for shown in (True, False):
         if not shown:

@@ -325,11 +325,17 @@ def test_a_run_of_which_nobody_saw_when_it_ended_has_no_row(site: Site) -> None:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("deferred", [False, True])
 def test_of_a_deferred_job_that_somebody_requeued_only_the_first_run_is_ours(
-    site: Site, restarted: bool
+    site: Site, deferred: bool, restarted: bool
 ) -> None:
-    """It then waits for Slurm (two minutes, or a preemption's end): no saving of ours."""
+    """It then waits for Slurm (two minutes, or a preemption's end): nobody's saving, as of others.
+
+    So the run is compared with when Slurm let it go.
+    """
     one = site.hold(1)
+    if not deferred:
+        site.slurm.change(1, admin_comment="", eligible_utc=NOW)
     site.runner.step()
     site.slurm.change(1, state="RUNNING", eligible_utc=at(5), start_utc=at(5), end_utc=at(9))
     site.now = at(5)
@@ -341,10 +347,10 @@ def test_of_a_deferred_job_that_somebody_requeued_only_the_first_run_is_ours(
         site.runner = site.new_runner()
     run_to_its_end(site, one, begin=at(8))
     with Store(site.place / "ledger.sqlite", readonly=True) as store:
-        assert [(row.state, row.now_utc, row.ours) for row in store.jobs()] == [
-            ("REQUEUED", NOW, True),
-            ("COMPLETED", at(6), False),
-        ]
+        first, last = store.jobs()
+    assert (first.state, first.ours) == ("REQUEUED", deferred)
+    assert not deferred or first.now_utc == NOW
+    assert (last.state, last.ours, last.now_utc, last.saved_g) == ("COMPLETED", False, at(8), 0.0)
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -399,7 +405,7 @@ def test_a_run_that_a_failed_node_requeued_is_no_longer_ours(
     with Store(site.place / "ledger.sqlite", readonly=True) as store:
         rows = store.jobs()
     assert [(row.state, row.ours) for row in rows] == [("REQUEUED", True), ("COMPLETED", False)]
-    assert (rows[1].mode, rows[1].action, rows[1].asked_begin_utc) == ("enforce", "pass", None)
+    assert (rows[1].mode, rows[1].action, rows[1].now_utc) == ("enforce", "pass", at(5.55))
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -421,13 +427,13 @@ def test_a_job_never_confirmed_is_not_ours(
 
 @pytest.mark.parametrize(
     ("begin", "restarts", "own"),
-    [(at(11), 0, False), (at(13), 0, True), (at(13), 1, False)],
+    [(at(11), 0, False), (at(13), 0, True), (at(11), 1, True)],
     ids=["as promised", "by hand", "requeued"],
 )
 def test_a_begin_time_behind_the_latest_start_is_somebody_elses(
     site: Site, begin: datetime, restarts: int, own: bool
 ) -> None:
-    """Set by hand it is what the job is compared with; Slurm's own, of a requeue, is not."""
+    """What the job is compared with: set by hand, or by Slurm for a requeue, however early."""
     one = site.hold(1)
     site.runner.step()
     site.slurm.change(1, restarts=restarts)
