@@ -73,8 +73,10 @@ def why_not(job: Job, config: Config, *, off: bool, now_utc: datetime) -> tuple[
         and job.eligible_utc - job.submit_utc > timedelta(seconds=config.hook.hold_s)
         and not job.dependency
     )
-    coming = job.eligible_utc is not None and job.eligible_utc > now_utc
-    request = request_of(job, begin_set=later and job.pending and coming)
+    # One that was cancelled before its begin time never came to it.
+    until = now_utc if job.pending or job.end_utc is None else job.end_utc
+    coming = job.eligible_utc is not None and job.eligible_utc > until
+    request = request_of(job, begin_set=later and coming)
     if request is None:
         return "unknown", "Slurm does not say when it was submitted"
     policy = config.policy_for(job.partition, job.qos)
@@ -116,11 +118,12 @@ def why_not(job: Job, config: Config, *, off: bool, now_utc: datetime) -> tuple[
             )
         return "short", clause
     if later and job.eligible_utc is not None:
-        # Slurm has forgotten why once it has come.
+        # Slurm has forgotten why once it has come, and whether that was known at the submission.
         came = when(job.eligible_utc, general.zone)
         return "eligible-later", (
             f"it was not eligible before {came} for a reason of its own "
-            "(--begin, a hold, other jobs, the limit of its array or a requeue)"
+            "(--begin, a hold, other jobs, the limit of its array or a requeue); "
+            "if that came after its submission, starting at once was best then"
         )
     return "at-once", (
         "starting at once was best or the only safe choice when it was submitted "

@@ -39,14 +39,18 @@ def command(app: App, job: JobRef, as_json: bool) -> None:
                 "Only its owner or an administrator may, and the site must allow it "
                 "(hook.user_may_pull)"
             )
+    # Slurm lets users release what they hold themselves.
+    freed = f"`scontrol release {job}` frees it"
+    if found.reason.startswith("JobHeldAdmin"):
+        freed = "by an administrator, who alone can free it"
     if as_json:
-        emit_json({"job": str(job), "changed": waiting, "slurm_state": found.state})
+        emit_json(
+            {"job": str(job), "changed": waiting, "slurm_state": found.state, "held": found.held}
+        )
     elif waiting:
-        turn = "Slurm starts it in its turn"
-        if found.held:
-            turn = f"it is held, too: `scontrol release {job}` frees it"
+        turn = f"it is held, too: {freed}" if found.held else "Slurm starts it in its turn"
         click.echo(f"Job {job} is eligible now; {turn}.")
     else:
         state = found.state.lower()
-        held = " but held: scontrol release frees it" if found.held else ""
+        held = f" but held: {freed}" if found.held else ""
         click.echo(f"Job {job} waits for no begin time (it is {state}{held}); nothing to do.")

@@ -57,7 +57,7 @@ def tell(
     others = "other tasks of its array" if limited else "the jobs it depends on"
     if begin is None and (job.dependency or limited):
         # Slurm shows none while it waits for others, and sets a new one once they have ended.
-        words = f"no longer waits for cleaner power, but for {others}"
+        words = f"no longer waits for cleaner power, but for {others}{held}"
         return Story(state="released", sentence=f"Job {name} {words}.", numbers=numbers)
     if stage is Stage.FOREIGN:
         by = "by hand"

@@ -209,13 +209,23 @@ def test_run_now_sets_the_begin_time_only(sgreen):
     assert sgreen.json("run-now", 42)["changed"] is False
 
 
-def test_run_now_of_a_held_job_says_who_keeps_it(sgreen):
+@pytest.mark.parametrize(
+    ("reason", "freed"),
+    [
+        ("JobHeldUser", "`scontrol release 42` frees it"),
+        # Slurm refuses that to its user.
+        ("JobHeldAdmin", "by an administrator, who alone can free it"),
+    ],
+)
+def test_run_now_of_a_held_job_says_who_keeps_it(sgreen, reason, freed):
     """Its begin time alone does not start it."""
-    sgreen.slurm.put(sgreen.job(held=True, reason="JobHeldUser"))
+    sgreen.slurm.put(sgreen.job(held=True, reason=reason))
 
-    said = sgreen("run-now", 42).stdout
+    said = sgreen("run-now", 42).stdout, sgreen("run-now", 42).stdout
 
-    assert said == "Job 42 is eligible now; it is held, too: `scontrol release 42` frees it.\n"
+    assert said[0] == f"Job 42 is eligible now; it is held, too: {freed}.\n"
+    assert f"(it is pending but held: {freed}); nothing to do." in said[1]
+    assert sgreen.json("run-now", 42)["held"] is True
 
 
 def test_run_now_refused_says_who_may(sgreen):

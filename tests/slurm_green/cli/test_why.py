@@ -189,6 +189,18 @@ def test_a_begin_time_behind_the_release_may_be_slurms_own(sgreen, limit, others
     assert f"by hand, or by Slurm once {others} had ended" in sgreen("why", 42).stdout
 
 
+@pytest.mark.parametrize(
+    "others", [{"max_running_tasks": 1}, {"dependency": "afterok:9(unfulfilled)"}]
+)
+def test_a_held_job_that_waits_for_others_says_so(sgreen, others):
+    """Their end alone does not start it."""
+    sgreen.slurm.put(sgreen.job(eligible_utc=None, held=True, reason="JobHeldUser", **others))
+
+    assert sgreen.json("why", 42)["sentence"].endswith(
+        "; it is held, too (Slurm's reason: JobHeldUser)."
+    )
+
+
 def test_a_deferred_job_that_is_held_says_so(sgreen):
     """By scontrol hold: its begin time alone would not start it."""
     sgreen.slurm.put(sgreen.job(held=True, reason="JobHeldUser"))
@@ -330,19 +342,27 @@ def test_a_job_that_passed_says_why(sgreen, fields, conf, reason):
         ("RUNNING", -1, "eligible-later"),
         ("PENDING", -1, "eligible-later"),
         ("PENDING", 1, "begin-set"),
+        # Cancelled before it came.
+        ("CANCELLED", 1, "begin-set"),
     ],
 )
 def test_a_job_that_others_kept_is_not_said_to_have_started_at_once(sgreen, state, hours, reason):
     """Slurm forgets what it depended on, and a hold; its begin time then tells that it waited."""
     sgreen.config = loads('[general]\nmode = "enforce"\n[policy]\ndefault_delay = "6h"')
     times = {"submit_utc": sgreen.after(hours=-2), "eligible_utc": sgreen.after(hours=hours)}
+    if state in {"COMPLETED", "CANCELLED"}:
+        times["end_utc"] = sgreen.after()
     sgreen.slurm.put(sgreen.job(admin_comment="", state=state, **times))
 
     found = sgreen.json("why", 42)
 
     assert found["reason"] == reason
-    waited = "it was not eligible before 2026-11-22 11:00:00 UTC for a reason of its own"
-    assert (waited in found["sentence"]) == (reason == "eligible-later")
+    # What came after the submission, as a turn in its array, was no reason then.
+    for words in (
+        "it was not eligible before 2026-11-22 11:00:00 UTC for a reason of its own",
+        "if that came after its submission, starting at once was best then",
+    ):
+        assert (words in found["sentence"]) == (reason == "eligible-later")
 
 
 @pytest.mark.parametrize(
