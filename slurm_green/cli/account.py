@@ -112,7 +112,7 @@ def _from_slurm(app: App, query: Query) -> Account:
         [],
         signal=signal,
         power=config.power_model(),
-        capacity=None,
+        capacity=_part(query) or "it is made from the ledger alone",
     )
     # By token: all tasks of an array carry one decision, whose figure is for all of them.
     expected = {
@@ -154,12 +154,18 @@ def _facts(job: Job, config: Config) -> JobFacts:
     )
 
 
-def _capacity(app: App, query: Query) -> Capacity | None:
-    """The site's size; None for part of a site, whose figure would mean nothing."""
-    if query.user or query.account or query.partition:
-        return None
+def _part(query: Query) -> str:
+    """Why what is asked for has no site's figure, which would mean nothing; "" for all jobs."""
+    part = query.user or query.account or query.partition
+    return "part of a site has none" if part else ""
+
+
+def _capacity(app: App, query: Query) -> Capacity | str:
+    """The site's size, or why it is not told."""
+    if part := _part(query):
+        return part
     try:
         nodes = app.slurm.nodes()
     except SlurmError:
-        return None
+        return "Slurm did not tell the site's GPU and CPU counts"
     return Capacity(gpus=sum(n.gpus for n in nodes), cpus=sum(n.cpus for n in nodes))

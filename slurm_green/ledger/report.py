@@ -114,9 +114,9 @@ def build_report(
     *,
     signal: Lookup,
     power: PowerModel,
-    capacity: Capacity | None = None,
+    capacity: Capacity | str | None = None,
 ) -> Report:
-    """The report over these jobs; `capacity` None leaves the site's figure out."""
+    """The report over these jobs; without a `capacity` (in words: why) it has no site's figure."""
     receipts = tuple(make_receipt(job, signal, power) for job in jobs)
     total = _group("all", receipts)
     scales = {receipt.time_scale for receipt in receipts} - {None}
@@ -147,11 +147,11 @@ def site_figure(
     *,
     signal: Lookup,
     power: PowerModel,
-    capacity: Capacity | None,
+    capacity: Capacity | str | None,
 ) -> SiteFigure:
     """The site against its replayed FIFO, over the jobs whose run is known."""
-    if capacity is None:
-        reason = "part of a site has none, nor one whose GPU and CPU counts are not known"
+    if not isinstance(capacity, Capacity):
+        reason = capacity or "its GPU and CPU counts are not known"
         return SiteFigure(left_out=len(jobs), reason=reason)
     ran = [
         (job, receipt)

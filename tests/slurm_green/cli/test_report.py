@@ -67,8 +67,28 @@ def test_part_of_a_site_has_no_site_figure(ledger):
 
     assert found["jobs"] == 1
     assert found["site"]["saved_g"] is None
-    assert "part of a site has none" in found["site"]["reason"]
+    assert found["site"]["reason"] == "part of a site has none"
     assert ledger.json("report", "-S", "now-1day", "-u", "bob")["jobs"] == 0
+
+
+def test_a_site_whose_size_slurm_does_not_tell_has_no_figure(ledger):
+    """Which is no matter of who was asked for."""
+    ledger.slurm.broken = "slurmctld is down"
+    reason = "Slurm did not tell the site's GPU and CPU counts"
+
+    assert ledger.json("report", "-S", "now-1day")["site"]["reason"] == reason
+    assert f"Site: no figure, {reason}.\n" in ledger("report", "-S", "now-1day").stdout
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [((), "it is made from the ledger alone"), (("-u", "ada"), "part of a site has none")],
+)
+def test_without_the_ledger_the_site_s_figure_is_said_to_need_it(sgreen, asked, reason):
+    """The same jobs, of Slurm's accounting."""
+    sgreen.slurm.accounting = []
+
+    assert sgreen.json("report", "-S", "now-1day", *asked)["site"]["reason"] == reason
 
 
 def test_shadow_says_what_would_have_been(ledger):
