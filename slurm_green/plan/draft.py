@@ -18,7 +18,7 @@ from slurm_green.plan.options import options_of
 from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.overdue import place_overdue
 from slurm_green.plan.pieces import Pieces
-from slurm_green.plan.prices import Found, PriceSearch, inside
+from slurm_green.plan.prices import Found, PriceSearch, idle_prices, inside
 from slurm_green.plan.problem import Floats, Ints, Problem
 from slurm_green.plan.runs import Effort, improve_again, place_again, place_runs
 from slurm_green.plan.schedule import Schedule
@@ -31,6 +31,7 @@ __all__ = ["Draft", "draft", "prices_for"]
 _TOLERANCE_S = 1e-3
 _FEW_JOBS = 500
 _SOFTER, _FAR = (0.01, 0.03), 0.01
+_SOFT_JOBS = 2_000  # of more it takes too long
 _TIGHT = 0.7  # of its window: where a ramp binds, such a job is not split
 
 
@@ -164,7 +165,8 @@ def _place_runs_first(
             )
 
         absent = place(found)
-        if fast and board.green and not len(kinds.splits) and not weights.performance_g:
+        soft = fast and board.green and not weights.performance_g
+        if soft and not len(kinds.splits) and len(kinds.runs) <= _SOFT_JOBS:
             absent = _place_softer(board, tags, found, absent, place, expired)
     # From here on without loads that were only expected.
     board.restore(board.option, board.start_s)
@@ -228,9 +230,7 @@ def prices_for(
     else:
         options = options_of(problem, runs, deadline[runs])
         again = PriceSearch(problem, Weights(), options, splits, deadline).search(warm).prices
-    nobody = options_of(problem, runs[:0], deadline[:0])
-    idle = PriceSearch(problem, Weights(), nobody, splits[:0], deadline).search()
-    return [again, idle.prices]
+    return [again, idle_prices(problem.site)]
 
 
 def _kinds(problem: Problem, weights: Weights) -> _Kinds:

@@ -40,7 +40,7 @@ class PriceBox:
     @cached_property
     def usual_g(self) -> float:
         """A usual price of a kWh."""
-        return max(float(np.median(self.site.carbon_g_per_kwh)), 1e-9)
+        return max(self.site.usual_carbon_g_per_kwh, 1e-9)
 
     @cached_property
     def top(self) -> Floats:

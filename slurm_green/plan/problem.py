@@ -64,6 +64,12 @@ class Site:
         return self.renewable_w > self.base_power_w
 
     @property
+    def usual_carbon_g_per_kwh(self) -> float:
+        """The median, or half of the mean where most slots have next to none."""
+        carbon = self.carbon_g_per_kwh
+        return max(float(np.median(carbon)), 0.5 * float(carbon.mean())) if self.slots else 0.0
+
+    @property
     def edges_s(self) -> Floats:
         """The borders of the slots, one more than slots."""
         return np.arange(self.slots + 1, dtype=np.float64) * self.step_s
@@ -149,12 +155,12 @@ class Problem:
 
     @cached_property
     def usual_gpu_hour_g(self) -> float:
-        """g of a GPU-hour: the median shape at the median intensity."""
+        """g of a GPU-hour: the median shape at the usual intensity."""
         shapes, carbon = self.shapes, self.site.carbon_g_per_kwh
         if not len(shapes.gpus) or not len(carbon):
             return 0.0
         watts = float(np.median(shapes.power_w / shapes.gpus))
-        return float(np.median(carbon)) * watts / 1000
+        return self.site.usual_carbon_g_per_kwh * watts / 1000
 
     @cached_property
     def fastest_s(self) -> Floats:

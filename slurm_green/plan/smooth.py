@@ -12,6 +12,7 @@ smooth, a little below the true one, and what jobs use at its top is what can be
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slurm_green.plan.climb import climb
 from slurm_green.plan.kernel import library
@@ -19,12 +20,12 @@ from slurm_green.plan.kernel.smooth import KernelSmooth
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.pool import Expected
 from slurm_green.plan.price_box import PriceBox
-from slurm_green.plan.prices import DEAREST, standing_g
+from slurm_green.plan.prices import DEAREST, first_prices, standing_g
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Ints, Problem
 from slurm_green.plan.slot_table import SlotTable
 from slurm_green.plan.split import Buy, Splits, slow_response, split_response
 
-__all__ = ["SmoothDual", "unsure"]
+__all__ = ["SmoothDual", "can_be_done", "unsure"]
 
 _LEAST_G = 1e-200  # work that costs nothing
 # Of the value, and of what all work usually costs where the value is next to nothing.
@@ -112,6 +113,12 @@ class SmoothDual:
         return standing_g(problem, prices) + float(used.cost_g.sum()), slope
 
 
+def can_be_done(problem: Problem, jobs: Ints, deadline_s: Floats) -> NDArray[np.bool_]:
+    """Whether the work of each job fits into its window, with all the GPUs that there are."""
+    found = split_response(problem, first_prices(problem.site), jobs, deadline_s)
+    return np.isfinite(found.cost_g)
+
+
 def unsure(temperature_g: Floats) -> Buy:
     """Buys shares of edges, at a temperature for each class."""
 
@@ -138,5 +145,7 @@ def _usual_g(problem: Problem) -> Floats:
     shapes, site = problem.shapes, problem.site
     carbon = float(site.carbon_g_per_kwh.mean()) if site.slots else 0.0
     joules = np.where(shapes.gpus <= site.gpus, shapes.power_w / shapes.rate, np.inf)
+    # One that draws nothing says nothing of what the others cost.
+    joules = np.where(joules > 0, joules, np.inf)
     least = np.minimum.reduceat(joules, shapes.first[:-1]) if len(joules) else np.zeros(0)
     return np.asarray(np.where(np.isfinite(least), least, 0.0) * carbon / JOULES_PER_KWH)

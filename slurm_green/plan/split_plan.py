@@ -11,11 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from slurm_green.plan.kernel import library
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.pieces import Pieces
 from slurm_green.plan.prices import first_prices, idle_prices
 from slurm_green.plan.problem import Floats, Ints, Problem
-from slurm_green.plan.smooth import SmoothDual
+from slurm_green.plan.smooth import SmoothDual, can_be_done
 from slurm_green.plan.split_lists import MANY, Start, place_splits
 
 __all__ = ["plan_splits", "split_prices"]
@@ -24,8 +25,8 @@ __all__ = ["plan_splits", "split_prices"]
 _STARTS = ((0.03, (1.0,)), (0.01, (1.0, 1.02)), (0.003, (1.0, 1.02)), (0.001, (1.0,)))
 _ONE_START = ((0.03, ()), (0.01, (1.0,)))
 _AGAIN, _DEARER = 0.02, (1.03, 1.05, 1.0)
-_ASKED, _ASKED_AGAIN = 300, 60  # questions to all jobs at each temperature, and without the kernel
-_ASKED_SLOW, _ASKED_SLOW_AGAIN = 40, 10
+_ASKED, _ASKED_AGAIN = 300, 60  # questions to all jobs at each temperature
+_ASKED_SLOW, _ASKED_SLOW_AGAIN = 40, 10  # without the kernel
 _LISTS, _MOST_LISTS, _LISTS_AGAIN = 3_000, 10, 2
 # Of the bound: no plan after a plan is farther, and from a start that ends twice as far nothing is
 # expected of others.
@@ -57,34 +58,41 @@ def plan_splits(
     if warm is not None:
         found, good_g = _again(pieces, splits, dual, expired=expired, progress=progress)
         if found is not None:
-            return found, dual.prices
+            return found, max(warm, dual.prices, key=dual.proven_g)
     one = not fast or len(splits) > MANY
-    asked = _ASKED if fast else _ASKED_SLOW
     missing = place_splits(
         pieces,
         splits,
-        _starts(dual, _ONE_START if one else _STARTS, asked, expired),
+        _starts(dual, _ONE_START if one else _STARTS, _asked(), expired),
         lists=int(np.clip(_LISTS // len(splits), 1, _MOST_LISTS)),
         good_g=good_g,
         expired=expired,
         progress=progress,
     )
-    return missing, _proof(problem, dual, asked, expired)
+    return missing, _proof(problem, dual, expired)
 
 
 def split_prices(problem: Problem, splits: Ints, deadline_s: Floats, warm: Prices | None) -> Prices:
     """Prices for these jobs, which prove much."""
     dual = _dual(problem, splits, splits[:0], deadline_s, warm)
     for temperature, _ in _ONE_START:
-        dual.climb(temperature, _ASKED)
-    return _proof(problem, dual, _ASKED, lambda: False)
+        dual.climb(temperature, _asked())
+    return _proof(problem, dual, lambda: False)
+
+
+def _asked() -> int:
+    """How many questions to all jobs are worth their time."""
+    return _ASKED if library() is not None else _ASKED_SLOW
 
 
 def _dual(
     problem: Problem, splits: Ints, overdue: Ints, deadline_s: Floats, warm: Prices | None
 ) -> SmoothDual:
-    jobs = np.concatenate([splits, overdue])
     begin = first_prices(problem.site) if warm is None else warm
+    if len(overdue):
+        # One that fits nowhere would take all that there is, at any price.
+        overdue = overdue[can_be_done(problem, overdue, deadline_s[overdue])]
+    jobs = np.concatenate([splits, overdue])
     return SmoothDual(problem, jobs, deadline_s[jobs], begin)
 
 
@@ -102,9 +110,10 @@ def _again(
     is taken off again.
     """
     board, fast = pieces.board, pieces.kernel is not None
+    warm = dual.prices
     dual.climb(_AGAIN, _ASKED_AGAIN if fast else _ASKED_SLOW_AGAIN, expired)
     # Of the jobs that are placed here, alone.
-    bound_g = dual.proven_g(dual.prices, splits)
+    bound_g = max(dual.proven_g(prices, splits) for prices in (warm, dual.prices))
     far_g = (_NEAR if fast else _NEAR_SLOW) * abs(bound_g)
 
     def starts() -> Iterator[Start]:
@@ -146,7 +155,7 @@ def _start(dual: SmoothDual, times: float) -> Start:
     return Start(replace(dual.prices, lam=times * dual.prices.lam), dual.expected())
 
 
-def _proof(problem: Problem, dual: SmoothDual, asked: int, expired: Callable[[], bool]) -> Prices:
+def _proof(problem: Problem, dual: SmoothDual, expired: Callable[[], bool]) -> Prices:
     """Prices at which being unsure is worth hardly anything: they prove most."""
     tried = [idle_prices(problem.site), dual.prices]
     while not expired() and dual.temperature > _COLDEST:
@@ -154,6 +163,6 @@ def _proof(problem: Problem, dual: SmoothDual, asked: int, expired: Callable[[],
         enough_g = max(_UNSURE * abs(proven_g), _UNSURE_USUAL * dual.usual_g)
         if proven_g - dual.value_g <= enough_g:
             break
-        dual.climb(_COOLER * dual.temperature, asked, expired)
+        dual.climb(_COOLER * dual.temperature, _asked(), expired)
         tried.append(dual.prices)
     return max(tried, key=dual.proven_g)

@@ -179,3 +179,9 @@ def test_work_that_costs_nothing_and_no_window_at_all() -> None:
         assert used.sum() == pytest.approx(1.0)
         assert np.isfinite(dual.prices.lam).all()
         assert float(used.max()) <= 1.0 * SECONDS_PER_HOUR
+
+
+def test_a_shape_that_draws_nothing_tells_no_usual_cost() -> None:
+    """Else nothing would be smooth for its class; where all are such, nothing costs anything."""
+    one = make([[(1, 1.0, 0.0), (2, 2.0, 600.0)], [(1, 1.0, 0.0)]], [], [100.0, 300.0])
+    assert smooth._usual_g(one) == pytest.approx([0.3 * 200.0, 0.0])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plans of jobs that all may be split: anew, and from the prices of an earlier one."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slurm_green.plan import certificate, split_lists, split_plan
+from slurm_green.plan import certificate, draft, split_lists, split_plan
 from slurm_green.plan.board import Board
 from slurm_green.plan.kernel import library
 from slurm_green.plan.options import options_of
@@ -171,3 +172,51 @@ def test_overdue_jobs_make_no_plan_near(
     pieces = Pieces(Board(now, options_of(now, NOBODY, np.zeros(0)), Weights()))
     plan_splits(pieces, splits, overdue, late, at, **how)
     assert any(efforts)
+
+
+def test_one_job_that_fits_nowhere_spoils_no_plan() -> None:
+    """It would take all that there is, at any price: two shapes, and more work than 48 h do."""
+    crowd = crowded(40)
+    fine = solve(crowd)
+    jobs = [(0, 1e4, 0.0, 48.0, True), (0, 1e4, 0.0, 48.0, False)]
+    both = replace(
+        crowd,
+        jobs=replace(
+            crowd.jobs,
+            ids=(*crowd.jobs.ids, "long", "longer"),
+            class_index=np.append(crowd.jobs.class_index, [0, 0]),
+            work=np.append(crowd.jobs.work, [job[1] for job in jobs]),
+            earliest_s=np.append(crowd.jobs.earliest_s, [0.0, 0.0]),
+            deadline_s=np.append(crowd.jobs.deadline_s, [crowd.site.horizon_s] * 2),
+            preemptible=np.append(crowd.jobs.preemptible, [True, False]),
+        ),
+    )
+    found = solve(both)
+    assert (found.late_jobs, found.unplaced_jobs) == (0, 2)
+    assert found.carbon_g <= fine.carbon_g * 1.003
+
+
+def test_a_plan_after_a_plan_proves_no_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draft, "_FEW_JOBS", 0)
+    for name in ("_NEAR", "_NEAR_SLOW"):
+        monkeypatch.setattr(split_plan, name, 1.0)
+    problem = crowded(40)
+    first = solve(problem)
+    again = solve(problem, warm=first.prices)
+    assert again.lower_bound_g >= first.lower_bound_g * (1 - 1e-9)
+
+
+def test_hours_that_cost_nothing_are_no_measure() -> None:
+    """More than half of the hours are clean, and places there are few."""
+    rng = np.random.default_rng(1)
+    early = rng.uniform(0, 40, 60)
+    problem = make(
+        [[(1, 1.0, 300.0), (2, 1.8, 650.0)], [(1, 1.0, 300.0), (2, 1.9, 500.0)]],
+        [(row % 2, float(rng.uniform(2, 6)), float(at), float(at) + 20, True)
+         for row, at in enumerate(early)],
+        np.where(np.arange(60) % 9 < 5, 0.0, rng.uniform(200, 500, 60)).tolist(),
+        gpus=6,
+    )  # fmt: skip
+    outcome = solve(problem)
+    assert outcome.late_jobs == outcome.unplaced_jobs == 0
+    assert outcome.gap < 0.05
