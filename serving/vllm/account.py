@@ -44,7 +44,8 @@ class Accounts:
         self.gone_j = 0.0  # of requests that are no longer remembered
         self.ended: dict[str, int] = {"finished": 0, "aborted": 0}
         self._requests: dict[str, Account] = {}
-        self._short: dict[str, str] = {}  # without what vLLM adds last
+        self._short: dict[str, tuple[int, str]] = {}  # without what vLLM adds last; which it was
+        self._begun_ever = 0
         self._over: OrderedDict[str, None] = OrderedDict()
         self._most = most
         self._stretch_s = now_s
@@ -129,25 +130,34 @@ class Accounts:
         """Requests of that name, or of a client's: vLLM adds the number of the prompt (or of the
         turn, after `_`), before all that the number of the answer where several are asked for
         (`n`), and more.
+
+        The trap: a client may call another of its requests the same with a number after it.
         """
         if name in self._requests:
             return [name]
-        found = self._answers(name)
-        for form in (f"{name}-{{}}", f"{name}_{{}}"):
-            number = 0
-            while more := self._answers(form.format(number)):
-                found += more
-                number += 1
+        if name.startswith("cmpl-"):  # whose prompts vLLM always numbers
+            return self._row(f"{name}-") or self._answers(name)
+        return self._answers(name) or self._row(f"{name}_") or self._row(f"{name}-")
+
+    def _row(self, stem: str) -> list[str]:
+        """Of all prompts, or turns."""
+        found: list[str] = []
+        number = 0
+        while more := self._answers(f"{stem}{number}"):
+            found += more
+            number += 1
         return found
 
     def _answers(self, stem: str) -> list[str]:
-        """Of one prompt: one, or `n`."""
-        if (one := self._short.get(stem)) is not None:
-            return [one]
-        found: list[str] = []
-        while (one := self._short.get(f"{len(found)}_{stem}")) is not None:
+        """Of one prompt: one, or `n`; of the newest request where several are called the same."""
+        first = self._short.get(f"0_{stem}")
+        one = self._short.get(stem)
+        if first is None or (one is not None and one > first):
+            return [] if one is None else [one[1]]
+        found = [first]
+        while (one := self._short.get(f"{len(found)}_{stem}")) is not None and one > first:
             found.append(one)
-        return found
+        return [name for _, name in found]
 
     def total_j(self) -> float:
         """Of all requests ever, without the pool."""
@@ -155,7 +165,8 @@ class Accounts:
 
     def _begun(self, name: str) -> Account:
         account = self._requests[name] = Account()
-        self._short[name.rpartition("-")[0]] = name
+        self._begun_ever += 1
+        self._short[name.rpartition("-")[0]] = (self._begun_ever, name)
         return account
 
     def _forget(self) -> None:
@@ -163,7 +174,8 @@ class Accounts:
             name, _ = self._over.popitem(last=False)
             account = self._requests.pop(name)
             stem = name.rpartition("-")[0]
-            if self._short.get(stem) == name:  # a client may call all of its requests the same
+            # A client may call all of its requests the same.
+            if self._short.get(stem, (0, ""))[1] == name:
                 del self._short[stem]
             self.gone_j += account.work_j + account.idle_j
 

@@ -144,6 +144,39 @@ def test_all_answers_to_a_request_are_its_own(client: str, names: list[str]) -> 
     assert accounts.named(client) == names
 
 
+@pytest.mark.parametrize(
+    ("client", "names", "others"),
+    [
+        ("chatcmpl-run", ["chatcmpl-run-11"], ["chatcmpl-run-0-22", "chatcmpl-run_0-33"]),
+        ("chatcmpl-run-0", ["chatcmpl-run-0-11"], ["chatcmpl-run-22"]),
+        ("cmpl-run", ["cmpl-run-0-11", "cmpl-run-1-22"], ["cmpl-run-0-0-33", "cmpl-run_0-0-44"]),
+        ("cmpl-run-0", ["cmpl-run-0-0-11"], ["cmpl-run-0-22"]),
+    ],
+)
+@pytest.mark.parametrize("later", [False, True])
+def test_a_request_whose_name_goes_on_with_a_number_is_another(
+    client: str, names: list[str], others: list[str], later: bool
+) -> None:
+    accounts = Accounts(0.0)
+    every = [*names, *others] if later else [*others, *names]
+    accounts.ran(0.0, 1.0, 300.0, 60.0, [(name, 1 / len(every)) for name in every])
+    assert accounts.named(client) == names
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [([0, 1, 2], [0, 1]), ([0, 1], [None]), ([None], [0, 1])]
+)
+def test_answers_to_an_earlier_request_of_the_same_name_are_not_its_own(
+    before: list[int | None], after: list[int | None]
+) -> None:
+    accounts = Accounts(0.0)
+    told = []
+    for at, numbers in enumerate((before, after)):
+        told = [f"{'' if k is None else f'{k}_'}chatcmpl-a-{at}{k}" for k in numbers]
+        accounts.ran(at, at + 1.0, 300.0, 60.0, [(name, 1 / len(told)) for name in told])
+    assert accounts.named("chatcmpl-a") == told
+
+
 def test_a_client_may_call_all_of_its_requests_the_same() -> None:
     accounts = Accounts(0.0, most=1)
     for at, name in enumerate(("a-11", "a-22")):
