@@ -137,7 +137,6 @@ def command(model: str, options: tuple[str, ...], **given: Any) -> None:
     registrations = given["registrations"] or state / "replicas"
     if not given["dry_run"]:
         _make("--state", state / "logs", 0o777)
-        _make("--state", state / "learned", 0o700)
         _make("--registrations", registrations, 0o700)
     if given["local"] or in_job or shutil.which("sbatch") is None:
         _run(local_of(model, options, given, state, registrations), given)

@@ -2,6 +2,7 @@
 """From the options of `sgreen serve` to what runs: here, and again in a job."""
 
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -29,6 +30,8 @@ from slurm_green.errors import BadInputError
 
 __all__ = ["again", "asked", "local_of", "profile_missing"]
 
+_LOG = logging.getLogger("slurm_green.serve")
+
 
 def asked(
     model: str, options: tuple[str, ...], given: dict[str, Any], state: Path
@@ -40,12 +43,11 @@ def asked(
     )  # fmt: skip
     values = {name: str(given[name]) for name in names if given[name] is not None}
     settings = Settings.of({KEY: values}, os.environ)
-    if settings.learned is None:
-        kind = (model, options, given["site"], settings.profile, given["slo_ttft_ms"],
-            given["slo_tpot_ms"])  # fmt: skip
-        name = f"{hashlib.sha256(repr(kind).encode()).hexdigest()[:16]}.json"
-        settings = replace(settings, learned=(state / "learned" / name).absolute())
-        values["learned"] = str(settings.learned)
+    kind = (model, options, given["site"], settings.profile, given["slo_ttft_ms"],
+        given["slo_tpot_ms"])  # fmt: skip
+    if settings.learned is None and (learned := _learned(kind, settings, given, state)) is not None:
+        settings = replace(settings, learned=learned)
+        values["learned"] = str(learned)
     named = settings.policy.startswith("static:") or settings.policy in POLICIES
     if not named or settings.policy == "oracle":
         known = ", ".join(name for name in POLICIES if name != "oracle")
@@ -85,6 +87,26 @@ def asked(
     if f"{PREFIX}METRICS" in os.environ:
         raise BadInputError(f"{PREFIX}METRICS: sgreen serve gives each replica its own; unset it")
     return ask, settings, code
+
+
+def _learned(
+    kind: tuple[object, ...], settings: Settings, given: dict[str, Any], state: Path
+) -> Path | None:
+    """The file that replicas of this kind share; None where nothing is learned, or kept.
+
+    Nobody needs it to serve: a directory that cannot be made costs what would be in it.
+    """
+    if settings.profile is None or settings.policy != "governor":
+        return None
+    directory = state / "learned"
+    try:
+        if not given["dry_run"]:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        _LOG.warning("what the governor learns is not kept: %s", error)
+        return None
+    name = f"{hashlib.sha256(repr(kind).encode()).hexdigest()[:16]}.json"
+    return (directory / name).absolute()
 
 
 def profile_missing(settings: Settings) -> str | None:

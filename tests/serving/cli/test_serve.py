@@ -88,7 +88,8 @@ def test_replicas_of_one_kind_share_what_they_learned(
     monkeypatch.setattr("serving.replica.local.run_local", lambda one: told.append(one) or 0)
 
     def learned(*args: str) -> Path:
-        result = submitted(tmp_path, "--local", "--gpus", "0", *args)
+        own = ("--local", "--gpus", "0", "--profile", "h100-sxm-8b")
+        result = submitted(tmp_path, *own, *args)
         assert result.exit_code == 0, result.output
         return Path(told[-1].ask.settings["learned"])
 
@@ -99,9 +100,33 @@ def test_replicas_of_one_kind_share_what_they_learned(
     others = [learned("--site", "north"), learned("--", "--max-model-len", "4096")]
     assert len({first, *others}) == 3
     monkeypatch.setenv(f"{PREFIX}LEARNED", str(tmp_path / "mine"))
-    submitted(tmp_path, "--local", "--gpus", "0")
+    submitted(tmp_path, "--local", "--gpus", "0", "--profile", "h100-sxm-8b")
     assert "learned" not in told[-1].ask.settings
     assert told[-1].settings.learned == tmp_path / "mine"
+
+
+@pytest.mark.parametrize("options", [(), ("--profile", "h100-sxm-8b", "--policy", "max")])
+def test_nothing_is_kept_where_nothing_is_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    told: list[Local] = []
+    monkeypatch.setattr("serving.replica.local.run_local", lambda one: told.append(one) or 0)
+    result = submitted(tmp_path, "--local", "--gpus", "0", *options)
+    assert result.exit_code == 0, result.output
+    assert "learned" not in told[-1].ask.settings
+    assert not (tmp_path / "learned").exists()
+
+
+def test_a_replica_starts_where_nothing_can_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Local] = []
+    monkeypatch.setattr("serving.replica.local.run_local", lambda one: told.append(one) or 0)
+    (tmp_path / "learned").touch()  # as a full disk: no directory can be made
+    result = submitted(tmp_path, "--local", "--gpus", "0", "--profile", "h100-sxm-8b")
+    assert result.exit_code == 0, result.output
+    assert "learned" not in told[-1].ask.settings
+    assert told[-1].settings.learned is None
 
 
 @pytest.mark.parametrize(
