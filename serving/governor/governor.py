@@ -180,8 +180,16 @@ class Governor:
         """Whether the cache is soon full: slower answers hold it longer, and evicted ones begin
         anew.
         """
-        held = moment.batch.decodes * moment.batch.context + sum(left for _, left in moment.queue)
-        return held > self._tuning.most_cache * self._engine.kv_tokens
+        kv_tokens, coming = self._engine.kv_tokens, sum(left for _, left in moment.queue)
+        if moment.held is None:
+            held = moment.batch.decodes * moment.batch.context
+        else:
+            # Of who shares a prefix each reads it, and the cache holds it once. What this batch
+            # computes has its place already.
+            held = moment.held * kv_tokens
+            coming = max(coming - sum(new for _, new in moment.batch.chunks), 0)
+        held += coming
+        return held > self._tuning.most_cache * kv_tokens
 
     def _keeps(self, moment: Moment, clock: int) -> bool:
         return self._tokens_in_time(moment, clock) and self._prompts_in_time(moment, clock)

@@ -46,7 +46,9 @@ class Moment:
     few: how much later than now a request could have had its last token and be in time; below 0
     it would miss its SLO if it ended now; `made` are the tokens that those have. `clock` is in
     effect now, `settled_s` when the last change is or was complete. `oldest_s` is the arrival of
-    the oldest request that has not ended, `most` the highest clock that the site allows, if any.
+    the oldest request that has not ended, `most` the highest clock that the site allows, if any,
+    `held` the share of the cache that is taken, where that is known: what several share counts
+    once.
     """
 
     now_s: float
@@ -59,6 +61,7 @@ class Moment:
     made: Sequence[int] = ()
     oldest_s: float = -math.inf
     most: int | None = None
+    held: float | None = None
 
 
 class Policy(Protocol):

@@ -118,8 +118,18 @@ class Pilot:
         """A request is in the queue."""
         self._live[name] = self._tokenless[name] = _Live(request, arrival_s)
 
-    def scheduled(self, now_s: float, counts: Mapping[str, int], key: object, waiting: int) -> None:
-        """A batch is about to run: new tokens by request; `key` is given again when it ends."""
+    def scheduled(
+        self,
+        now_s: float,
+        counts: Mapping[str, int],
+        key: object,
+        waiting: int,
+        held: float | None = None,
+    ) -> None:
+        """A batch is about to run: new tokens by request; `key` is given again when it ends.
+
+        `held` is the share of the cache that is taken, this batch included; None: not known.
+        """
         begin_s = max(now_s, self._flying[-1].free_s) if self._flying else now_s
         clock = self._clock()
         iteration, urgent = self._iteration(begin_s, clock, counts)
@@ -131,6 +141,7 @@ class Pilot:
         if self.policy is not None:
             try:
                 flight.moment = self._moment(iteration, counts, waiting, urgent)
+                flight.moment.held = held
                 flight.choice = self.policy.choose(flight.moment)
                 before = self._flying[-1].choice if self._flying else 0
                 self._clocks.ask(self._mhz[max(flight.choice, before)])

@@ -58,7 +58,8 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
             begin_s = time.monotonic()
             try:
                 waiting = self.get_request_counts()[1]
-                sgreen.pilot.scheduled(begin_s, output.num_scheduled_tokens, output, waiting)
+                counts, held = output.num_scheduled_tokens, self._held()
+                sgreen.pilot.scheduled(begin_s, counts, output, waiting, held)
                 self._timed(sgreen, "schedule", time.monotonic() - begin_s)
             except Exception as error:
                 self._fail(error)
@@ -100,6 +101,11 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
             except Exception as error:
                 self._fail(error)
         return ended
+
+    def _held(self) -> float | None:
+        """The share of the cache that requests hold; None where this vLLM does not tell."""
+        usage = getattr(getattr(self, "kv_cache_manager", None), "usage", None)
+        return usage if isinstance(usage, float) else None
 
     def _met_stop(self, request: Any) -> bool:
         """Whether a stop string is in its last tokens.

@@ -91,6 +91,29 @@ def test_it_answers_what_theirs_answers(governed: Any) -> None:
     assert governed.down
 
 
+@pytest.mark.parametrize(
+    ("manager", "held"),
+    [
+        (SimpleNamespace(usage=0.25), 0.25),
+        (SimpleNamespace(usage=None), None),
+        (SimpleNamespace(), None),
+        (None, None),
+    ],
+)
+def test_the_policy_hears_what_the_cache_holds_where_vllm_tells(
+    governed: Any, manager: Any, held: float | None
+) -> None:
+    if manager is not None:
+        governed.kv_cache_manager = manager
+    one = request("a", time.time())
+    one.num_computed_tokens = 5  # the first token of its answer
+    governed.add_request(one)
+    governed.schedule(True)
+    [moment] = governed.sgreen.pilot.policy.moments
+    assert moment.held == held
+    assert governed.sgreen is not None
+
+
 def test_a_request_is_as_old_as_the_front_end_says_within_reason(governed: Any) -> None:
     now_s, wall_s = time.monotonic(), time.time()
     for name, arrived_s, age_s in (("a", wall_s - 2, 2), ("b", wall_s + 99, 0), ("c", 0.0, 600)):
