@@ -93,6 +93,7 @@ class Group:
         view.again = True
         if at is None:
             return None
+        view.placed = True
         chosen = self.replicas[at]
         # A policy with a bug must not send where nobody answers, or where the tenant may not go.
         if not chosen.view.ready or (view.sites is not None and chosen.view.site not in view.sites):

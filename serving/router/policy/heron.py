@@ -93,9 +93,10 @@ class Heron:
     def route(self, request: RequestView, moment: Moment) -> int | None:
         """The site whose turn it is for this class, then the least busy replica."""
         kind = class_of(request.prompt_tokens, self._mix.answer(request))
-        if not request.tried:
+        if not request.tried and not request.again:
             self._mix.came(request)
             self._mixes[kind].came(request)
+        if not request.tried and not request.begun:
             self._credit[kind] += self._taken[kind]
             if self._credit[kind] < 1:
                 return None

@@ -50,7 +50,13 @@ class PerSiteAdmit:
         site = self._shares.next(allowed)
         if site is None:
             return None
-        return self._sites[site].route(replace(request, sites=frozenset((site,))), moment)
+        # To a site that was not asked for it before it is a new one.
+        again = request.again and site in request.asked
+        request.asked |= {site}
+        alone = replace(
+            request, sites=frozenset((site,)), again=again, placed=request.placed and again
+        )
+        return self._sites[site].route(alone, moment)
 
     def finished(
         self,

@@ -187,7 +187,7 @@ class Prices:
             best, best_stall_s = late, late_stall_s
         if best is not None:
             stalls.put(best, best_stall_s, now_s)
-            if not request.tried:
+            if not request.tried and not request.placed:
                 # What a replica can do depends on those that come in, not on those turned away.
                 self._mix.came(request)
         return best

@@ -94,7 +94,8 @@ class RequestView:
 
     `sites` are those it may go to (None: all), `tried` replicas that it must not go to again;
     `begun`: the client has tokens of it already, so turning it away would break its answer;
-    `again`: the policy was asked for it before, so it is no new one.
+    `again`: the policy was asked for it before, so it is no new one; `placed`: it found a replica
+    for it then. `asked` is a policy's own: the sites that it asked for it.
     """
 
     prompt_tokens: int
@@ -105,6 +106,8 @@ class RequestView:
     tried: frozenset[int] = frozenset()
     begun: bool = False
     again: bool = False
+    placed: bool = False
+    asked: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)

@@ -44,7 +44,8 @@ class Reactive:
 
     def route(self, request: RequestView, moment: Moment) -> int | None:
         """Two at random, the one that looks better."""
-        self._mix.came(request)
+        if not request.again:
+            self._mix.came(request)
         ready = [
             number
             for number, one in enumerate(moment.replicas)

@@ -148,7 +148,8 @@ class PerSite(_Split):
 
     def route(self, request: RequestView, moment: Moment) -> int | None:
         """The site whose turn it is, ready or not."""
-        self._mix.came(request)
+        if not request.again:
+            self._mix.came(request)
         allowed = range(len(moment.sites)) if request.sites is None else sorted(request.sites)
         if request.tried:  # it stays at its site, where another replica may have room
             site: int | None = moment.replicas[min(request.tried)].site

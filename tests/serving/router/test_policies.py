@@ -205,6 +205,7 @@ def test_prices_count_a_request_once_however_long_it_waits(dies: bool) -> None:
             one.health = 200
             assert (await asked).text == answer_of("abc", 20)
             assert len(group.policy._recent) == 1
+            assert group.policy._mix._seen == 1
 
     run(main)
 

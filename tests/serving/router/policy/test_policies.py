@@ -296,6 +296,60 @@ def test_a_site_alone_turns_away_what_only_another_has_room_for() -> None:
     assert set(chosen) - {None} <= {0, 1}
 
 
+@pytest.mark.parametrize("name", ["per-site", "heron", "reactive", "prices"])
+def test_a_request_that_is_asked_for_again_counts_once(name: str) -> None:
+    """It waited for somebody to be ready, was sent, lost its replica, and waited again."""
+    policy: Any = policy_named(name, ENGINE, SLO)
+    moment = moment_of([2000.0])
+    policy.control(moment)
+    request = RequestView(200)
+    for ready in (False, True, False, True, True):
+        for one in moment.replicas:
+            one.ready = ready
+        found = policy.route(request, moment)
+        assert (found is not None) is ready
+        request.again, request.placed = True, request.placed or ready
+    assert policy._mix._seen == 1
+
+
+def test_prices_let_a_request_in_once() -> None:
+    policy = Prices(ENGINE, SLO)
+    moment = moment_of([2000.0])
+    policy.control(moment)
+    for one in moment.replicas:
+        one.ready = False
+    request = RequestView(200)
+    for _ in range(3):
+        assert policy.route(request, moment) is None
+        request.again = True
+    assert (policy._let_in, policy._refused, len(policy._recent)) == (1, 1, 1)
+
+
+def test_the_planner_never_leaves_out_whose_answer_has_begun() -> None:
+    policy = Heron(ENGINE, SLO)
+    moment = moment_of([2000.0])
+    policy.control(moment)
+    policy._taken = [0.25] * len(policy._taken)
+    begun = [RequestView(200, begun=True, again=True) for _ in range(4)]
+    assert None not in [policy.route(one, moment) for one in begun]
+    new = [RequestView(200) for _ in range(4)]
+    assert [policy.route(one, moment) for one in new].count(None) == 3
+
+
+def test_a_stream_that_moves_to_another_site_counts_there() -> None:
+    policy: Any = policy_named("per-site-admit", ENGINE, SLO)
+    moment = moment_of([2000.0, 2000.0])
+    policy.control(moment)
+    for one in moment.replicas[:2]:
+        one.ready = False
+    for _ in range(8):
+        request = RequestView(200, begun=True)
+        while policy.route(request, moment) is None:
+            request.again = True
+    served = policy._sites[1]
+    assert (len(served._recent), served._let_in, served._mix._seen) == (8, 8, 8)
+
+
 def test_the_planner_is_quick_for_eight_sites_and_nine_classes() -> None:
     began_s = time.process_time()
     plan(
