@@ -12,6 +12,7 @@ __all__ = ["Caution"]
 
 _LEAST, _MOST = 40.0, 32_000.0  # at the most all runs at the highest clock
 _ENOUGH = 2_000.0  # beyond that a higher price alone changes little
+_MOST_HEARD = 1e12  # requests; nobody serves more
 _FIRST, _LAST, _SLOWER = 300.0, 2_000.0, 0.5  # requests for a change e-fold, and how that grows
 
 
@@ -25,7 +26,7 @@ class Caution:
 
     def go_on(self, price: float, heard: int) -> None:
         """From what was learned before; raises ValueError for what nobody learns."""
-        if not _LEAST <= price <= _MOST or not 0 <= heard < math.inf:
+        if not _LEAST <= price <= _MOST or not 0 <= heard <= _MOST_HEARD:
             raise ValueError(f"a price of {price} after {heard} requests")
         self.price, self.heard = float(price), int(heard)
 

@@ -3,6 +3,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +53,66 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_it_is_written_once_a_minute_and_only_when_something_is_new(tmp_path: Path) -> None:
     path, clock, one = tmp_path / "l", Clock(), caution()
     learned = Learned(path, one, ABOUT, now_s=clock)
-    seen = set()
+    seen = []
     for second in range(150):
         clock.s = float(second)
         if second < 100:
             one.hear(0.0)
         learned.keep()
         if path.exists():
-            seen.add(path.stat().st_ino)
-    assert len(seen) == 2
-    assert json.loads(path.read_text())["heard"] == 100
+            seen.append(json.loads(path.read_text())["heard"])
+    assert seen == [61] * 60 + [100] * 30
+
+
+def test_who_heard_of_less_does_not_replace_what_another_learned(tmp_path: Path) -> None:
+    busy, idle = caution(), caution()
+    both = [Learned(tmp_path / "l", one, ABOUT) for one in (busy, idle)]
+    for one, heard in ((busy, 800), (idle, 1)):
+        for _ in range(heard):
+            one.hear(0.0)
+    for learned in both:
+        learned.keep(last=True)
+    third = caution()
+    Learned(tmp_path / "l", third, ABOUT)
+    assert (third.price, third.heard) == (busy.price, 800)
+    other = Learned(tmp_path / "l", idle, {**ABOUT, "model": "other"})
+    idle.hear(0.0)
+    other.keep(last=True)
+    assert json.loads((tmp_path / "l").read_text())["heard"] == idle.heard
+
+
+def test_however_long_a_models_name_is(tmp_path: Path) -> None:
+    about = {**ABOUT, "model": "/" + "x" * 10_000}
+    first, second, other = caution(), caution(), caution()
+    learned = Learned(tmp_path / "l", first, about)
+    first.hear(0.0)
+    learned.keep(last=True)
+    Learned(tmp_path / "l", second, about)
+    assert (second.price, second.heard) == (first.price, 1)
+    Learned(tmp_path / "l", other, {**about, "tp": 2})
+    assert other.heard == 0
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_plain_file_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, linked: bool
+) -> None:
+    path = tmp_path / "l"
+    if linked:
+        path.symlink_to("/dev/null")
+    else:
+        os.mkfifo(path)
+    was = path.lstat().st_mode, path.lstat().st_ino
+    with caplog.at_level(logging.WARNING, "slurm_green.serving"):
+        one = caution()
+        learned = Learned(path, one, ABOUT)  # would wait for a writer
+        one.hear(0.0)
+        learned.keep(last=True)
+        one.hear(0.0)
+        learned.keep(last=True)
+    assert (path.lstat().st_mode, path.lstat().st_ino) == was
+    assert len(caplog.records) == 2  # neither read nor kept
+    assert caplog.text.count("is no plain file") == 2
 
 
 @pytest.mark.parametrize(
@@ -73,6 +124,8 @@ def test_it_is_written_once_a_minute_and_only_when_something_is_new(tmp_path: Pa
         json.dumps({"about": ABOUT, "price": float("nan"), "heard": 1}),
         json.dumps({"about": ABOUT, "price": 900.0, "heard": -1}),
         json.dumps({"about": ABOUT, "price": 900.0, "heard": float("inf")}),
+        json.dumps({"about": ABOUT, "price": 900.0, "heard": 10**400}),
+        json.dumps({"about": ABOUT, "price": 900.0, "heard": 1e13}),
         json.dumps({"about": ABOUT, "price": 900.0}),
         json.dumps({"about": {**ABOUT, "model": "other"}, "price": 900.0, "heard": 1}),
     ],
