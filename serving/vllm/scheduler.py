@@ -116,7 +116,9 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
             params = request.sampling_params
             if not params.stop or request.num_output_tokens <= params.min_tokens:
                 return False
-            last = list(request.output_token_ids)[-max(map(len, params.stop)) - _FURTHER :]
+            # A token may be a single byte.
+            most = max(len(one.encode()) for one in params.stop) + _FURTHER
+            last = list(request.output_token_ids)[-most:]
             text = self.structured_output_manager.tokenizer.decode(
                 last, skip_special_tokens=params.skip_special_tokens
             )

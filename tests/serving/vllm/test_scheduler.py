@@ -154,6 +154,51 @@ def test_who_met_a_stop_string_did_not_leave(
     assert ended == [("a", end)]
 
 
+def test_a_stop_string_may_be_a_token_for_each_byte(governed: Any) -> None:
+    stop = "முடிவு"
+    governed.structured_output_manager = SimpleNamespace(
+        tokenizer=SimpleNamespace(
+            decode=lambda ids, skip_special_tokens: bytes(ids).decode(errors="replace")
+        )
+    )
+    one = request("a", time.time())
+    one.sampling_params = SimpleNamespace(stop=[stop], min_tokens=0, skip_special_tokens=True)
+    one.output_token_ids = list(f"and so on {stop}".encode())
+    one.num_output_tokens = len(one.output_token_ids)
+    assert governed._met_stop(one)
+
+
+@pytest.mark.parametrize(
+    ("ours", "asked"),
+    [
+        ({}, (64, 4096, 1000)),
+        ({"active": 32, "scheduled": 2048}, (32, 2048, 1000)),  # what a step takes comes first
+        ({"seqs": None, "batched": None, "kv": None}, (None, None, None)),
+    ],
+)
+def test_what_the_engine_takes_at_once_is_vllms_word(
+    ours: dict[str, int | None], asked: tuple[int | None, ...]
+) -> None:
+    told = {"seqs": 64, "batched": 4096, "kv": 1000, **ours}
+    scheduler = SimpleNamespace(max_num_seqs=told["seqs"], max_num_batched_tokens=told["batched"])
+    if "active" in ours:
+        scheduler.max_num_active_seqs = ours["active"]
+        scheduler.max_num_scheduled_tokens = ours["scheduled"]
+    group = module._group(
+        SimpleNamespace(
+            parallel_config=SimpleNamespace(
+                pipeline_parallel_size=1, tensor_parallel_size=1, data_parallel_size=1,
+                world_size=1, data_parallel_rank_local=None,
+            ),
+            speculative_config=None,
+            model_config=SimpleNamespace(served_model_name="m", model="m", is_moe=False),
+            scheduler_config=scheduler,
+            cache_config=SimpleNamespace(kv_cache_size_tokens=told["kv"]),
+        )
+    )  # fmt: skip
+    assert (group.max_num_seqs, group.max_batched_tokens, group.kv_tokens) == asked
+
+
 @pytest.mark.parametrize(
     ("method", "arguments"),
     [
