@@ -158,6 +158,24 @@ def test_what_was_found_in_the_cache_is_read_by_it_too() -> None:
     assert lost == pytest.approx([0.0] * 6, abs=1e-6)
 
 
+def test_what_was_found_in_the_cache_is_read_by_its_request_alone() -> None:
+    """By its prompt as by its tokens, and by nobody after it."""
+
+    class Watching(Fixed):
+        def choose(self, moment: Moment) -> int:
+            batch = moment.batch
+            seen.append((batch.context, list(batch.chunks)))
+            return super().choose(moment)
+
+    seen: list[tuple[float, list[tuple[int, int]]]] = []
+    requests = [Request(0.0, 40, 3, cached_tokens=3000), Request(9.0, 50, 3)]
+    replay(requests, EngineModel(profile()), SLO, lambda: Watching(TOP))
+    assert seen == [
+        (0.0, [(3000, 40)]), (3040.0, []), (3041.0, []),
+        (0.0, [(0, 50)]), (50.0, []), (51.0, []),
+    ]  # fmt: skip
+
+
 def test_a_ceiling_holds_for_it_too() -> None:
     requests = [Request(0.05 * k, 400, 60) for k in range(60)]
     run = replay([*requests, *WORKS_OFF], ENGINE, SLO, lambda: Capped(Watched(TOP), lambda: 1))
