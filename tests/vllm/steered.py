@@ -32,7 +32,11 @@ class SteeredScheduler(GovernedScheduler):
                 pilot._tokenless.clear()
             if word == "burst":
                 vars(pilot)["scheduled"] = None
-        return super().schedule(*args, **kwargs)
+        output = super().schedule(*args, **kwargs)
+        held = self._held()
+        if held is None or (output.num_scheduled_tokens and not 0 < held <= 1):
+            raise AssertionError(f"this vLLM says that its cache holds {held}")
+        return output
 
 
 class Broken:
