@@ -143,7 +143,6 @@ def _place_runs_first(
         )
         prices = found.prices
         tags = PriceTags(board, prices)
-        expected = found.pool.expected(prices, found.temperature_g)
         if previous is None or again:
             effort = Effort.usual(len(kinds.runs), per_job, len(kinds.splits), fast=fast)
         else:
@@ -152,9 +151,9 @@ def _place_runs_first(
         def place(start: Found) -> list[int]:
             return place_runs(
                 board,
-                PriceTags(board, start.prices),
+                tags if start is found else PriceTags(board, start.prices),
                 start,
-                start.pool.expected(start.prices, start.temperature_g),
+                start.expected,
                 kinds.splits,
                 effort,
                 all_priced=not len(kinds.overdue),
@@ -176,7 +175,7 @@ def _place_runs_first(
         late_splits = place_splits(
             pieces,
             kinds.splits,
-            [Start(prices, expected.only(kinds.splits))],
+            [Start(prices, found.expected.only(kinds.splits))],
             lists=effort.split_lists,
             thorough=previous is None,
             expired=expired,

@@ -8,13 +8,14 @@ temperature, with each answer to them added to the pool, until the proven bound 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from slurm_green.plan.options import Options
 from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.overlap import overlap
-from slurm_green.plan.pool import Pool, Ways
+from slurm_green.plan.pool import Expected, Pool, Ways
 from slurm_green.plan.problem import (
     JOULES_PER_KWH,
     SECONDS_PER_HOUR,
@@ -80,6 +81,11 @@ class Found:
     start_s: Floats
     scale: float = 1.0
     usual_g: float = 1.0
+
+    @cached_property
+    def expected(self) -> Expected:
+        """What each job is expected to use at the prices."""
+        return self.pool.expected(self.prices, self.temperature_g)
 
     def softer(self, share: float) -> "Found":
         """The same ways, and prices at which jobs are unsure by this share of what one costs."""
