@@ -2,9 +2,10 @@
 """A wide-area link made real: a network namespace behind tc, with an rsync daemon at its end."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ def wan(directory: Path, *, user: str, group: str) -> Iterator[Wan]:
     config.write_text(_CONFIG.format(pid=pid, log=log, user=user, group=group))
     if not _done("ip", "netns", "add", name):
         pytest.skip("no network namespace can be made here: needs root and iproute2")
+    daemon: subprocess.Popen[bytes] | None = None
     try:
         _run("ip", "link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b")
         _run("ip", "link", "set", f"{name}b", "netns", name)
@@ -65,13 +67,17 @@ def wan(directory: Path, *, user: str, group: str) -> Iterator[Wan]:
         inside = ("ip", "netns", "exec", name)
         _run(*inside, "ip", "addr", "add", f"{net}.2/24", "dev", f"{name}b")
         _run(*inside, "ip", "link", "set", f"{name}b", "up")
-        listen = ("--daemon", f"--config={config}", f"--address={net}.2", f"--port={_PORT}")
-        _run(*inside, "rsync", *listen)
+        listen = (f"--config={config}", f"--address={net}.2", f"--port={_PORT}")
+        daemon = subprocess.Popen(
+            [*inside, "rsync", "--daemon", "--no-detach", *listen], start_new_session=True
+        )
         wait_until(pid.exists, timeout_s=10, what="the rsync daemon")
         yield Wan(f"{name}a", f"{net}.2")
     finally:
-        with suppress(FileNotFoundError, ProcessLookupError, ValueError):
-            os.kill(int(pid.read_text()), 15)
+        if daemon is not None:
+            # All of it: one that sends waits for a link that is gone, and the daemon for that one.
+            os.killpg(daemon.pid, signal.SIGKILL)
+            daemon.wait()
         _done("ip", "link", "del", f"{name}a")
         _done("ip", "netns", "del", name)
 
