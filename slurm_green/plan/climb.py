@@ -28,16 +28,18 @@ def climb(
     *,
     most: int,
     settled: float = 0.0,
+    settled_least: float = 0.0,
     expired: Callable[[], bool] = lambda: False,
 ) -> Floats:
     """The best point of [0, `top`] in at most so many evaluations of value and slope.
 
-    Ends early where two steps in turn rise by less than `settled`, or `expired` says so.
+    Ends early where two steps in turn rise by less than `settled` times the first value, and than
+    `settled_least`, or `expired` says so.
     """
     at = np.clip(start, 0.0, top)
     value, slope = function(at)
     steps: deque[tuple[Floats, Floats]] = deque(maxlen=_MEMORY)  # and how the slope fell
-    count, calm = 1, 0
+    count, calm, little = 1, 0, max(settled * abs(value), settled_least)
     while count < most and calm < 2 and not expired():
         is_open = np.where(slope > 0, at < top, at > 0)
         ahead = np.where(is_open, _newton(np.where(is_open, slope, 0.0), steps, is_open), 0.0)
@@ -58,7 +60,7 @@ def climb(
         if float(step @ fall) > 0:
             steps.append((step, fall))
         at, value, slope = there, new_value, new_slope
-        calm = calm + 1 if rise < settled else 0
+        calm = calm + 1 if rise < little else 0
     return at
 
 

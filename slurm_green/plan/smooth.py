@@ -70,8 +70,15 @@ class SmoothDual:
         self.temperature = temperature
         self._soft_g[:] = temperature * self._unit_g
         begin, top = self._box.point(self.prices), self._box.top
-        settled_g = max(_SETTLED * abs(self._ask(begin)[0]), _SETTLED_USUAL * self.usual_g)
-        found = climb(self._ask, begin, top, most=most, settled=settled_g, expired=expired)
+        found = climb(
+            self._ask,
+            begin,
+            top,
+            most=most,
+            settled=_SETTLED,
+            settled_least=_SETTLED_USUAL * self.usual_g,
+            expired=expired,
+        )
         self.prices = self._box.prices(found)
         self._used = self._respond(self.prices)
         self.value_g = standing_g(self._problem, self.prices) + float(self._used.cost_g.sum())

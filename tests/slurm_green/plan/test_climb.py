@@ -62,7 +62,7 @@ def test_it_asks_no_more_than_it_may_and_never_ends_lower(seed: int, most: int) 
 def test_it_ends_once_it_hardly_rises() -> None:
     long, short = Hill(3, 30), Hill(3, 30)
     climb(long, long.start, long.top, most=400)
-    found = climb(short, short.start, short.top, most=400, settled=1e-3)
+    found = climb(short, short.start, short.top, most=400, settled_least=1e-3)
     assert len(short.asked) < 0.7 * len(long.asked)
     assert short(found)[0] == pytest.approx(long.best(), rel=0.02)
 
