@@ -170,8 +170,7 @@ class Pieces:
     def _offers(self, job: int, until_s: float) -> Offers | None:
         board, site, shapes = self.board, self._problem.site, self._problem.shapes
         number = self._problem.jobs.class_index[job]
-        own = np.arange(shapes.first[number], shapes.first[number + 1])
-        own = own[shapes.gpus[own] <= site.gpus]
+        own = self._problem.fitting[number]
         early = float(rounded_up(self._problem.jobs.earliest_s[job]))
         late = float(np.floor(until_s * GRID + 1e-6) / GRID)
         sizes = np.unique(shapes.gpus[own])

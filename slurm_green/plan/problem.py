@@ -163,6 +163,13 @@ class Problem:
         return self.site.usual_carbon_g_per_kwh * watts / 1000
 
     @cached_property
+    def fitting(self) -> tuple[Ints, ...]:
+        """For each class the shapes that the site has GPUs for."""
+        fits = self.shapes.gpus <= self.site.gpus
+        borders = zip(self.shapes.first[:-1], self.shapes.first[1:], strict=True)
+        return tuple(low + np.flatnonzero(fits[low:high]) for low, high in borders)
+
+    @cached_property
     def fastest_s(self) -> Floats:
         """The shortest possible duration of each job, shape (jobs,)."""
         return self.jobs.work / self.shapes.fastest_rate[self.jobs.class_index]

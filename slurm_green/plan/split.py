@@ -113,8 +113,8 @@ def _cheapest(class_index: int, work: Floats, steep_g: Floats, need: float) -> t
 
 
 def _pieces(problem: Problem, prices: Prices, class_index: int) -> _Pieces:
-    shapes, site = problem.shapes, problem.site
-    own = np.array([k for k in shapes.of(class_index) if shapes.gpus[k] <= site.gpus], dtype=int)
+    shapes = problem.shapes
+    own = problem.fitting[class_index]
     rate = np.append(0.0, shapes.rate[own])
     gpus, power = np.append(0, shapes.gpus[own]), np.append(0.0, shapes.power_w[own])
     # What a second of each shape costs in each slot, shape (slots, shapes).

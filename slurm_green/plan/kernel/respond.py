@@ -47,7 +47,7 @@ def respond(problem: Problem, prices: Prices, jobs: Ints, deadline_s: Floats) ->
     classes, low = np.unique(class_of[order], return_index=True)
     bounds, written = np.append(low, len(jobs)).tolist(), 0
     for number, begin, end in zip(classes.tolist(), bounds[:-1], bounds[1:], strict=True):
-        own = np.array([k for k in shapes.of(number) if shapes.gpus[k] <= site.gpus], dtype=int)
+        own = problem.fitting[number]
         ways = [np.append(0.0, one[own]) for one in (shapes.rate, shapes.gpus, shapes.power_w)]
         inputs: dict[str, NDArray[np.generic]]
         inputs = dict(zip(("rate", "gpus", "power"), ways, strict=True))

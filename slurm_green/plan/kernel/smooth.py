@@ -29,11 +29,8 @@ class KernelSmooth:
         temperature_g: Floats,
     ) -> None:
         site, shapes, all_jobs = problem.site, problem.shapes, problem.jobs
-        classes = len(shapes.class_names)
-        fits = [
-            [shape for shape in shapes.of(one) if shapes.gpus[shape] <= site.gpus]
-            for one in range(classes)
-        ]
+        own = problem.fitting
+        classes = len(own)
         class_of = all_jobs.class_index[jobs]
         early = all_jobs.earliest_s[jobs].astype(np.float64)
         late = np.minimum(deadline_s, site.horizon_s).astype(np.float64)
@@ -43,8 +40,8 @@ class KernelSmooth:
         self._cost_g, self._count = np.zeros(len(jobs)), np.zeros(len(jobs), dtype=np.int64)
         self._slot, self._used = np.zeros(most, dtype=np.int32), np.zeros((2, most))
         self._arrays = {
-            "own_first": np.cumsum([0, *map(len, fits)], dtype=np.int64),
-            "own": np.array([shape for own in fits for shape in own], dtype=np.int64),
+            "own_first": np.cumsum([0, *map(len, own)], dtype=np.int64),
+            "own": np.concatenate([*own, np.zeros(0, dtype=np.int64)]),
             "rate": shapes.rate.astype(np.float64),
             "gpus": shapes.gpus.astype(np.float64),
             "power": shapes.power_w.astype(np.float64),
@@ -63,7 +60,7 @@ class KernelSmooth:
         self._sizes = {
             "slots": site.slots,
             "classes": classes,
-            "ways": max(map(len, fits), default=0),
+            "ways": max(map(len, own), default=0),
             "step": site.step_s,
         }
 

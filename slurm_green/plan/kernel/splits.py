@@ -30,12 +30,8 @@ class KernelSplits:
 
     def __init__(self, board: Board, opens_s: Floats, closes_s: Floats) -> None:
         problem = board.problem
-        shapes, jobs, gpus = problem.shapes, problem.jobs, problem.site.gpus
-        classes = len(shapes.first) - 1
-        own = [
-            low + np.flatnonzero(shapes.gpus[low:high] <= gpus)
-            for low, high in zip(shapes.first[:-1], shapes.first[1:], strict=True)
-        ]
+        shapes, jobs, own = problem.shapes, problem.jobs, problem.fitting
+        classes = len(own)
         sizes = [np.unique(shapes.gpus[ways]) for ways in own]
         self._board = board
         self._slots = problem.site.slots
@@ -46,7 +42,7 @@ class KernelSplits:
             "opens": np.ascontiguousarray(opens_s),
             "closes": np.ascontiguousarray(closes_s),
             "own_first": np.cumsum([0, *map(len, own)], dtype=np.int64)[: classes + 1],
-            "own": np.concatenate(own + nothing).astype(np.int64),
+            "own": np.concatenate([*own, *nothing]).astype(np.int64),
             "size_first": np.cumsum([0, *map(len, sizes)], dtype=np.int64)[: classes + 1],
             "sizes": np.concatenate(sizes + nothing).astype(np.int64),
             "gpus": shapes.gpus.astype(np.int64),
