@@ -13,7 +13,6 @@ from slurm_green.errors import LedgerError
 from slurm_green.hook.record import LOOK, PAUSE, Record, parse
 from slurm_green.ledger.energy import with_counters
 from slurm_green.ledger.entries import (
-    REQUEUED,
     Decision,
     Entry,
     Event,
@@ -27,6 +26,7 @@ from slurm_green.ledger.receipt import make_receipt, with_receipt
 from slurm_green.plan.power import PowerModel
 from slurm_green.signals.series import Series
 from slurm_green.slurm.records import Job
+from slurm_green.slurm.requeue import REQUEUED
 
 __all__ = ["Books"]
 

@@ -9,7 +9,6 @@ from slurm_green.signals.series import Series
 from slurm_green.slurm.records import Job, began
 
 __all__ = [
-    "REQUEUED",
     "Decision",
     "Entry",
     "Event",
@@ -20,9 +19,6 @@ __all__ = [
     "facts_of",
     "lookup_in",
 ]
-
-# The state of a run that ended by a requeue, as in accounting: its job went on.
-REQUEUED = "REQUEUED"
 
 # Gives a series that covers the whole interval, or None: how receipts ask for the past.
 Lookup = Callable[[datetime, datetime], Series | None]

@@ -12,13 +12,13 @@ from datetime import datetime
 
 import numpy as np
 
-from slurm_green.ledger.entries import REQUEUED, Decision, JobFacts, Lookup
+from slurm_green.ledger.entries import Decision, JobFacts, Lookup
 from slurm_green.ledger.fifo import Capacity, ReplayJob, replay_fifo
 from slurm_green.ledger.receipt import COUNTERFACTUAL, Receipt, make_receipt
 from slurm_green.ledger.rows import utc
 from slurm_green.ledger.site import Run, site_carbon
 from slurm_green.plan.power import PowerModel
-from slurm_green.slurm.requeue import submitted_anew
+from slurm_green.slurm.requeue import REQUEUED, submitted_anew
 
 __all__ = ["Delays", "Group", "Promises", "Report", "SiteFigure", "build_report", "site_figure"]
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from slurm_green.ledger.entries import REQUEUED, Decision, Event, JobFacts, Lookup
+from slurm_green.ledger.entries import Decision, Event, JobFacts, Lookup
 from slurm_green.ledger.receipt import J_PER_KWH, make_receipt
 from slurm_green.plan.power import PowerModel
-from slurm_green.slurm.requeue import submitted_anew
+from slurm_green.slurm.requeue import REQUEUED, submitted_anew
 
 __all__ = ["SHADOW_START", "ShadowOutcome", "compare_shadow"]
 

@@ -15,6 +15,7 @@ from slurm_green.slurm.gres import gpu_count
 from slurm_green.slurm.hostlist import expand_hostlist
 from slurm_green.slurm.normalise import state_of
 from slurm_green.slurm.records import Job
+from slurm_green.slurm.requeue import REQUEUED
 from slurm_green.slurm.times import parse_slurm_time
 
 __all__ = ["draw_delimiter", "parse_sacct", "sacct_arguments"]
@@ -30,7 +31,6 @@ _FIELDS = (
 _EXTRA = "Extra"
 # Every state a job ends in; REQUEUED is not one, that job lives on.
 _ENDED = "BF,CA,CD,DL,F,NF,OOM,PR,TO"
-_REQUEUED = "REQUEUED"
 
 
 def draw_delimiter() -> str:
@@ -98,7 +98,7 @@ def _job(record: dict[str, str]) -> Job:
         account=record["Account"],
         partition=record["Partition"],
         qos=record["QOS"],
-        state=_REQUEUED if _REQUEUED in words else state,  # not the job waits: its run ended
+        state=REQUEUED if REQUEUED in words else state,  # not the job waits: its run ended
         flags=words,
         submit_utc=parse_slurm_time(record["Submit"]),
         eligible_utc=parse_slurm_time(record["Eligible"]),

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 
 from slurm_green.slurm.records import Job
 
-__all__ = ["last_runs", "submitted_anew"]
+__all__ = ["REQUEUED", "last_runs", "submitted_anew"]
 
+REQUEUED = "REQUEUED"  # the state of a run that a requeue ended: its job lives on
 # A job is decided on seconds after its submission, by a clock that may be seconds behind.
 _SOON = timedelta(seconds=60)
 
@@ -21,7 +22,7 @@ def last_runs(runs: Iterable[Job]) -> list[Job]:
     """Of each job the last of its runs that ended, but for those that a requeue ended."""
     last: dict[int, Job] = {}
     for run in runs:
-        if run.state != "REQUEUED" and _submit_s(run) >= _submit_s(last.get(run.job_id)):
+        if run.state != REQUEUED and _submit_s(run) >= _submit_s(last.get(run.job_id)):
             last[run.job_id] = run
     return list(last.values())
 
