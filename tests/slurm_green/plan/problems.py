@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from slurm_green.plan.outcome import Prices
+from slurm_green.plan.pieces import Pieces
 from slurm_green.plan.problem import JOULES_PER_KWH, Jobs, Problem, Service, Shapes, Site
+from slurm_green.plan.schedule import Schedule
 
 HOUR = 3600.0
 CELLS_PER_HOUR = 2
@@ -283,3 +285,24 @@ def tiny(
         renewable_w=green if renewables else 0.0,
         **limits,
     )
+
+
+def schedule(pieces: Pieces) -> Schedule:
+    """What of jobs that may be split is on a board."""
+    job = np.repeat(np.array(list(pieces.of)), [len(one) for one in pieces.of.values()])
+    rows = np.concatenate(list(pieces.of.values()))
+    order = np.lexsort((rows[:, 1], job))
+    return Schedule(
+        job=job[order],
+        shape=rows[order, 0].astype(np.int64),
+        start_s=rows[order, 1],
+        end_s=rows[order, 2],
+    )
+
+
+def some_prices(problem: Problem, seed: int, share: tuple[float, float] = (0.0, 1.0)) -> Prices:
+    """Prices at random; where there is supply a kWh costs between these shares of the grid's."""
+    rng = np.random.default_rng(seed + 1)
+    carbon, slots = problem.site.carbon_g_per_kwh, problem.site.slots
+    mu = np.where(problem.site.green, rng.uniform(*share, slots) * carbon, carbon)
+    return prices(slots, mu=mu, lam=np.maximum(rng.uniform(-50, 100, slots), 0))

@@ -20,7 +20,7 @@ from slurm_green.plan.problem import JOULES_PER_KWH, Floats, Problem
 from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.split import split_response
 from slurm_green.plan.split_lists import Start, place_splits
-from tests.slurm_green.plan.problems import make, prices
+from tests.slurm_green.plan.problems import make, some_prices
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no compiled kernel: no C compiler?")
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -51,13 +51,6 @@ def problem(seed: int, *, green: bool, jobs: int = 15) -> Problem:
         renewable_w=rng.uniform(0, 2500, SLOTS).tolist() if green else 0.0,
         base_w=200.0,
     )
-
-
-def some_prices(one: Problem, seed: int) -> Prices:
-    rng = np.random.default_rng(seed + 1)
-    carbon = one.site.carbon_g_per_kwh
-    mu = np.where(one.site.green, rng.uniform(0, 1, SLOTS) * carbon, carbon)
-    return prices(SLOTS, mu=mu, lam=np.maximum(rng.uniform(-50, 100, SLOTS), 0))
 
 
 def expected_of(one: Problem, at: Prices) -> Expected:

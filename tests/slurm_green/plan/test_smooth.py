@@ -13,10 +13,11 @@ from slurm_green.plan.prices import standing_g
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Problem
 from slurm_green.plan.smooth import SmoothDual, unsure
 from slurm_green.plan.split import split_response
-from tests.slurm_green.plan.problems import make, prices
+from tests.slurm_green.plan.problems import make, prices, some_prices
 
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 SLOTS = 12
+INSIDE = (0.1, 0.9)  # of the box of prices
 
 
 def problem(seed: int, **limits: float) -> Problem:
@@ -46,13 +47,6 @@ def problem(seed: int, **limits: float) -> Problem:
     )
 
 
-def some_prices(one: Problem, seed: int) -> Prices:
-    rng = np.random.default_rng(seed + 1)
-    carbon = one.site.carbon_g_per_kwh
-    mu = np.where(one.site.green, rng.uniform(0.1, 0.9, SLOTS) * carbon, carbon)
-    return prices(SLOTS, mu=mu, lam=np.maximum(rng.uniform(-50, 100, SLOTS), 0))
-
-
 def dual_of(one: Problem, at: Prices, kernel: bool) -> SmoothDual:
     splits = np.arange(len(one.jobs))
     with pytest.MonkeyPatch.context() as patch:
@@ -75,7 +69,7 @@ def true_g(one: Problem, at: Prices) -> float:
 @given(seed=st.integers(0, 10_000), kernel=st.booleans())
 def test_it_is_a_little_below_the_true_dual(seed: int, kernel: bool) -> None:
     one = problem(seed)
-    at = some_prices(one, seed)
+    at = some_prices(one, seed, INSIDE)
     dual = dual_of(one, at, kernel)
     value_g, _ = dual._ask(dual._box.point(at))
     true = true_g(one, at)
@@ -89,7 +83,7 @@ def test_its_slope_is_what_is_used_beyond_what_there_is(
     seed: int, kernel: bool, capped: bool
 ) -> None:
     one = problem(seed, **({"power_cap_w": 3000.0} if capped else {}))
-    dual = dual_of(one, some_prices(one, seed), kernel)
+    dual = dual_of(one, some_prices(one, seed, INSIDE), kernel)
     point = dual._box.point(dual.prices)
     _, slope = dual._ask(point)
     ahead = np.random.default_rng(seed).normal(size=len(point))
@@ -102,7 +96,7 @@ def test_its_slope_is_what_is_used_beyond_what_there_is(
 @given(seed=st.integers(0, 10_000))
 def test_the_kernel_does_as_python_does(seed: int) -> None:
     one = problem(seed)
-    at = some_prices(one, seed)
+    at = some_prices(one, seed, INSIDE)
     fast, slow = (dual_of(one, at, kernel) for kernel in (True, False))
     used, wanted = fast._used, slow._used
     assert used is not None
@@ -119,7 +113,7 @@ def test_the_kernel_does_as_python_does(seed: int) -> None:
 @given(seed=st.integers(0, 10_000), kernel=st.booleans())
 def test_a_climb_proves_more(seed: int, kernel: bool) -> None:
     one = problem(seed)
-    at = some_prices(one, seed)
+    at = some_prices(one, seed, INSIDE)
     dual = dual_of(one, at, kernel)
     dual.climb(0.01, 60)
     assert true_g(one, dual.prices) > true_g(one, at)

@@ -11,10 +11,9 @@ from slurm_green.plan.outcome import Weights
 from slurm_green.plan.pieces import Pieces
 from slurm_green.plan.pool import Expected
 from slurm_green.plan.problem import Problem
-from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.slot_table import SlotTable
 from slurm_green.plan.split_lists import Start, place_splits
-from tests.slurm_green.plan.problems import make, prices
+from tests.slurm_green.plan.problems import make, prices, schedule
 
 
 def pieces_of(problem: Problem) -> Pieces:
@@ -35,18 +34,6 @@ def placed(problem: Problem, starts: list[Start], good_g: float = -np.inf) -> Pi
     )
     assert missing == []
     return pieces
-
-
-def schedule(pieces: Pieces) -> Schedule:
-    job = np.repeat(np.array(list(pieces.of)), [len(one) for one in pieces.of.values()])
-    rows = np.concatenate(list(pieces.of.values()))
-    order = np.lexsort((rows[:, 1], job))
-    return Schedule(
-        job=job[order],
-        shape=rows[order, 0].astype(np.int64),
-        start_s=rows[order, 1],
-        end_s=rows[order, 2],
-    )
 
 
 def nothing_expected(problem: Problem) -> Expected:

@@ -17,9 +17,8 @@ from slurm_green.plan.outcome import Prices, Weights
 from slurm_green.plan.pieces import Pieces
 from slurm_green.plan.planner import solve
 from slurm_green.plan.problem import Problem
-from slurm_green.plan.schedule import Schedule
 from slurm_green.plan.split_plan import plan_splits, split_prices
-from tests.slurm_green.plan.problems import make, prices
+from tests.slurm_green.plan.problems import make, prices, schedule
 
 NOBODY = np.zeros(0, dtype=np.int64)
 
@@ -49,18 +48,6 @@ def planned(problem: Problem, warm: Prices | None) -> tuple[Pieces, list[int], P
         progress=lambda done: None,
     )
     return pieces, missing, there
-
-
-def schedule(pieces: Pieces) -> Schedule:
-    job = np.repeat(np.array(list(pieces.of)), [len(one) for one in pieces.of.values()])
-    rows = np.concatenate(list(pieces.of.values()))
-    order = np.lexsort((rows[:, 1], job))
-    return Schedule(
-        job=job[order],
-        shape=rows[order, 0].astype(np.int64),
-        start_s=rows[order, 1],
-        end_s=rows[order, 2],
-    )
 
 
 def proven_g(problem: Problem, at: Prices) -> float:

@@ -121,6 +121,15 @@ def test_long_after_slurm_has_forgotten_it(site: Site) -> None:
     assert site.facts().energy_source == "emulated"
 
 
+def given_back(site: Site, lock: sqlite3.Connection) -> None:
+    """The ledger can be written again, and is."""
+    lock.execute("ROLLBACK")
+    lock.close()
+    for _ in range(2):
+        site.runner.books._ledger._next_try_s = 0.0
+        site.step()
+
+
 def test_a_ledger_that_cannot_be_written_leaves_them_with_the_node(
     site: Site,
 ) -> None:
@@ -133,11 +142,7 @@ def test_a_ledger_that_cannot_be_written_leaves_them_with_the_node(
         site.runner.books._ledger._next_try_s = 0.0
         site.step()
     assert site.desk.hand_in([ENERGY]) == []
-    lock.execute("ROLLBACK")
-    lock.close()
-    for _ in range(2):
-        site.runner.books._ledger._next_try_s = 0.0
-        site.step()
+    given_back(site, lock)
     assert site.desk.hand_in([ENERGY]) == ["a.json"]
     assert site.facts().energy_source == "emulated"
 
@@ -150,11 +155,7 @@ def test_a_ledger_that_refuses_only_them_leaves_them_with_the_node(site: Site) -
     site.desk.hand_in([ENERGY])
     site.step()
     assert site.desk.hand_in([ENERGY]) == []
-    lock.execute("ROLLBACK")
-    lock.close()
-    for _ in range(2):
-        site.runner.books._ledger._next_try_s = 0.0
-        site.step()
+    given_back(site, lock)
     assert site.desk.hand_in([ENERGY]) == ["a.json"]
 
 
