@@ -48,7 +48,7 @@ from serve_azure import (  # noqa: E402
 
 from serving.governor.engine import EngineModel  # noqa: E402
 from serving.governor.fixed import Fixed  # noqa: E402
-from serving.governor.protocol import Ended, Moment, Slo  # noqa: E402
+from serving.governor.protocol import Ended, Moment, Policy, Slo  # noqa: E402
 from serving.replay.cache import BLOCK, blocks  # noqa: E402
 from serving.replay.requests import Request  # noqa: E402
 from serving.replay.route.kernel import CModel  # noqa: E402
@@ -171,7 +171,7 @@ class Searched:
         return best
 
 
-class Scheduled:
+class Scheduled(Policy):
     """The policy that follows a schedule, and parks where that pays."""
 
     def __init__(self, engine: EngineModel, requests: Sequence[Request], schedule: Any) -> None:

@@ -96,7 +96,7 @@ def _learned(
 
     Nobody needs it to serve: a directory that cannot be made costs what would be in it.
     """
-    if settings.profile is None or settings.policy != "governor":
+    if settings.profile is None or not settings.policy.startswith("governor"):
         return None
     directory = state / "learned"
     try:

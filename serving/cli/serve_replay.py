@@ -69,7 +69,7 @@ _KEYS = (
     default=_DEFAULT,
     show_default=True,
     help="Names with commas: max, min, static:MHZ, two-level, feedback, bandit, projection, "
-    "governor, oracle.",
+    "governor, governor:clocks, oracle.",
 )
 @click.option(
     "--signal",

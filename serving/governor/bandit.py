@@ -13,7 +13,7 @@ import numpy as np
 
 from profiling.law import Floats
 from serving.governor.engine import EngineModel
-from serving.governor.protocol import Ended, Moment, Slo
+from serving.governor.protocol import Ended, Moment, Policy, Slo
 
 __all__ = ["Bandit"]
 
@@ -23,7 +23,7 @@ _CURIOSITY = 0.5
 _FEATURES = 4
 
 
-class Bandit:
+class Bandit(Policy):
     """Learns which clock has the least energy-delay product in which load."""
 
     park_after_s: float | None = None

@@ -44,7 +44,7 @@ def highest_below(engine: EngineModel, ceiling: Ceiling) -> int:
     return clock
 
 
-class Capped:
+class Capped(Policy):
     """A policy that never chooses more than the ceiling of now; `most` gives a clock's index."""
 
     def __init__(self, policy: Policy, most: Callable[[], int]) -> None:
@@ -56,6 +56,10 @@ class Capped:
     def park_after_s(self) -> float | None:
         """The policy's."""
         return self.policy.park_after_s
+
+    def throttles(self, moment: Moment) -> bool:
+        """The policy's."""
+        return self.policy.throttles(moment)
 
     def choose(self, moment: Moment) -> int:
         """The policy's choice or the ceiling, whichever is lower."""

@@ -8,7 +8,7 @@ thresholds of 90 % and 65 % of the SLO.
 """
 
 from serving.governor.engine import EngineModel
-from serving.governor.protocol import Ended, Moment, Slo
+from serving.governor.protocol import Ended, Moment, Policy, Slo
 
 __all__ = ["Feedback"]
 
@@ -16,7 +16,7 @@ _COARSE_S, _FINE_S = 0.5, 0.02
 _UP, _DOWN = 0.9, 0.65
 
 
-class Feedback:
+class Feedback(Policy):
     """Steps up and down by observed latency."""
 
     park_after_s: float | None = 5.0

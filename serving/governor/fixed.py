@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`max`, `min` and `static:MHZ`: one clock, whatever happens. Pure."""
 
-from serving.governor.protocol import Ended, Moment
+from serving.governor.protocol import Ended, Moment, Policy
 
 __all__ = ["Fixed"]
 
 
-class Fixed:
+class Fixed(Policy):
     """Always the same clock."""
 
     park_after_s: float | None = None

@@ -5,7 +5,8 @@ Every decoding request has a bank: how much later than now its last token could 
 iteration may spend what the bank holds. Prompts are served in order, each by arrival + TTFT, with
 a margin for those to come. From the lowest clock that does both on, energy is weighed against the
 requests that a slower iteration is likely to make late (`Risk`): prompts stall decodes, and come
-in bursts. The model is corrected by how long iterations really take.
+in bursts; while they can wait, who decodes goes first (`Throttle`). The model is corrected by how
+long iterations really take.
 
 What is left of the slack an objective may spend on speed (`Steering`), never on less.
 
@@ -22,8 +23,9 @@ from serving.governor.caution import Caution
 from serving.governor.engine import Batch, EngineModel
 from serving.governor.floor import Floor
 from serving.governor.objective import Steering
-from serving.governor.protocol import Ended, Moment, Slo
+from serving.governor.protocol import Ended, Moment, Policy, Slo
 from serving.governor.risk import Risk
+from serving.governor.throttle import Throttle
 from serving.governor.twin import Twin
 
 __all__ = ["Governor", "Tuning"]
@@ -45,11 +47,14 @@ class Tuning:
     worth_mhz: float = 45.0  # a smaller step down is not made
     park_after_s: float = 0.05
     most_cache: float = 0.6  # of the cache that is held; beyond it runs at the highest clock
+    most_wait: float = 0.5  # of its TTFT a prompt is left for later; 0: none ever
     correct: float = 0.05  # how fast the correction of the model follows
 
 
-class Governor:
+class Governor(Policy):
     """The slack-bank governor for one replica; `steering` tells what more speed is worth."""
+
+    park_after_s: float | None = None
 
     def __init__(
         self,
@@ -66,7 +71,7 @@ class Governor:
         self._steering = steering
         # Sooner it would wait for its clock after a pause between two requests.
         self._park_s = max(self._tuning.park_after_s, 2 * engine.switch_latency_s)
-        self.park_after_s: float | None = self._park_s
+        self.park_after_s = self._park_s
         self.correction = 1.0
         self.out_of_reach = 0  # decisions at which no clock was enough
         self._asked = self._high
@@ -80,6 +85,12 @@ class Governor:
         most_lost = self._tuning.most_lost
         self.caution = Caution(self._tuning.miss_requests, most_lost or 1.0)
         self.twin = None if most_lost is None else Twin(engine, slo)
+        self._throttle = Throttle(engine, slo, self._tuning.most_wait)
+
+    def throttles(self, moment: Moment) -> bool:
+        """Whether prompts wait."""
+        self._risk.look(moment)
+        return self._throttle.waits(moment, self._risk, self.correction)
 
     def choose(self, moment: Moment) -> int:
         """The clock for this iteration and the next ones."""
@@ -210,13 +221,17 @@ class Governor:
         if batch.decodes:
             decode_s = engine.time_s(Batch(batch.decodes, batch.context), clock)
         room = max(engine.max_batched_tokens - batch.decodes, 1)
-        stretch = self.correction * (1 + tuning.margin + tuning.margin_by_crowd * self._crowd)
+        known = 1 + tuning.margin
+        # Who comes next waits for all of these.
+        to_come = known + tuning.margin_by_crowd * self._crowd
         tokens, added_s = 0, 0.0
         for arrival_s, left in moment.queue:
             tokens += left
             added_s += engine.prompt_s(left, clock)
-            done_s = (added_s + decode_s * (1 + tokens // room)) * stretch
-            if moment.now_s + done_s > arrival_s + self._slo.ttft_s:
+            done_s = (added_s + decode_s * (1 + tokens // room)) * self.correction
+            if moment.now_s + known * done_s > arrival_s + self._slo.ttft_s:
+                return False
+            if to_come * done_s > self._slo.ttft_s:
                 return False
         return True
 

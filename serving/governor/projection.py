@@ -8,14 +8,14 @@ beyond that. Assumed: the profile stands in for their learned model, as it does 
 """
 
 from serving.governor.engine import Batch, EngineModel
-from serving.governor.protocol import Ended, Moment, Slo
+from serving.governor.protocol import Ended, Moment, Policy, Slo
 
 __all__ = ["Projection"]
 
 _AHEAD = 32  # iterations
 
 
-class Projection:
+class Projection(Policy):
     """The lowest clock that the projection allows."""
 
     park_after_s: float | None = None

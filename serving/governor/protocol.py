@@ -72,6 +72,13 @@ class Policy(Protocol):
         """Idle for that long it goes to the lowest clock; None: never."""
         ...
 
+    def throttles(self, moment: Moment) -> bool:
+        """Whether prompts wait, so that this iteration only decodes; asked where both are there.
+
+        What the iteration would take of prompts is not known yet: the moment's batch has none.
+        """
+        return False
+
     def choose(self, moment: Moment) -> int:
         """The clock that this iteration and the next ones should have."""
         ...

@@ -9,7 +9,7 @@ from serving.governor.bandit import Bandit
 from serving.governor.engine import EngineModel
 from serving.governor.feedback import Feedback
 from serving.governor.fixed import Fixed
-from serving.governor.governor import Governor
+from serving.governor.governor import Governor, Tuning
 from serving.governor.objective import Steering
 from serving.governor.projection import Projection
 from serving.governor.protocol import Policy, Slo
@@ -27,7 +27,8 @@ POLICIES = {
     "feedback": "Steps by observed latency, after GreenLLM.",
     "bandit": "Learns the least energy times delay, after AGFT.",
     "projection": "The lowest clock for the projected batch, after throttLL'eM.",
-    "governor": "Ours: the lowest clock that keeps every request's SLO.",
+    "governor": "Ours: the lowest clock that keeps the SLOs; prompts wait where they can.",
+    "governor:clocks": "Ours, and prompts never wait.",
     "oracle": "Ours, knowing output lengths and what arrives next.",
 }
 
@@ -40,7 +41,7 @@ def policy_named(
 ) -> Callable[[], Policy]:
     """What makes a policy for a replica; raises BadInputError for a name that is none.
 
-    Only `governor` heeds `steering`, one for each replica.
+    Only the governors heed `steering`, one for each replica.
     """
     high = len(engine.clocks_mhz) - 1
     if name.startswith("static:"):
@@ -54,6 +55,9 @@ def policy_named(
         "bandit": lambda: Bandit(engine, slo),
         "projection": lambda: Projection(engine, slo),
         "governor": lambda: Governor(engine, slo, steering=steering and steering()),
+        "governor:clocks": lambda: Governor(
+            engine, slo, Tuning(most_wait=0.0), steering and steering()
+        ),
     }
     if name == "oracle":
         raise BadInputError("oracle knows the future, so it is for replays only; take governor")

@@ -143,6 +143,21 @@ class Risk:
         share = min(prompts_s / max(lasted_s, 1e-9), 1.0)
         self._share -= math.expm1(-lasted_s / _SHARE_S) * (share - self._share)
 
+    def stalled(self, moment: Moment, stall_s: float, correction: float) -> float:
+        """Requests that decode now and are likely late if they are stalled for so long."""
+        over_s = stall_s - (np.array(moment.banks_s) + self._tpot_s)
+        short = over_s > 0
+        if not short.any():
+            return 0.0
+        won_s = self._won_s(moment.batch, correction)
+        made = np.array(moment.made, dtype=np.float64)[short]
+        return float(self._answers.end_within(made, 1 + over_s[short] / won_s).sum())
+
+    def blocked(self, now_s: float, prompts_s: float, within_s: float) -> float:
+        """Chance of a burst that is done within that time, but not with such prompts before it."""
+        samples_s, _ = self._bursts.to_come(now_s)
+        return float(((samples_s <= within_s) & (samples_s > within_s - prompts_s)).mean())
+
     def late(self, moment: Moment, durations_s: Floats, correction: float) -> Floats | None:
         """Requests that are likely late if the iteration lasts so long, for each duration.
 
@@ -155,12 +170,7 @@ class Risk:
         banks_s = np.array(moment.banks_s) + tpot_s
         if not moment.queue and banks_s.min(initial=np.inf) >= stalls_s[-1] + durations_s.max():
             return None
-        won_s = tpot_s
-        if batch.decodes:
-            plain = Batch(batch.decodes, batch.context)
-            plain_s = self._engine.time_s(plain, self._high) * correction
-            won_s -= plain_s / (1 - min(self._share, _MOST_SHARE))
-        won_s = max(won_s, _LEAST_S)
+        won_s = self._won_s(batch, correction)
         made = np.array(moment.made, dtype=np.float64)[:, None]
         over_s = durations_s[:, None, None] + stalls_s - banks_s[:, None]
         chance = self._answers.end_within(made, 1 + over_s / won_s)
@@ -172,6 +182,15 @@ class Risk:
             each = float(np.where(over_s > 0, chance, 0.0).mean()) if len(over_s) else 0.0
             found = found + durations_s * per_s * len(moment.queue) * each
         return found
+
+    def _won_s(self, batch: Batch, correction: float) -> float:
+        """What an iteration at the highest clock wins back."""
+        won_s = self._tpot_s
+        if batch.decodes:
+            plain = Batch(batch.decodes, batch.context)
+            plain_s = self._engine.time_s(plain, self._high) * correction
+            won_s -= plain_s / (1 - min(self._share, _MOST_SHARE))
+        return max(won_s, _LEAST_S)
 
     def _waiting_s(self, moment: Moment) -> float:
         """What is left of the prompts after this iteration takes at the highest clock."""

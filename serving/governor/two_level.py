@@ -8,14 +8,14 @@ engine for each.
 """
 
 from serving.governor.engine import Batch, EngineModel
-from serving.governor.protocol import Ended, Moment, Slo
+from serving.governor.protocol import Ended, Moment, Policy, Slo
 
 __all__ = ["TwoLevel"]
 
 _TYPICAL = Batch(decodes=16, context=1024.0)
 
 
-class TwoLevel:
+class TwoLevel(Policy):
     """VoltanaLLM's frequency rule."""
 
     park_after_s: float | None = 5.0  # their lowest clock after five seconds without work

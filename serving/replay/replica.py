@@ -3,7 +3,9 @@
 
 First come, first served; every running request gets a token, or the next chunk of its prompt,
 before another is admitted, within `max_batched_tokens`. A request that finds no block evicts the
-last admitted one, which begins anew at the head of the queue.
+last admitted one, which begins anew at the head of the queue. A policy may leave prompts for later
+(vLLM's `throttle_prefills`), but what is begun is gone through: with prompts still in the queue
+after an iteration that took some, the next ones take the rest.
 
 The trap: nothing here may look at every request in every iteration. Decoding sequences end at a
 step known beforehand, and share one clock of steps.
@@ -13,8 +15,9 @@ import heapq
 import math
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 
 from serving.governor.engine import Batch, EngineModel
 from serving.governor.protocol import Ended, Moment, Policy, Slo
@@ -67,6 +70,7 @@ class Replica:
         self._banks: list[tuple[float, int]] = []  # of decoding sequences: their part of it, `born`
         self._context = 0  # tokens that decoding sequences read
         self._decodes = 0
+        self._drains = False  # the last iteration that took prompts left some in the queue
 
     @property
     def load(self) -> int:
@@ -114,17 +118,25 @@ class Replica:
             self.now_s = until_s
 
     def _iterate(self) -> None:
-        chunks = self._schedule()
+        chunks = self._schedule(self._throttled())
         decodes = self._decodes
-        batch = Batch(
-            decodes=decodes,
-            context=self._context / decodes if decodes else 0.0,
-            chunks=[(one.request.cached_tokens + one.computed, new) for one, new in chunks],
+        moment = self._moment(
+            [(one.request.cached_tokens + one.computed, new) for one, new in chunks]
         )
+        self.meter.ask(self.policy.choose(moment), self.now_s)
+        end_s = self.meter.run(moment.batch, self.now_s)
+        self.policy.saw(moment, end_s - self.now_s)
+        self.now_s = end_s
+        self._decode(decodes)
+        for one, new in chunks:
+            self._prefill(one, new)
+
+    def _moment(self, chunks: Sequence[tuple[int, int]]) -> Moment:
+        decodes = self._decodes
         lowest, shared_s = self._banks[:_SEEN], self.step * self.slo.tpot_s - self.now_s
-        moment = Moment(
+        return Moment(
             now_s=self.now_s,
-            batch=batch,
+            batch=Batch(decodes, self._context / decodes if decodes else 0.0, chunks),
             clock=self.meter.clock_at(self.now_s),
             settled_s=self.meter.settled_s,
             queue=self._queue(),
@@ -133,13 +145,16 @@ class Replica:
             made=[self.step - born + 1 for _, born in lowest],
             oldest_s=next(chain(self.running.values(), self.waiting)).request.arrival_s,
         )
-        self.meter.ask(self.policy.choose(moment), self.now_s)
-        end_s = self.meter.run(batch, self.now_s)
-        self.policy.saw(moment, end_s - self.now_s)
-        self.now_s = end_s
-        self._decode(decodes)
-        for one, new in chunks:
-            self._prefill(one, new)
+
+    def _throttled(self) -> bool:
+        """Whether this iteration leaves prompts alone."""
+        if not self._decodes or self._drains or not (self.prefilling or self.waiting):
+            return False
+        # Who was evicted is at the head of the queue.
+        evicted = takewhile(lambda one: one.evictions, self.waiting)
+        if any(one.first_s is not None for one in chain(self.prefilling.values(), evicted)):
+            return False
+        return self.policy.throttles(self._moment(()))
 
     def _queue(self) -> list[tuple[float, int]]:
         first = [
@@ -160,13 +175,15 @@ class Replica:
         assert one.first_s is not None
         return one.first_s - one.born * self.slo.tpot_s
 
-    def _schedule(self) -> list[tuple[Served, int]]:
+    def _schedule(self, throttled: bool = False) -> list[tuple[Served, int]]:
         """What the next iteration computes of prompts; blocks are taken, decodes included."""
         evicted = False
         while self.cache.wanted(self.step) > self.cache.free and len(self.running) > 1:
             self._evict()
             evicted = True
         self.cache.free -= self.cache.wanted(self.step)
+        if throttled and self._decodes:
+            return []
         budget = self.engine.max_batched_tokens - self._decodes
         chunks = []
         for one in list(self.prefilling.values()):
@@ -193,6 +210,8 @@ class Replica:
             # Prompts alone fill the cache: the last admitted gives way, the first goes on.
             self._evict()
             return self._schedule()
+        if not evicted:
+            self._drains = bool(self.waiting)
         return chunks
 
     def _evict(self) -> None:

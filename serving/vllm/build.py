@@ -192,7 +192,7 @@ def _learned(settings: Settings, group: Group, profile: Profile, policy: Policy)
     if settings.learned is None or not isinstance(policy, Governor):
         return None
     about = {
-        "model": group.model, "tp": group.tp, "profile": digest(profile),
+        "model": group.model, "tp": group.tp, "profile": digest(profile), "policy": settings.policy,
         "slo_ttft_ms": settings.slo_ttft_ms, "slo_tpot_ms": settings.slo_tpot_ms,
     }  # fmt: skip
     return Learned(settings.learned, policy.caution, about)

@@ -11,7 +11,7 @@ __all__ = ["TRIED", "missing", "version"]
 
 TRIED = "0.32"  # the release that the tests ran with
 _METHODS = {
-    "schedule": (),
+    "schedule": ("throttle_prefills",),
     "update_from_output": ("scheduler_output", "model_runner_output"),
     "add_request": ("request",),
     "finish_requests": ("request_ids", "finished_status"),

@@ -107,6 +107,11 @@ class Metrics:
             "Decisions at which no clock was fast enough for the SLOs.",
             value=getattr(under, "out_of_reach", 0),
         )
+        yield CounterMetricFamily(
+            "slurm_green_serving_prompt_wait_decisions",
+            "Decisions that prompts wait for those who decode.",
+            value=self._pilot.waits,
+        )
         yield from self._compared(getattr(under, "twin", None))
         mu = None if self._site is None else self._site.mu()
         if mu is not None:

@@ -95,6 +95,7 @@ class Pilot:
         highest_mhz: int | None = None,
     ) -> None:
         self.policy = policy
+        self.waits = 0  # decisions that prompts wait
         self._clocks = clocks
         self._slo = slo
         self._engine = engine
@@ -118,6 +119,34 @@ class Pilot:
         """A request is in the queue."""
         self._live[name] = self._tokenless[name] = _Live(request, arrival_s)
 
+    def throttles(self, now_s: float, waiting: int) -> bool:
+        """Whether prompts wait, so that the batch about to be scheduled only decodes."""
+        if self.policy is None or not self._tokenless:
+            return False
+        begin_s = max(now_s, self._flying[-1].free_s) if self._flying else now_s
+        urgent, context = [], 0
+        for one in self._live.values():
+            held = one.request.num_computed_tokens
+            further = held - one.request.num_prompt_tokens
+            if further >= 0:
+                context += held
+                # Without a token yet, it is in the batch that runs.
+                first_s = begin_s if one.first_s is None else one.first_s
+                urgent.append((first_s + further * self._slo.tpot_s, further + 1))
+            elif one.first_s is not None:
+                return False  # evicted: its next token is late already
+        if not urgent:
+            return False
+        batch = Batch(len(urgent), context / len(urgent))
+        moment = self._moment(begin_s, batch, self._clock(), {}, waiting, urgent)
+        try:
+            found = self.policy.throttles(moment)
+        except Exception as error:
+            self.give_up(error)
+            return False
+        self.waits += found
+        return found
+
     def scheduled(
         self,
         now_s: float,
@@ -140,7 +169,9 @@ class Pilot:
             flight.free_s = begin_s + self._engine.time_s(iteration.batch, clock)
         if self.policy is not None:
             try:
-                flight.moment = self._moment(iteration, counts, waiting, urgent)
+                flight.moment = self._moment(
+                    begin_s, iteration.batch, clock, counts, waiting, urgent
+                )
                 flight.moment.held = held
                 flight.choice = self.policy.choose(flight.moment)
                 before = self._flying[-1].choice if self._flying else 0
@@ -262,7 +293,9 @@ class Pilot:
 
     def _moment(
         self,
-        one: Iteration,
+        begin_s: float,
+        batch: Batch,
+        clock: int,
         counts: Mapping[str, int],
         waiting: int,
         urgent: list[tuple[float, int]],
@@ -275,13 +308,13 @@ class Pilot:
                 queue.append((live.arrival_s, left))
         urgent = nsmallest(_SEEN, urgent)
         return Moment(
-            now_s=one.begin_s,
-            batch=one.batch,
-            clock=one.clock,
-            settled_s=self._settled_s(one.begin_s),
+            now_s=begin_s,
+            batch=batch,
+            clock=clock,
+            settled_s=self._settled_s(begin_s),
             queue=queue,
             waiting=waiting,
-            banks_s=[last_s - one.begin_s for last_s, _ in urgent],
+            banks_s=[last_s - begin_s for last_s, _ in urgent],
             made=[made for _, made in urgent],
             oldest_s=next(iter(self._live.values())).arrival_s,
         )

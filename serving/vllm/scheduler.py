@@ -2,7 +2,8 @@
 """vLLM's asynchronous scheduler with a governor beside it.
 
 `vllm serve MODEL --scheduler-cls serving.vllm.scheduler.GovernedScheduler`. What it schedules is
-vLLM's own decision, untouched. The trap: nothing of ours may raise here, and nothing may wait.
+vLLM's own decision; only that prompts wait for an iteration (`throttle_prefills`) may be ours. The
+trap: nothing of ours may raise here, and nothing may wait.
 """
 
 import logging
@@ -51,7 +52,11 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
             )
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
-        """vLLM's, and then a clock for what it chose."""
+        """vLLM's, without prompts where they can wait, and then a clock for what it chose."""
+        begin_s = time.monotonic()
+        if self._throttles(begin_s):
+            args, kwargs = (True,), {}
+        took_s = time.monotonic() - begin_s
         output = super().schedule(*args, **kwargs)
         sgreen = self.sgreen
         if sgreen is not None and output.num_scheduled_tokens:
@@ -60,10 +65,20 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
                 waiting = self.get_request_counts()[1]
                 counts, held = output.num_scheduled_tokens, self._held()
                 sgreen.pilot.scheduled(begin_s, counts, output, waiting, held)
-                self._timed(sgreen, "schedule", time.monotonic() - begin_s)
+                self._timed(sgreen, "schedule", took_s + time.monotonic() - begin_s)
             except Exception as error:
                 self._fail(error)
         return output
+
+    def _throttles(self, now_s: float) -> bool:
+        """Whether prompts wait for this iteration."""
+        if self.sgreen is None:
+            return False
+        try:
+            return self.sgreen.pilot.throttles(now_s, self.get_request_counts()[1])
+        except Exception as error:
+            self._fail(error)
+            return False
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
         """vLLM's, and what it took."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from serving.governor.engine import EngineModel
 from serving.governor.fixed import Fixed
 from serving.governor.governor import Governor
-from serving.governor.protocol import Slo
+from serving.governor.protocol import Moment, Slo
 from serving.governor.registry import policy_named
 from serving.replay.replica import Replica, Served
 from serving.replay.requests import Request
@@ -43,6 +43,42 @@ def test_it_does_what_the_scheduler_written_out_does(drawn: list[tuple[float, in
     for got, want in zip(run.served, wanted, strict=True):
         assert got.first_s == pytest.approx(want.first_s, abs=1e-9)
         assert got.end_s == pytest.approx(want.end_s, abs=1e-9)
+
+
+class Picky(Fixed):
+    """Lets prompts wait by who decodes and who waits."""
+
+    def throttles(self, moment: Moment) -> bool:
+        assert moment.batch.decodes > 0
+        assert not moment.batch.chunks
+        return picky(moment.batch.decodes, moment.waiting)
+
+
+def picky(decodes: int, waiting: int) -> bool:
+    return (3 * decodes + waiting) % 4 > 0
+
+
+@settings(max_examples=300, deadline=None)
+@given(arrivals)
+def test_prompts_wait_as_in_the_scheduler_written_out(drawn: list[tuple[float, int, int]]) -> None:
+    requests = requests_of(drawn)
+    run = replay(requests, TIGHT, SLO, lambda: Picky(4))
+    for got, want in zip(run.served, serve(requests, TIGHT, 4, picky), strict=True):
+        assert got.first_s == pytest.approx(want.first_s, abs=1e-9)
+        assert got.end_s == pytest.approx(want.end_s, abs=1e-9)
+
+
+def test_what_waits_is_let_in_when_nobody_decodes_any_more() -> None:
+    class Never(Fixed):
+        def throttles(self, moment: Moment) -> bool:
+            return True
+
+    requests = [Request(0.0, 100, 20), Request(0.01, 100, 20), Request(0.02, 100, 20)]
+    run = replay(requests, TIGHT, SLO, lambda: Never(4))
+    first, second, third = run.served
+    assert second.first_s is not None and first.end_s is not None
+    assert first.end_s < second.first_s
+    assert second.first_s == third.first_s
 
 
 def test_evictions_happen_in_that_comparison() -> None:

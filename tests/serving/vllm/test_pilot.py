@@ -55,6 +55,14 @@ class Scripted:
         self.moments: list[Moment] = []
         self.seen: list[float] = []
         self.ends: list[Ended] = []
+        self.waits: bool | Exception = False
+        self.asked: list[Moment] = []
+
+    def throttles(self, moment: Moment) -> bool:
+        self.asked.append(moment)
+        if isinstance(self.waits, Exception):
+            raise self.waits
+        return self.waits
 
     def choose(self, moment: Moment) -> int:
         self.moments.append(moment)
@@ -233,6 +241,68 @@ def test_of_a_prompt_counts_what_was_not_in_the_cache_when_it_came() -> None:
     rig.schedule(0.2, 2, a=101)
     rig.done(0.3, 2, "a", tokens=("a",))
     assert rig.policy.ends == [Ended(0.0, 0.1, 0.3, 2, 36, cached_tokens=64)]
+
+
+def test_prompts_wait_beside_those_that_decode_if_the_policy_says_so() -> None:
+    rig = Rig()
+    rig.policy.waits = True
+    rig.arrive("a", 100, 0.0)
+    assert not rig.pilot.throttles(0.0, 1)  # nobody decodes
+    rig.schedule(0.0, 1, a=100)
+    rig.done(0.1, 1, tokens=("a",))
+    assert not rig.pilot.throttles(0.1, 0)  # no prompt is there
+    assert rig.policy.asked == []
+    rig.arrive("b", 50, 0.09)
+    rig.arrive("c", 70, 0.095)
+    rig.requests["c"].num_computed_tokens = 30
+    assert rig.pilot.throttles(0.11, 2)
+    [seen] = rig.policy.asked
+    assert (seen.batch.decodes, seen.batch.context, seen.batch.chunks) == (1, 100.0, ())
+    assert list(seen.queue) == [(0.09, 50), (0.095, 40)]
+    assert (seen.waiting, seen.now_s, seen.oldest_s) == (2, 0.11, 0.0)
+    assert list(seen.banks_s) == pytest.approx([-0.01])
+    assert list(seen.made) == [1]
+    rig.policy.waits = False
+    assert not rig.pilot.throttles(0.11, 2)
+
+
+def test_with_a_batch_ahead_who_gets_a_first_token_in_it_has_none_to_lose() -> None:
+    rig = Rig()
+    rig.policy.waits = True
+    rig.arrive("a", 100, 0.0)
+    rig.schedule(0.0, 1, a=100)
+    rig.arrive("b", 50, 0.001)
+    assert rig.pilot.throttles(0.002, 1)
+    [seen] = rig.policy.asked
+    assert seen.now_s == pytest.approx(ENGINE.time_s(rig.policy.moments[0].batch, TOP))
+    assert list(seen.banks_s) == [0.0]
+
+
+def test_nobody_waits_where_somebody_was_evicted() -> None:
+    rig = Rig()
+    rig.policy.waits = True
+    for name in ("a", "b"):
+        rig.arrive(name, 10, 0.0)
+    rig.schedule(0.0, 1, a=10, b=10)
+    rig.done(0.1, 1, tokens=("a", "b"))
+    rig.arrive("c", 10, 0.1)
+    assert rig.pilot.throttles(0.1, 1)
+    rig.requests["b"].num_computed_tokens = 0
+    assert not rig.pilot.throttles(0.1, 2)
+
+
+def test_a_policy_that_fails_about_prompts_is_given_up() -> None:
+    rig = Rig()
+    rig.policy.waits = ValueError("a bug")
+    rig.arrive("a", 10, 0.0)
+    rig.schedule(0.0, 1, a=10)
+    rig.done(0.1, 1, tokens=("a",))
+    rig.arrive("b", 10, 0.1)
+    assert not rig.pilot.throttles(0.1, 1)
+    assert rig.pilot.policy is None
+    assert rig.clocks.asked[-1] is None
+    assert not rig.pilot.throttles(0.1, 1)
+    assert [str(one) for one in rig.failed] == ["a bug"]
 
 
 def test_a_policy_that_fails_is_given_up_and_joules_go_on() -> None:

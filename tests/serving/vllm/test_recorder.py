@@ -138,7 +138,7 @@ def test_emulated_joules_are_called_so_and_shown() -> None:
     rig.recorder.decisions.extend([("schedule", 1e-4)] * 3)
     rig.read(300.0)
     setter = SimpleNamespace(changes=2, failures=1, holds_mhz=1200)
-    pilot = SimpleNamespace(policy=None)
+    pilot = SimpleNamespace(policy=None, waits=7)
     metrics = Metrics(rig.recorder, pilot, setter, model="m", policy="governor")  # type: ignore[arg-type]
     text = metrics.text().decode()
     for line in (
@@ -156,7 +156,7 @@ def test_what_the_clocks_cost_those_who_wait_is_shown_under_a_ceiling_too() -> N
     twin = SimpleNamespace(requests=40, late=3, late_anyway=2, energy_j=900.0)
     setter = SimpleNamespace(changes=0, failures=0, holds_mhz=None)
     for policy in (SimpleNamespace(twin=twin), SimpleNamespace(policy=SimpleNamespace(twin=twin))):
-        pilot = SimpleNamespace(policy=policy)
+        pilot = SimpleNamespace(policy=policy, waits=0)
         metrics = Metrics(Rig().recorder, pilot, setter, model="m", policy="governor")  # type: ignore[arg-type]
         lines = metrics.text().decode().splitlines()
         assert 'slurm_green_serving_compared_requests_total{model="m"} 40.0' in lines
@@ -177,7 +177,7 @@ def test_it_is_told_on_a_port_or_in_a_file(tmp_path: Path, unused_port: int) -> 
     setter = SimpleNamespace(changes=0, failures=0, holds_mhz=None)
     metrics = Metrics(
         rig.recorder,
-        SimpleNamespace(policy=1),
+        SimpleNamespace(policy=1, waits=0),
         setter,
         model="m",
         policy="max",  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ class Theirs:
         self.finished_req_ids = set()
 
     def schedule(self, throttle_prefills: bool = False) -> Any:
-        assert throttle_prefills
+        self.throttled = throttle_prefills
         return SimpleNamespace(num_scheduled_tokens={"a": 1})
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> str:
@@ -89,6 +89,24 @@ def test_it_answers_what_theirs_answers(governed: Any) -> None:
     governed.shutdown()
     assert parts.closed
     assert governed.down
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [(True, False), (False, True), (False, False)])
+def test_prompts_wait_if_either_says_so(governed: Any, theirs: bool, ours: bool) -> None:
+    governed.sgreen.pilot.throttles = lambda now_s, waiting: ours
+    governed.schedule(theirs)
+    assert governed.throttled == (theirs or ours)
+    if not theirs:
+        governed.schedule()
+        assert governed.throttled == ours
+
+
+def test_a_bug_about_prompts_costs_only_us(governed: Any) -> None:
+    parts, governed.sgreen.pilot.throttles = governed.sgreen, None
+    assert governed.schedule(False).num_scheduled_tokens == {"a": 1}
+    assert not governed.throttled
+    assert governed.sgreen is None
+    assert parts.clocks.asked == [None]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prompts wait only for somebody, and never longer than they can."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.governor.ceiling import Capped
+from serving.governor.engine import Batch, EngineModel
+from serving.governor.fixed import Fixed
+from serving.governor.governor import Governor
+from serving.governor.protocol import Ended, Moment, Slo
+from serving.governor.registry import policy_named
+from serving.governor.risk import Risk
+from serving.governor.throttle import Throttle
+from serving.replay.requests import Request
+from serving.replay.run import figures, replay
+from tests.serving.made import profile
+
+ENGINE = EngineModel(profile())
+TOP = len(ENGINE.clocks_mhz) - 1
+SLO = Slo(ttft_s=1.0, tpot_s=0.02)
+NOW_S = 10.0
+
+
+def moment(
+    bank_s: float = 0.0, made: int = 1, prompt: int = 2000, waited_s: float = 0.0, clock: int = TOP
+) -> Moment:
+    """One that decodes, and a prompt of 80 ms beside it."""
+    return Moment(
+        NOW_S, Batch(1, 500.0), clock, 0.0, [(NOW_S - waited_s, prompt)], 1, [bank_s], [made]
+    )
+
+
+def risk(answer: int = 4) -> Risk:
+    """All answers had so many tokens."""
+    made = Risk(ENGINE, SLO)
+    for _ in range(200):
+        made.ended(answer)
+    return made
+
+
+def waits(what: Moment, known: Risk, most_wait: float = 0.5, correction: float = 1.0) -> bool:
+    return Throttle(ENGINE, SLO, most_wait).waits(what, known, correction)
+
+
+def test_it_waits_for_an_answer_that_would_end_late_and_for_no_other() -> None:
+    assert waits(moment(), risk())
+    assert not waits(moment(bank_s=0.5), risk())  # it can be stalled
+    assert not waits(moment(), risk(answer=2000))  # it wins that back before it ends
+    assert not waits(moment(prompt=100), risk())  # hardly a stall
+
+
+def test_a_prompt_waits_for_half_of_its_time_less_what_it_takes() -> None:
+    takes_s = ENGINE.prompt_s(2000, TOP) + ENGINE.time_s(Batch(1, 500.0), TOP)
+    assert waits(moment(waited_s=0.49 - takes_s), risk())
+    assert not waits(moment(waited_s=0.51 - takes_s), risk())
+    assert not waits(moment(waited_s=0.49 - takes_s), risk(), correction=1.5)
+    assert not waits(moment(waited_s=0.49 - takes_s, clock=0), risk())
+    assert not waits(moment(), risk(), most_wait=0.0)
+
+
+def test_of_several_prompts_the_last_has_least_time_left() -> None:
+    two = moment()
+    two.queue = [(NOW_S - 0.3, 2000), (NOW_S - 0.3, 4000)]
+    assert not waits(two, risk())
+    two.queue = [(NOW_S - 0.3, 2000), (NOW_S - 0.1, 2000)]
+    assert waits(two, risk())
+
+
+def test_a_burst_is_blocked_where_it_would_be_in_time_without_what_waits() -> None:
+    known = risk()
+    for k in range(40):  # 10 prompts of 72 ms at once, every 10 s
+        for part in range(10):
+            at_s = 10.0 * k + 1e-3 * part
+            known.look(Moment(at_s, Batch(), TOP, 0.0, [(at_s, 1800)], 1, [], []))
+    most_s = 0.6  # beyond what comes all the time, by nearly all samples
+    assert known.blocked(at_s, 0.2, most_s) > 0
+    assert known.blocked(at_s, 0.6, most_s) > known.blocked(at_s, 0.2, most_s)
+    assert known.blocked(at_s, 0.2, 2.0) == 0  # in time all the same
+    assert known.blocked(at_s, 0.0, most_s) == 0
+
+
+@pytest.mark.parametrize(("saved", "blocked", "wait"), [(0.1, 0.05, True), (0.1, 0.09, False)])
+def test_it_waits_where_it_saves_more_than_it_costs(
+    saved: float, blocked: float, wait: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = risk()
+    monkeypatch.setattr(known, "stalled", lambda *_: saved)
+    monkeypatch.setattr(known, "blocked", lambda *_: blocked)
+    assert waits(moment(), known) == wait
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-0.2, 0.5), st.integers(1, 200)), min_size=1, max_size=16),
+    st.floats(0, 2),
+    st.floats(0, 2),
+)
+def test_a_longer_stall_makes_more_late(
+    banks: list[tuple[float, int]], first_s: float, next_s: float
+) -> None:
+    banks.sort()
+    what = Moment(
+        NOW_S, Batch(len(banks), 300.0), TOP, 0.0, (), 0,
+        [bank for bank, _ in banks], [made for _, made in banks],
+    )  # fmt: skip
+    known = risk()
+    less, more = sorted([first_s, next_s])
+    assert 0 <= known.stalled(what, less, 1.0) <= known.stalled(what, more, 1.0) + 1e-9
+    assert known.stalled(what, more, 1.0) <= len(banks)
+
+
+def test_which_policies_let_prompts_wait() -> None:
+    ours = Governor(ENGINE, SLO)
+    for _ in range(200):
+        ours.finished(Ended(0.0, 0.1, 0.3, 4, 100))
+    assert ours.throttles(moment())
+    assert Capped(ours, lambda: 0).throttles(moment())
+    assert not policy_named("governor:clocks", ENGINE, SLO)().throttles(moment())
+    for name in ("max", "two-level", "feedback", "bandit", "projection"):
+        assert not policy_named(name, ENGINE, SLO)().throttles(moment())
+    assert not Capped(Fixed(TOP), lambda: 0).throttles(moment())
+
+
+def test_short_answers_are_in_time_that_prompts_would_stall() -> None:
+    """Bursts of prompts, answers too short to win anything back: no clock helps those."""
+    engine = EngineModel(profile(max_batched_tokens=8192))
+    slo = Slo(ttft_s=2.0, tpot_s=0.02)
+    requests = [Request(30.0 * burst + 0.03 * k, 2000, 6) for burst in range(40) for k in range(5)]
+    late = {}
+    for name, made in (
+        ("highest", lambda: Fixed(TOP)),
+        ("clocks", policy_named("governor:clocks", engine, slo)),
+        ("governor", policy_named("governor", engine, slo)),
+    ):
+        run = replay(requests, engine, slo, made)
+        late[name] = 1 - (figures(run, slo).attainment or 0.0)
+        assert all((one.first_s or math.inf) < one.request.arrival_s + 2.0 for one in run.served)
+    assert late["highest"] > 0.3
+    assert late["clocks"] > 0.3
+    assert late["governor"] < 0.1
