@@ -176,7 +176,10 @@ class Governor(Policy):
         steps = min(high - low, _STEPS)
         clocks = [low + round(k * (high - low) / steps) for k in range(steps + 1)]
         durations_s = np.array([engine.time_s(batch, clock) for clock in clocks])
-        late = self._risk.late(moment, durations_s * self.correction, self.correction)
+        # In a full cache prompts cannot wait: who decodes fills it further.
+        free = max(1 - self._held(moment) / (self._tuning.most_cache * engine.kv_tokens), 0.0)
+        left_s = free * self._throttle.counted_s(moment, self.correction)
+        late = self._risk.late(moment, durations_s * self.correction, self.correction, left_s)
         if late is None:
             return low
         crowd = min(max(self._crowd, _LEAST_CROWD), _MOST_CROWD)
@@ -191,16 +194,17 @@ class Governor(Policy):
         """Whether the cache is soon full: slower answers hold it longer, and evicted ones begin
         anew.
         """
-        kv_tokens, coming = self._engine.kv_tokens, sum(left for _, left in moment.queue)
-        if moment.held is None:
-            held = moment.batch.decodes * moment.batch.context
-        else:
-            # Of who shares a prefix each reads it, and the cache holds it once. What this batch
-            # computes has its place already.
-            held = moment.held * kv_tokens
+        coming = sum(left for _, left in moment.queue)
+        if moment.held is not None:
+            # What this batch computes has its place already.
             coming = max(coming - sum(new for _, new in moment.batch.chunks), 0)
-        held += coming
-        return held > self._tuning.most_cache * kv_tokens
+        return self._held(moment) + coming > self._tuning.most_cache * self._engine.kv_tokens
+
+    def _held(self, moment: Moment) -> float:
+        """Tokens in the cache, where a prefix that several share is once, though each reads it."""
+        if moment.held is None:
+            return moment.batch.decodes * moment.batch.context
+        return moment.held * self._engine.kv_tokens
 
     def _keeps(self, moment: Moment, clock: int) -> bool:
         return self._tokens_in_time(moment, clock) and self._prompts_in_time(moment, clock)

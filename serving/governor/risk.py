@@ -97,6 +97,11 @@ class Bursts:
         kind = sum(age_s >= one for one in _AGES_S[1:])
         return self._samples[kind], self._per_s[kind]
 
+    @property
+    def usual_s(self) -> float:
+        """Of a prompt."""
+        return sum(self._work_s) / len(self._work_s) if self._work_s else math.inf
+
     def _sample(self) -> None:
         at_s = np.array(self._at_s)
         summed_s = np.concatenate([[0.0], np.cumsum(self._work_s)])
@@ -154,23 +159,34 @@ class Risk:
         return float(self._answers.end_within(made, 1 + over_s[short] / won_s).sum())
 
     def blocked(self, now_s: float, prompts_s: float, within_s: float) -> float:
-        """Chance of a burst that is done within that time, but not with such prompts before it."""
+        """Requests of a burst that such prompts before them likely put off beyond that time."""
         samples_s, _ = self._bursts.to_come(now_s)
-        return float(((samples_s <= within_s) & (samples_s > within_s - prompts_s)).mean())
+        late_s = np.minimum(samples_s, within_s) - max(within_s - prompts_s, 0.0)
+        return float(np.maximum(late_s, 0.0).mean()) / self._bursts.usual_s
 
-    def late(self, moment: Moment, durations_s: Floats, correction: float) -> Floats | None:
+    def late(
+        self, moment: Moment, durations_s: Floats, correction: float, left_s: float = 0.0
+    ) -> Floats | None:
         """Requests that are likely late if the iteration lasts so long, for each duration.
 
-        None where none is. Prompts that wait or come later run at the highest clock.
+        None where none is. Prompts that wait or come later run at the highest clock; those that
+        are not in a batch with others may be left alone for `left_s`, in which time is won.
         """
         batch, tpot_s = moment.batch, self._tpot_s
         samples_s, per_s = self._bursts.to_come(moment.now_s)
-        wait_s = self._waiting_s(moment)
-        stalls_s = (wait_s + samples_s) * correction
+        won_s = self._won_s(batch, correction)
+        wait_s = self._waiting_s(moment) * correction
+        later_s = samples_s * correction
+        if left_s > 0 and batch.decodes:
+            won_before_s = left_s / self._plain_s(batch, correction) * won_s
+            if batch.chunks:
+                later_s = np.maximum(later_s - won_before_s, 0.0)
+            else:
+                later_s = np.maximum(later_s + wait_s - won_before_s, 0.0) - wait_s
+        stalls_s = wait_s + later_s
         banks_s = np.array(moment.banks_s) + tpot_s
         if not moment.queue and banks_s.min(initial=np.inf) >= stalls_s[-1] + durations_s.max():
             return None
-        won_s = self._won_s(batch, correction)
         made = np.array(moment.made, dtype=np.float64)[:, None]
         over_s = durations_s[:, None, None] + stalls_s - banks_s[:, None]
         chance = self._answers.end_within(made, 1 + over_s / won_s)
@@ -187,10 +203,12 @@ class Risk:
         """What an iteration at the highest clock wins back."""
         won_s = self._tpot_s
         if batch.decodes:
-            plain = Batch(batch.decodes, batch.context)
-            plain_s = self._engine.time_s(plain, self._high) * correction
-            won_s -= plain_s / (1 - min(self._share, _MOST_SHARE))
+            won_s -= self._plain_s(batch, correction) / (1 - min(self._share, _MOST_SHARE))
         return max(won_s, _LEAST_S)
+
+    def _plain_s(self, batch: Batch, correction: float) -> float:
+        """Those who decode alone, at the highest clock."""
+        return self._engine.time_s(Batch(batch.decodes, batch.context), self._high) * correction
 
     def _waiting_s(self, moment: Moment) -> float:
         """What is left of the prompts after this iteration takes at the highest clock."""

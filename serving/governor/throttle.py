@@ -16,6 +16,7 @@ from serving.governor.risk import Risk
 __all__ = ["Throttle"]
 
 _LEAST = 0.02  # late requests that an iteration's wait must save
+_COUNTED = 0.2  # of that time
 _ROOM = 0.7  # of the TTFT: a burst that needs no more is in time by itself
 
 
@@ -24,20 +25,29 @@ class Throttle:
 
     def __init__(self, engine: EngineModel, slo: Slo, most_wait: float) -> None:
         self._engine = engine
+        self._high = len(engine.clocks_mhz) - 1
         self._ttft_s = slo.ttft_s
         self._least_s = (1 - most_wait) * slo.ttft_s if most_wait else math.inf
 
     def waits(self, moment: Moment, risk: Risk, correction: float) -> bool:
         """Whether prompts wait for this iteration at least; `correction` of the model's times."""
-        clock = moment.clock
-        decode_s = self._engine.time_s(moment.batch, clock) * correction
-        prompts_s, spare_s = 0.0, math.inf
-        for arrival_s, left in moment.queue:
-            prompts_s += self._engine.prompt_s(left, clock) * correction
-            spare_s = min(spare_s, arrival_s + self._ttft_s - moment.now_s - prompts_s)
-        if not moment.queue or spare_s - decode_s < self._least_s:
+        prompts_s, decode_s, left_s = self._times(moment, moment.clock, correction)
+        if not moment.queue or left_s < 0:
             return False
         saved = risk.stalled(moment, prompts_s + decode_s, correction)
         if saved <= _LEAST:
             return False
         return saved - risk.blocked(moment.now_s, prompts_s, _ROOM * self._ttft_s) > _LEAST
+
+    def counted_s(self, moment: Moment, correction: float) -> float:
+        """How much longer prompts that are there or come are likely left for later, if need be."""
+        return max(_COUNTED * self._times(moment, self._high, correction)[2], 0.0)
+
+    def _times(self, moment: Moment, clock: int, correction: float) -> tuple[float, float, float]:
+        """What the prompts take, what the others do, and how long prompts may still wait."""
+        decode_s = self._engine.time_s(moment.batch, clock) * correction
+        prompts_s, spare_s = 0.0, self._ttft_s
+        for arrival_s, left in moment.queue:
+            prompts_s += self._engine.prompt_s(left, clock) * correction
+            spare_s = min(spare_s, arrival_s + self._ttft_s - moment.now_s - prompts_s)
+        return prompts_s, decode_s, spare_s - decode_s - self._least_s

@@ -54,7 +54,9 @@ class _Foreseen(Risk):
     def look(self, moment: Moment) -> None:
         """Nothing is news."""
 
-    def late(self, moment: Moment, durations_s: Floats, correction: float) -> Floats | None:
+    def late(
+        self, moment: Moment, durations_s: Floats, correction: float, left_s: float = 0.0
+    ) -> Floats | None:
         """How many will be late if the iteration lasts so long, for each duration."""
         assert self.replica is not None
         batch, tpot_s = moment.batch, self._tpot_s

@@ -3,6 +3,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,17 +71,40 @@ def test_of_several_prompts_the_last_has_least_time_left() -> None:
     assert waits(two, risk())
 
 
-def test_a_burst_is_blocked_where_it_would_be_in_time_without_what_waits() -> None:
+def test_of_a_burst_those_are_blocked_that_would_be_in_time_without_what_waits() -> None:
     known = risk()
+    assert known.blocked(NOW_S, 0.5, 0.6) == 0  # no burst was seen
     for k in range(40):  # 10 prompts of 72 ms at once, every 10 s
         for part in range(10):
             at_s = 10.0 * k + 1e-3 * part
             known.look(Moment(at_s, Batch(), TOP, 0.0, [(at_s, 1800)], 1, [], []))
-    most_s = 0.6  # beyond what comes all the time, by nearly all samples
-    assert known.blocked(at_s, 0.2, most_s) > 0
-    assert known.blocked(at_s, 0.6, most_s) > known.blocked(at_s, 0.2, most_s)
+    some = known.blocked(at_s, 0.2, 0.6)
+    assert 0 < some < known.blocked(at_s, 0.6, 0.6) < 10
     assert known.blocked(at_s, 0.2, 2.0) == 0  # in time all the same
-    assert known.blocked(at_s, 0.0, most_s) == 0
+    assert known.blocked(at_s, 0.0, 0.6) == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(-0.3, 0.3), st.integers(1, 8), st.floats(0, 3), st.floats(0, 3), st.booleans())
+def test_time_that_prompts_can_wait_makes_fewer_late(
+    bank_s: float, made: int, first_s: float, next_s: float, runs: bool
+) -> None:
+    known, what = risk(), moment(bank_s, made)
+    if runs:
+        what.batch.chunks = [(0, 1000)]
+    less_s, more_s = sorted([first_s, next_s])
+    durations_s = np.array([0.1, 0.02])
+    late = [known.late(what, durations_s, 1.0, one) for one in (less_s, more_s)]
+    assert late[0] is not None and late[1] is not None
+    assert (late[1] <= late[0] + 1e-9).all()
+
+
+def test_it_is_counted_on_in_part_and_less_the_longer_they_wait() -> None:
+    throttle = Throttle(ENGINE, SLO, 0.5)
+    found = [throttle.counted_s(moment(waited_s=one), 1.0) for one in (0.0, 0.2, 0.6)]
+    assert 0 < found[1] < found[0] < 0.1  # 0.2 of half a second, less what the prompt takes
+    assert found[2] == 0
+    assert Throttle(ENGINE, SLO, 0.0).counted_s(moment(), 1.0) == 0
 
 
 @pytest.mark.parametrize(("saved", "blocked", "wait"), [(0.1, 0.05, True), (0.1, 0.09, False)])
