@@ -196,7 +196,8 @@ class Books:
             action = "pass"  # what was decided is about its run before
         asked = None
         eligible = job.eligible_utc
-        own = action != "defer" or self._put_off(job)
+        # Shadow mode moves nothing: whatever put it off was not us.
+        own = (mode, action) != ("enforce", "defer") or self._put_off(job)
         if own and eligible is not None and eligible - submit_utc > _SAME_MOMENT:
             asked = eligible
         facts = facts_of(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import NOW, at, days, job, series
+from builders import NOW, at, days, job, policy, rules, series
 from runner_site import Site, run_to_its_end
 
 from slurm_green.controller.cycle import cycle
@@ -439,6 +439,22 @@ def test_a_begin_time_behind_the_latest_start_is_somebody_elses(
     site.slurm.change(1, restarts=restarts)
     run_to_its_end(site, one, begin=begin)
     assert site.facts(1).asked_begin_utc == (begin if own else None)
+
+
+@pytest.mark.parametrize("requeued", [False, True])
+def test_shadow_mode_puts_nothing_off(site: Site, requeued: bool) -> None:
+    """Whose begin time it was: its user's, or Slurm's for a requeue."""
+    site.runner.rules = rules(policy=policy(mode="shadow"))
+    site.runner.step()
+    one = job(1)
+    site.slurm.put(one)
+    site.runner.step()
+    if requeued:
+        site.slurm.change(1, submit_utc=at(5) - timedelta(minutes=2), restarts=1)
+    run_to_its_end(site, one, begin=at(5))
+    found = site.facts(1)
+    assert (found.mode, found.action, found.now_utc) == ("shadow", "defer", at(5))
+    assert found.saved_g == pytest.approx(0.0)
 
 
 def test_jobs_of_others_and_looks_are_not_ours(site: Site) -> None:

@@ -85,6 +85,11 @@ def test_a_requeued_run_is_not_moved_to_before_its_submission() -> None:
     assert compared([again], [thought()], []).compared == 0
 
 
+def test_who_was_moved_by_hand_would_have_been_left_alone() -> None:
+    moved = ran(start_h=10.0, asked_begin_utc=NOW + 10 * HOUR)
+    assert compared([moved], [thought()], []) == ShadowOutcome()
+
+
 def test_what_is_told_of_delays() -> None:
     got = compared([ran(), ran(2)], [thought(), thought(2, start_h=10.0)], [])
     assert (got.mean_delay_s, got.most_delay_s) == (6 * 3600, 10 * 3600)
