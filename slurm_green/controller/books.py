@@ -64,6 +64,8 @@ class Books:
         self._ended: set[int] = set()
         # What ran in the cycle before: a requeue leaves no other trace of it in the queue.
         self._active: dict[int, Job] = {}
+        # Whether the last cycle found jobs with runs that only accounting can tell of.
+        self.missed = False
         # Ended jobs of which an unreadable ledger did not tell whether it has a receipt already.
         self._unread: dict[tuple[str, int, datetime], JobFacts] = {}
         self._unreadable = ""
@@ -94,7 +96,7 @@ class Books:
             for event in outcome.events
         ]
         present = {job.job_id for job in observed.jobs}
-        runs = _requeued(self._active, observed.jobs)
+        runs, self.missed = _requeued(self._active, observed.jobs)
         self._active = _running(self._active, observed.jobs)
         entries += self._receipts(observed.jobs, cluster, runs)
         # One that is requeued after its end will end again.
@@ -273,21 +275,25 @@ def _running(before: Mapping[int, Job], jobs: Iterable[Job]) -> dict[int, Job]:
     return found
 
 
-def _requeued(before: Mapping[int, Job], jobs: Iterable[Job]) -> list[Job]:
+def _requeued(before: Mapping[int, Job], jobs: Iterable[Job]) -> tuple[list[Job], bool]:
     """The runs that ended by a requeue, which gave their jobs another time of submission.
+
+    And whether there were others.
 
     That comes when the last epilog is done; the run ended then, or by its limit before.
     """
     runs: list[Job] = []
+    missed = False
     for job in jobs:
         run, again = before.get(job.job_id), job.submit_utc
         if run is None or run.start_utc is None or run.submit_utc is None or again is None:
             continue
         if job.restarts - run.restarts > 1:
+            missed = True
             continue  # it ran once more in between: when this run ended is not known
         if run.submit_utc < again and run.start_utc <= again:
             runs.append(replace(run, state=REQUEUED, end_utc=min(again, run.end_utc or again)))
-    return runs
+    return runs, missed
 
 
 def _decision(one: Judged, cluster: str, now_utc: datetime, signal: Series | None) -> Decision:

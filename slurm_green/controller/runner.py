@@ -123,10 +123,10 @@ class Runner:
         refused |= self._pause(outcome)
         stiff = {i for i in refused if i in outcome.changes and outcome.changes[i].reshapes}
         before = self.memory.last_utc or self._remembered_utc
-        self._missed.looked(before, observed.now_utc, observed.info)
         self.memory = replace(outcome.memory, rigid=outcome.memory.rigid | stiff)
         self._past = ()
         self._book(observed, outcome, refused)
+        self._missed.looked(before, observed.now_utc, observed.info)
         if self.planner is not None:
             self.planner.ask(observed, outcome, self.rules)
         self.counters.count(outcome, refused, cpu_s=self.cpu_s() - began_s)

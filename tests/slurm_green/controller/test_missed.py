@@ -136,6 +136,25 @@ def test_runs_that_a_requeue_ended_while_nobody_looked_have_rows(site: Site, gap
     assert len(rows(site)) == 3
 
 
+def test_accounting_is_asked_of_a_job_that_ran_more_than_once_in_between(site: Site) -> None:
+    """However short the gap: when its first run ended, and that there was a second, it knows."""
+    began = {"submit_utc": NOW, "eligible_utc": NOW, "start_utc": NOW}
+    site.slurm.put(job(7, state="RUNNING", **began, end_utc=at(9)))
+    look(site)
+    between = NOW + timedelta(seconds=30)
+    again = {"submit_utc": between, "eligible_utc": between, "start_utc": between}
+    site.slurm.accounting = [
+        ended(7, **began, state="NODE_FAIL", end_utc=between),
+        ended(7, **again, state="REQUEUED", end_utc=NOW + timedelta(seconds=50)),
+    ]
+    waits = NOW + timedelta(seconds=50)
+    site.slurm.change(7, state="PENDING", submit_utc=waits, start_utc=None, restarts=2)
+    look(site, NOW + timedelta(seconds=60))
+    assert [one.state for one in rows(site)] == ["NODE_FAIL", "REQUEUED"]
+    look(site, NOW + timedelta(seconds=120))
+    assert site.slurm.calls.count("finished") == 1
+
+
 def test_what_accounting_knows_waits_while_the_disk_is_full(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
