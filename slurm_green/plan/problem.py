@@ -171,5 +171,9 @@ class Problem:
 
     @cached_property
     def fastest_s(self) -> Floats:
-        """The shortest possible duration of each job, shape (jobs,)."""
-        return self.jobs.work / self.shapes.fastest_rate[self.jobs.class_index]
+        """The shortest duration of each job here; on a larger site where no shape fits this one."""
+        shapes = self.shapes
+        rate = np.where(shapes.gpus <= self.site.gpus, shapes.rate, 0.0)
+        here = np.maximum.reduceat(rate, shapes.first[:-1])
+        rate = np.where(here > 0, here, shapes.fastest_rate)
+        return np.asarray(self.jobs.work / rate[self.jobs.class_index])

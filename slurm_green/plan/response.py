@@ -170,8 +170,8 @@ def best_response(
         early=ways.early,
         late=np.maximum(latest[chosen], ways.early),
     )
-    fastest_s = work / float(shapes.fastest_rate[class_index])
-    worth_g_s = weights.performance_g * fastest_s
+    # Of those that the site has GPUs for the fastest is among the ways.
+    worth_g_s = weights.performance_g * float(ways.duration.min()) * curve.step_s
     row, start, cost, earliest = _cheapest(curve, run, worth_g_s, tolerance)
     stretches: tuple[Stretch, ...] = ()
     if preemptible and not late and not worth_g_s:

@@ -444,6 +444,16 @@ def test_a_rich_budget_buys_full_speed() -> None:
     assert least.performance <= poor.performance < 2
 
 
+def test_full_speed_is_that_of_the_site() -> None:
+    """A shape that is wider than the site makes nobody slow; one class has no other."""
+    classes = [[(1, 1.0, 1000.0), (2, 2.0, 2400.0), (8, 8.0, 9000.0)], [(8, 8.0, 9000.0)]]
+    jobs = [(0, 2.0, 0, 6, False), (1, 2.0, 0, 6, False)]
+    problem = make(classes, jobs, [500, 400, 300, 200, 100, 100])
+    found = budgeted(problem, 1e6)
+    assert found.unplaced_jobs == 1
+    assert found.performance == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(
     ("budget_g", "start_h"), [(110, 1.5), (130, 17 / 18), (299, 1 / 180), (300, 0)]
 )

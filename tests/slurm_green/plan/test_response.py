@@ -209,7 +209,7 @@ def test_no_start_anywhere_is_cheaper(case):
                 found.stretches[0], start_s=start_s, end_s=start_s + length_s, shape=shape
             )
             took_s = run.end_s - first
-            worth = case.file.weights.performance_g * case.work / float(shapes.rate.max()) / took_s
+            worth = case.file.weights.performance_g * case.work / float(fastest) / took_s
             cost = paid_g(case.file, shapes, [run]) - worth
             assert cost >= found.cost_g - 1e-5 * (1 + abs(cost) + worth)
             if start_s == first and shapes.rate[shape] == fastest:
@@ -346,7 +346,7 @@ def test_gpu_hours_choose_the_shape():
 
 
 def test_shapes_wider_than_the_site_are_none():
-    """Not for a job that is late without them, nor in a split; performance still counts by them."""
+    """Not for a job that is late without them, nor in a split; nor is performance by them."""
     pair = shapes_of((1, 1.0, KW), (16, 16.0, KW))
     found = best_response(
         curve_of([100] * 9, weights=Weights(performance_g=160)),
@@ -357,7 +357,7 @@ def test_shapes_wider_than_the_site_are_none():
     )
 
     assert (found.workers, found.late) == (1, True)
-    assert found.cost_g == pytest.approx(200 - 160 / 16)
+    assert found.cost_g == pytest.approx(200 - 160)
     split = best_response(
         curve_of([10, 900, 10]), pair, work=2 * HOUR, earliest_s=BEGIN_S, preemptible=True
     )
