@@ -20,6 +20,7 @@ from slurm_green.replay.sacct_judge import Judge, LeftOut
 from slurm_green.replay.sacct_read import read_sacct
 from slurm_green.replay.sacct_rows import BadRow, Export, SacctRow
 from slurm_green.replay.traces import PastJob, Trace
+from slurm_green.slurm.requeue import REQUEUED
 from slurm_green.words import clean
 
 __all__ = ["SacctTrace", "from_sacct", "make_trace"]
@@ -125,7 +126,7 @@ def _job(
         notes.count["over"] += 1
     limit_s = max(limit_s, ran_s)
     notes.count["het"] += "+" in row.job_id
-    notes.count["again"] += row.state == "REQUEUED"
+    notes.count["again"] += row.state == REQUEUED
     earliest_s = max(earliest_s, submit_s)
     seen[row.job_id] += 1
     again = seen[row.job_id]

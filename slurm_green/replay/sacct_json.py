@@ -10,6 +10,7 @@ from slurm_green.errors import BadInputError
 from slurm_green.replay.sacct_rows import BadRow, SacctRow, cores_of, gpu_type_of
 from slurm_green.slurm.gres import gpu_count
 from slurm_green.slurm.normalise import number, state_of
+from slurm_green.slurm.requeue import REQUEUED
 from slurm_green.slurm.times import from_epoch
 
 __all__ = ["json_rows"]
@@ -48,7 +49,7 @@ def _from_json(at: int, job: Mapping[str, Any]) -> SacctRow:
     return SacctRow(
         at=at,
         job_id=_id(job),
-        state="REQUEUED" if "REQUEUED" in words else state_of(words)[0],
+        state=REQUEUED if REQUEUED in words else state_of(words)[0],
         submit_s=_epoch(times.get("submission")),
         eligible_s=_epoch(times.get("eligible")),
         start_s=_epoch(times.get("start")),

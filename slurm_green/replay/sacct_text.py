@@ -14,6 +14,7 @@ from slurm_green.errors import BadInputError
 from slurm_green.replay.sacct_rows import BadRow, SacctRow, cores_of, gpu_type_of
 from slurm_green.slurm.gres import gpu_count
 from slurm_green.slurm.normalise import state_of
+from slurm_green.slurm.requeue import REQUEUED
 from slurm_green.slurm.times import parse_slurm_duration_s, parse_slurm_time
 
 __all__ = ["COLUMNS", "text_rows"]
@@ -91,7 +92,7 @@ def _from_text(at: int, cell: _Cells, zone: tzinfo) -> SacctRow:
     return SacctRow(
         at=at,
         job_id=cell("JobID") or cell("JobIDRaw"),
-        state=state_of(cell("State"))[0] if "REQUEUED" not in cell("State") else "REQUEUED",
+        state=REQUEUED if REQUEUED in cell("State") else state_of(cell("State"))[0],
         submit_s=_time(cell("Submit"), zone),
         eligible_s=_time(cell("Eligible"), zone),
         start_s=_time(cell("Start"), zone),
