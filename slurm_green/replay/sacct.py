@@ -223,14 +223,19 @@ def _most(rows: list[SacctRow], of: Callable[[SacctRow], float | None]) -> float
 
 
 def _peak(rows: Iterable[SacctRow]) -> int:
-    """The most GPUs (cores where there are none) held at once; a running job counts to the end."""
+    """The most GPUs (cores where there are none) held at once.
+
+    One that still runs counts to its limit: past that accounting has lost its end.
+    """
     changes: list[tuple[float, int]] = []
     for row in rows:
         held = row.gpus or row.cores
         start_s = row.start_s or 0.0
-        end_s = row.end_s if row.end_s is not None else float("inf")
-        # A clock that was set back meanwhile ends a job before it has run.
-        end_s = max(end_s, start_s + (row.ran_s or 0.0))
+        if row.end_s is None:
+            end_s = start_s + (_limit_s(row) or float("inf"))
+        else:
+            # A clock that was set back meanwhile ends a job before it has run.
+            end_s = max(row.end_s, start_s + (row.ran_s or 0.0))
         if end_s > start_s:
             changes += [(start_s, held), (end_s, -held)]
     most = now = 0

@@ -205,6 +205,17 @@ def test_exports_joined_tell_a_run_once(tmp_path: Path) -> None:
     assert [job.job_id for job in again.trace.jobs] == ["2", "1"], "the older export last"
 
 
+@pytest.mark.parametrize(("limit", "gpus"), [("01:00:00", 4), ("02:00:00", 6), ("UNLIMITED", 6)])
+def test_a_job_whose_end_accounting_lost_makes_no_site_larger(
+    tmp_path: Path, limit: str, gpus: int
+) -> None:
+    """It "runs" for ever, such as after slurmctld lost its state; until its limit it may have."""
+    lost = line("1", state="RUNNING", end="Unknown", ran=9_000_000, limit=limit)
+    later = [line(name, submit=T0 + 4000) for name in "23"]
+
+    assert from_sacct(export(tmp_path, lost, *later)).trace.gpus == gpus
+
+
 def test_local_times_need_their_zone(tmp_path: Path) -> None:
     """The same text is another instant elsewhere, across a change to winter time too."""
     row = (
