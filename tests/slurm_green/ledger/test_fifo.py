@@ -3,6 +3,7 @@
 
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,17 @@ def test_equal_jobs_start_in_order(given_jobs):
     ordered = sorted(given_jobs, key=lambda j: j.submit_s)
     began = [starts[j.key] for j in ordered]
     assert began == sorted(began)
+
+
+@pytest.mark.parametrize(("gpus", "head_s", "other_s"), [(2, 4, 9), (3, 10, 1)])
+def test_nobody_who_lets_the_first_wait_longer_passes_it(
+    gpus: int, head_s: float, other_s: float
+) -> None:
+    """EASY: who ends before the first in the queue can start, by everybody's limits, may pass."""
+    busy = [job("a", run_s=10, gpus=2), job("b", run_s=4)]
+    waiting = [job("head", 1, run_s=5, gpus=gpus), job("other", 1, run_s=6)]
+    starts = replay_fifo([*busy, *waiting], Capacity(gpus=4, cpus=64))
+    assert starts == {"a": 0, "b": 0, "head": head_s, "other": other_s}
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=20))
