@@ -82,11 +82,7 @@ class _Asked:
                 others += 1
                 waiting += self._queues(job, shared, placed[job.job_id])
             elif self._about_to_queue(job):
-                begin_s = _seconds(job.eligible_utc, self._now_s)
-                need = (float(job.gpus), float(job.cpus))
-                limit_s = float(job.time_limit_s or self._rules.horizon_s)
-                soon = Placement(begin_s=begin_s, end_s=begin_s + limit_s, need=need)
-                waiting += self._queues(job, shared, soon)
+                waiting += self._queues(job, shared, self._soon(job))
         for one in self._shadow.values():
             if one.partition in shared.partitions:
                 self._thought(one, shared, waiting, running)
@@ -156,6 +152,13 @@ class _Asked:
         begin_s = _seconds(job.eligible_utc, 0.0) - self._now_s
         return job.pending and not job.held and 0 < begin_s <= self._rules.interval_s
 
+    def _soon(self, job: Job) -> Placement:
+        begin_s, extent = _seconds(job.eligible_utc, self._now_s), self._extent(job)
+        if extent is not None:
+            return Placement(begin_s=begin_s, end_s=begin_s + extent.run_s, need=extent.need)
+        need = (float(job.gpus), float(job.cpus))
+        return Placement(begin_s=begin_s, end_s=begin_s + self._rules.horizon_s, need=need)
+
     def _length_s(self, job: Job, extent: Extent) -> float:
         """How long it will run on average: to book GPUs for longer would make them look scarce."""
         partition = self._view.partition(job.partition)
@@ -166,10 +169,13 @@ class _Asked:
         )
         return max(extent.rounds * share * extent.limit_s, 1.0)
 
-    def _way(self, job: Job, units: float) -> Way:
-        gpus, cpus = job.gpus * job.tasks, job.cpus * job.tasks
+    def _way(self, job: Job, units: float, width: int = 1) -> Way:
+        """What it takes with so many of its tasks at once."""
         power_w = self._view.power.job_w(
-            gpus=gpus, cpus=cpus, nodes=job.nodes, partition=self._partition(job).split(",")[0]
+            gpus=job.gpus * width,
+            cpus=job.cpus * width,
+            nodes=job.nodes * width,
+            partition=self._partition(job).split(",")[0],
         )
         return Way(units=round(units), power_w=round(power_w))
 
@@ -202,6 +208,7 @@ class _Asked:
         units = placed.need[shared.resource]
         if not units:
             return []
+        width = round(units / (job.gpus, job.cpus)[shared.resource])
         length_s = placed.end_s - placed.begin_s
         extent = self._extent(job)
         if extent is not None:
@@ -209,7 +216,7 @@ class _Asked:
         return [
             Waiting(
                 job_id=job.job_id,
-                ways=(self._way(job, units),),
+                ways=(self._way(job, units, width),),
                 length_s=length_s,
                 submit_s=_seconds(job.submit_utc, self._now_s),
                 earliest_s=placed.begin_s,
