@@ -143,7 +143,7 @@ def _summary(found: "Account") -> list[str]:
     else:
         lines.append(f"Site: no figure, {site.reason}.")
         lines.append(
-            f"Receipts: {grams(report.receipts_saved_g)} less than {report.counterfactual}; "
+            f"Receipts: {_less(report.receipts_saved_g)} than {report.counterfactual}; "
             "what displaced jobs emitted is not counted."
         )
     if found.expected_g is not None:
@@ -179,7 +179,7 @@ def _shadow(found: "Account") -> list[str]:
         lines += [
             f"Against what happened: {outcome.compared} of them or of earlier ones have ended and "
             f"emitted {grams(outcome.actual_g)}; when shadow mode would have let them go it had "
-            f"been {grams(outcome.would_g)}, {grams(outcome.saved_g)} less "
+            f"been {grams(outcome.would_g)}, {_less(outcome.saved_g)} "
             f"(expected of these: {grams(outcome.expected_g)}).",
             f"They would have been let go {length(outcome.mean_delay_s)} after submission (mean), "
             f"{_most(outcome.most_delay_s)}; {outcome.late} of {outcome.deadlines} with a "
@@ -191,6 +191,10 @@ def _shadow(found: "Account") -> list[str]:
             "that never ran or whose signal is not known."
         )
     return lines
+
+
+def _less(saved_g: float) -> str:
+    return f"{grams(abs(saved_g))} {'less' if saved_g >= 0 else 'more'}"
 
 
 def _most(seconds: float | None) -> str:

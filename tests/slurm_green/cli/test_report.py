@@ -9,6 +9,7 @@ import pytest
 from slurm_green.ledger.entries import Decision, Event, facts_of
 from slurm_green.ledger.store import Store
 from slurm_green.signals.series import Series
+from slurm_green.words import grams
 
 
 @pytest.fixture
@@ -248,3 +249,16 @@ def test_shadow_is_held_against_what_happened(ledger):
     words = ledger("report", "--shadow", "-S", "now-1day").stdout
     assert "Against what happened: 1 of them" in words
     assert "let go 6 h" in words
+    assert f"{grams(found['saved_g'])} less (expected" in words
+
+
+def test_a_loss_is_told_as_one(ledger):
+    """By what is known of these hours now the job waited for dirtier ones."""
+    with Store(ledger.config.paths.ledger) as store:
+        start, values = ledger.after(hours=-12), np.array([100.0] * 9 + [400.0] * 15)
+        store.add_signal(
+            Series(start_utc=start, step_s=3600, values=values, issued_utc=start, provider="neso")
+        )
+    words = ledger("report", "-S", "now-1day", "-u", "ada").stdout
+    assert " more than the same run" in words
+    assert "-" not in words.partition("Receipts:")[2].partition("more than")[0]
