@@ -60,7 +60,7 @@ def format_duration(seconds: float) -> str:
             parts.append(f"{count}{unit}")
         elif parts:
             break
-    return ("-" if seconds <= -0.5 else "") + ("".join(parts) or "0s")
+    return ("-" if seconds < -0.5 else "") + ("".join(parts) or "0s")
 
 
 def parse_slurm_duration_s(text: str) -> int | None:

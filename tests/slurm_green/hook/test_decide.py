@@ -99,6 +99,10 @@ def test_a_plain_job_waits_for_noon_and_is_told_so() -> None:
     assert "green:off" in found.sentence
     assert found.save_g is not None
     assert found.save_g > 100
+    # At the same power it is by how much cleaner these two hours are on average.
+    run = timedelta(hours=2)
+    now, then = (days().mean(begin, begin + run) for begin in (NOW, found.start_utc))
+    assert f"about {100 * (1 - then / now):.0f}% less CO2" in found.sentence
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,9 @@ def test_anything_else_is_bad_input(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0s"), (45, "45s"), (5400, "1h30m"), (183600, "2d3h"), (86405, "1d"), (-90, "-1m30s")],
-)
+    [(0, "0s"), (45, "45s"), (5400, "1h30m"), (183600, "2d3h"), (86405, "1d"), (-90, "-1m30s"),
+     (93784, "1d2h"), (-0.5, "0s"), (-0.6, "-1s")],
+)  # fmt: skip
 def test_two_units_are_enough_for_people(seconds: float, text: str) -> None:
     assert times.format_duration(seconds) == text
 
