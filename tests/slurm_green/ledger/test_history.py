@@ -32,6 +32,7 @@ def values(*rows: SignalRow, begin: float, end: float) -> list[float] | None:
 def test_hours_that_are_shifted_against_each_other() -> None:
     hours = [row(0, 1.0, step_s=2 * HALF), row(1, 2.0, step_s=2 * HALF, issued_s=1.0)]
     assert values(*hours, begin=0, end=3) == [1.0, 2.0, 2.0]
+    assert values(*hours[::-1], begin=0, end=3) == [1.0, 2.0, 2.0], "the later issue, told first"
 
 
 def test_a_span_that_begins_within_an_hour() -> None:
