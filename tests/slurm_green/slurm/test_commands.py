@@ -168,6 +168,13 @@ def test_a_sacct_older_than_slurmctld_is_asked_without_extra() -> None:
     assert CommandClient(run=recorded).finished(WHEN) == []
 
 
+def test_accounting_that_is_down_is_an_error_on_an_older_slurm() -> None:
+    recorded = with_accounting("22.05.8")
+    recorded.special["sacct"] = lambda: finished(stderr=b"slurmdbd is down", returncode=1)
+    with pytest.raises(SlurmError, match="slurmdbd is down"):
+        CommandClient(run=recorded).finished(WHEN)
+
+
 def test_a_dead_slurmctld_is_an_error_even_where_squeue_says_success() -> None:
     # As seen on 22.05.8: status 0, an empty list and this.
     answer = {"errors": [{"description": "Failed while looking for jobs", "error_number": -1}]}
