@@ -40,22 +40,24 @@ def polish(
 ) -> Schedule | None:
     """The schedule, some jobs elsewhere, so that `score` of carbon (g) and performance is more.
 
-    None where nothing is gained, or where a job is split, late or not placed.
+    None where nothing is gained, or where a job is split or late.
     """
     count = len(problem.jobs)
-    if not 0 < count <= _MOST_JOBS or len(schedule) != count:
+    if not 0 < count <= _MOST_JOBS or len(schedule) != int(schedule.placed(problem).sum()):
         return None
     options = options_of(problem, np.arange(count), problem.jobs.deadline_s)
     board = Board(problem, options, Weights())
     places = places_of(board, schedule)
-    if len(places.row) != count:
+    if len(places.row) != len(schedule):
         return None
-    board.restore(places.option.tolist(), places.start_s)
+    option, begins_s = np.full(count, -1, dtype=np.int64), np.full(count, np.nan)
+    option[places.row], begins_s[places.row] = places.option, places.start_s
+    board.restore(option.tolist(), begins_s)
     now = score(carbon_g, performance)
     gained = False
     for _ in range(_SWEEPS):
         moved = False
-        for job in range(count):
+        for job in places.row.tolist():
             if expired():
                 break
             old = board.take(job)
@@ -106,9 +108,10 @@ def polish(
             break
     if not gained:
         return None
-    chosen = np.array(board.option, dtype=np.int64)
+    on = places.row
+    chosen = np.array(board.option, dtype=np.int64)[on]
     return Schedule(
-        job=np.arange(count), shape=options.shape[chosen], start_s=board.start_s, end_s=board.end_s
+        job=on, shape=options.shape[chosen], start_s=board.start_s[on], end_s=board.end_s[on]
     )
 
 

@@ -19,11 +19,15 @@ from tests.slurm_green.plan.problems import all_plans, make, tiny
 FEW = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def test_a_budget_is_spent_on_the_job_that_still_fits_it() -> None:
-    """Both wait for the clean hour; the budget buys one of them its dirty one, and that is all."""
-    problem = make(
-        [[(1, 1.0, 1000.0)]], [(0, 1.0, 0.0, 4.0, False)] * 2, [100.0, 400.0, 50.0, 50.0]
-    )
+@pytest.mark.parametrize("unplaced", [False, True])
+def test_a_budget_is_spent_on_the_job_that_still_fits_it(unplaced: bool) -> None:
+    """Both wait for the clean hour; the budget buys one of them its dirty one, and that is all.
+
+    A job that fits nowhere keeps nobody from it.
+    """
+    classes = [[(1, 1.0, 1000.0)], [(8, 8.0, 8000.0)]]
+    jobs = [(0, 1.0, 0.0, 4.0, False)] * 2 + [(1, 1.0, 0.0, 4.0, False)] * unplaced
+    problem = make(classes, jobs, [100.0, 400.0, 50.0, 50.0])
     waits = Schedule(
         job=np.arange(2), shape=np.zeros(2, dtype=np.int64),
         start_s=np.full(2, 7200.0), end_s=np.full(2, 10800.0),
