@@ -126,7 +126,8 @@ class _Run:
         )
         count = len(trace)
         self._at = np.full(count, -1, dtype=np.int64)  # its replica
-        self._back_s = np.zeros(count)  # of its first token, once it lost the replica that made it
+        # Of its first token, once it lost the replica that made it.
+        self._back_s = np.full(count, np.nan)
         self._one_way_s = [0.5 * one.rtt_s for one in self._moment.sites]
         self._kv_blocks = max(engine.kv_tokens // 16, 1)
         self._orders = Orders()
@@ -159,7 +160,9 @@ class _Run:
                 if progress is not None and number % 4096 == 0:
                     progress(number / count)
             while self._busy():
-                next_s = self._tick(next_s)
+                self._advance(next_s)
+                if self._busy():
+                    next_s = self._tick(next_s)
             return self._outcome()
 
     def _tick(self, now_s: float) -> float:
@@ -217,8 +220,10 @@ class _Run:
             within_s = now_s + _LOW_WITHIN_S
             site.supply_low_w = min(one.low_w for one in site.outlook if one.start_s <= within_s)
 
-    def _meter(self, now_s: float) -> None:
-        self._drawn.append([now_s, *(self._of_site @ self._fleet.energy_j).tolist()])
+    def _meter(self, at_s: float) -> None:
+        """What was drawn until then: now, or a time since which all were idle."""
+        since_j = self._fleet.watts * (self._moment.now_s - at_s)
+        self._drawn.append([at_s, *(self._of_site @ (self._fleet.energy_j - since_j)).tolist()])
 
     def _control(self) -> None:
         self._orders = self._policy.control(self._moment)
@@ -229,7 +234,7 @@ class _Run:
         for number in lost:
             self._rerouted += 1
             old = int(self._at[number])
-            if not np.isnan(self._fleet.first_s[number]) and not self._back_s[number]:
+            if not np.isnan(self._fleet.first_s[number]) and np.isnan(self._back_s[number]):
                 self._back_s[number] = self._one_way_s[self._moment.replicas[old].site]
             self._route(number, frozenset((old,)))
 
@@ -263,20 +268,22 @@ class _Run:
 
     def _outcome(self) -> Outcome:
         fleet, trace = self._fleet, self._trace
-        self._meter(self._moment.now_s)
+        # Time goes on in steps: what is drawn after the last answer is none of the requests'.
+        ended_s = float(np.fmax.reduce(fleet.end_s, initial=self._ticked_s))
+        self._meter(max(ended_s, self._arrivals[-1]))
         site_of = np.array([*(one.site for one in self._moment.replicas), -1])
         site = site_of[self._at]
         back_s = np.array([*self._one_way_s, 0.0])[site]
-        first_back_s = np.where(self._back_s > 0, self._back_s, back_s)
+        first_back_s = np.where(np.isnan(self._back_s), back_s, self._back_s)
         return Outcome(
             ttft_s=fleet.first_s + first_back_s - trace.arrival_s,
             end_s=fleet.end_s + back_s,
             site=np.where(np.isnan(fleet.end_s), -1, site),
             rerouted=self._rerouted,
             starts=self._sites.starts,
-            energy_j=float(fleet.energy_j.sum()) - self._before_j,
+            energy_j=sum(self._drawn[-1][1:]) - self._before_j,
             begin_s=self._begin_s,
-            last_s=self._moment.now_s,
+            last_s=self._drawn[-1][0],
             drawn=np.array(self._drawn),
             peak_over_w=self._over_w,
         )

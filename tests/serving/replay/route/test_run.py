@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.governor.engine import EngineModel
+from serving.governor.engine import Batch, EngineModel
 from serving.governor.protocol import Slo
 from serving.replay.route.bound import bound_rps
 from serving.replay.route.compare import Scene, compare
@@ -67,11 +67,37 @@ def test_no_site_draws_more_than_it_has(name: str) -> None:
 
 def test_answers_that_outlast_the_power_file_find_its_last_row() -> None:
     scene = scene_of(STEADY)
-    late = Trace.of(np.linspace(79.0, 80.0, 30), np.full(30, 100), np.full(30, 400))
+    late = Trace.of(np.linspace(79.0, 80.0, 30), np.full(30, 100), np.full(30, 1000))
     told = compare(replace(scene, trace=late), ["per-site"])["per-site"]
     assert told.outcome.last_s > 3.0  # from the first arrival; the file ends after one second
     assert told.figures.unused_wh > 0
     assert told.figures.goodput_rps <= bound_rps(replace(scene, trace=late)) * (1 + 1e-6)
+
+
+def test_energy_ends_with_the_last_answer() -> None:
+    scene = replace(scene_of(STEADY), sites=[Site(name="a", gpus=1, rtt_s=0.02)])
+    scene = replace(scene, supply=replace(scene.supply, watts=scene.supply.watts[:1]))
+    high = len(ENGINE.clocks_mhz) - 1
+    took_s, watts = ENGINE.time_and_power(Batch(chunks=[(0, 100)]), high)
+    for name, told in compare(
+        replace(scene, trace=Trace.of([3.0], [100], [1])), ["per-site", "prices"]
+    ).items():
+        needed_j = 0.01 * ENGINE.idle_power_w(high) + took_s * watts
+        assert told.figures.energy_j == pytest.approx(needed_j), name
+        left_wh = 3000.0 * (0.01 + took_s) / 3600 - needed_j / 3600
+        assert told.figures.unused_wh == pytest.approx(left_wh), name
+
+
+@pytest.mark.parametrize("rtt_s", [0.0, 1e-9])
+def test_a_first_token_came_from_the_site_that_made_it(rtt_s: float) -> None:
+    scene = scene_of([[3000.0, 3000.0, 0.0, 0.0, 0.0], [3000.0] * 5])
+    sites = [Site(name="a", gpus=1, rtt_s=rtt_s), Site(name="b", gpus=1, rtt_s=0.5)]
+    scene = replace(scene, sites=sites, trace=Trace.of([-1.0], [100], [400]))
+    found = compare(scene, ["greedy-latency"])["greedy-latency"]
+    assert found.figures.rerouted == 1 and found.outcome.site.tolist() == [1]
+    high = len(ENGINE.clocks_mhz) - 1
+    took_s, _ = ENGINE.time_and_power(Batch(chunks=[(0, 100)]), high)
+    assert found.outcome.ttft_s[0] == pytest.approx(took_s, rel=1e-6)
 
 
 @settings(max_examples=20, deadline=None)
