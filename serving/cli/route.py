@@ -88,7 +88,8 @@ def command(config_file: Path, workers: int | None, check: bool, as_json: bool) 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # HiGHS says things on the process's own stdout, where nothing of ours belongs from here on.
     sys.stdout.flush()
-    os.dup2(2, 1)
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 1)
     if not settings.tenant:
         click.echo("sgreen route: no [[tenant]]: everybody who can connect may use it", err=True)
     run(settings, read)

@@ -139,11 +139,12 @@ def command(
 
 @contextmanager
 def _solver_quiet() -> Iterator[None]:
-    """HiGHS says things on the process's own stdout, where only our answer may be."""
+    """HiGHS says things on the process's own stdout that tell a user nothing."""
     sys.stdout.flush()
     kept = os.dup(1)
     try:
-        os.dup2(2, 1)
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), 1)
         yield
     finally:
         os.dup2(kept, 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import profiling.shipped
 from profiling.files import write_profile
 from serving.replay.route.kernel import library
 from slurm_green.cli.root import root
@@ -86,6 +87,21 @@ def test_two_runs_differ_in_their_own_time_only(asked: list[str]) -> None:
     for values in (*first.values(), *second.values()):
         del values["wall_s"]
     assert first == second
+
+
+def test_nothing_is_said_beside_the_answer(
+    asked: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # Rates that fade for an hour: HiGHS repairs the plans of some, and says so on its own stdout.
+    rows = "".join(f"{20 * i},100,100000\n" for i in range(5))
+    (tmp_path / "r.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{rows}")
+    (tmp_path / "p.csv").write_text("start_s,n_w\n0,2800\n")
+    (tmp_path / "sites.toml").write_text(SITES.split('[[site]]\nname = "south"')[0])
+    shipped = str(Path(profiling.shipped.__file__).with_name("h100-sxm-8b"))
+    asked += ["--profile", shipped, "--slo-ttft-ms", "2000", "--slo-tpot-ms", "60"]
+    result = run(*asked, "--policy", "heron", "--no-bound", "--json")
+    assert result.exit_code == 0, result.output
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_table_is_for_people(asked: list[str]) -> None:
