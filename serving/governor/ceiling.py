@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from serving.governor.engine import Batch, EngineModel
 from serving.governor.protocol import Ended, Moment, Policy
 
-__all__ = ["Capped", "Ceiling", "highest_below", "worst_power_w"]
+__all__ = ["Capped", "Ceiling", "highest_below", "uncapped", "worst_power_w"]
 
 _CONTEXTS = (1.0, 1024.0, 8192.0)
 
@@ -75,3 +75,8 @@ class Capped(Policy):
     def finished(self, one: Ended) -> None:
         """Passed on."""
         self.policy.finished(one)
+
+
+def uncapped(policy: Policy | None) -> Policy | None:
+    """The policy under the ceiling, where it has one."""
+    return policy.policy if isinstance(policy, Capped) else policy

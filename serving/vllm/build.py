@@ -22,7 +22,7 @@ from serving.clocks.direct import DirectClocks
 from serving.clocks.noded import NodedClocks
 from serving.clocks.protocol import NoClocks, SetsClocks
 from serving.clocks.setter import Setter
-from serving.governor.ceiling import Capped
+from serving.governor.ceiling import Capped, uncapped
 from serving.governor.engine import EngineModel
 from serving.governor.governor import Governor
 from serving.governor.objective import Budget, Steering
@@ -188,14 +188,14 @@ def _all(site: SiteWord, learned: Learned | None) -> Callable[[], None]:
 
 def _learned(settings: Settings, group: Group, profile: Profile, policy: Policy) -> Learned | None:
     """What outlives this engine, where the policy learns and somebody says where to keep it."""
-    policy = getattr(policy, "policy", policy)  # under a ceiling
-    if settings.learned is None or not isinstance(policy, Governor):
+    under = uncapped(policy)
+    if settings.learned is None or not isinstance(under, Governor):
         return None
     about = {
         "model": group.model, "tp": group.tp, "profile": digest(profile), "policy": settings.policy,
         "slo_ttft_ms": settings.slo_ttft_ms, "slo_tpot_ms": settings.slo_tpot_ms,
     }  # fmt: skip
-    return Learned(settings.learned, policy.caution, about)
+    return Learned(settings.learned, under.caution, about)
 
 
 def _given_up(error: Exception) -> None:

@@ -21,6 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from profiling.whole import write_file
 from serving.clocks.setter import Setter
+from serving.governor.ceiling import uncapped
 from serving.governor.twin import Twin
 from serving.vllm.pilot import Pilot
 from serving.vllm.recorder import Recorder
@@ -96,7 +97,7 @@ class Metrics:
                 value=self._setter.holds_mhz * 1e6,
             )
         policy = self._pilot.policy
-        under = getattr(policy, "policy", policy)  # a ceiling
+        under = uncapped(policy)
         yield CounterMetricFamily(
             "slurm_green_serving_ceiling_decisions",
             "Decisions that the site's ceiling took down.",

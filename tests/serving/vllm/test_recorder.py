@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from profiling.device.gpu import Identity, RefusedError, Why
+from serving.governor.ceiling import Capped
 from serving.governor.engine import Batch, EngineModel
 from serving.vllm.metrics import Metrics, serve
 from serving.vllm.recorder import Recorder
@@ -155,7 +156,8 @@ def test_emulated_joules_are_called_so_and_shown() -> None:
 def test_what_the_clocks_cost_those_who_wait_is_shown_under_a_ceiling_too() -> None:
     twin = SimpleNamespace(requests=40, late=3, late_anyway=2, energy_j=900.0)
     setter = SimpleNamespace(changes=0, failures=0, holds_mhz=None)
-    for policy in (SimpleNamespace(twin=twin), SimpleNamespace(policy=SimpleNamespace(twin=twin))):
+    plain = SimpleNamespace(twin=twin)
+    for policy in (plain, Capped(plain, lambda: 1)):  # type: ignore[arg-type]
         pilot = SimpleNamespace(policy=policy, waits=0)
         metrics = Metrics(Rig().recorder, pilot, setter, model="m", policy="governor")  # type: ignore[arg-type]
         lines = metrics.text().decode().splitlines()
