@@ -132,7 +132,8 @@ def local_of(
     count = given["replicas"] * gpus_per_replica(options)
     gpus = _numbers("--gpus", given["gpus"])
     if not gpus and job is None:
-        gpus = _visible(settings, os.environ.get("CUDA_VISIBLE_DEVICES", "")) or gpus_here(settings)
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES")  # empty: none
+        gpus = gpus_here(settings) if shown is None else _visible(settings, shown)
     if gpus and len(gpus) < count:
         raise BadInputError(
             f"{given['replicas']} replicas want {count} GPUs, here are {len(gpus)}: fewer replicas,"

@@ -150,3 +150,20 @@ def test_gpus_that_the_environment_shows_are_those_to_share_out(
         result = submitted(tmp_path, "--local", "--dry-run", "--replicas", "2")
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+@pytest.mark.parametrize(("shown", "gpus"), [("", ()), (None, (0, 1)), ("1, 0", (1, 0))])
+def test_gpus_that_the_environment_hides_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str | None, gpus: tuple[int, ...]
+) -> None:
+    told: list[Local] = []
+    monkeypatch.setattr("serving.replica.local.run_local", lambda one: told.append(one) or 0)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if shown is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    with Bench.create(tmp_path / "gpus", [load_model("a100-sxm4-80gb")] * 2) as bench:
+        monkeypatch.setenv(STATE_VARIABLE, str(bench.path))
+        monkeypatch.setenv("SLURM_GREEN_SERVE_NVML_LIBRARY", str(bench.library))
+        result = submitted(tmp_path, "--local", "--replicas", "2")
+    assert result.exit_code == 0, result.output
+    assert told[0].gpus == gpus
