@@ -100,6 +100,29 @@ def test_these_cannot(more: dict[str, Any]) -> None:
     assert refusal({"model": "m", "prompt": "a", **more}) is not None
 
 
+@pytest.mark.parametrize(
+    ("asked", "most", "least"),
+    [
+        ({"max_tokens": 9}, 7, None),
+        ({"max_tokens": 50, "max_completion_tokens": 9, "messages": []}, 7, None),
+        ({}, 14, None),  # vLLM's 16 for a completion that does not say
+        ({"messages": []}, 95, None),
+        ({"max_tokens": 500, "min_tokens": 5}, 95, 3),
+        ({"max_tokens": 9, "min_tokens": 1}, 7, 0),
+    ],
+)
+def test_the_rest_is_as_long_as_was_asked_for(
+    asked: dict[str, Any], most: int, least: int | None
+) -> None:
+    going_on = Continuation({"model": "m", **asked})
+    chunk = {"choices": [{"index": 0, "prompt_token_ids": [1, 2, 3], "token_ids": [4, 5]}]}
+    chunk["choices"][0] |= {"delta": {"content": "hi"}} if "messages" in asked else {"text": "hi"}
+    going_on.translate(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+    body = json.loads(going_on.again(100) or b"{}")
+    assert (body["max_tokens"], body.get("min_tokens")) == (most, least)
+    assert body["prompt"] == [1, 2, 3, 4, 5]
+
+
 def test_what_a_replica_does_not_tell_ends_the_hope() -> None:
     going_on = Continuation({"model": "m", "prompt": "a", "max_tokens": 9})
     chunk = {"id": "x", "choices": [{"index": 0, "text": "b", "finish_reason": None}]}
