@@ -44,9 +44,12 @@ class Source:
 
 def chosen(rows: Iterable[Row], where: Mapping[str, str]) -> list[Row]:
     """The rows whose cells are as wanted, as text or as numbers; ProfileError for no such row."""
+    every = list(rows)
+    if not every:
+        raise ProfileError("the table has no rows")
     found: list[Row] = []
     seen: dict[str, set[str]] = {name: set() for name in where}
-    for row in rows:
+    for row in every:
         for name in where:
             if name not in row.cells:
                 known = ", ".join(row.cells)
@@ -56,7 +59,7 @@ def chosen(rows: Iterable[Row], where: Mapping[str, str]) -> list[Row]:
             found.append(row)
     if not found:
         tried = "; ".join(f"{name} is {_some(values)}" for name, values in seen.items())
-        raise ProfileError(f"no row is as wanted; {tried}" if where else "the table has no row")
+        raise ProfileError(f"{every[0].path}: no row is as wanted; {tried}")
     return found
 
 

@@ -110,7 +110,7 @@ def sweeps_of(profile: Profile) -> tuple[Knob, dict[LoadKey, Sweep]]:
         if rows:
             return knob, {key: _sweep(key, found) for key, found in sorted(rows.items())}
     raise ProfileError(
-        "no point has a clock or a power cap: there is nothing to fit; use the points as they are"
+        "no point has a clock or a power cap: there is no sweep; use the points as they are"
     )
 
 

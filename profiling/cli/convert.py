@@ -83,6 +83,8 @@ def command(
         raise ProfileError("--map, --set and --ignore go with --from csv only")
     needed = SOURCES[kind].columns if kind != "csv" else ()
     every = list(read_rows(_bytes(table), table, needed))
+    if not every:
+        raise ProfileError(f"{table}: has no rows")
     rows = chosen(every, _pairs(where, "--where"))
     if kind == "csv":
         if not source:

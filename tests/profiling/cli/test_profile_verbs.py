@@ -242,7 +242,7 @@ def test_convert_refuses_what_it_cannot_do(tmp_path, monkeypatch):
     table, out = tmp_path / "t.csv", ("--out", tmp_path / "p")
     table.write_text(PERSEUS)
     perseus = ("convert", table, "--from", "perseus", *out)
-    assert "no row is as wanted; stage is '0'" in refused(*perseus, "--where", "stage=9")
+    assert f"{table}: no row is as wanted; stage is '0'" in refused(*perseus, "--where", "stage=9")
     assert "--where 'stage': wanted NAME=VALUE" in refused(*perseus, "--where", "stage")
     twice = refused(*perseus, "--where", "stage=0", "--where", "stage=1")
     assert "--where stage: is given twice" in twice
@@ -250,6 +250,8 @@ def test_convert_refuses_what_it_cannot_do(tmp_path, monkeypatch):
     assert "rate: --map and --set both" in refused(*plain, "--set", "rate=1")
     assert "go with --from csv only" in refused(*perseus, "--set", "n=1")
     assert "line 1: no column dataset" in refused("convert", table, "--from", "zeus", *out)
+    table.write_text(PERSEUS.splitlines()[0])
+    assert f"{table}: has no rows" in refused(*perseus, "--where", "stage=0")
     assert "no such file" in refused("convert", tmp_path / "x.csv", "--from", "zeus", *out)
     (tmp_path / "cut.xz").write_bytes(lzma.compress(PERSEUS.encode())[:-20])
     assert "is cut" in refused("convert", tmp_path / "cut.xz", "--from", "zeus", *out)
