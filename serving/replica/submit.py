@@ -22,7 +22,19 @@ def submit(script: Path, text: str, count: int) -> list[int]:
     script.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with whole_file(script) as file:
         file.write(text)
-    return [_job(_slurm("sbatch", "--parsable", str(script))) for _ in range(count)]
+    jobs: list[int] = []
+    for _ in range(count):
+        try:
+            jobs.append(_job(_slurm("sbatch", "--parsable", str(script))))
+        except SlurmError as error:
+            if not jobs:
+                raise
+            known = " ".join(map(str, jobs))
+            raise SlurmError(
+                f"{error}; {len(jobs)} of {count} replicas are submitted and stay, unless you end "
+                f"them: scancel {known}"
+            ) from error
+    return jobs
 
 
 def successor(script: Path, of: str) -> int:

@@ -32,6 +32,19 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_a_limit_of_jobs_tells_which_are_there(slurm: Path) -> None:
+    sbatch = slurm / "sbatch"
+    once = sbatch.read_text()
+    assert submit.submit(slurm / "s" / "a.sh", "#!/bin/sh", 2) == [40, 41]
+    full = "echo QOSMaxSubmitJobPerUserLimit >&2; exit 1"
+    limit = f"[ $(wc -l < {slurm}/queue) -lt 4 ] || {{ {full}; }}"
+    sbatch.write_text(once.replace("#!/bin/sh", f"#!/bin/sh\n{limit}"))
+    with pytest.raises(SlurmError, match=r"JobPerUserLimit; 2 of 3 .*: scancel 42 43$"):
+        submit.submit(slurm / "s" / "a.sh", "#!/bin/sh", 3)
+    with pytest.raises(SlurmError, match=r"sbatch: QOSMaxSubmitJobPerUserLimit$"):
+        submit.submit(slurm / "s" / "a.sh", "#!/bin/sh", 3)
+
+
 def test_a_replacement_is_submitted_once(slurm: Path) -> None:
     script = Path("/s/again.sh")
     assert successor(script, "again-job7-0") == 40
