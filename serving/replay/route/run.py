@@ -268,9 +268,10 @@ class _Run:
 
     def _outcome(self) -> Outcome:
         fleet, trace = self._fleet, self._trace
-        # Time goes on in steps: what is drawn after the last answer is none of the requests'.
-        ended_s = float(np.fmax.reduce(fleet.end_s, initial=self._ticked_s))
-        self._meter(max(ended_s, self._arrivals[-1]))
+        # Time goes on in steps: what is drawn after the last answer is none of the requests'. Where
+        # a client went after it, that was just now.
+        ended_s = float(np.fmax.reduce(fleet.end_s, initial=self._arrivals[-1]))
+        self._meter(ended_s if ended_s > self._ticked_s else self._moment.now_s)
         site_of = np.array([*(one.site for one in self._moment.replicas), -1])
         site = site_of[self._at]
         back_s = np.array([*self._one_way_s, 0.0])[site]
