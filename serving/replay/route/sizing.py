@@ -91,10 +91,10 @@ def _size(
     tokens: float,
     costs: Costs,
 ) -> Size:
-    levels_w = np.quantile(supply.watts, percentile / 100, axis=1)
+    lasts_s = np.diff(np.append(supply.start_s, supply.end_s))
+    levels_w = _levels_w(supply.watts, lasts_s, percentile / 100)
     replicas = np.floor(levels_w / capacity.peak_w[-1]).astype(int)
     gpus = [int(one) * tp for one in replicas]
-    lasts_s = np.diff(np.append(supply.start_s, supply.end_s))
     weights = lasts_s / lasts_s.sum()
     if not replicas.sum():
         return Size(
@@ -133,3 +133,13 @@ def _size(
         cost_per_mtoken=(owned + costs.per_kwh * year_kwh) / mtokens if mtokens else None,
         payback_years=extra / saved if saved > 0 else None,
     )
+
+
+def _levels_w(watts: Floats, lasts_s: Floats, share: float) -> Floats:
+    """By site, what its power is at most for this share of the time, whatever its rows' lengths."""
+    if np.allclose(lasts_s, lasts_s[0]):
+        return np.asarray(np.quantile(watts, share, axis=1))
+    orders = np.argsort(watts, axis=1)
+    until_s = np.cumsum(lasts_s[orders], axis=1)
+    at = [np.searchsorted(row[:-1], share * row[-1]) for row in until_s]
+    return np.array([row[order[one]] for row, order, one in zip(watts, orders, at, strict=True)])
