@@ -47,7 +47,7 @@ class Size:
     percentile: float
     gpus: Sequence[int]
     utilisation: float | None
-    worst_hours: float | None  # utilisation, mean of the worst 1 % of steps
+    worst_hours: float | None  # utilisation, mean of the worst 1 % of the time
     goodput_rps: float
     goodput_alone_rps: float
     used_share: float  # of the energy that there was
@@ -105,7 +105,6 @@ def _size(
     able = np.interp(per_replica_w, curve_w, curve_rate) * replicas[:, None]
     full = float(curve_rate[-1]) * replicas
     utilisation = able.sum(axis=0) / full.sum()
-    worst = np.sort(utilisation)[: max(len(utilisation) // 100, 1)]
     pooled = np.minimum(load * full.sum(), able.sum(axis=0))
     alone = np.minimum(load * full[:, None], able).sum(axis=0)
     goodput = float(pooled @ weights)
@@ -126,7 +125,7 @@ def _size(
         percentile=percentile,
         gpus=gpus,
         utilisation=float(utilisation @ weights),
-        worst_hours=float(worst.mean()),
+        worst_hours=_worst(utilisation, lasts_s),
         goodput_rps=goodput,
         goodput_alone_rps=float(alone @ weights),
         used_share=mean_w / max(float(supply.watts.sum(axis=0) @ weights), 1e-12),
@@ -137,9 +136,23 @@ def _size(
 
 def _levels_w(watts: Floats, lasts_s: Floats, share: float) -> Floats:
     """By site, what its power is at most for this share of the time, whatever its rows' lengths."""
-    if np.allclose(lasts_s, lasts_s[0]):
+    if _even(lasts_s):
         return np.asarray(np.quantile(watts, share, axis=1))
     orders = np.argsort(watts, axis=1)
     until_s = np.cumsum(lasts_s[orders], axis=1)
     at = [np.searchsorted(row[:-1], share * row[-1]) for row in until_s]
     return np.array([row[order[one]] for row, order, one in zip(watts, orders, at, strict=True)])
+
+
+def _worst(utilisation: Floats, lasts_s: Floats) -> float:
+    """Its mean over the worst 1 % of the time; of even steps over whole ones, one at least."""
+    order = np.argsort(utilisation)
+    if _even(lasts_s):
+        return float(utilisation[order[: max(len(order) // 100, 1)]].mean())
+    until_s = np.cumsum(lasts_s[order])
+    within_s = np.clip(0.01 * until_s[-1] - (until_s - lasts_s[order]), 0.0, lasts_s[order])
+    return float(np.average(utilisation[order], weights=within_s))
+
+
+def _even(lasts_s: Floats) -> bool:
+    return bool(np.allclose(lasts_s, lasts_s[0]))

@@ -54,11 +54,11 @@ def test_sites_that_complement_each_other_need_the_router() -> None:
 def test_a_percentile_is_of_the_time_and_not_of_the_rows() -> None:
     """Power that stays may be one row, and power that changes many."""
     peak_w = CAPACITY.peak_w[-1]
-    minutes = [(9 * peak_w, 1380), *((0.5 * number * peak_w, 1) for number in range(60))]
+    minutes = [(9 * peak_w, 1440), *((0.5 * number * peak_w, 1) for number in range(60))]
     start_s = 60.0 * np.cumsum([0, *(lasts for _, lasts in minutes[:-1])])
     short = Supply(start_s=start_s, watts=np.array([[one for one, _ in minutes]] * 2))
     whole = np.array([[one for one, lasts in minutes for _ in range(lasts)]] * 2)
-    long = Supply(start_s=60.0 * np.arange(1440), watts=whole)
+    long = Supply(start_s=60.0 * np.arange(1500), watts=whole)
     for percentile in (0, 1, 50, 99, 100):
         one, other = (
             sizes(it, CAPACITY, [percentile], tp=1, load=0.8, tokens=100, costs=COSTS)[0]
@@ -66,6 +66,7 @@ def test_a_percentile_is_of_the_time_and_not_of_the_rows() -> None:
         )
         assert one.gpus == other.gpus, percentile
         assert one.goodput_rps == pytest.approx(other.goodput_rps)
+        assert one.worst_hours == pytest.approx(other.worst_hours)
 
 
 def test_no_power_is_no_gpus_and_no_figures() -> None:
