@@ -34,7 +34,7 @@ def sbatch_script(
         f"--signal=B:USR1@{lead_s:.0f}",
         "--comment=green:off",
         "--no-requeue",
-        f"--output={log}",
+        f"--output={shlex.quote(log)}",  # sbatch reads quotes as a shell does
     ]
     if minutes is not None:
         lines.append(f"--time={minutes}")

@@ -2,6 +2,7 @@
 """What is run for a replica, and what is not let through."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,14 @@ def test_a_script_is_the_supervisor_itself_and_waits_for_no_clean_power() -> Non
     assert text.endswith("\nexec sgreen serve 'a b'\n")
     for line in ("--signal=B:USR1@600", "--comment=green:off", "--gpus-per-node=2", "--gres=x"):
         assert f"#SBATCH {line}\n" in text
+
+
+def test_the_log_of_a_script_may_have_a_blank_in_its_name() -> None:
+    """sbatch takes a directive apart as a shell does, and refuses the script for a further word."""
+    log = "/data/it's my #1 dir/%j.log"
+    text = sbatch_script(["sgreen"], gpus=1, lead_s=600.0, log=log)
+    (line,) = (one for one in text.splitlines() if "--output" in one)
+    assert shlex.split(line)[1:] == [f"--output={log}"]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
