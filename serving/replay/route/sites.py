@@ -107,12 +107,13 @@ class Sites:
 
     def _wake(self, site: int, wanted: int, limit_w: float) -> None:
         now_s = self._moment.now_s
-        for one in self._of[site]:
-            fits = (self._need_w(site) + self._parked_w) * _ROOM <= limit_w
-            if self._state[one] == OFF and fits:
-                self._put(one, PARKED)
-                self._ready_s[one] = now_s + self._times.restart_s
-                self.starts += 1
+        off = [one for one in self._of[site] if self._state[one] == OFF]
+        for one in off:
+            if (self._need_w(site) + self._parked_w) * _ROOM > limit_w:
+                break  # nor for the next
+            self._put(one, PARKED)
+            self._ready_s[one] = now_s + self._times.restart_s
+            self.starts += 1
         if wanted and not self._number(site, AWAKE) and self._peak_w[0] <= limit_w:
             # What parked ones draw may be what the only one that could serve lacks.
             parked = sorted(
