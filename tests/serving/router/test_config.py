@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from serving.router.config import load, loads
 from serving.router.policies import make_policy, prefill_cost
 from serving.router.replica import Replica
-from serving.router.settings import Breaking, RoutePolicy
+from serving.router.settings import Breaking, RoutePolicy, Settings
+from serving.router.tenants import Tenants
 from slurm_green.cli.root import root
 from slurm_green.errors import BadInputError, ConfigError
 
@@ -112,6 +113,24 @@ def test_a_key_belongs_to_one_tenant(tmp_path: Path) -> None:
     rows = "".join(f"[[tenant]]\nname = '{one}'\nkey_file = '{tmp_path}/k'\n" for one in "ab")
     with pytest.raises(ConfigError, match="tenants a and b share a key"):
         loads(ONE + rows)
+
+
+def test_a_reload_takes_away_what_a_tenant_may_no_longer_use(tmp_path: Path) -> None:
+    (tmp_path / "k").write_text("key-of-a-tenant\n")
+    key = b"Bearer key-of-a-tenant"
+    sites = '[[site]]\nname = "local"\n[[site]]\nname = "s"\n'
+
+    def told(more: str) -> Settings:
+        return loads(f"{ONE}{sites}[[tenant]]\nname = 't'\nkey_file = '{tmp_path}/k'\n{more}")
+
+    before = Tenants(told("running = 9\n"))
+    guest = before.enter(key)
+    guest.running = 3
+    assert before.may_use(guest, "m") and before.sites(guest, "n") is None
+    after = Tenants(told('models = ["n"]\nsites = ["s"]\nrunning = 2\n'), before)
+    assert after.enter(key) is guest
+    assert not after.may_use(guest, "m") and after.sites(guest, "n") == {"s"}
+    assert (guest.running, guest.most) == (3, 2)
 
 
 def test_policies_are_those_of_the_replay(tmp_path: Path) -> None:
