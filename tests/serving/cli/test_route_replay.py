@@ -92,8 +92,8 @@ def test_two_runs_differ_in_their_own_time_only(asked: list[str]) -> None:
 def test_nothing_is_said_beside_the_answer(
     asked: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # Rates that fade for an hour: HiGHS repairs the plans of some, and says so on its own stdout.
-    rows = "".join(f"{20 * i},100,100000\n" for i in range(5))
+    # Rates that fade for minutes: HiGHS repairs the plans of some, and says so on its own stdout.
+    rows = "".join(f"{20 * i},100,60000\n" for i in range(5))
     (tmp_path / "r.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{rows}")
     (tmp_path / "p.csv").write_text("start_s,n_w\n0,2800\n")
     (tmp_path / "sites.toml").write_text(SITES.split('[[site]]\nname = "south"')[0])
