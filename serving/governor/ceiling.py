@@ -57,6 +57,11 @@ class Capped(Policy):
         """The policy's."""
         return self.policy.park_after_s
 
+    @property
+    def prompts_wait(self) -> bool:
+        """The policy's."""
+        return self.policy.prompts_wait
+
     def throttles(self, moment: Moment) -> bool:
         """The policy's."""
         return self.policy.throttles(moment)

@@ -55,6 +55,7 @@ class Governor(Policy):
     """The slack-bank governor for one replica; `steering` tells what more speed is worth."""
 
     park_after_s: float | None = None
+    prompts_wait: bool = True
 
     def __init__(
         self,
@@ -85,11 +86,11 @@ class Governor(Policy):
         most_lost = self._tuning.most_lost
         self.caution = Caution(self._tuning.miss_requests, most_lost or 1.0)
         self.twin = None if most_lost is None else Twin(engine, slo)
+        self.prompts_wait = self._tuning.most_wait > 0
         self._throttle = Throttle(engine, slo, self._tuning.most_wait)
 
     def throttles(self, moment: Moment) -> bool:
         """Whether prompts wait."""
-        self._risk.look(moment)
         return self._throttle.waits(moment, self._risk, self.correction)
 
     def choose(self, moment: Moment) -> int:
@@ -176,7 +177,7 @@ class Governor(Policy):
         steps = min(high - low, _STEPS)
         clocks = [low + round(k * (high - low) / steps) for k in range(steps + 1)]
         durations_s = np.array([engine.time_s(batch, clock) for clock in clocks])
-        # In a full cache prompts cannot wait: who decodes fills it further.
+        # The fuller the cache, the less is won by waiting: who decodes fills it further.
         free = max(1 - self._held(moment) / (self._tuning.most_cache * engine.kv_tokens), 0.0)
         left_s = free * self._throttle.counted_s(moment, self.correction)
         late = self._risk.late(moment, durations_s * self.correction, self.correction, left_s)

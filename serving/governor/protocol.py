@@ -72,6 +72,11 @@ class Policy(Protocol):
         """Idle for that long it goes to the lowest clock; None: never."""
         ...
 
+    @property
+    def prompts_wait(self) -> bool:
+        """Whether it ever lets prompts wait; else it is not asked."""
+        return False
+
     def throttles(self, moment: Moment) -> bool:
         """Whether prompts wait, so that this iteration only decodes; asked where both are there.
 

@@ -9,7 +9,7 @@ tens of milliseconds to change, this takes none.
 
 import math
 
-from serving.governor.engine import EngineModel
+from serving.governor.engine import Batch, EngineModel
 from serving.governor.protocol import Moment, Slo
 from serving.governor.risk import Risk
 
@@ -32,8 +32,8 @@ class Throttle:
     def waits(self, moment: Moment, risk: Risk, correction: float) -> bool:
         """Whether prompts wait for this iteration at least; `correction` of the model's times."""
         prompts_s, decode_s, left_s = self._times(moment, moment.clock, correction)
-        if not moment.queue or left_s < 0:
-            return False
+        if not moment.queue or left_s < 0 or moment.waiting > len(moment.queue):
+            return False  # of who is not seen nobody knows how long it takes
         saved = risk.stalled(moment, prompts_s + decode_s, correction)
         if saved <= _LEAST:
             return False
@@ -45,7 +45,8 @@ class Throttle:
 
     def _times(self, moment: Moment, clock: int, correction: float) -> tuple[float, float, float]:
         """What the prompts take, what the others do, and how long prompts may still wait."""
-        decode_s = self._engine.time_s(moment.batch, clock) * correction
+        plain = Batch(moment.batch.decodes, moment.batch.context)
+        decode_s = self._engine.time_s(plain, clock) * correction
         prompts_s, spare_s = 0.0, self._ttft_s
         for arrival_s, left in moment.queue:
             prompts_s += self._engine.prompt_s(left, clock) * correction

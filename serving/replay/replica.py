@@ -150,6 +150,8 @@ class Replica:
         """Whether this iteration leaves prompts alone."""
         if not self._decodes or self._drains or not (self.prefilling or self.waiting):
             return False
+        if not self.policy.prompts_wait:
+            return False
         # Who was evicted is at the head of the queue.
         evicted = takewhile(lambda one: one.evictions, self.waiting)
         if any(one.first_s is not None for one in chain(self.prefilling.values(), evicted)):

@@ -20,8 +20,13 @@ _METHODS = {
 }
 _OUTPUT = ("num_scheduled_tokens",)
 _REQUEST = ("num_output_tokens",)  # the others are set by __init__, whose source is looked at
-_SET_BY_REQUEST = ("request_id", "arrival_time", "num_prompt_tokens", "num_computed_tokens")
-_SET_BY_SCHEDULER = ("requests", "finished_req_ids", "vllm_config")
+_SET_BY_REQUEST = (
+    "request_id", "arrival_time", "num_prompt_tokens", "num_computed_tokens", "max_tokens",
+    "is_prefill_chunk",
+)  # fmt: skip
+_SET_BY_SCHEDULER = (
+    "requests", "finished_req_ids", "vllm_config", "running", "prefill_capacity_bound",
+)  # fmt: skip
 
 
 def version() -> str:

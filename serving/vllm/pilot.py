@@ -7,7 +7,7 @@ higher of both wishes. The trap: all this runs in front of every iteration. Pure
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import islice
@@ -17,8 +17,9 @@ from serving.governor.engine import Batch, EngineModel
 from serving.governor.protocol import Ended, Moment, Policy, Slo
 from serving.vllm.share import Iteration
 
-__all__ = ["Clocks", "Pilot", "Tracked"]
+__all__ = ["Clocks", "Pilot", "Running", "Tracked"]
 
+_LEARN = 0.05  # of each prompt
 _SEEN = 16  # requests without a token, and banks, that a policy sees
 
 
@@ -32,6 +33,14 @@ class Tracked(Protocol):
     def num_output_tokens(self) -> int:
         """Tokens that came back."""
         ...
+
+
+class Running(Tracked, Protocol):
+    """A request that runs, for whoever asks whether prompts wait for it."""
+
+    request_id: str
+    max_tokens: int
+    is_prefill_chunk: bool
 
 
 class Clocks(Protocol):
@@ -109,6 +118,7 @@ class Pilot:
         self._tokenless: dict[str, _Live] = {}  # by arrival
         self._flying: deque[_Flight] = deque()
         self._end_s = float("-inf")
+        self._fresh = 1.0  # of a prompt's tokens, that the cache does not have; on average
 
     @property
     def busy(self) -> bool:
@@ -119,23 +129,29 @@ class Pilot:
         """A request is in the queue."""
         self._live[name] = self._tokenless[name] = _Live(request, arrival_s)
 
-    def throttles(self, now_s: float, waiting: int) -> bool:
+    def throttles(self, now_s: float, running: Sequence[Running], waiting: int) -> bool:
         """Whether prompts wait, so that the batch about to be scheduled only decodes."""
-        if self.policy is None or not self._tokenless:
+        if self.policy is None or not self.policy.prompts_wait or not self._tokenless:
             return False
         begin_s = max(now_s, self._flying[-1].free_s) if self._flying else now_s
-        urgent, context = [], 0
-        for one in self._live.values():
-            held = one.request.num_computed_tokens
-            further = held - one.request.num_prompt_tokens
-            if further >= 0:
-                context += held
-                # Without a token yet, it is in the batch that runs.
-                first_s = begin_s if one.first_s is None else one.first_s
-                urgent.append((first_s + further * self._slo.tpot_s, further + 1))
-            elif one.first_s is not None:
-                return False  # evicted: its next token is late already
-        if not urgent:
+        urgent, context, begun = [], 0, 0
+        for request in running:
+            one = self._live.get(request.request_id)
+            if one is None:
+                continue
+            begun += one.first_s is not None
+            if request.is_prefill_chunk:
+                continue
+            held = request.num_computed_tokens
+            further = held - request.num_prompt_tokens
+            if further + 1 >= request.max_tokens:
+                continue  # its last token is in the batch that runs
+            context += held
+            # Without a token yet, its first is in the batch that runs.
+            first_s = begin_s if one.first_s is None else one.first_s
+            urgent.append((first_s + further * self._slo.tpot_s, further + 1))
+        # Who has tokens and does not run was evicted: its next one is late already.
+        if not urgent or begun < len(self._live) - len(self._tokenless):
             return False
         batch = Batch(len(urgent), context / len(urgent))
         moment = self._moment(begin_s, batch, self._clock(), {}, waiting, urgent)
@@ -276,6 +292,7 @@ class Pilot:
             held = request.num_computed_tokens - new
             if one.cached is None:
                 one.cached = held
+                self._fresh += _LEARN * (1 - held / max(request.num_prompt_tokens, 1) - self._fresh)
             further = held - request.num_prompt_tokens
             if new > 1 or further < 0:
                 chunks.append((name, held, new))
@@ -304,6 +321,8 @@ class Pilot:
         for name, live in islice(self._tokenless.items(), _SEEN):
             request = live.request
             left = request.num_prompt_tokens - request.num_computed_tokens + counts.get(name, 0)
+            if live.cached is None:
+                left = round(left * self._fresh)  # what the cache has of it is looked up later
             if left > 0:
                 queue.append((live.arrival_s, left))
         urgent = nsmallest(_SEEN, urgent)

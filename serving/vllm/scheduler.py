@@ -25,6 +25,7 @@ except ImportError:  # without vLLM there is nothing to schedule, but this can b
 __all__ = ["GovernedScheduler"]
 
 _LOG = logging.getLogger("slurm_green.serving")
+_THROTTLE = "throttle_prefills"
 _SLOW_S = 5e-3  # a decision; now and then the machine is busy with something else
 _SLOW_MOST = 50  # in a row: then it is us
 _FURTHER = 8  # tokens that may have come after a stop string, or be half a character
@@ -55,7 +56,7 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
         """vLLM's, without prompts where they can wait, and then a clock for what it chose."""
         begin_s = time.monotonic()
         if self._throttles(begin_s):
-            args, kwargs = (True,), {}
+            args, kwargs = (True, *args[1:]), {k: v for k, v in kwargs.items() if k != _THROTTLE}
         took_s = time.monotonic() - begin_s
         output = super().schedule(*args, **kwargs)
         sgreen = self.sgreen
@@ -75,7 +76,10 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
         if self.sgreen is None:
             return False
         try:
-            return self.sgreen.pilot.throttles(now_s, self.get_request_counts()[1])
+            if self.prefill_capacity_bound:
+                return False  # vLLM takes them all the same
+            waiting = self.get_request_counts()[1]
+            return self.sgreen.pilot.throttles(now_s, self.running, waiting)
         except Exception as error:
             self._fail(error)
             return False

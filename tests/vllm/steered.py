@@ -65,6 +65,7 @@ class Broken:
     """A policy with a bug."""
 
     park_after_s = None
+    prompts_wait = False
 
     def throttles(self, moment: Any) -> bool:
         """It does not come that far."""

@@ -2,6 +2,7 @@
 """Prompts wait only for somebody, and never longer than they can."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from serving.governor.ceiling import Capped
 from serving.governor.engine import Batch, EngineModel
 from serving.governor.fixed import Fixed
-from serving.governor.governor import Governor
+from serving.governor.governor import Governor, Tuning
 from serving.governor.protocol import Ended, Moment, Slo
 from serving.governor.registry import policy_named
 from serving.governor.risk import Risk
@@ -135,6 +136,72 @@ def test_a_longer_stall_makes_more_late(
     less, more = sorted([first_s, next_s])
     assert 0 <= known.stalled(what, less, 1.0) <= known.stalled(what, more, 1.0) + 1e-9
     assert known.stalled(what, more, 1.0) <= len(banks)
+
+
+def test_who_has_no_room_in_what_is_seen_waits_for_nobody() -> None:
+    seen = moment()
+    seen.waiting = len(seen.queue)
+    assert waits(seen, risk())
+    seen.waiting += 1
+    assert not waits(seen, risk())
+
+
+def test_a_stall_is_what_the_bank_and_this_token_do_not_cover() -> None:
+    known = risk(answer=3)
+    won_s = SLO.tpot_s - ENGINE.time_s(Batch(1, 500.0), TOP)
+    # Two more tokens win back that much; of answers with one token all end within two.
+    just_s = 0.1 + SLO.tpot_s + 1.0 * won_s
+    assert known.stalled(moment(bank_s=0.1), just_s + 1e-6, 1.0) > 0.9
+    assert known.stalled(moment(bank_s=0.1), 0.1 + SLO.tpot_s, 1.0) == 0
+    assert known.stalled(moment(bank_s=0.1), just_s - 0.9 * won_s, 1.0) < 0.2
+
+
+def test_who_decodes_beside_them_takes_time_as_well() -> None:
+    """It decodes 64 with long contexts: a token takes 5 ms."""
+    slow = Moment(
+        NOW_S, Batch(64, 4096.0), TOP, 0.0, [(NOW_S, 300)], 1, [-SLO.tpot_s + 0.014] * 16, [1] * 16
+    )
+    prompt_s, decode_s = ENGINE.prompt_s(300, TOP), ENGINE.time_s(slow.batch, TOP)
+    assert prompt_s < 0.014 < prompt_s + decode_s
+    assert waits(slow, risk(answer=2))
+
+
+def _clock(tuning: Tuning, what: Moment) -> float:
+    made = Governor(ENGINE, SLO, tuning)
+    for _ in range(200):
+        made.finished(Ended(0.0, 0.1, 0.3, 4, 100))
+    for k in range(40):  # a burst every ten seconds
+        for part in range(4):
+            made._risk.look(
+                Moment(0.0, Batch(), TOP, 0.0, [(10 * k + 0.01 * part, 1500)], 1, [], [])
+            )
+    what.now_s = 390.04
+    return ENGINE.clocks_mhz[made.choose(what)]
+
+
+def test_clocks_are_lower_where_prompts_can_wait_and_the_cache_has_room() -> None:
+    def decoding(held: float | None = None) -> Moment:
+        what = Moment(0.0, Batch(8, 500.0), TOP, 0.0, (), 0, [0.03] * 8, [2] * 8)
+        what.held = held
+        return what
+
+    price = Tuning(miss_requests=40.0, most_lost=None)
+    waiting = _clock(price, decoding())
+    assert waiting < _clock(replace(price, most_wait=0.0), decoding())
+    assert waiting < _clock(price, decoding(held=0.59))
+
+
+def test_the_queue_leaves_room_for_who_comes_next_and_keeps_its_own_time() -> None:
+    def clock(waited_s: float, crowd: float) -> float:
+        made = Governor(ENGINE, SLO, Tuning(most_lost=None))
+        made._crowd = crowd
+        what = Moment(NOW_S, Batch(chunks=[(0, 2000)]), TOP, 0.0, [(NOW_S - waited_s, 4500)], 0)
+        return ENGINE.clocks_mhz[made.choose(what)]
+
+    calm = clock(0.0, 1.0)
+    assert calm < ENGINE.clocks_mhz[TOP]
+    assert clock(0.0, 20.0) == ENGINE.clocks_mhz[TOP]  # others come
+    assert clock(0.75, 1.0) == ENGINE.clocks_mhz[TOP]  # it waited
 
 
 def test_which_policies_let_prompts_wait() -> None:

@@ -48,6 +48,8 @@ def test_it_does_what_the_scheduler_written_out_does(drawn: list[tuple[float, in
 class Picky(Fixed):
     """Lets prompts wait by who decodes and who waits."""
 
+    prompts_wait = True
+
     def throttles(self, moment: Moment) -> bool:
         assert moment.batch.decodes > 0
         assert not moment.batch.chunks
@@ -70,6 +72,8 @@ def test_prompts_wait_as_in_the_scheduler_written_out(drawn: list[tuple[float, i
 
 def test_what_waits_is_let_in_when_nobody_decodes_any_more() -> None:
     class Never(Fixed):
+        prompts_wait = True
+
         def throttles(self, moment: Moment) -> bool:
             return True
 

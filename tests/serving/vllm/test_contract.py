@@ -11,6 +11,8 @@ class Scheduler:
         self.requests: dict[str, int] = {}
         self.finished_req_ids: set[str] = set()
         self.vllm_config = None
+        self.running: list[int] = []
+        self.prefill_capacity_bound = False
 
     def schedule(self, throttle_prefills: bool = False) -> None: ...
     def update_from_output(self, scheduler_output: int, model_runner_output: int) -> None: ...
@@ -30,6 +32,8 @@ class Request:
         self.request_id = ""
         self.arrival_time = 0.0
         self.num_prompt_tokens = self.num_computed_tokens = 0
+        self.max_tokens = 1
+        self.is_prefill_chunk = False
 
     @property
     def num_output_tokens(self) -> int:
@@ -59,4 +63,6 @@ def test_what_was_renamed_is_named() -> None:
         "Bare.arrival_time",
         "Bare.num_prompt_tokens",
         "Bare.num_computed_tokens",
+        "Bare.max_tokens",
+        "Bare.is_prefill_chunk",
     ]

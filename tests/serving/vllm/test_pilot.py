@@ -24,6 +24,9 @@ class Request:
     num_prompt_tokens: int
     num_computed_tokens: int = 0
     num_output_tokens: int = 0
+    request_id: str = ""
+    max_tokens: int = 100
+    is_prefill_chunk: bool = False
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Scripted:
     """Answers as told, and keeps what it was shown."""
 
     park_after_s: float | None = 0.05
+    prompts_wait = True
 
     def __init__(self, answers: list[int | Exception]) -> None:
         self.answers = answers
@@ -95,14 +99,23 @@ class Rig:
         )  # fmt: skip
 
     def arrive(self, name: str, prompt: int, at_s: float) -> Request:
-        one = self.requests[name] = Request(prompt)
+        one = self.requests[name] = Request(prompt, request_id=name)
         self.pilot.arrived(name, one, at_s)
         return one
 
     def schedule(self, now_s: float, key: object, waiting: int = 0, **counts: int) -> None:
         for name, new in counts.items():
-            self.requests[name].num_computed_tokens += new
+            one = self.requests[name]
+            one.num_computed_tokens += new
+            # vLLM says so when it schedules, and keeps it until it schedules again.
+            one.is_prefill_chunk = one.num_computed_tokens < (
+                one.num_prompt_tokens + one.num_output_tokens
+            )
         self.pilot.scheduled(now_s, counts, key, waiting)
+
+    def waits(self, now_s: float, *running: str, waiting: int = 1) -> bool:
+        """Of these, which run."""
+        return self.pilot.throttles(now_s, [self.requests[one] for one in running], waiting)
 
     def done(self, now_s: float, key: object, *finished: str, tokens: tuple[str, ...] = ()) -> None:
         for name in tokens:
@@ -247,23 +260,31 @@ def test_prompts_wait_beside_those_that_decode_if_the_policy_says_so() -> None:
     rig = Rig()
     rig.policy.waits = True
     rig.arrive("a", 100, 0.0)
-    assert not rig.pilot.throttles(0.0, 1)  # nobody decodes
+    assert not rig.waits(0.0)  # nobody decodes
     rig.schedule(0.0, 1, a=100)
     rig.done(0.1, 1, tokens=("a",))
-    assert not rig.pilot.throttles(0.1, 0)  # no prompt is there
+    rig.schedule(0.1, 2, a=1)
+    rig.done(0.12, 2, tokens=("a",))
+    assert not rig.waits(0.12, "a", waiting=0)  # no prompt is there
     assert rig.policy.asked == []
     rig.arrive("b", 50, 0.09)
     rig.arrive("c", 70, 0.095)
-    rig.requests["c"].num_computed_tokens = 30
-    assert rig.pilot.throttles(0.11, 2)
+    rig.schedule(0.12, 3, a=1, b=30)
+    rig.done(0.13, 3, tokens=("a",))
+    assert rig.waits(0.13, "a", "b", waiting=1)
     [seen] = rig.policy.asked
-    assert (seen.batch.decodes, seen.batch.context, seen.batch.chunks) == (1, 100.0, ())
-    assert list(seen.queue) == [(0.09, 50), (0.095, 40)]
-    assert (seen.waiting, seen.now_s, seen.oldest_s) == (2, 0.11, 0.0)
-    assert list(seen.banks_s) == pytest.approx([-0.01])
-    assert list(seen.made) == [1]
+    assert (seen.batch.decodes, seen.batch.context, seen.batch.chunks) == (1, 102.0, ())
+    assert list(seen.queue) == [(0.09, 20), (0.095, 70)]
+    assert (seen.waiting, seen.now_s, seen.oldest_s) == (1, 0.13, 0.0)
+    assert list(seen.banks_s) == pytest.approx([0.1 + 2 * 0.03 - 0.13])
+    assert list(seen.made) == [3]
+    assert rig.pilot.waits == 1
     rig.policy.waits = False
-    assert not rig.pilot.throttles(0.11, 2)
+    assert not rig.waits(0.13, "a", "b")
+    assert rig.pilot.waits == 1
+    rig.policy.prompts_wait = False
+    assert not rig.waits(0.13, "a", "b")
+    assert len(rig.policy.asked) == 2
 
 
 def test_with_a_batch_ahead_who_gets_a_first_token_in_it_has_none_to_lose() -> None:
@@ -272,10 +293,22 @@ def test_with_a_batch_ahead_who_gets_a_first_token_in_it_has_none_to_lose() -> N
     rig.arrive("a", 100, 0.0)
     rig.schedule(0.0, 1, a=100)
     rig.arrive("b", 50, 0.001)
-    assert rig.pilot.throttles(0.002, 1)
+    assert rig.waits(0.002, "a")
     [seen] = rig.policy.asked
     assert seen.now_s == pytest.approx(ENGINE.time_s(rig.policy.moments[0].batch, TOP))
     assert list(seen.banks_s) == [0.0]
+
+
+@pytest.mark.parametrize(("most", "waits"), [(1, False), (2, False), (3, True)])
+def test_nobody_waits_for_a_last_token_that_is_under_way(most: int, waits: bool) -> None:
+    rig = Rig()
+    rig.policy.waits = True
+    one = rig.arrive("a", 100, 0.0)
+    one.max_tokens = most
+    rig.schedule(0.0, 1, a=100)
+    rig.schedule(0.001, 2, a=1)
+    rig.arrive("b", 50, 0.001)
+    assert rig.waits(0.002, "a") == waits
 
 
 def test_nobody_waits_where_somebody_was_evicted() -> None:
@@ -285,10 +318,32 @@ def test_nobody_waits_where_somebody_was_evicted() -> None:
         rig.arrive(name, 10, 0.0)
     rig.schedule(0.0, 1, a=10, b=10)
     rig.done(0.1, 1, tokens=("a", "b"))
+    rig.schedule(0.1, 2, a=1, b=1)
     rig.arrive("c", 10, 0.1)
-    assert rig.pilot.throttles(0.1, 1)
+    assert rig.waits(0.1, "a", "b")
     rig.requests["b"].num_computed_tokens = 0
-    assert not rig.pilot.throttles(0.1, 2)
+    assert not rig.waits(0.1, "a")  # it is in the queue again
+    rig.requests["b"].num_computed_tokens = 0
+    rig.schedule(0.1, 3, a=1, b=5)
+    assert rig.waits(0.1, "a", "b")  # it computes again, and prompts wait for "a"
+    assert [one.batch.decodes for one in rig.policy.asked] == [2, 1]
+
+
+def test_of_a_prompt_that_has_not_run_the_cache_has_as_much_as_of_those_before() -> None:
+    rig = Rig()
+    rig.policy.waits = True
+    for k in range(200):
+        one = rig.arrive(f"r{k}", 1000, 0.0)
+        one.num_computed_tokens = 900
+        rig.schedule(0.0, k, **{f"r{k}": 100})
+        rig.done(0.1, k, f"r{k}", tokens=(f"r{k}",))
+    rig.arrive("a", 10, 0.0)
+    rig.schedule(0.2, "a", a=10)
+    rig.arrive("b", 1000, 0.2)
+    assert rig.waits(0.2, "a")
+    [seen] = rig.policy.asked
+    [(_, left)] = seen.queue
+    assert 100 <= left <= 150  # of those before a tenth was not there, of the last all
 
 
 def test_a_policy_that_fails_about_prompts_is_given_up() -> None:
@@ -296,12 +351,11 @@ def test_a_policy_that_fails_about_prompts_is_given_up() -> None:
     rig.policy.waits = ValueError("a bug")
     rig.arrive("a", 10, 0.0)
     rig.schedule(0.0, 1, a=10)
-    rig.done(0.1, 1, tokens=("a",))
     rig.arrive("b", 10, 0.1)
-    assert not rig.pilot.throttles(0.1, 1)
+    assert not rig.waits(0.1, "a")
     assert rig.pilot.policy is None
     assert rig.clocks.asked[-1] is None
-    assert not rig.pilot.throttles(0.1, 1)
+    assert not rig.waits(0.1, "a")
     assert [str(one) for one in rig.failed] == ["a bug"]
 
 

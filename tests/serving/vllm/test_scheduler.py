@@ -25,6 +25,8 @@ class Theirs:
 
     def __init__(self) -> None:
         self.finished_req_ids = set()
+        self.running: list[Any] = []
+        self.prefill_capacity_bound = False
 
     def schedule(self, throttle_prefills: bool = False) -> Any:
         self.throttled = throttle_prefills
@@ -93,12 +95,15 @@ def test_it_answers_what_theirs_answers(governed: Any) -> None:
 
 @pytest.mark.parametrize(("theirs", "ours"), [(True, False), (False, True), (False, False)])
 def test_prompts_wait_if_either_says_so(governed: Any, theirs: bool, ours: bool) -> None:
-    governed.sgreen.pilot.throttles = lambda now_s, waiting: ours
+    governed.sgreen.pilot.throttles = lambda now_s, running, waiting: ours
     governed.schedule(theirs)
     assert governed.throttled == (theirs or ours)
     if not theirs:
-        governed.schedule()
+        governed.schedule(throttle_prefills=False)
         assert governed.throttled == ours
+        governed.prefill_capacity_bound = True  # it would take them all the same
+        governed.schedule()
+        assert not governed.throttled
 
 
 def test_a_bug_about_prompts_costs_only_us(governed: Any) -> None:
