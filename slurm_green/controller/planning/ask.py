@@ -7,6 +7,7 @@ real, and the real run of such a job counts for nothing.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from slurm_green.controller.observed import Observed, ShadowBooking
@@ -153,11 +154,13 @@ class _Asked:
         return job.pending and not job.held and 0 < begin_s <= self._rules.interval_s
 
     def _soon(self, job: Job) -> Placement:
-        begin_s, extent = _seconds(job.eligible_utc, self._now_s), self._extent(job)
+        """As the queue will have it: what nothing limits takes all of the horizon."""
+        begin_s, horizon_s = _seconds(job.eligible_utc, self._now_s), self._rules.horizon_s
+        extent = self._extent(job) or self._extent(replace(job, time_limit_s=round(horizon_s)))
         if extent is not None:
             return Placement(begin_s=begin_s, end_s=begin_s + extent.run_s, need=extent.need)
         need = (float(job.gpus), float(job.cpus))
-        return Placement(begin_s=begin_s, end_s=begin_s + self._rules.horizon_s, need=need)
+        return Placement(begin_s=begin_s, end_s=begin_s + horizon_s, need=need)
 
     def _length_s(self, job: Job, extent: Extent) -> float:
         """How long it will run on average: to book GPUs for longer would make them look scarce."""

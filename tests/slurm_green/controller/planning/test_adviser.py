@@ -222,18 +222,21 @@ def test_a_cycle_asks_about_its_own_jobs_and_about_the_rest() -> None:
 
 
 @pytest.mark.parametrize("released", [False, True])
-def test_an_array_of_others_takes_and_draws_what_its_tasks_do_at_once(released: bool) -> None:
+@pytest.mark.parametrize("limit_s", [3600, None])
+def test_an_array_of_others_takes_and_draws_what_its_tasks_do_at_once(
+    released: bool, limit_s: int | None
+) -> None:
     """Twenty tasks of a GPU each, of which so many run at once as the site has GPUs."""
     site = Site()
     site.cycle()
     begin = {"eligible_utc": site.slurm.now + timedelta(seconds=5)} if released else {}
-    site.slurm.submit(gpus=1, cpus=4, tasks=20, time_limit_s=3600, **begin)
     one = site.slurm.submit(gpus=8, cpus=32, time_limit_s=3600, eligible_utc=site.slurm.now)
+    site.slurm.submit(gpus=1, cpus=4, tasks=20, time_limit_s=limit_s, **begin)
     question = question_of(site.slurm.observed(site.signal), site.cycle(), site.rules)
     assert question is not None
     waiting = {job.job_id: job for job in question.pools["gpu"].waiting}
-    array, whole = waiting.pop(one.job_id - 1), waiting.pop(one.job_id)
-    assert array.length_s == 3 * 3600
+    array, whole = waiting.pop(one.job_id + 1), waiting.pop(one.job_id)
+    assert array.length_s == 3 * (limit_s or site.rules.horizon_s)
     assert array.ways[0].units == 7
     assert array.ways[0].power_w == pytest.approx(whole.ways[0].power_w * 7 / 8, rel=0.01)
 
