@@ -79,9 +79,12 @@ def compare_shadow(
             continue  # what was expected is of whole jobs
         if submitted_anew(job.submit_utc, decision.decided_utc):
             continue  # requeued, for Slurm a new submission: it was not thought of
-        if job.asked_begin_utc is not None:
+        if job.asked_begin_utc is not None and job.array_job_id is None:
             continue  # it had no begin time when it was thought of: it would have been left alone
         start = next((told[key] for key in keys if key in told), decision.start_utc)
+        if start is not None:
+            # Slurm lets tasks of `--array=0-99%4` go one after another: let go, they would as well.
+            start += job.now_utc - job.submit_utc
         ran = None if job.start_utc is None else job.end_utc - job.start_utc
         if start is not None and ran is not None and start + ran > now_utc:
             ahead += 1

@@ -19,6 +19,7 @@ from slurm_green.hook.record import LOOK, PAUSE, Record
 from slurm_green.ledger.entries import NodeEnergy
 from slurm_green.ledger.guard import Ledger
 from slurm_green.ledger.report import build_report
+from slurm_green.ledger.shadow import compare_shadow
 from slurm_green.ledger.store import Store
 from slurm_green.plan.power import PowerModel
 from slurm_green.slurm.records import Job
@@ -455,6 +456,37 @@ def test_shadow_mode_puts_nothing_off(site: Site, requeued: bool) -> None:
     found = site.facts(1)
     assert (found.mode, found.action, found.now_utc) == ("shadow", "defer", at(5))
     assert found.saved_g == pytest.approx(0.0)
+
+
+def test_shadow_mode_compares_all_tasks_of_an_array_that_go_one_after_another(site: Site) -> None:
+    """`--array=0-2%1`, as 22.05 shows it: who waits is eligible only when its turn comes."""
+    site.runner.rules = rules(policy=policy(mode="shadow"))
+    site.runner.step()
+    rest = job(1, array_job_id=1, tasks=3, max_running_tasks=1)
+    site.slurm.put(rest)
+    site.now = NOW + timedelta(seconds=30)
+    site.runner.step()
+    for turn, number in enumerate((2, 3, 1)):
+        times = {
+            "eligible_utc": at(2 * turn),
+            "start_utc": at(2 * turn),
+            "end_utc": at(2 * turn + 2),
+        }
+        one = replace(rest, job_id=number, tasks=1, max_running_tasks=None, **times)
+        site.slurm.put(replace(rest, tasks=2 - turn or 1, eligible_utc=None))
+        site.slurm.put(replace(one, state="RUNNING"))
+        site.now = at(2 * turn + 1)
+        site.runner.step()
+        site.slurm.put(replace(one, state="COMPLETED"))
+    site.now = at(6)
+    site.runner.step()
+    with Store(site.place / "ledger.sqlite", readonly=True) as store:
+        found = compare_shadow(
+            store.jobs(), store.decisions(), store.events(),
+            signal=store.signal, power=PowerModel(), now_utc=at(24),
+        )  # fmt: skip
+    assert found.compared == 3
+    assert found.mean_delay_s == found.most_delay_s
 
 
 def test_jobs_of_others_and_looks_are_not_ours(site: Site) -> None:

@@ -90,6 +90,27 @@ def test_who_was_moved_by_hand_would_have_been_left_alone() -> None:
     assert compared([moved], [thought()], []) == ShadowOutcome()
 
 
+@pytest.mark.parametrize("events", [[], [told(2.0)]])
+def test_tasks_that_wait_for_their_turn_are_moved_with_their_array(events: list[Event]) -> None:
+    """Of `--array=0-3%1` Slurm makes each task eligible when the one before has ended."""
+    tasks = [
+        ran(
+            2 + turn,
+            array_job_id=1,
+            start_h=turn,
+            asked_begin_utc=NOW + turn * HOUR if turn else None,
+            deadline_utc=NOW + 5.5 * HOUR,
+        )
+        for turn in range(4)
+    ]
+    got = compared(tasks, [thought(tasks=4)], events)
+    assert (got.compared, got.expected_g) == (4, pytest.approx(250))
+    assert got.actual_g == pytest.approx(2 * 300 + 2 * 100)
+    assert got.would_g == pytest.approx(2 * 100 + 2 * 500), "begun at 2, 3, 4 and 5 o'clock"
+    assert got.mean_delay_s == got.most_delay_s == 7200
+    assert (got.deadlines, got.late) == (4, 1)
+
+
 def test_what_is_told_of_delays() -> None:
     got = compared([ran(), ran(2)], [thought(), thought(2, start_h=10.0)], [])
     assert (got.mean_delay_s, got.most_delay_s) == (6 * 3600, 10 * 3600)
