@@ -2,7 +2,7 @@
 """What a cycle leaves in the ledger: decisions, events, and a receipt for every job that ended."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -64,8 +64,11 @@ class Books:
         self._ended: set[int] = set()
         # What ran in the cycle before: a requeue leaves no other trace of it in the queue.
         self._active: dict[int, Job] = {}
-        # Whether the last cycle found jobs with runs that only accounting can tell of.
-        self.missed = False
+        # Of each job how often it was requeued, by runs that are booked, and as of when.
+        self._counted: dict[int, tuple[int, datetime]] = {}
+        self._looked_utc: datetime | None = None
+        # Since when, as the last cycle found, jobs have had runs that only accounting can tell of.
+        self.missed_since: datetime | None = None
         # Ended jobs of which an unreadable ledger did not tell whether it has a receipt already.
         self._unread: dict[tuple[str, int, datetime], JobFacts] = {}
         self._unreadable = ""
@@ -96,8 +99,9 @@ class Books:
             for event in outcome.events
         ]
         present = {job.job_id for job in observed.jobs}
-        runs, self.missed = _requeued(self._active, observed.jobs)
+        runs = _requeued(self._active, observed.jobs)
         self._active = _running(self._active, observed.jobs)
+        self._count(observed, {run.job_id for run in runs})
         entries += self._receipts(observed.jobs, cluster, runs)
         # One that is requeued after its end will end again.
         self._ended &= {job.job_id for job in observed.jobs if _over(job)}
@@ -158,6 +162,30 @@ class Books:
             self._ledger.record(*self._receipts((), ""))
         finally:
             self._ledger.close()
+
+    def _count(self, observed: Observed, booked: Collection[int]) -> None:
+        """Notice requeues that no run accounts for.
+
+        Of a job that is completing one may just end a run that no cycle saw: accounting has all of
+        it when that is over.
+        """
+        now, before = observed.now_utc, self._looked_utc
+        counted: dict[int, tuple[int, datetime]] = {}
+        missed: list[datetime] = []
+        for job in observed.jobs:
+            # What was there before the first cycle is asked for at the start.
+            count, since = self._counted.get(
+                job.job_id, (job.restarts, now) if before is None else (0, before)
+            )
+            count += job.job_id in booked
+            if job.state == "COMPLETING":
+                counted[job.job_id] = count, since
+                continue
+            if job.restarts > count:
+                missed.append(since)
+            counted[job.job_id] = job.restarts, now
+        self._counted, self._looked_utc = counted, now
+        self.missed_since = min(missed, default=None)
 
     def _receipts(self, jobs: Iterable[Job], cluster: str, runs: Iterable[Job] = ()) -> list[Entry]:
         waiting = len(self._unread)
@@ -275,25 +303,21 @@ def _running(before: Mapping[int, Job], jobs: Iterable[Job]) -> dict[int, Job]:
     return found
 
 
-def _requeued(before: Mapping[int, Job], jobs: Iterable[Job]) -> tuple[list[Job], bool]:
+def _requeued(before: Mapping[int, Job], jobs: Iterable[Job]) -> list[Job]:
     """The runs that ended by a requeue, which gave their jobs another time of submission.
-
-    And whether there were others.
 
     That comes when the last epilog is done; the run ended then, or by its limit before.
     """
     runs: list[Job] = []
-    missed = False
     for job in jobs:
         run, again = before.get(job.job_id), job.submit_utc
         if run is None or run.start_utc is None or run.submit_utc is None or again is None:
             continue
         if job.restarts - run.restarts > 1:
-            missed = True
             continue  # it ran once more in between: when this run ended is not known
         if run.submit_utc < again and run.start_utc <= again:
             runs.append(replace(run, state=REQUEUED, end_utc=min(again, run.end_utc or again)))
-    return runs, missed
+    return runs
 
 
 def _decision(one: Judged, cluster: str, now_utc: datetime, signal: Series | None) -> Decision:

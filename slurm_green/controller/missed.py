@@ -30,8 +30,8 @@ _EARLIER = timedelta(seconds=60)
 class Missed:
     """Asks accounting after a gap between cycles; what is only remembered comes last.
 
-    seeing -> blind when two cycles lie further apart than MinJobAge, or a job ran more than once
-    between them; blind -> seeing when accounting has answered, with at most one question a minute.
+    seeing -> blind when two cycles lie further apart than MinJobAge, or a job ran between them and
+    was requeued; blind -> seeing when accounting has answered, with at most one question a minute.
     """
 
     client: SlurmClient
@@ -52,11 +52,11 @@ class Missed:
 
     def looked(self, before: datetime | None, now: datetime, info: ClusterInfo) -> None:
         """A cycle has seen and booked all that Slurm knows; the one before did so at `before`."""
-        if before is not None and self._since is None:
-            forgotten_s = _min_job_age_s(info)
-            gap = forgotten_s and (now - before).total_seconds() > forgotten_s
-            if gap or self.books.missed:
-                self._since = before
+        since = [one for one in (self._since, self.books.missed_since) if one is not None]
+        forgotten_s = _min_job_age_s(info)
+        if before is not None and forgotten_s and (now - before).total_seconds() > forgotten_s:
+            since.append(before)
+        self._since = min(since, default=None)
 
     def write(self) -> None:
         """Whatever is wrong with accounting or the ledger, cycles go on."""

@@ -18,6 +18,7 @@ from slurm_green.ledger.guard import Ledger
 from slurm_green.ledger.receipt import Receipt, make_receipt
 from slurm_green.ledger.store import Store
 from slurm_green.slurm.records import Job
+from slurm_green.slurm.requeue import REQUEUED
 
 
 @pytest.fixture
@@ -33,6 +34,10 @@ def look(site: Site, now: datetime | None = None) -> None:
     site.now = site.now if now is None else now
     site.runner.step()
     site.runner.catch_up()
+
+
+def after(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
 
 
 def ended(number: int, **fields: object) -> Job:
@@ -153,6 +158,80 @@ def test_accounting_is_asked_of_a_job_that_ran_more_than_once_in_between(site: S
     assert [one.state for one in rows(site)] == ["NODE_FAIL", "REQUEUED"]
     look(site, NOW + timedelta(seconds=120))
     assert site.slurm.calls.count("finished") == 1
+
+
+@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize("runs", [1, 2])
+def test_accounting_is_asked_of_a_job_that_ran_only_in_between(
+    site: Site, runs: int, shown: bool
+) -> None:
+    """It waited, or was not there, at the first look, and waits at the second."""
+    site.slurm.put(job(8, restarts=3))
+    look(site)
+    if shown:
+        site.slurm.put(job(7, submit_utc=after(5), eligible_utc=after(5)))
+        look(site, after(10))
+    began = [after(20), after(30)][:runs]
+    site.slurm.accounting = [
+        ended(7, submit_utc=one, start_utc=one, end_utc=one + timedelta(seconds=9), state=REQUEUED)
+        for one in began
+    ]
+    site.slurm.put(job(7, submit_utc=after(40), restarts=runs))
+    look(site, after(60))
+    assert [one.start_utc for one in rows(site)] == began
+    look(site, after(120))
+    assert site.slurm.calls.count("finished") == 1
+
+
+@pytest.mark.parametrize("first_seen", [True, False])
+def test_accounting_is_asked_when_a_run_that_no_look_met_is_over(
+    site: Site, first_seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second look finds it completing: accounting has no end of it yet."""
+    finished = site.slurm.finished
+    asked: list[datetime] = []
+
+    def ended_since(since: datetime, **which: Any) -> list[Job] | None:
+        asked.append(since)
+        return finished(since, **which)
+
+    monkeypatch.setattr(site.slurm, "finished", ended_since)
+    began = {"submit_utc": NOW, "eligible_utc": NOW, "start_utc": NOW}
+    first = job(7, state="RUNNING", **began, end_utc=at(9))
+    site.slurm.put(first if first_seen else job(7, submit_utc=NOW))
+    look(site)
+    again = {"submit_utc": after(30), "eligible_utc": after(30), "start_utc": after(30)}
+    before = ended(7, **began, state="NODE_FAIL", end_utc=after(30))
+    site.slurm.accounting = [before, ended(7, **again, state="RUNNING", end_utc=None)]
+    site.slurm.put(job(7, state="COMPLETING", **again, end_utc=at(9), restarts=2))
+    look(site, after(60))
+    for seconds in (120, 180, 240):  # a long epilog
+        look(site, after(seconds))
+    site.slurm.accounting = [before, ended(7, **again, state=REQUEUED, end_utc=after(58))]
+    site.slurm.put(job(7, submit_utc=after(270), restarts=2))
+    look(site, after(300))
+    assert [one.state for one in rows(site)] == ["NODE_FAIL", REQUEUED]
+    look(site, after(600))
+    assert len(asked) == 1
+    assert asked[0] < after(30), "its first run ended four looks ago"
+
+
+def test_accounting_is_not_asked_of_runs_that_were_seen_to_end(site: Site) -> None:
+    """By a requeue each; the last is completing when its job is first seen again."""
+    began = {"submit_utc": NOW, "eligible_utc": NOW, "start_utc": NOW, "end_utc": at(9)}
+    site.slurm.put(job(7, state="RUNNING", **began))
+    look(site)
+    site.slurm.put(job(7, state="COMPLETING", **began, restarts=1))
+    look(site, after(60))
+    site.slurm.put(job(7, state="RUNNING", restarts=1, **began | {"submit_utc": after(70)}))
+    look(site, after(120))
+    again = {"submit_utc": after(130), "start_utc": after(150)}
+    site.slurm.put(job(7, state="COMPLETING", restarts=2, **began | again))
+    look(site, after(180))
+    site.slurm.put(ended(7, restarts=2, **again, end_utc=after(190)))
+    look(site, after(240))
+    assert [one.state for one in rows(site)] == [REQUEUED, REQUEUED, "COMPLETED"]
+    assert "finished" not in site.slurm.calls
 
 
 def test_what_accounting_knows_waits_while_the_disk_is_full(
