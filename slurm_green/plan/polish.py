@@ -40,12 +40,14 @@ def polish(
 ) -> Schedule | None:
     """The schedule, some jobs elsewhere, so that `score` of carbon (g) and performance is more.
 
-    None where nothing is gained, or where a job is split or late.
+    None where nothing is gained, or where a job is split. One that is late stays where it is.
     """
     count = len(problem.jobs)
     if not 0 < count <= _MOST_JOBS or len(schedule) != int(schedule.placed(problem).sum()):
         return None
-    options = options_of(problem, np.arange(count), problem.jobs.deadline_s)
+    late = schedule.late(problem)
+    deadline_s = np.where(late, problem.site.horizon_s, problem.jobs.deadline_s)
+    options = options_of(problem, np.arange(count), deadline_s)
     board = Board(problem, options, Weights())
     places = places_of(board, schedule)
     if len(places.row) != len(schedule):
@@ -57,7 +59,7 @@ def polish(
     gained = False
     for _ in range(_SWEEPS):
         moved = False
-        for job in places.row.tolist():
+        for job in places.row[~late[places.row]].tolist():
             if expired():
                 break
             old = board.take(job)

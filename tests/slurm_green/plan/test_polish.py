@@ -19,18 +19,22 @@ from tests.slurm_green.plan.problems import all_plans, make, tiny
 FEW = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@pytest.mark.parametrize("unplaced", [False, True])
-def test_a_budget_is_spent_on_the_job_that_still_fits_it(unplaced: bool) -> None:
+@pytest.mark.parametrize("other", ["none", "unplaced", "late"])
+def test_a_budget_is_spent_on_the_job_that_still_fits_it(other: str) -> None:
     """Both wait for the clean hour; the budget buys one of them its dirty one, and that is all.
 
-    A job that fits nowhere keeps nobody from it.
+    A job that fits nowhere keeps nobody from it, nor does one that is late, which stays.
     """
-    classes = [[(1, 1.0, 1000.0)], [(8, 8.0, 8000.0)]]
-    jobs = [(0, 1.0, 0.0, 4.0, False)] * 2 + [(1, 1.0, 0.0, 4.0, False)] * unplaced
+    classes = [[(1, 1.0, 1000.0)], [(8, 8.0, 8000.0)], [(1, 1.0, 0.0)]]
+    jobs = [(0, 1.0, 0.0, 4.0, False)] * 2
+    jobs += [(1, 1.0, 0.0, 4.0, False)] * (other == "unplaced")
+    jobs += [(2, 1.0, 0.0, 0.5, True)] * (other == "late")
     problem = make(classes, jobs, [100.0, 400.0, 50.0, 50.0])
+    late = other == "late"
+    start_s = np.array([7200.0, 7200.0] + [3600.0] * late)
     waits = Schedule(
-        job=np.arange(2), shape=np.zeros(2, dtype=np.int64),
-        start_s=np.full(2, 7200.0), end_s=np.full(2, 10800.0),
+        job=np.arange(2 + late), shape=np.array([0, 0] + [2] * late),
+        start_s=start_s, end_s=start_s + 3600.0,
     )  # fmt: skip
 
     def gain(carbon_g: float, performance: float) -> float:
@@ -41,7 +45,8 @@ def test_a_budget_is_spent_on_the_job_that_still_fits_it(unplaced: bool) -> None
         score=gain, expired=lambda: False,
     )  # fmt: skip
     assert found is not None
-    assert sorted(found.start_s.tolist()) == [0.0, 7200.0]
+    assert sorted(found.start_s[:2].tolist()) == [0.0, 7200.0]
+    assert found.start_s[2:].tolist() == [3600.0] * late
     assert certificate.carbon_g(problem, found, ()) == pytest.approx(150.0)
 
 
