@@ -20,8 +20,8 @@ class Figures:
     """The contract's figures; times of answered requests, None where there are none.
 
     `dropped` were not answered in full: turned away, or their client had gone. `rerouted` counts
-    requests sent anew because their replica lost its power. `unused_wh` is power that was there
-    and that nobody drew, from the first arrival to the last answer.
+    requests sent anew because their replica lost its power. `energy_j`, and in `unused_wh` power
+    that was there and that nobody drew, are from `begin_s` to `last_s` of the outcome.
     """
 
     goodput_rps: float

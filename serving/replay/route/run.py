@@ -134,6 +134,7 @@ class _Run:
         self._step = -1
         self._ticked_s, self._switch_s = early_s, engine.switch_latency_s
         self._rerouted = 0
+        self._sent_s = self._begin_s  # when all were at their last replica, or were turned away
         self._before_j = 0.0
         self._drawn: list[list[float]] = []
         self._of_site = np.array(
@@ -253,11 +254,14 @@ class _Run:
             begun=bool(tried) and not np.isnan(self._fleet.first_s[number]),
         )
         replica = self._policy.route(request, moment)
+        self._sent_s = max(self._sent_s, moment.now_s)
         if replica is None:
             self._at[number] = -1
             return
         view = moment.replicas[replica]
-        if self._fleet.send(replica, number, moment.now_s + self._one_way_s[view.site]):
+        there_s = moment.now_s + self._one_way_s[view.site]
+        if self._fleet.send(replica, number, there_s):
+            self._sent_s = max(self._sent_s, there_s)
             self._at[number] = replica
             view.running += 1
             view.waiting += 1
@@ -268,10 +272,11 @@ class _Run:
 
     def _outcome(self) -> Outcome:
         fleet, trace = self._fleet, self._trace
-        # Time goes on in steps: what is drawn after the last answer is none of the requests'. Where
-        # a client went after it, that was just now.
-        ended_s = float(np.fmax.reduce(fleet.end_s, initial=self._arrivals[-1]))
-        self._meter(ended_s if ended_s > self._ticked_s else self._moment.now_s)
+        # Time goes on in steps: what is drawn after the last answer is none of the requests', nor
+        # after one whose client has gone came there. On its way it may have lost its replica.
+        ended_s = float(np.fmax.reduce(fleet.end_s, initial=self._sent_s))
+        ended_s = min(ended_s, self._moment.now_s)
+        self._meter(ended_s if ended_s >= self._ticked_s else self._moment.now_s)
         site_of = np.array([*(one.site for one in self._moment.replicas), -1])
         site = site_of[self._at]
         back_s = np.array([*self._one_way_s, 0.0])[site]

@@ -88,6 +88,18 @@ def test_energy_ends_with_the_last_answer() -> None:
         assert told.figures.unused_wh == pytest.approx(left_wh), name
 
 
+def test_energy_ends_when_a_request_without_a_client_is_there() -> None:
+    """No policy's look counts, however far away the site is."""
+    scene = replace(scene_of([[3000.0] * 6], step_s=20.0), patience_s=3.0)
+    scene = replace(scene, sites=[Site(name="a", gpus=1, rtt_s=10.0)])
+    idle_w = ENGINE.idle_power_w(len(ENGINE.clocks_mhz) - 1)
+    for name, told in compare(
+        replace(scene, trace=Trace.of([0.0], [100], [10])), ["per-site", "wrr-power", "reactive"]
+    ).items():
+        assert told.figures.dropped == 1, name
+        assert told.figures.energy_j == pytest.approx(5.0 * idle_w), name
+
+
 @pytest.mark.parametrize("rtt_s", [0.0, 1e-9])
 def test_a_first_token_came_from_the_site_that_made_it(rtt_s: float) -> None:
     scene = scene_of([[3000.0, 3000.0, 0.0, 0.0, 0.0], [3000.0] * 5])
