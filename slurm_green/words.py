@@ -3,7 +3,7 @@
 
 from datetime import datetime, tzinfo
 
-__all__ = ["clean", "grams", "length", "number", "saving", "when"]
+__all__ = ["clean", "grams", "length", "number", "saved", "saving", "when"]
 
 
 def clean(text: str) -> str:
@@ -57,3 +57,8 @@ def grams(amount: float | None) -> str:
 def saving(saves_g: float) -> str:
     """What a choice saves for people, or emits more where that is less than nothing."""
     return f"saves {grams(saves_g)}" if saves_g >= 0 else f"emits {grams(-saves_g)} more"
+
+
+def saved(saved_g: float) -> str:
+    """What a choice has saved for people, or has emitted more."""
+    return f"saved {grams(saved_g)}" if saved_g >= 0 else f"emitted {grams(-saved_g)} more"

@@ -11,7 +11,7 @@ from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import emit_json, emit_rows
 from slurm_green.cli.params import as_json, past_time, table_options
 from slurm_green.errors import BadInputError
-from slurm_green.words import grams, length, when
+from slurm_green.words import grams, length, saved, when
 
 if TYPE_CHECKING:
     from slurm_green.cli.account import Account
@@ -130,15 +130,15 @@ def _summary(found: "Account") -> list[str]:
     report, site = found.report, found.report.site
     lines = [f"{report.jobs} jobs, {report.deferred} of them deferred."]
     if site.saved_g is not None:
-        percent = "" if site.saved_percent is None else f" ({site.saved_percent:.1f} %)"
+        percent = "" if site.saved_percent is None else f" ({abs(site.saved_percent):.1f} %)"
         lines.append(
             f"Site: {grams(site.actual_g)} against {grams(site.fifo_g)} of {site.counterfactual}: "
-            f"saved {grams(site.saved_g)}{percent}."
+            f"{saved(site.saved_g)}{percent}."
         )
         lines.append(
-            f"Receipts: {grams(site.receipts_g)} over the same jobs, less {grams(site.queue_g)} "
-            f"they would have queued anyway, {grams(site.displaced_g)} of displaced jobs and "
-            f"{grams(site.idle_g)} of idle GPUs."
+            f"Receipts: {saved(site.receipts_g or 0.0)} over the same jobs; taken off for the "
+            f"site: {grams(site.queue_g)} they would have queued anyway, "
+            f"{grams(site.displaced_g)} of displaced jobs and {grams(site.idle_g)} of idle GPUs."
         )
     else:
         lines.append(f"Site: no figure, {site.reason}.")

@@ -6,7 +6,7 @@ import click
 from slurm_green.cli.app import App, pass_app
 from slurm_green.cli.output import emit_json
 from slurm_green.cli.params import JobRef, as_json, job_argument
-from slurm_green.words import grams, length, when
+from slurm_green.words import grams, length, saved, when
 
 
 @click.command(name="why", short_help="Say in one sentence what happens to a job, and why.")
@@ -91,8 +91,8 @@ def command(app: App, ctx: click.Context, job: JobRef, as_json: bool) -> None:
         words = f"Receipt{task} ({receipt['source']}): {receipt['energy_kwh']:.3g} kWh"
         words += f", {grams(receipt['carbon_g'])} of CO2e"
         if receipt["saved_g"] is not None:
-            at_once, saved = grams(receipt["carbon_now_g"]), grams(receipt["saved_g"])
-            words += f"; started at once it had been {at_once}: saved {saved}"
+            at_once = grams(receipt["carbon_now_g"])
+            words += f"; started at once it had been {at_once}: {saved(receipt['saved_g'])}"
         click.echo(f"{words}.")
     elif noted is not None:
         click.echo(f"Its GPUs used {noted[0] / 3.6e6:.3g} kWh ({noted[1]}).")

@@ -262,3 +262,8 @@ def test_a_loss_is_told_as_one(ledger):
     words = ledger("report", "-S", "now-1day", "-u", "ada").stdout
     assert " more than the same run" in words
     assert "-" not in words.partition("Receipts:")[2].partition("more than")[0]
+    found = ledger.json("report", "-S", "now-1day")["site"]
+    words = ledger("report", "-S", "now-1day").stdout
+    percent = f"({-found['saved_percent']:.1f} %)"
+    assert f": emitted {grams(-found['saved_g'])} more {percent}." in words
+    assert f"Receipts: emitted {grams(-found['receipts_g'])} more over the same jobs;" in words

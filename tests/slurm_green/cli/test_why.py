@@ -444,7 +444,10 @@ def test_a_running_task_is_preferred_to_the_rest_of_its_array(sgreen):
     assert sgreen.json("why", "42")["state"] == "deferred"
 
 
-def test_the_receipt_is_shown_where_the_ledger_may_be_read(sgreen):
+@pytest.mark.parametrize(
+    ("now_g", "words"), [(150.0, "150 g: saved 50 g."), (60.0, "60 g: emitted 40 g more.")]
+)
+def test_the_receipt_is_shown_where_the_ledger_may_be_read(sgreen, now_g, words):
     """Grams of the run itself, labelled by their source."""
     ended = sgreen.job(
         state="COMPLETED", start_utc=sgreen.after(hours=-1), end_utc=sgreen.after(), cluster="fake"
@@ -452,16 +455,14 @@ def test_the_receipt_is_shown_where_the_ledger_may_be_read(sgreen):
     sgreen.slurm.put(ended)
     facts = facts_of(ended, submit_utc=ended.submit_utc, mode="enforce", action="defer")
     facts = replace(
-        facts, energy_j=3.6e6, energy_source="modelled", carbon_g=100.0, carbon_now_g=150.0,
-        saved_g=50.0,
+        facts, energy_j=3.6e6, energy_source="modelled", carbon_g=100.0, carbon_now_g=now_g,
+        saved_g=now_g - 100.0,
     )  # fmt: skip
     with Store(sgreen.config.paths.ledger) as store:
         store.add([facts])
 
-    assert sgreen.json("why", 42)["receipt"]["saved_g"] == 50
-    words = (
-        "Receipt (modelled): 1 kWh, 100 g of CO2e; started at once it had been 150 g: saved 50 g."
-    )
+    assert sgreen.json("why", 42)["receipt"]["saved_g"] == now_g - 100
+    words = f"Receipt (modelled): 1 kWh, 100 g of CO2e; started at once it had been {words}"
     assert words in sgreen("why", 42).stdout
 
     # Requeued, it is another run, whose own receipt comes with the next cycle.

@@ -9,7 +9,7 @@ import pytest
 from slurm_green.cli.params import past_time
 from slurm_green.cli.report import command as report
 from slurm_green.errors import BadInputError
-from slurm_green.words import clean, grams, length, saving
+from slurm_green.words import clean, grams, length, saved, saving
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 PARIS = ZoneInfo("Europe/Paris")
@@ -88,6 +88,11 @@ def test_what_does_not_save_emits_more():
         "saves 2.50 kg",
         "saves 0 g",
         "emits 2.50 kg more",
+    ]
+    assert [saved(g) for g in (2500, 0, -2500)] == [
+        "saved 2.50 kg",
+        "saved 0 g",
+        "emitted 2.50 kg more",
     ]
 
 
