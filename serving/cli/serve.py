@@ -191,11 +191,17 @@ def _submit(
     name = "".join(one if one.isalnum() else "-" for one in named)
     script = (state / "scripts" / f"{name}-{secrets.token_hex(3)}.sh").absolute()
     logs = (state / "logs").absolute()
+    if "\\" in str(logs):
+        # sbatch takes nothing for a pattern then, not %j either.
+        raise BadInputError(
+            f"--state: {logs.parent}: sbatch cannot name logs by their job where a directory has "
+            "a backslash; give one without"
+        )
     text = sbatch_script(
         again(model, options, given, state, registrations, script),
         gpus=gpus_per_replica(options),
         lead_s=given["lead_s"],
-        log=str(logs / f"{job_stem('%j', script)}.log"),
+        log=f"{str(logs).replace('%', '%%')}/{job_stem('%j', script)}.log",
         options=given["sbatch_options"],
         minutes=given["minutes"],
     )

@@ -23,7 +23,7 @@ def sbatch_script(
     options: Sequence[str] = (),
     minutes: int | None = None,
 ) -> str:
-    """One replica as a job; `options` are sbatch's own and win, `log` may hold %j.
+    """One replica as a job; `options` are sbatch's own and win, `log` may hold %j, %% is one %.
 
     `green:off`: a service is not to wait for clean power.
     """

@@ -71,6 +71,17 @@ def test_what_is_no_command_is_refused(sbatch: Path, tmp_path: Path, vllm: str, 
     assert not sbatch.exists()
 
 
+def test_a_directory_of_logs_is_no_pattern_of_sbatch(sbatch: Path, tmp_path: Path) -> None:
+    """Its % would be the user, say, and with a backslash %j would be no number."""
+    result = submitted(tmp_path / "50%jobs", "--dry-run")
+    assert f"--output={tmp_path}/50%%jobs/logs/" in result.stdout
+    assert "-job%j.log\n" in result.stdout
+    result = submitted(tmp_path / "a\\b")
+    assert result.exit_code == 2
+    assert "sbatch cannot name logs" in result.stderr
+    assert not sbatch.exists()
+
+
 @pytest.mark.parametrize(("minutes", "lead_s"), [("10", 300), ("600", 1800)])
 def test_a_replacement_is_asked_for_within_the_second_half_of_a_short_job(
     sbatch: Path, tmp_path: Path, minutes: str, lead_s: int
