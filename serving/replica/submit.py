@@ -18,7 +18,10 @@ _ANSWER_S = 60.0
 
 
 def submit(script: Path, text: str, count: int) -> list[int]:
-    """Write the script, which replacements will use too, and submit it; raises SlurmError."""
+    """Write the script, which replacements will use too, and submit it; raises SlurmError.
+
+    That names the jobs which are known by then: an sbatch that failed may have been heard.
+    """
     script.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with whole_file(script) as file:
         file.write(text)
@@ -31,8 +34,8 @@ def submit(script: Path, text: str, count: int) -> list[int]:
                 raise
             known = " ".join(map(str, jobs))
             raise SlurmError(
-                f"{error}; {len(jobs)} of {count} replicas are submitted and stay, unless you end "
-                f"them: scancel {known}"
+                f"{error}; at least {len(jobs)} of {count} replicas (squeue --me shows all) are "
+                f"submitted and stay, unless you end them: scancel {known}"
             ) from error
     return jobs
 

@@ -39,10 +39,20 @@ def test_a_limit_of_jobs_tells_which_are_there(slurm: Path) -> None:
     full = "echo QOSMaxSubmitJobPerUserLimit >&2; exit 1"
     limit = f"[ $(wc -l < {slurm}/queue) -lt 4 ] || {{ {full}; }}"
     sbatch.write_text(once.replace("#!/bin/sh", f"#!/bin/sh\n{limit}"))
-    with pytest.raises(SlurmError, match=r"JobPerUserLimit; 2 of 3 .*: scancel 42 43$"):
+    with pytest.raises(SlurmError, match=r"JobPerUserLimit; at least 2 of 3 .*: scancel 42 43$"):
         submit.submit(slurm / "s" / "a.sh", "#!/bin/sh", 3)
     with pytest.raises(SlurmError, match=r"sbatch: QOSMaxSubmitJobPerUserLimit$"):
         submit.submit(slurm / "s" / "a.sh", "#!/bin/sh", 3)
+
+
+def test_an_sbatch_that_was_heard_and_failed_is_not_counted_out(slurm: Path) -> None:
+    """Whoever ends the jobs that are named is to look for others."""
+    sbatch, queue = slurm / "sbatch", slurm / "queue"
+    heard = f"[ $(wc -l < {queue}) -lt 2 ] || {{ echo timed out >&2; exit 1; }}\necho "
+    sbatch.write_text(heard.join(sbatch.read_text().rsplit("echo ", 1)))
+    with pytest.raises(SlurmError, match=r"timed out; at least 1 of 3 .*squeue --me.*scancel 40$"):
+        submit.submit(slurm / "s" / "a.sh", "#!/bin/sh", 3)
+    assert len(queue.read_text().splitlines()) == 2
 
 
 def test_a_replacement_is_submitted_once(slurm: Path) -> None:
