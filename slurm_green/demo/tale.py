@@ -15,7 +15,7 @@ from slurm_green.demo.clock import Clock
 from slurm_green.demo.clocks import ClockLine, joules_per_work
 from slurm_green.demo.site import Site
 from slurm_green.ledger.report import Report
-from slurm_green.words import grams
+from slurm_green.words import grams, saved
 
 __all__ = [
     "clocks",
@@ -140,7 +140,7 @@ def headline(report: Report) -> str:
     if site.saved_g is None or site.saved_percent is None:
         return f"{jobs}; their receipts save {grams(report.receipts_saved_g)}"
     return (
-        f"{jobs}: the site saved {grams(site.saved_g)} CO2e ({site.saved_percent:.0f} %)"
+        f"{jobs}: the site {saved(site.saved_g)} CO2e ({abs(site.saved_percent):.0f} %)"
         " against FIFO, idle GPUs included"
     )
 
