@@ -16,7 +16,7 @@ from serving.governor.risk import Risk
 __all__ = ["Throttle"]
 
 _LEAST = 0.02  # late requests that an iteration's wait must save
-_COUNTED = 0.2  # of that time
+_COUNTED = 0.2  # of the time for which prompts can wait
 _ROOM = 0.7  # of the TTFT: a burst that needs no more is in time by itself
 
 
