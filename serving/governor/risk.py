@@ -175,15 +175,12 @@ class Risk:
         batch, tpot_s = moment.batch, self._tpot_s
         samples_s, per_s = self._bursts.to_come(moment.now_s)
         won_s = self._won_s(batch, correction)
-        wait_s = self._waiting_s(moment) * correction
-        later_s = samples_s * correction
+        wait_s = self._waiting_s(moment)
+        stalls_s = (wait_s + samples_s) * correction
         if left_s > 0 and batch.decodes:
+            sure_s = wait_s * correction if batch.chunks else 0.0
             won_before_s = left_s / self._plain_s(batch, correction) * won_s
-            if batch.chunks:
-                later_s = np.maximum(later_s - won_before_s, 0.0)
-            else:
-                later_s = np.maximum(later_s + wait_s - won_before_s, 0.0) - wait_s
-        stalls_s = wait_s + later_s
+            stalls_s = sure_s + np.maximum(stalls_s - sure_s - won_before_s, 0.0)
         banks_s = np.array(moment.banks_s) + tpot_s
         if not moment.queue and banks_s.min(initial=np.inf) >= stalls_s[-1] + durations_s.max():
             return None
