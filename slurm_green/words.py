@@ -59,6 +59,8 @@ def saving(saves_g: float) -> str:
     return f"saves {grams(saves_g)}" if saves_g >= 0 else f"emits {grams(-saves_g)} more"
 
 
-def saved(saved_g: float) -> str:
-    """What a choice has saved for people, or has emitted more."""
-    return f"saved {grams(saved_g)}" if saved_g >= 0 else f"emitted {grams(-saved_g)} more"
+def saved(saved_g: float | None) -> str:
+    """What a choice has saved for people, or has emitted more; `saved -` when unknown."""
+    if saved_g is None or saved_g >= 0:
+        return f"saved {grams(saved_g)}"
+    return f"emitted {grams(-saved_g)} more"

@@ -136,7 +136,7 @@ def _summary(found: "Account") -> list[str]:
             f"{saved(site.saved_g)}{percent}."
         )
         lines.append(
-            f"Receipts: {saved(site.receipts_g or 0.0)} over the same jobs; taken off for the "
+            f"Receipts: {saved(site.receipts_g)} over the same jobs; taken off for the "
             f"site: {grams(site.queue_g)} they would have queued anyway, "
             f"{grams(site.displaced_g)} of displaced jobs and {grams(site.idle_g)} of idle GPUs."
         )
