@@ -30,7 +30,7 @@ class Caution:
             raise ValueError(f"a price of {price} after {heard} requests")
         self.price, self.heard = float(price), int(heard)
 
-    def hear(self, lost: float, behind: int = 0) -> None:
+    def hear(self, lost: int, behind: int = 0) -> None:
         """One more request: 1 late for want of speed, 0 not, -1 late at the highest clock only.
 
         The trap: it was served at the price of `behind` requests ago, or so. Who moves faster than

@@ -58,13 +58,13 @@ class Capped(Policy):
         return self.policy.park_after_s
 
     @property
-    def prompts_wait(self) -> bool:
+    def paces(self) -> bool:
         """The policy's."""
-        return self.policy.prompts_wait
+        return self.policy.paces
 
-    def throttles(self, moment: Moment) -> bool:
+    def prompt_tokens(self, moment: Moment) -> int | None:
         """The policy's."""
-        return self.policy.throttles(moment)
+        return self.policy.prompt_tokens(moment)
 
     def choose(self, moment: Moment) -> int:
         """The policy's choice or the ceiling, whichever is lower."""

@@ -5,7 +5,7 @@ Every decoding request has a bank: how much later than now its last token could 
 iteration may spend what the bank holds. Prompts are served in order, each by arrival + TTFT, with
 a margin for those to come. From the lowest clock that does both on, energy is weighed against the
 requests that a slower iteration is likely to make late (`Risk`): prompts stall decodes, and come
-in bursts; while they can wait, who decodes goes first (`Throttle`). The model is corrected by how
+in bursts; where they have time, they come in pieces (`Pace`). The model is corrected by how
 long iterations really take.
 
 What is left of the slack an objective may spend on speed (`Steering`), never on less.
@@ -23,9 +23,9 @@ from serving.governor.caution import Caution
 from serving.governor.engine import Batch, EngineModel
 from serving.governor.floor import Floor
 from serving.governor.objective import Steering
+from serving.governor.pace import Pace
 from serving.governor.protocol import Ended, Moment, Policy, Slo
 from serving.governor.risk import Risk
-from serving.governor.throttle import Throttle
 from serving.governor.twin import Twin
 
 __all__ = ["Governor", "Tuning"]
@@ -39,15 +39,15 @@ _LEAST_CROWD, _MOST_CROWD = 0.25, 1.0  # for the most frugal clock
 class Tuning:
     """What may be set; the defaults are what the replays were run with."""
 
-    miss_requests: float = 500.0  # a late request costs the energy of so many usual ones, at first
+    miss_requests: float = 30.0  # a late request costs the energy of so many usual ones, at first
     most_lost: float | None = 0.0013  # share of requests late for want of speed; None: that price
     margin: float = 0.3  # on the time to a first token
-    margin_by_crowd: float = 0.2  # and for each request
+    margin_by_crowd: float = 0.08  # and for each request, by the power of ten of the price
     changes_per_s: float = 5.0  # half of them down
     worth_mhz: float = 45.0  # a smaller step down is not made
     park_after_s: float = 0.05
     most_cache: float = 0.6  # of the cache that is held; beyond it runs at the highest clock
-    most_wait: float = 0.5  # of its TTFT a prompt is left for later; 0: none ever
+    most_wait: float = 0.7  # of its TTFT within which a prompt is to be done; 0: at once
     correct: float = 0.05  # how fast the correction of the model follows
 
 
@@ -55,7 +55,7 @@ class Governor(Policy):
     """The slack-bank governor for one replica; `steering` tells what more speed is worth."""
 
     park_after_s: float | None = None
-    prompts_wait: bool = True
+    paces: bool = True
 
     def __init__(
         self,
@@ -86,12 +86,12 @@ class Governor(Policy):
         most_lost = self._tuning.most_lost
         self.caution = Caution(self._tuning.miss_requests, most_lost or 1.0)
         self.twin = None if most_lost is None else Twin(engine, slo)
-        self.prompts_wait = self._tuning.most_wait > 0
-        self._throttle = Throttle(engine, slo, self._tuning.most_wait)
+        self.paces = self._tuning.most_wait > 0
+        self._pacing = Pace(engine, slo, self._tuning.most_wait)
 
-    def throttles(self, moment: Moment) -> bool:
-        """Whether prompts wait."""
-        return self._throttle.waits(moment, self._risk, self.correction)
+    def prompt_tokens(self, moment: Moment) -> int | None:
+        """How fast prompts are computed."""
+        return self._pacing.tokens(moment, self._risk, self.correction)
 
     def choose(self, moment: Moment) -> int:
         """The clock for this iteration and the next ones."""
@@ -179,7 +179,7 @@ class Governor(Policy):
         durations_s = np.array([engine.time_s(batch, clock) for clock in clocks])
         # The fuller the cache, the less is won by waiting: who decodes fills it further.
         free = max(1 - self._held(moment) / (self._tuning.most_cache * engine.kv_tokens), 0.0)
-        left_s = free * self._throttle.counted_s(moment, self.correction)
+        left_s = free * self._pacing.counted_s(moment, self.correction)
         late = self._risk.late(moment, durations_s * self.correction, self.correction, left_s)
         if late is None:
             return low
@@ -228,7 +228,8 @@ class Governor(Policy):
         room = max(engine.max_batched_tokens - batch.decodes, 1)
         known = 1 + tuning.margin
         # Who comes next waits for all of these.
-        to_come = known + tuning.margin_by_crowd * self._crowd
+        each = tuning.margin_by_crowd * math.log10(self.caution.price)
+        to_come = known + each * self._crowd
         tokens, added_s = 0, 0.0
         for arrival_s, left in moment.queue:
             tokens += left

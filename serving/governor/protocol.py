@@ -73,16 +73,16 @@ class Policy(Protocol):
         ...
 
     @property
-    def prompts_wait(self) -> bool:
-        """Whether it ever lets prompts wait; else it is not asked."""
+    def paces(self) -> bool:
+        """Whether it ever holds prompts back; else it is not asked."""
         return False
 
-    def throttles(self, moment: Moment) -> bool:
-        """Whether prompts wait, so that this iteration only decodes; asked where both are there.
+    def prompt_tokens(self, moment: Moment) -> int | None:
+        """So many tokens of prompts the next iteration may compute; None: as many as fit.
 
-        What the iteration would take of prompts is not known yet: the moment's batch has none.
+        Asked where somebody decodes and prompts are there; the moment's batch has none of them.
         """
-        return False
+        return None
 
     def choose(self, moment: Moment) -> int:
         """The clock that this iteration and the next ones should have."""

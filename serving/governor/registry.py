@@ -27,8 +27,8 @@ POLICIES = {
     "feedback": "Steps by observed latency, after GreenLLM.",
     "bandit": "Learns the least energy times delay, after AGFT.",
     "projection": "The lowest clock for the projected batch, after throttLL'eM.",
-    "governor": "Ours: the lowest clock that keeps the SLOs; prompts wait where they can.",
-    "governor:clocks": "Ours, and prompts never wait.",
+    "governor": "Ours: the lowest clock that keeps the SLOs, and prompts in pieces.",
+    "governor:clocks": "Ours, and prompts come as vLLM takes them.",
     "oracle": "Ours, knowing output lengths and what arrives next.",
 }
 

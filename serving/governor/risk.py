@@ -97,11 +97,6 @@ class Bursts:
         kind = sum(age_s >= one for one in _AGES_S[1:])
         return self._samples[kind], self._per_s[kind]
 
-    @property
-    def usual_s(self) -> float:
-        """Of a prompt."""
-        return sum(self._work_s) / len(self._work_s) if self._work_s else math.inf
-
     def _sample(self) -> None:
         at_s = np.array(self._at_s)
         summed_s = np.concatenate([[0.0], np.cumsum(self._work_s)])
@@ -157,12 +152,6 @@ class Risk:
         won_s = self._won_s(moment.batch, correction)
         made = np.array(moment.made, dtype=np.float64)[short]
         return float(self._answers.end_within(made, 1 + over_s[short] / won_s).sum())
-
-    def blocked(self, now_s: float, prompts_s: float, within_s: float) -> float:
-        """Requests of a burst that such prompts before them likely put off beyond that time."""
-        samples_s, _ = self._bursts.to_come(now_s)
-        late_s = np.minimum(samples_s, within_s) - max(within_s - prompts_s, 0.0)
-        return float(np.maximum(late_s, 0.0).mean()) / self._bursts.usual_s
 
     def late(
         self, moment: Moment, durations_s: Floats, correction: float, left_s: float = 0.0

@@ -10,7 +10,6 @@ The trap: this runs in front of iterations, so only a few of its own go with eac
 """
 
 import heapq
-import math
 from collections import deque
 from dataclasses import replace
 
@@ -63,9 +62,9 @@ class Twin:
         """Until then iterations took so many times what the profile says."""
         self._paces.append((end_s, ratio, moment.most))
 
-    def go_on(self, before_s: float) -> list[float]:
-        """Run what is known of the time before; for each finished request how much likelier it
-        was late than at the highest clock, -1 to 1.
+    def go_on(self, before_s: float) -> list[int]:
+        """Run what is known of the time before; for each finished request 1 if it was late and
+        would not have been at the highest clock, -1 if the other way round, else 0.
         """
         if self._replica is None:
             if not self._known or self._known[0][0] >= before_s:
@@ -103,33 +102,21 @@ class Twin:
             _, self._engine.ratio, most = self._paces[0]
             self._policy.clock = self._high if most is None else min(most, self._high)
 
-    def _compare(self, one: Ended, twin: Served) -> float | None:
+    def _compare(self, one: Ended, twin: Served) -> int | None:
         if not one.finished or twin.first_s is None or twin.end_s is None:
             return None
         there = replace(one, first_s=twin.first_s, end_s=twin.end_s)
+        late, anyway = _late(one, self._slo), _late(there, self._slo)
         self.requests += 1
-        self.late += _late(one, self._slo, 0.0) > 0
-        self.late_anyway += _late(there, self._slo, 0.0) > 0
-        # Few are late. Who was nearly late, or hardly, counts in part, so that more can be learned.
-        return _late(one, self._slo, 1.0) - _late(there, self._slo, 1.0)
+        self.late += late
+        self.late_anyway += anyway
+        return late - anyway
 
 
-def _late(one: Ended, slo: Slo, blur: float) -> float:
-    """1 for a request that was late, 0 for one in time; in between, where it was within `blur`
-    tokens' time of its end, or a quarter as many times the TTFT of its first token.
-    """
-    first_s = slo.ttft_s - (one.first_s - one.arrival_s)
-    last_s = math.inf  # a lone token has no time per further one
-    if one.tokens > 1:
-        last_s = slo.tpot_s * (one.tokens - 1) - (one.end_s - one.first_s)
-    in_time = _kept(first_s, blur * slo.ttft_s / 4) * _kept(last_s, blur * slo.tpot_s)
-    return 1.0 - in_time
-
-
-def _kept(slack_s: float, blur_s: float) -> float:
-    if math.isinf(slack_s) or blur_s <= 0:
-        return float(slack_s >= -1e-9)
-    return min(max((slack_s + blur_s) / (2 * blur_s), 0.0), 1.0)
+def _late(one: Ended, slo: Slo) -> bool:
+    first_s = one.first_s - one.arrival_s
+    last_s = one.end_s - one.first_s  # a lone token has no time per further one
+    return first_s > slo.ttft_s + 1e-9 or last_s > slo.tpot_s * (one.tokens - 1) + 1e-9
 
 
 class _Paced(EngineModel):

@@ -3,9 +3,8 @@
 
 First come, first served; every running request gets a token, or the next chunk of its prompt,
 before another is admitted, within `max_batched_tokens`. A request that finds no block evicts the
-last admitted one, which begins anew at the head of the queue. A policy may leave prompts for later
-(vLLM's `throttle_prefills`), but what is begun is gone through: with prompts still in the queue
-after an iteration that took some, the next ones take the rest.
+last admitted one, which begins anew at the head of the queue. While somebody decodes a policy may
+let an iteration compute fewer tokens of prompts.
 
 The trap: nothing here may look at every request in every iteration. Decoding sequences end at a
 step known beforehand, and share one clock of steps.
@@ -70,7 +69,6 @@ class Replica:
         self._banks: list[tuple[float, int]] = []  # of decoding sequences: their part of it, `born`
         self._context = 0  # tokens that decoding sequences read
         self._decodes = 0
-        self._drains = False  # the last iteration that took prompts left some in the queue
 
     @property
     def load(self) -> int:
@@ -118,7 +116,7 @@ class Replica:
             self.now_s = until_s
 
     def _iterate(self) -> None:
-        chunks = self._schedule(self._throttled())
+        chunks = self._schedule(self._prompt_tokens())
         decodes = self._decodes
         moment = self._moment(
             [(one.request.cached_tokens + one.computed, new) for one, new in chunks]
@@ -146,17 +144,15 @@ class Replica:
             oldest_s=next(chain(self.running.values(), self.waiting)).request.arrival_s,
         )
 
-    def _throttled(self) -> bool:
-        """Whether this iteration leaves prompts alone."""
-        if not self._decodes or self._drains or not (self.prefilling or self.waiting):
-            return False
-        if not self.policy.prompts_wait:
-            return False
+    def _prompt_tokens(self) -> int | None:
+        """So many tokens of prompts this iteration may compute; None: as many as fit."""
+        if not self._decodes or not self.policy.paces or not (self.prefilling or self.waiting):
+            return None
         # Who was evicted is at the head of the queue.
         evicted = takewhile(lambda one: one.evictions, self.waiting)
         if any(one.first_s is not None for one in chain(self.prefilling.values(), evicted)):
-            return False
-        return self.policy.throttles(self._moment(()))
+            return None
+        return self.policy.prompt_tokens(self._moment(()))
 
     def _queue(self) -> list[tuple[float, int]]:
         first = [
@@ -177,16 +173,18 @@ class Replica:
         assert one.first_s is not None
         return one.first_s - one.born * self.slo.tpot_s
 
-    def _schedule(self, throttled: bool = False) -> list[tuple[Served, int]]:
-        """What the next iteration computes of prompts; blocks are taken, decodes included."""
+    def _schedule(self, most: int | None = None) -> list[tuple[Served, int]]:
+        """What the next iteration computes of prompts, at most so many tokens; blocks are taken,
+        decodes included.
+        """
         evicted = False
         while self.cache.wanted(self.step) > self.cache.free and len(self.running) > 1:
             self._evict()
             evicted = True
         self.cache.free -= self.cache.wanted(self.step)
-        if throttled and self._decodes:
-            return []
         budget = self.engine.max_batched_tokens - self._decodes
+        if most is not None and self._decodes:
+            budget = min(budget, most)
         chunks = []
         for one in list(self.prefilling.values()):
             new = min(one.prompt - one.computed, budget)
@@ -212,8 +210,6 @@ class Replica:
             # Prompts alone fill the cache: the last admitted gives way, the first goes on.
             self._evict()
             return self._schedule()
-        if not evicted:
-            self._drains = bool(self.waiting)
         return chunks
 
     def _evict(self) -> None:

@@ -11,7 +11,7 @@ __all__ = ["TRIED", "missing", "version"]
 
 TRIED = "0.32"  # the release that the tests ran with
 _METHODS = {
-    "schedule": ("throttle_prefills",),
+    "schedule": (),
     "update_from_output": ("scheduler_output", "model_runner_output"),
     "add_request": ("request",),
     "finish_requests": ("request_ids", "finished_status"),
@@ -25,7 +25,8 @@ _SET_BY_REQUEST = (
     "is_prefill_chunk",
 )  # fmt: skip
 _SET_BY_SCHEDULER = (
-    "requests", "finished_req_ids", "vllm_config", "running", "prefill_capacity_bound",
+    "requests", "finished_req_ids", "vllm_config", "running", "max_num_scheduled_tokens",
+    "scheduler_config", "need_mamba_block_aligned_split",
 )  # fmt: skip
 
 

@@ -109,9 +109,9 @@ class Metrics:
             value=getattr(under, "out_of_reach", 0),
         )
         yield CounterMetricFamily(
-            "slurm_green_serving_prompt_wait_decisions",
-            "Decisions that prompts wait for those who decode.",
-            value=self._pilot.waits,
+            "slurm_green_serving_paced_steps",
+            "Steps that took prompts in pieces, for those who decode.",
+            value=self._pilot.paced,
         )
         yield from self._compared(getattr(under, "twin", None))
         mu = None if self._site is None else self._site.mu()

@@ -36,7 +36,7 @@ class Tracked(Protocol):
 
 
 class Running(Tracked, Protocol):
-    """A request that runs, for whoever asks whether prompts wait for it."""
+    """A request that runs, for whoever asks how fast prompts may come beside it."""
 
     request_id: str
     max_tokens: int
@@ -104,7 +104,7 @@ class Pilot:
         highest_mhz: int | None = None,
     ) -> None:
         self.policy = policy
-        self.waits = 0  # decisions that prompts wait
+        self.paced = 0  # steps in which prompts were held up
         self._clocks = clocks
         self._slo = slo
         self._engine = engine
@@ -129,19 +129,25 @@ class Pilot:
         """A request is in the queue."""
         self._live[name] = self._tokenless[name] = _Live(request, arrival_s)
 
-    def throttles(self, now_s: float, running: Sequence[Running], waiting: int) -> bool:
-        """Whether prompts wait, so that the batch about to be scheduled only decodes."""
-        if self.policy is None or not self.policy.prompts_wait or not self._tokenless:
-            return False
+    def most_tokens(self, now_s: float, running: Sequence[Running], waiting: int) -> int | None:
+        """How many tokens the batch about to be scheduled may have; None: as many as fit."""
+        if self.policy is None or not self.policy.paces or not self._tokenless:
+            return None
         begin_s = max(now_s, self._flying[-1].free_s) if self._flying else now_s
-        urgent, context, begun = [], 0, 0
+        urgent, context, begun, decodes, behind = [], 0, 0, 0, False
         for request in running:
             one = self._live.get(request.request_id)
             if one is None:
                 continue
             begun += one.first_s is not None
             if request.is_prefill_chunk:
+                if one.first_s is not None:
+                    return None  # it was evicted: its next token is late already
+                behind = True
                 continue
+            if behind:
+                return None  # that prompt would take the tokens of who decodes
+            decodes += 1
             held = request.num_computed_tokens
             further = held - request.num_prompt_tokens
             if further + 1 >= request.max_tokens:
@@ -150,18 +156,20 @@ class Pilot:
             # Without a token yet, its first is in the batch that runs.
             first_s = begin_s if one.first_s is None else one.first_s
             urgent.append((first_s + further * self._slo.tpot_s, further + 1))
-        # Who has tokens and does not run was evicted: its next one is late already.
+        # Who has tokens and does not run was evicted, too.
         if not urgent or begun < len(self._live) - len(self._tokenless):
-            return False
+            return None
         batch = Batch(len(urgent), context / len(urgent))
         moment = self._moment(begin_s, batch, self._clock(), {}, waiting, urgent)
         try:
-            found = self.policy.throttles(moment)
+            prompts = self.policy.prompt_tokens(moment)
         except Exception as error:
             self.give_up(error)
-            return False
-        self.waits += found
-        return found
+            return None
+        if prompts is None:
+            return None
+        self.paced += 1
+        return decodes + prompts
 
     def scheduled(
         self,

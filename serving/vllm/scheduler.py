@@ -2,8 +2,8 @@
 """vLLM's asynchronous scheduler with a governor beside it.
 
 `vllm serve MODEL --scheduler-cls serving.vllm.scheduler.GovernedScheduler`. What it schedules is
-vLLM's own decision; only that prompts wait for an iteration (`throttle_prefills`) may be ours. The
-trap: nothing of ours may raise here, and nothing may wait.
+vLLM's own decision; only the most tokens of a step may be ours, so that prompts come in pieces.
+The trap: nothing of ours may raise here, and nothing may wait.
 """
 
 import logging
@@ -25,7 +25,6 @@ except ImportError:  # without vLLM there is nothing to schedule, but this can b
 __all__ = ["GovernedScheduler"]
 
 _LOG = logging.getLogger("slurm_green.serving")
-_THROTTLE = "throttle_prefills"
 _SLOW_S = 5e-3  # a decision; now and then the machine is busy with something else
 _SLOW_MOST = 50  # in a row: then it is us
 _FURTHER = 8  # tokens that may have come after a stop string, or be half a character
@@ -36,14 +35,17 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
     """Schedules as vLLM does, tells the governor, and accounts joules by request."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.max_num_scheduled_tokens: int  # theirs
         super().__init__(*args, **kwargs)
         self.sgreen: Replica | None = None
+        self._pieces = False
         self._slow = {"schedule": 0, "update": 0}
         _speak()
         try:
             if why := _unknown():
                 _LOG.error("vLLM %s: governor off, serving goes on: %s", version(), why)
                 return
+            self._pieces = _pieces(self)
             settings = Settings.of(self.vllm_config.additional_config, os.environ)
             self.sgreen = build(settings, _group(self.vllm_config))
         except Exception as error:
@@ -53,12 +55,19 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
             )
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
-        """vLLM's, without prompts where they can wait, and then a clock for what it chose."""
+        """vLLM's, with prompts in pieces where they have time, and a clock for what it chose."""
         begin_s = time.monotonic()
-        if self._throttles(begin_s):
-            args, kwargs = (True, *args[1:]), {k: v for k, v in kwargs.items() if k != _THROTTLE}
+        most = self._most_tokens(begin_s)
         took_s = time.monotonic() - begin_s
-        output = super().schedule(*args, **kwargs)
+        if most is None:
+            output = super().schedule(*args, **kwargs)
+        else:
+            theirs = self.max_num_scheduled_tokens
+            self.max_num_scheduled_tokens = min(most, theirs)
+            try:
+                output = super().schedule(*args, **kwargs)
+            finally:
+                self.max_num_scheduled_tokens = theirs
         sgreen = self.sgreen
         if sgreen is not None and output.num_scheduled_tokens:
             begin_s = time.monotonic()
@@ -71,18 +80,16 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
                 self._fail(error)
         return output
 
-    def _throttles(self, now_s: float) -> bool:
-        """Whether prompts wait for this iteration."""
-        if self.sgreen is None:
-            return False
+    def _most_tokens(self, now_s: float) -> int | None:
+        """How many tokens this step may have; None: what vLLM allows."""
+        if self.sgreen is None or not self._pieces:
+            return None
         try:
-            if self.prefill_capacity_bound:
-                return False  # vLLM takes them all the same
             waiting = self.get_request_counts()[1]
-            return self.sgreen.pilot.throttles(now_s, self.running, waiting)
+            return self.sgreen.pilot.most_tokens(now_s, self.running, waiting)
         except Exception as error:
             self._fail(error)
-            return False
+            return None
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
         """vLLM's, and what it took."""
@@ -182,6 +189,16 @@ def _unknown() -> str | None:
     if not version().startswith(f"{TRIED}."):
         _LOG.warning("vLLM %s: not tried with this release, only with %s", version(), TRIED)
     return None
+
+
+def _pieces(scheduler: Any) -> bool:
+    """Whether prompts may come in pieces of any size, one prompt after the other."""
+    config = scheduler.scheduler_config
+    return bool(
+        config.enable_chunked_prefill
+        and not config.long_prefill_token_threshold
+        and not scheduler.need_mamba_block_aligned_split
+    )
 
 
 def _group(config: Any) -> Group:

@@ -10,8 +10,8 @@ from serving.vllm.scheduler import GovernedScheduler
 
 
 class SteeredScheduler(GovernedScheduler):
-    """`on`; `off`: as without us; `wait`: prompts while anybody decodes; `break`: the policy
-    raises; `burst`: what watches raises.
+    """`on`; `off`: as without us; `wait`: prompts come token by token while anybody decodes;
+    `break`: the policy raises; `burst`: what watches raises.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -40,10 +40,10 @@ class SteeredScheduler(GovernedScheduler):
                 vars(pilot)["scheduled"] = None
         output = super().schedule(*args, **kwargs)
         word = self._steer.read_text() if self._looked else ""
-        decodes = output.scheduled_cached_reqs.num_reqs
-        if word == "wait" and decodes and self.waiting and not output.scheduled_new_reqs:
+        counts = output.num_scheduled_tokens
+        if word == "wait" and self.waiting and len(counts) > 1:
             with self._steer.with_suffix(".waited").open("a") as file:
-                file.write(f"{decodes} {len(self.waiting)}\n")
+                file.write(f"{len(counts)} {sum(counts.values())}\n")
         held = self._held()
         if held is None or (output.num_scheduled_tokens and not 0 < held <= 1):
             raise AssertionError(f"this vLLM says that its cache holds {held}")
@@ -51,25 +51,21 @@ class SteeredScheduler(GovernedScheduler):
 
 
 class Waiting(Capped):
-    """The governor, if prompts waited as long as vLLM lets them."""
+    """The governor, if prompts came token by token."""
 
     def __init__(self, policy: Any) -> None:
         super().__init__(policy, lambda: 1 << 30)
 
-    def throttles(self, moment: Any) -> bool:
+    def prompt_tokens(self, moment: Any) -> int:
         """Whatever comes of it."""
-        return True
+        return 1
 
 
 class Broken:
     """A policy with a bug."""
 
     park_after_s = None
-    prompts_wait = False
-
-    def throttles(self, moment: Any) -> bool:
-        """It does not come that far."""
-        return False
+    paces = False
 
     def choose(self, moment: Any) -> int:
         """It raises."""

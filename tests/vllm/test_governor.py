@@ -173,16 +173,18 @@ def test_answers_are_the_same_and_clocks_follow(governed: Governed) -> None:
     assert governed.value("clock_failures_total") == 0 or unknown
 
 
-def test_prompts_wait_in_vllm_where_the_policy_says_so(governed: Governed) -> None:
+def test_prompts_come_in_pieces_in_vllm_where_the_policy_says_so(governed: Governed) -> None:
     governed.word("on")
     plain = governed.server.many(PROMPTS, 32, 8)
-    before = governed.value("prompt_wait_decisions_total")
+    before = governed.value("paced_steps_total")
     governed.word("wait")
     assert governed.server.many(PROMPTS, 32, 8) == plain
     governed.word("on")
-    assert governed.value("prompt_wait_decisions_total") > before
-    # More than an answer's 32 tokens: not only what an engine without us leaves for the next step.
-    assert len(governed.steer.with_suffix(".waited").read_text().splitlines()) > 32
+    assert governed.value("paced_steps_total") > before
+    # A token for each one who decodes, and one of a prompt, while others wait.
+    steps = governed.steer.with_suffix(".waited").read_text().splitlines()
+    assert len(steps) > 32
+    assert all(len(set(one.split())) == 1 for one in steps), steps
 
 
 def test_decisions_are_timed_and_take_far_less_than_an_iteration(governed: Governed) -> None:

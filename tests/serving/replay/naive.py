@@ -30,16 +30,15 @@ def serve(
     requests: Sequence[Request],
     engine: EngineModel,
     clock: int,
-    throttles: Callable[[int, int], bool] = lambda decodes, waiting: False,
+    paces: Callable[[int, int], int | None] = lambda decodes, waiting: None,
 ) -> list[Going]:
-    """All requests to their end; prompts wait where that says so of those who decode and wait."""
+    """All requests to their end; with so many tokens of prompts by who decodes and who waits."""
     blocks = engine.kv_tokens // 16
     todo = [Going(one) for one in requests]
     everything = list(todo)
     waiting: list[Going] = []
     running: list[Going] = []
     now_s = 0.0
-    bound = False  # the last iteration with prompts could not take all
 
     def held() -> int:
         return sum(math.ceil(one.computed / 16) for one in running)
@@ -56,13 +55,10 @@ def serve(
             now_s = todo[0].request.arrival_s
             continue
         evicted, decodes = False, sum(one.decodes for one in running)
-        waits = (
-            decodes > 0
-            and not bound
-            and (bool(waiting) or decodes < len(running))
-            and not any(one.first_s for one in (*running, *waiting) if not one.decodes)
-            and throttles(decodes, len(waiting))
-        )
+        most = None
+        anew = any(one.first_s for one in (*running, *waiting) if not one.decodes)
+        if decodes and not anew and (waiting or decodes < len(running)):
+            most = paces(decodes, len(waiting))
         while True:
             extra = sum(one.decodes and one.computed % 16 == 0 for one in running)
             if held() + extra <= blocks or len(running) <= 1:
@@ -72,16 +68,17 @@ def serve(
         free = blocks - held() - extra
         decoding = [one for one in running if one.decodes]
         budget = engine.max_batched_tokens - len(decoding)
+        if most is not None and decoding:
+            budget = min(budget, most)
         chunks = []
-        waits = waits and bool(decoding)
-        for one in [one for one in running if not one.decodes and not waits]:
+        for one in [one for one in running if not one.decodes]:
             new = min(one.needed - one.computed, budget)
             wanted = math.ceil((one.computed + new) / 16) - math.ceil(one.computed / 16)
             if new <= 0 or wanted > free:
                 break
             free, budget = free - wanted, budget - new
             chunks.append((one, new))
-        while waiting and budget > 0 and not evicted and not waits:
+        while waiting and budget > 0 and not evicted:
             one = waiting[0]
             new = min(one.needed, budget)
             if len(running) >= engine.max_num_seqs or math.ceil(new / 16) > free:
@@ -92,8 +89,6 @@ def serve(
         if not chunks and not decoding:
             evict()
             continue
-        if not waits and not evicted:
-            bound = bool(waiting)
         context = sum(one.computed for one in decoding) / max(len(decoding), 1)
         batch = Batch(len(decoding), context, [(one.computed, new) for one, new in chunks])
         now_s += engine.time_s(batch, clock)

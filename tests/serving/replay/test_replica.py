@@ -46,23 +46,25 @@ def test_it_does_what_the_scheduler_written_out_does(drawn: list[tuple[float, in
 
 
 class Picky(Fixed):
-    """Lets prompts wait by who decodes and who waits."""
+    """Lets prompts come in pieces by who decodes and who waits."""
 
-    prompts_wait = True
+    paces = True
 
-    def throttles(self, moment: Moment) -> bool:
+    def prompt_tokens(self, moment: Moment) -> int | None:
         assert moment.batch.decodes > 0
         assert not moment.batch.chunks
         return picky(moment.batch.decodes, moment.waiting)
 
 
-def picky(decodes: int, waiting: int) -> bool:
-    return (3 * decodes + waiting) % 4 > 0
+def picky(decodes: int, waiting: int) -> int | None:
+    return [0, 7, 40, None][(3 * decodes + waiting) % 4]
 
 
 @settings(max_examples=300, deadline=None)
 @given(arrivals)
-def test_prompts_wait_as_in_the_scheduler_written_out(drawn: list[tuple[float, int, int]]) -> None:
+def test_prompts_come_in_pieces_as_in_the_scheduler_written_out(
+    drawn: list[tuple[float, int, int]],
+) -> None:
     requests = requests_of(drawn)
     run = replay(requests, TIGHT, SLO, lambda: Picky(4))
     for got, want in zip(run.served, serve(requests, TIGHT, 4, picky), strict=True):
@@ -72,10 +74,10 @@ def test_prompts_wait_as_in_the_scheduler_written_out(drawn: list[tuple[float, i
 
 def test_what_waits_is_let_in_when_nobody_decodes_any_more() -> None:
     class Never(Fixed):
-        prompts_wait = True
+        paces = True
 
-        def throttles(self, moment: Moment) -> bool:
-            return True
+        def prompt_tokens(self, moment: Moment) -> int:
+            return 0
 
     requests = [Request(0.0, 100, 20), Request(0.01, 100, 20), Request(0.02, 100, 20)]
     run = replay(requests, TIGHT, SLO, lambda: Never(4))

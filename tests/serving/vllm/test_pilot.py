@@ -52,21 +52,21 @@ class Scripted:
     """Answers as told, and keeps what it was shown."""
 
     park_after_s: float | None = 0.05
-    prompts_wait = True
+    paces = True
 
     def __init__(self, answers: list[int | Exception]) -> None:
         self.answers = answers
         self.moments: list[Moment] = []
         self.seen: list[float] = []
         self.ends: list[Ended] = []
-        self.waits: bool | Exception = False
+        self.tokens: int | Exception | None = None
         self.asked: list[Moment] = []
 
-    def throttles(self, moment: Moment) -> bool:
+    def prompt_tokens(self, moment: Moment) -> int | None:
         self.asked.append(moment)
-        if isinstance(self.waits, Exception):
-            raise self.waits
-        return self.waits
+        if isinstance(self.tokens, Exception):
+            raise self.tokens
+        return self.tokens
 
     def choose(self, moment: Moment) -> int:
         self.moments.append(moment)
@@ -113,9 +113,9 @@ class Rig:
             )
         self.pilot.scheduled(now_s, counts, key, waiting)
 
-    def waits(self, now_s: float, *running: str, waiting: int = 1) -> bool:
-        """Of these, which run."""
-        return self.pilot.throttles(now_s, [self.requests[one] for one in running], waiting)
+    def most(self, now_s: float, *running: str, waiting: int = 1) -> int | None:
+        """Tokens of a batch of these, which run."""
+        return self.pilot.most_tokens(now_s, [self.requests[one] for one in running], waiting)
 
     def done(self, now_s: float, key: object, *finished: str, tokens: tuple[str, ...] = ()) -> None:
         for name in tokens:
@@ -256,82 +256,95 @@ def test_of_a_prompt_counts_what_was_not_in_the_cache_when_it_came() -> None:
     assert rig.policy.ends == [Ended(0.0, 0.1, 0.3, 2, 36, cached_tokens=64)]
 
 
-def test_prompts_wait_beside_those_that_decode_if_the_policy_says_so() -> None:
+def test_prompts_come_in_pieces_beside_those_that_decode_if_the_policy_says_so() -> None:
     rig = Rig()
-    rig.policy.waits = True
+    rig.policy.tokens = 64
     rig.arrive("a", 100, 0.0)
-    assert not rig.waits(0.0)  # nobody decodes
+    assert rig.most(0.0) is None  # nobody decodes
     rig.schedule(0.0, 1, a=100)
     rig.done(0.1, 1, tokens=("a",))
     rig.schedule(0.1, 2, a=1)
     rig.done(0.12, 2, tokens=("a",))
-    assert not rig.waits(0.12, "a", waiting=0)  # no prompt is there
+    assert rig.most(0.12, "a", waiting=0) is None  # no prompt is there
     assert rig.policy.asked == []
     rig.arrive("b", 50, 0.09)
     rig.arrive("c", 70, 0.095)
     rig.schedule(0.12, 3, a=1, b=30)
     rig.done(0.13, 3, tokens=("a",))
-    assert rig.waits(0.13, "a", "b", waiting=1)
+    assert rig.most(0.13, "a", "b", waiting=1) == 65
     [seen] = rig.policy.asked
     assert (seen.batch.decodes, seen.batch.context, seen.batch.chunks) == (1, 102.0, ())
     assert list(seen.queue) == [(0.09, 20), (0.095, 70)]
     assert (seen.waiting, seen.now_s, seen.oldest_s) == (1, 0.13, 0.0)
     assert list(seen.banks_s) == pytest.approx([0.1 + 2 * 0.03 - 0.13])
     assert list(seen.made) == [3]
-    assert rig.pilot.waits == 1
-    rig.policy.waits = False
-    assert not rig.waits(0.13, "a", "b")
-    assert rig.pilot.waits == 1
-    rig.policy.prompts_wait = False
-    assert not rig.waits(0.13, "a", "b")
+    assert rig.pilot.paced == 1
+    rig.policy.tokens = None
+    assert rig.most(0.13, "a", "b") is None
+    assert rig.pilot.paced == 1
+    rig.policy.paces = False
+    assert rig.most(0.13, "a", "b") is None
     assert len(rig.policy.asked) == 2
 
 
 def test_with_a_batch_ahead_who_gets_a_first_token_in_it_has_none_to_lose() -> None:
     rig = Rig()
-    rig.policy.waits = True
+    rig.policy.tokens = 64
     rig.arrive("a", 100, 0.0)
     rig.schedule(0.0, 1, a=100)
     rig.arrive("b", 50, 0.001)
-    assert rig.waits(0.002, "a")
+    assert rig.most(0.002, "a") == 65
     [seen] = rig.policy.asked
     assert seen.now_s == pytest.approx(ENGINE.time_s(rig.policy.moments[0].batch, TOP))
     assert list(seen.banks_s) == [0.0]
 
 
-@pytest.mark.parametrize(("most", "waits"), [(1, False), (2, False), (3, True)])
-def test_nobody_waits_for_a_last_token_that_is_under_way(most: int, waits: bool) -> None:
+@pytest.mark.parametrize(("most", "tokens"), [(1, None), (2, None), (3, 65)])
+def test_nothing_is_held_up_for_a_last_token_that_is_under_way(
+    most: int, tokens: int | None
+) -> None:
     rig = Rig()
-    rig.policy.waits = True
+    rig.policy.tokens = 64
     one = rig.arrive("a", 100, 0.0)
     one.max_tokens = most
     rig.schedule(0.0, 1, a=100)
     rig.schedule(0.001, 2, a=1)
     rig.arrive("b", 50, 0.001)
-    assert rig.waits(0.002, "a") == waits
+    assert rig.most(0.002, "a") == tokens
 
 
-def test_nobody_waits_where_somebody_was_evicted() -> None:
+def test_nothing_is_held_up_where_somebody_was_evicted() -> None:
     rig = Rig()
-    rig.policy.waits = True
+    rig.policy.tokens = 64
     for name in ("a", "b"):
         rig.arrive(name, 10, 0.0)
     rig.schedule(0.0, 1, a=10, b=10)
     rig.done(0.1, 1, tokens=("a", "b"))
     rig.schedule(0.1, 2, a=1, b=1)
     rig.arrive("c", 10, 0.1)
-    assert rig.waits(0.1, "a", "b")
+    assert rig.most(0.1, "a", "b") == 66
     rig.requests["b"].num_computed_tokens = 0
-    assert not rig.waits(0.1, "a")  # it is in the queue again
+    assert rig.most(0.1, "a") is None  # it is in the queue again
     rig.requests["b"].num_computed_tokens = 0
     rig.schedule(0.1, 3, a=1, b=5)
-    assert rig.waits(0.1, "a", "b")  # it computes again, and prompts wait for "a"
-    assert [one.batch.decodes for one in rig.policy.asked] == [2, 1]
+    assert rig.most(0.1, "a", "b") is None  # it computes again
+    assert [one.batch.decodes for one in rig.policy.asked] == [2]
+
+
+def test_a_prompt_before_somebody_who_decodes_would_take_the_tokens_of_both() -> None:
+    rig = Rig()
+    rig.policy.tokens = 64
+    for name in ("a", "b"):
+        rig.arrive(name, 10, 0.0)
+    rig.schedule(0.0, 1, a=10, b=5)
+    rig.done(0.1, 1, tokens=("a",))
+    assert rig.most(0.1, "a", "b") == 65
+    assert rig.most(0.1, "b", "a") is None
 
 
 def test_of_a_prompt_that_has_not_run_the_cache_has_as_much_as_of_those_before() -> None:
     rig = Rig()
-    rig.policy.waits = True
+    rig.policy.tokens = 64
     for k in range(200):
         one = rig.arrive(f"r{k}", 1000, 0.0)
         one.num_computed_tokens = 900
@@ -340,7 +353,7 @@ def test_of_a_prompt_that_has_not_run_the_cache_has_as_much_as_of_those_before()
     rig.arrive("a", 10, 0.0)
     rig.schedule(0.2, "a", a=10)
     rig.arrive("b", 1000, 0.2)
-    assert rig.waits(0.2, "a")
+    assert rig.most(0.2, "a") == 65
     [seen] = rig.policy.asked
     [(_, left)] = seen.queue
     assert 100 <= left <= 150  # of those before a tenth was not there, of the last all
@@ -348,14 +361,14 @@ def test_of_a_prompt_that_has_not_run_the_cache_has_as_much_as_of_those_before()
 
 def test_a_policy_that_fails_about_prompts_is_given_up() -> None:
     rig = Rig()
-    rig.policy.waits = ValueError("a bug")
+    rig.policy.tokens = ValueError("a bug")
     rig.arrive("a", 10, 0.0)
     rig.schedule(0.0, 1, a=10)
     rig.arrive("b", 10, 0.1)
-    assert not rig.waits(0.1, "a")
+    assert rig.most(0.1, "a") is None
     assert rig.pilot.policy is None
     assert rig.clocks.asked[-1] is None
-    assert not rig.waits(0.1, "a")
+    assert rig.most(0.1, "a") is None
     assert [str(one) for one in rig.failed] == ["a bug"]
 
 

@@ -26,10 +26,13 @@ class Theirs:
     def __init__(self) -> None:
         self.finished_req_ids = set()
         self.running: list[Any] = []
-        self.prefill_capacity_bound = False
+        self.max_num_scheduled_tokens = 8192
+        self.breaks = False
 
     def schedule(self, throttle_prefills: bool = False) -> Any:
-        self.throttled = throttle_prefills
+        self.throttled, self.most = throttle_prefills, self.max_num_scheduled_tokens
+        if self.breaks:
+            raise RuntimeError("theirs")
         return SimpleNamespace(num_scheduled_tokens={"a": 1})
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> str:
@@ -71,7 +74,7 @@ class Parts:
 def governed() -> Any:
     one = Scheduler.__new__(Scheduler)
     Theirs.__init__(one)
-    one.sgreen, one._slow = Parts(), {"schedule": 0, "update": 0}
+    one.sgreen, one._slow, one._pieces = Parts(), {"schedule": 0, "update": 0}, True
     return one
 
 
@@ -93,23 +96,42 @@ def test_it_answers_what_theirs_answers(governed: Any) -> None:
     assert governed.down
 
 
-@pytest.mark.parametrize(("theirs", "ours"), [(True, False), (False, True), (False, False)])
-def test_prompts_wait_if_either_says_so(governed: Any, theirs: bool, ours: bool) -> None:
-    governed.sgreen.pilot.throttles = lambda now_s, running, waiting: ours
-    governed.schedule(theirs)
-    assert governed.throttled == (theirs or ours)
-    if not theirs:
-        governed.schedule(throttle_prefills=False)
-        assert governed.throttled == ours
-        governed.prefill_capacity_bound = True  # it would take them all the same
+@pytest.mark.parametrize(("asked", "most"), [(None, 8192), (65, 65), (9000, 8192)])
+def test_a_step_has_at_most_as_many_tokens_as_both_allow(
+    governed: Any, asked: int | None, most: int
+) -> None:
+    governed.sgreen.pilot.most_tokens = lambda now_s, running, waiting: asked
+    governed.schedule(True)
+    assert (governed.most, governed.throttled) == (most, True)
+    assert governed.max_num_scheduled_tokens == 8192
+    governed.breaks = True
+    with pytest.raises(RuntimeError):
         governed.schedule()
-        assert not governed.throttled
+    assert governed.max_num_scheduled_tokens == 8192
+    governed.breaks = governed._pieces = False
+    governed.schedule()
+    assert governed.most == 8192
+
+
+@pytest.mark.parametrize(
+    ("chunked", "threshold", "aligned", "pieces"),
+    [(True, 0, False, True), (False, 0, False, False), (True, 9, False, False),
+     (True, 0, True, False)],
+)  # fmt: skip
+def test_prompts_come_in_pieces_where_vllm_cuts_one_after_the_other_anywhere(
+    governed: Any, chunked: bool, threshold: int, aligned: bool, pieces: bool
+) -> None:
+    governed.scheduler_config = SimpleNamespace(
+        enable_chunked_prefill=chunked, long_prefill_token_threshold=threshold
+    )
+    governed.need_mamba_block_aligned_split = aligned
+    assert module._pieces(governed) == pieces
 
 
 def test_a_bug_about_prompts_costs_only_us(governed: Any) -> None:
-    parts, governed.sgreen.pilot.throttles = governed.sgreen, None
+    parts, governed.sgreen.pilot.most_tokens = governed.sgreen, None
     assert governed.schedule(False).num_scheduled_tokens == {"a": 1}
-    assert not governed.throttled
+    assert governed.most == 8192
     assert governed.sgreen is None
     assert parts.clocks.asked == [None]
 

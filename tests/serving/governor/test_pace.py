@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prompts wait only for somebody, and never longer than they can."""
+"""Prompts come in pieces for somebody only, and are in time."""
 
 import math
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,10 +12,10 @@ from serving.governor.ceiling import Capped
 from serving.governor.engine import Batch, EngineModel
 from serving.governor.fixed import Fixed
 from serving.governor.governor import Governor, Tuning
+from serving.governor.pace import Pace
 from serving.governor.protocol import Ended, Moment, Slo
 from serving.governor.registry import policy_named
 from serving.governor.risk import Risk
-from serving.governor.throttle import Throttle
 from serving.replay.requests import Request
 from serving.replay.run import figures, replay
 from tests.serving.made import profile
@@ -44,45 +43,64 @@ def risk(answer: int = 4) -> Risk:
     return made
 
 
-def waits(what: Moment, known: Risk, most_wait: float = 0.5, correction: float = 1.0) -> bool:
-    return Throttle(ENGINE, SLO, most_wait).waits(what, known, correction)
+def tokens(
+    what: Moment, known: Risk, most_wait: float = 0.5, correction: float = 1.0
+) -> int | None:
+    return Pace(ENGINE, SLO, most_wait).tokens(what, known, correction)
 
 
-def test_it_waits_for_an_answer_that_would_end_late_and_for_no_other() -> None:
-    assert waits(moment(), risk())
-    assert not waits(moment(bank_s=0.5), risk())  # it can be stalled
-    assert not waits(moment(), risk(answer=2000))  # it wins that back before it ends
-    assert not waits(moment(prompt=100), risk())  # hardly a stall
+def test_they_come_in_pieces_for_an_answer_that_would_end_late_and_for_no_other() -> None:
+    assert tokens(moment(), risk()) == 256
+    assert tokens(moment(bank_s=0.5), risk()) is None  # it can be stalled
+    assert tokens(moment(), risk(answer=2000)) is None  # it wins that back before it ends
+    assert tokens(moment(prompt=20), risk()) is None  # hardly a stall
+    assert tokens(moment(), risk(), most_wait=0.0) is None
 
 
-def test_a_prompt_waits_for_half_of_its_time_less_what_it_takes() -> None:
-    takes_s = ENGINE.prompt_s(2000, TOP) + ENGINE.time_s(Batch(1, 500.0), TOP)
-    assert waits(moment(waited_s=0.49 - takes_s), risk())
-    assert not waits(moment(waited_s=0.51 - takes_s), risk())
-    assert not waits(moment(waited_s=0.49 - takes_s), risk(), correction=1.5)
-    assert not waits(moment(waited_s=0.49 - takes_s, clock=0), risk())
-    assert not waits(moment(), risk(), most_wait=0.0)
+def test_pieces_are_as_large_as_lets_a_prompt_be_done_in_half_of_its_time() -> None:
+    decode_s = ENGINE.time_s(Batch(1, 500.0), TOP)
+    left_s = ENGINE.prompt_s(2000, TOP) + 4 * decode_s  # so many steps are in between
+    assert tokens(moment(waited_s=0.5 - left_s - 1e-9), risk()) == 500
+    assert tokens(moment(waited_s=0.5 - left_s + decode_s / 2), risk()) == 572
+    assert tokens(moment(waited_s=0.5 - left_s + 3.5 * decode_s), risk()) is None
+    assert tokens(moment(waited_s=0.5 - left_s), risk(), correction=1.5) is None
+    assert tokens(moment(waited_s=0.5 - left_s, clock=0), risk()) is None
 
 
-def test_of_several_prompts_the_last_has_least_time_left() -> None:
+def test_of_several_prompts_who_has_least_time_decides_and_nobody_who_is_late_anyway() -> None:
+    decode_s = ENGINE.time_s(Batch(1, 500.0), TOP)
+    steps_s = 4 * decode_s + ENGINE.prompt_s(4000, TOP) + 1e-9
     two = moment()
-    two.queue = [(NOW_S - 0.3, 2000), (NOW_S - 0.3, 4000)]
-    assert not waits(two, risk())
-    two.queue = [(NOW_S - 0.3, 2000), (NOW_S - 0.1, 2000)]
-    assert waits(two, risk())
+    two.queue = [(NOW_S - 0.1, 2000), (NOW_S - 0.5 + steps_s, 2000)]
+    assert tokens(two, risk()) == 1000
+    two.queue = [(NOW_S - 0.95, 2000), (NOW_S - 0.5 + steps_s, 2000)]
+    assert tokens(two, risk()) == 1000
+    two.queue = [(NOW_S - 0.5, 2000), (NOW_S - 0.5 + steps_s, 2000)]
+    assert tokens(two, risk()) is None
 
 
-def test_of_a_burst_those_are_blocked_that_would_be_in_time_without_what_waits() -> None:
-    known = risk()
-    assert known.blocked(NOW_S, 0.5, 0.6) == 0  # no burst was seen
-    for k in range(40):  # 10 prompts of 72 ms at once, every 10 s
-        for part in range(10):
-            at_s = 10.0 * k + 1e-3 * part
-            known.look(Moment(at_s, Batch(), TOP, 0.0, [(at_s, 1800)], 1, [], []))
-    some = known.blocked(at_s, 0.2, 0.6)
-    assert 0 < some < known.blocked(at_s, 0.6, 0.6) < 10
-    assert known.blocked(at_s, 0.2, 2.0) == 0  # in time all the same
-    assert known.blocked(at_s, 0.0, 0.6) == 0
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0, 1.2), st.integers(1, 4000)), min_size=1, max_size=8),
+    st.floats(0.05, 1.0),
+    st.integers(1, 64),
+)
+def test_at_that_pace_all_are_in_time_that_can_be(
+    drawn: list[tuple[float, int]], most_wait: float, decodes: int
+) -> None:
+    queue = sorted((NOW_S - waited_s, prompt) for waited_s, prompt in drawn)
+    what = Moment(
+        NOW_S, Batch(decodes, 500.0), TOP, 0.0, queue, len(queue), [0.0] * decodes, [1] * decodes
+    )
+    piece = tokens(what, risk(), most_wait)
+    if piece is None:
+        return
+    step_s, done, prompts_s = ENGINE.time_s(Batch(decodes, 500.0), TOP), 0, 0.0
+    for arrival_s, prompt in queue:
+        done, prompts_s = done + prompt, prompts_s + ENGINE.prompt_s(prompt, TOP)
+        if NOW_S + prompts_s <= arrival_s + SLO.ttft_s:
+            end_s = NOW_S + prompts_s + step_s * (math.ceil(done / piece) - 1)
+            assert end_s <= arrival_s + most_wait * SLO.ttft_s + 1e-6
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,21 +119,11 @@ def test_time_that_prompts_can_wait_makes_fewer_late(
 
 
 def test_it_is_counted_on_in_part_and_less_the_longer_they_wait() -> None:
-    throttle = Throttle(ENGINE, SLO, 0.5)
-    found = [throttle.counted_s(moment(waited_s=one), 1.0) for one in (0.0, 0.2, 0.6)]
+    pace = Pace(ENGINE, SLO, 0.5)
+    found = [pace.counted_s(moment(waited_s=one), 1.0) for one in (0.0, 0.2, 0.6)]
     assert 0 < found[1] < found[0] < 0.1  # 0.2 of half a second, less what the prompt takes
     assert found[2] == 0
-    assert Throttle(ENGINE, SLO, 0.0).counted_s(moment(), 1.0) == 0
-
-
-@pytest.mark.parametrize(("saved", "blocked", "wait"), [(0.1, 0.05, True), (0.1, 0.09, False)])
-def test_it_waits_where_it_saves_more_than_it_costs(
-    saved: float, blocked: float, wait: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = risk()
-    monkeypatch.setattr(known, "stalled", lambda *_: saved)
-    monkeypatch.setattr(known, "blocked", lambda *_: blocked)
-    assert waits(moment(), known) == wait
+    assert Pace(ENGINE, SLO, 0.0).counted_s(moment(), 1.0) == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -138,12 +146,12 @@ def test_a_longer_stall_makes_more_late(
     assert known.stalled(what, more, 1.0) <= len(banks)
 
 
-def test_who_has_no_room_in_what_is_seen_waits_for_nobody() -> None:
+def test_nothing_is_held_up_where_more_wait_than_are_seen() -> None:
     seen = moment()
     seen.waiting = len(seen.queue)
-    assert waits(seen, risk())
+    assert tokens(seen, risk())
     seen.waiting += 1
-    assert not waits(seen, risk())
+    assert tokens(seen, risk()) is None
 
 
 def test_a_stall_is_what_the_bank_and_this_token_do_not_cover() -> None:
@@ -163,7 +171,7 @@ def test_who_decodes_beside_them_takes_time_as_well() -> None:
     )
     prompt_s, decode_s = ENGINE.prompt_s(300, TOP), ENGINE.time_s(slow.batch, TOP)
     assert prompt_s < 0.014 < prompt_s + decode_s
-    assert waits(slow, risk(answer=2))
+    assert tokens(slow, risk(answer=2))
 
 
 def _clock(tuning: Tuning, what: Moment) -> float:
@@ -200,20 +208,21 @@ def test_the_queue_leaves_room_for_who_comes_next_and_keeps_its_own_time() -> No
 
     calm = clock(0.0, 1.0)
     assert calm < ENGINE.clocks_mhz[TOP]
-    assert clock(0.0, 20.0) == ENGINE.clocks_mhz[TOP]  # others come
+    assert clock(0.0, 30.0) == ENGINE.clocks_mhz[TOP]  # others come
     assert clock(0.75, 1.0) == ENGINE.clocks_mhz[TOP]  # it waited
 
 
-def test_which_policies_let_prompts_wait() -> None:
+def test_which_policies_have_prompts_in_pieces() -> None:
     ours = Governor(ENGINE, SLO)
     for _ in range(200):
         ours.finished(Ended(0.0, 0.1, 0.3, 4, 100))
-    assert ours.throttles(moment())
-    assert Capped(ours, lambda: 0).throttles(moment())
-    assert not policy_named("governor:clocks", ENGINE, SLO)().throttles(moment())
-    for name in ("max", "two-level", "feedback", "bandit", "projection"):
-        assert not policy_named(name, ENGINE, SLO)().throttles(moment())
-    assert not Capped(Fixed(TOP), lambda: 0).throttles(moment())
+    assert ours.paces
+    assert ours.prompt_tokens(moment()) == Capped(ours, lambda: 0).prompt_tokens(moment()) == 256
+    for name in ("governor:clocks", "max", "two-level", "feedback", "bandit", "projection"):
+        made = policy_named(name, ENGINE, SLO)()
+        assert not made.paces
+        assert made.prompt_tokens(moment()) is None
+    assert not Capped(Fixed(TOP), lambda: 0).paces
 
 
 def test_short_answers_are_in_time_that_prompts_would_stall() -> None:
