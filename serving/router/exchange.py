@@ -116,9 +116,15 @@ class Exchange:
     # What the client's connection calls.
 
     def client_gone(self) -> None:
-        """Nobody waits for the answer any more."""
+        """Nobody waits for the answer any more.
+
+        The trap: OpenAI's client closes when it reads [DONE], before the end of the body is there.
+        """
         self.client = None
-        self.relay.ended(self, 499, "client gone")
+        if self.done and self.paused_s is None:
+            self._ended()
+        else:
+            self.relay.ended(self, 499, "client gone")
 
     def pause(self) -> None:
         """The client reads too slowly."""
@@ -251,10 +257,13 @@ class Exchange:
     def _finish(self) -> None:
         if self.client is not None:
             self.client.end(self)
-            if self.erred:
-                self.relay.ended(self, 502, "the replica sent an error")
-            else:
-                self.relay.ended(self, 200, "")
+            self._ended()
+
+    def _ended(self) -> None:
+        if self.erred:
+            self.relay.ended(self, 502, "the replica sent an error")
+        else:
+            self.relay.ended(self, 200, "")
 
     def give_up(self, status: int, text: str, retry_after_s: float | None = None) -> None:
         """No replica can answer it: one clear error, in the form in which the client can read."""

@@ -80,7 +80,7 @@ class Stats:
             self.whole[model], self.first[model] = Spread(), Spread()
         if exchange.status != 499:
             self.whole[model].add(now_s - exchange.started_s)
-        if exchange.first_s and exchange.stream:
+        if exchange.head_sent and exchange.stream:  # else it was refused, which is quick
             self.first[model].add(exchange.first_s - exchange.started_s)
         if exchange.resumed and exchange.continuation is not None:
             self.resumes[model, "whole" if exchange.status == 200 else "broken"] += exchange.resumed

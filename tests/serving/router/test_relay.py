@@ -8,12 +8,14 @@ import pytest
 from tests.serving.router.fakes import (
     MODEL,
     Caller,
+    Fault,
     answer_of,
     replicas,
     routed,
     run,
     settings_for,
-)  # fmt: skip
+    until,
+)
 
 
 def test_a_plain_answer_comes_as_the_replica_sent_it() -> None:
@@ -136,6 +138,35 @@ def test_one_connection_many_requests_also_sent_ahead() -> None:
             assert len(both[0].seen) + len(both[1].seen) == 20
             assert both[0].open + both[1].open <= 3
             caller.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_who_leaves_when_a_stream_is_done_had_all_of_it(resume: bool) -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one], resume=resume)) as rig:
+            one.gap_s = 0.15  # also between [DONE] and the end of the body
+            caller = await Caller.at(rig.server.port)
+            caller.send("/v1/completions", {"model": MODEL, "prompt": "abc", "max_tokens": 1,
+                "stream": True})  # fmt: skip
+            await caller.reader.readuntil(b"data: [DONE]\n\n")
+            caller.close()
+            await until(lambda: not rig.server.relay.live)
+            assert {key[3] for key in rig.server.stats.requests} == {200}
+            assert rig.clean()
+
+    run(main)
+
+
+def test_a_stream_that_is_refused_has_no_first_token() -> None:
+    async def main() -> None:
+        async with replicas(1) as (one,), routed(settings_for([one])) as rig:
+            one.faults.append(Fault("status", status=400))
+            assert (await rig.complete(stream=True)).status == 400
+            assert b'first_token_seconds_count{model="m"} 0' in rig.server.stats.text()
+            assert (await rig.complete(stream=True)).done
+            assert b'first_token_seconds_count{model="m"} 1' in rig.server.stats.text()
 
     run(main)
 
