@@ -214,5 +214,7 @@ def _session(request: Request, document: dict[str, Any]) -> int | None:
         # A system's message is often the same for all; with the user's first it is a talk.
         general = messages[0].get("role") in ("system", "developer")
         name = _written(lambda: orjson.dumps(messages[: 2 if general else 1]))
-    data = name if isinstance(name, bytes) else str(name).encode()
+    elif isinstance(name, str):
+        name = name.encode()
+    data = name if isinstance(name, bytes) else _written(lambda: orjson.dumps(name))
     return int.from_bytes(blake2b(data, digest_size=8).digest())

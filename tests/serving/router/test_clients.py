@@ -286,10 +286,14 @@ def test_json_that_is_deeper_than_we_write_is_refused_also_when_sent_ahead() -> 
         async with replicas(1) as (one,), routed(settings_for([one], resume=True)) as rig:
             chat = {"model": MODEL, "messages": [{"role": "user", "content": deep}]}
             plain = {"model": MODEL, "prompt": "a", "stream": True, "metadata": deep}
+            named = {"model": MODEL, "prompt": "a", "prompt_cache_key": deep}
             caller = await Caller.at(rig.server.port)
-            for path, asked in (("/v1/chat/completions", chat), ("/v1/completions", plain)) * 2:
+            for path, asked in (
+                ("/v1/chat/completions", chat), ("/v1/completions", plain),
+                ("/v1/completions", named),
+            ) * 2:  # fmt: skip
                 caller.send(path, asked)
-            for _ in range(4):
+            for _ in range(6):
                 answer = await caller.read()
                 assert answer.status == 400
                 assert "too deep" in answer.json["error"]["message"]
