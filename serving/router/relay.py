@@ -201,6 +201,7 @@ class Relay:
         if what == "answer":
             if exchange.replica is not None:
                 self._blame(exchange, exchange.replica, "timeout: answer", self.now_s())
+            exchange.last = None  # what came before is not why
             exchange.give_up(504, "the replica did not answer in time")
         else:
             exchange.fault(upstream, f"timeout: {what}")

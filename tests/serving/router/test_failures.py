@@ -352,6 +352,18 @@ def test_who_is_too_slow_with_whole_answers_is_left_alone() -> None:
     run(main)
 
 
+def test_a_plain_answer_that_takes_too_long_is_a_504_whatever_came_before() -> None:
+    async def main() -> None:
+        times = "[timeouts]\nanswer_s = 0.2\n"
+        async with replicas(1) as (one,), routed(settings_for([one], times)) as rig:
+            one.faults.extend((Fault("status", status=429), Fault("hang")))
+            assert (await rig.complete()).status == 504
+            assert len(one.seen) == 2
+
+    run(main)
+
+
+
 def test_who_is_slow_for_one_and_quick_for_others_is_busy_and_no_failure() -> None:
     async def main() -> None:
         async with replicas(1) as (one,), routed(settings_for([one])) as rig:
