@@ -363,7 +363,6 @@ def test_a_plain_answer_that_takes_too_long_is_a_504_whatever_came_before() -> N
     run(main)
 
 
-
 def test_who_is_slow_for_one_and_quick_for_others_is_busy_and_no_failure() -> None:
     async def main() -> None:
         async with replicas(1) as (one,), routed(settings_for([one])) as rig:
