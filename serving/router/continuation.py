@@ -80,18 +80,22 @@ class Continuation:
         self.chat = "messages" in document
         self.broken: str | None = None
         self.finished = False  # the answer's last token was seen
-        self.failed = False  # the replica sent an error instead of more
         self.recomputed = 0  # tokens of prompts for the second time
         self._document = document
         self._shown = document.get("return_token_ids") is True
         options = document.get("stream_options")
         self._usage_due = isinstance(options, dict) and options.get("include_usage") is True
-        self._prompt: list[int] = []
-        self._ids: list[int] = []  # whose text the client has
-        self._pending: list[int] = []  # after those
         self._before = 0  # tokens that earlier replicas generated
         self._moved = False
         self._shape: dict[str, Any] = {}  # of the first replica's chunks
+        self.anew()
+
+    def anew(self) -> None:
+        """Nothing was seen of it: another replica begins."""
+        self.failed = False  # the replica sent an error instead of more
+        self._prompt: list[int] = []
+        self._ids: list[int] = []  # whose text the client has
+        self._pending: list[int] = []  # after those
 
     def first(self) -> bytes:
         """The body to send first."""

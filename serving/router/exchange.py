@@ -73,6 +73,8 @@ class Exchange:
         self.tail = b""  # of an event that is not whole yet
         self.begun = False  # this replica's first token came
         self.done = False
+        if self.continuation is not None and not self.head_sent:
+            self.continuation.anew()
 
     # What the connection to the replica calls.
 

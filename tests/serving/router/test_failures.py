@@ -2,6 +2,7 @@
 """Replicas that die, hang, drain and lie: each request ends whole, or in one clear error."""
 
 import asyncio
+import json
 from collections.abc import Callable
 
 import pytest
@@ -321,6 +322,24 @@ def test_plain_requests_of_a_replica_that_hangs_with_good_health_go_elsewhere() 
             assert both[0].seen
             assert both[0].health == 200
             await until(rig.clean)
+
+    run(main)
+
+
+@pytest.mark.parametrize("first", ['{"choices":[{"finish_reason":"abort","text":""}]}', "nonsense"])
+def test_a_stream_that_fails_with_its_first_event_begins_anew_elsewhere(first: str) -> None:
+    async def main() -> None:
+        async with replicas(2) as both, routed(settings_for(both, resume=True)) as rig:
+            bad = [f"data: {first}\n\n"]
+            for one in both:
+                made = one._events
+                one._events = lambda *asked, made=made: (  # type: ignore[method-assign]
+                    [bad.pop()] if bad else made(*asked)
+                )
+            answer = await rig.complete(stream=True)
+            assert (answer.done, answer.text) == (True, answer_of("abc", 8))
+            assert len(both[0].seen) == len(both[1].seen) == 1
+            assert {json.dumps(one.seen[0].body["prompt"]) for one in both} == {'"abc"'}
 
     run(main)
 
