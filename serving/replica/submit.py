@@ -105,7 +105,7 @@ def _job(told: str) -> int:
 
 def _slurm(*argv: str) -> str:
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_ANSWER_S)
+        done = subprocess.run(argv, capture_output=True, errors="replace", timeout=_ANSWER_S)
     except (OSError, subprocess.SubprocessError) as error:
         raise SlurmError(f"{argv[0]}: {error}") from error
     if done.returncode != 0:

@@ -64,6 +64,12 @@ def test_a_replacement_is_submitted_once(slurm: Path) -> None:
     assert rows == ["40 /s/again.sh after-again-job7-0", "41 /s/again.sh after-again-job77-0"]
 
 
+def test_another_jobs_script_may_have_a_name_that_is_no_utf_8(slurm: Path) -> None:
+    (slurm / "queue").write_bytes(b"39 /s/\xe9t\xe9.sh\n")
+    assert successor(Path("/s/again.sh"), "again-job7-0") == 41
+    assert successor(Path("/s/again.sh"), "again-job7-0") == 41
+
+
 @pytest.mark.parametrize(("words", "heard"), [("", 0), ("timed out, but heard", 1)])
 def test_a_failed_sbatch_is_told_and_may_have_been_heard(
     slurm: Path, words: str, heard: int
