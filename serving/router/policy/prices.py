@@ -202,7 +202,8 @@ class Prices:
     ) -> None:
         """Learn lengths, and whether it was in time."""
         self._mix.ended(request.prompt_tokens, tokens)
-        self._answers.append(tokens)
+        if tokens > 1:  # one token waits for no further one
+            self._answers.append(tokens)
         if ttft_s is None:
             return
         self._ended += 1

@@ -25,22 +25,29 @@ def test_a_bucket_drains_and_never_below_empty() -> None:
     assert stalls.level_s(1, 1.0, 0.5) == 0.0
 
 
+def taken(*tokens: int) -> int:
+    """Of 30 prompts at once, after answers of so many tokens; each could have its own first token
+    in time."""
+    policy = Prices(ENGINE, Slo(ttft_s=100.0, tpot_s=0.05))
+    views = [ReplicaView(site=0, clock_mhz=1800.0)]
+    moment = Moment(0.0, [SiteView("a", 0.01, 1)], views)
+    policy.control(moment)
+    for one in tokens * 40:
+        policy.finished(RequestView(2000), 0, 0.1, 0.01, one)
+    policy.control(moment)
+    count = 0
+    for _ in range(30):
+        found = policy.route(RequestView(2000, tokens[0]), moment)
+        count += found is not None
+        views[0].running += found is not None
+    return count
+
+
 def test_prices_keep_prompts_away_from_short_answers_that_they_would_delay() -> None:
-    """Each could have its own first token in time."""
-
-    def taken(tokens: int) -> int:
-        policy = Prices(ENGINE, Slo(ttft_s=100.0, tpot_s=0.05))
-        views = [ReplicaView(site=0, clock_mhz=1800.0)]
-        moment = Moment(0.0, [SiteView("a", 0.01, 1)], views)
-        policy.control(moment)
-        for _ in range(40):
-            policy.finished(RequestView(2000), 0, 0.1, 0.01, tokens)
-        policy.control(moment)
-        count = 0
-        for _ in range(30):
-            found = policy.route(RequestView(2000, tokens), moment)
-            count += found is not None
-            views[0].running += found is not None
-        return count
-
     assert 1 <= taken(10) < taken(60) <= 30
+
+
+def test_an_answer_of_one_token_has_none_that_a_prompt_could_delay() -> None:
+    """Nor has an embedding, which has no token at all."""
+    assert taken(60, 1) >= taken(60)
+    assert taken(60, 0) >= taken(60)
