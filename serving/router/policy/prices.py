@@ -41,6 +41,7 @@ _FULL = 0.9  # times the batch that serves most: more requests, and their tokens
 _SPARE = 0.85  # of the time per token that steps and prompts may take, as load is never even
 _STALL = 0.42  # of the time that a short answer may take can be stalls that are still to come
 _SHORT = 0.25  # the quantile of answers that are short
+_SHORTEST = 6  # tokens; one of fewer is over so soon that hardly any prompt meets it
 _ANSWERS = 500  # that it is taken of
 _LOOKED = 16  # replicas with room among which a request finds the best
 _IDLE = 0.85  # room that only what the price turns away would use, up to such a fill
@@ -292,7 +293,7 @@ class Prices:
 
 
 def _further(tokens: int) -> float:
-    return max(tokens - 1.0, 1.0)
+    return max(tokens, _SHORTEST) - 1.0
 
 
 def cutoff(works: Sequence[float], room: float) -> float:

@@ -25,7 +25,7 @@ def test_a_bucket_drains_and_never_below_empty() -> None:
     assert stalls.level_s(1, 1.0, 0.5) == 0.0
 
 
-def taken(*tokens: int) -> int:
+def taken(*tokens: int, prompt: int = 2000) -> int:
     """Of 30 prompts at once, after answers of so many tokens; each could have its own first token
     in time."""
     policy = Prices(ENGINE, Slo(ttft_s=100.0, tpot_s=0.05))
@@ -37,7 +37,7 @@ def taken(*tokens: int) -> int:
     policy.control(moment)
     count = 0
     for _ in range(30):
-        found = policy.route(RequestView(2000, tokens[0]), moment)
+        found = policy.route(RequestView(prompt, tokens[0]), moment)
         count += found is not None
         views[0].running += found is not None
     return count
@@ -51,3 +51,8 @@ def test_an_answer_of_one_token_has_none_that_a_prompt_could_delay() -> None:
     """Nor has an embedding, which has no token at all."""
     assert taken(60, 1) >= taken(60)
     assert taken(60, 0) >= taken(60)
+
+
+def test_answers_of_two_tokens_do_not_keep_a_replica_for_themselves() -> None:
+    """Long ones beside them bear more, and a prompt hardly ever meets one that is so short."""
+    assert taken(60, 2, prompt=500) == taken(60, 6, prompt=500) > 1
