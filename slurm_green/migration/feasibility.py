@@ -22,6 +22,7 @@ __all__ = ["CLASS_A", "Answer", "Binding", "Move", "break_even_s", "check", "mig
 
 CLASS_A = 0.02  # a move of that share of the window needs no second thought
 
+_ROUNDING = 1e-9  # relative: a move that takes exactly its share may be a hair beyond it in floats
 _BITS_PER_GB = 8e9
 _BITS_PER_GBPS = 1e9
 _NO_GREENER = "the power there is no greener than here"
@@ -126,7 +127,8 @@ def check(move: Move) -> Answer:
     left_s = math.inf if move.remaining_h is None else move.remaining_h * SECONDS_PER_HOUR
     cost_j, pays_s = _energy(move, moving_s)
     usable_s = min(window_s, left_s)
-    if moving_s > room_s:
+    in_time = moving_s <= room_s * (1 + _ROUNDING)
+    if not in_time:
         binding = Binding.TIME
         reason = (
             f"the move takes {length(moving_s)}, more than the {length(room_s)} that it may take "
@@ -153,7 +155,7 @@ def check(move: Move) -> Answer:
     fraction = moving_s / window_s if window_s > 0 else math.inf
     return Answer(
         feasible=binding is Binding.NONE,
-        klass="A" if fraction <= CLASS_A else "B" if moving_s <= room_s else "C",
+        klass="A" if fraction <= CLASS_A * (1 + _ROUNDING) else "B" if in_time else "C",
         migration_s=moving_s,
         fraction_of_window=_finite(fraction),
         energy_cost_j=cost_j,

@@ -41,6 +41,27 @@ def test_classes_follow_the_share_of_the_window(
     assert (answer.klass, answer.feasible) == (klass, feasible)
 
 
+@pytest.mark.parametrize(
+    ("window_h", "alpha", "snapshot_s", "klass"),
+    [
+        (3.0, 0.7, 7559.3, "B"),
+        (3.0, 0.7, 7559.4, "C"),
+        (8.4, 0.1, 604.1, "A"),
+        (8.4, 0.1, 604.2, "B"),
+    ],
+)
+def test_exactly_the_share_still_fits(
+    window_h: float, alpha: float, snapshot_s: float, klass: str
+) -> None:
+    """In floats 0.7 of three hours is less than 7,560 s, and 604.1 + 0.7 s more than 604.8 s."""
+    move = dataclasses.replace(
+        MOVE, checkpoint_gb=0.0, window_h=window_h, alpha=alpha, snapshot_s=snapshot_s,
+        restart_s=0.7,
+    )  # fmt: skip
+    answer = check(move)
+    assert (answer.klass, answer.feasible) == (klass, klass != "C")
+
+
 def test_energy_is_won_back_by_the_share_that_is_greener_there() -> None:
     answer = check(ENERGY)
     assert answer.energy_cost_j == pytest.approx(700 * 190)
