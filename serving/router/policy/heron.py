@@ -10,6 +10,7 @@ No formulas are public: the programme is our reading. Its tensor parallelism is 
 profile's replicas, since the replay's replicas keep theirs.
 """
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ _LOST = 1000.0  # what a request costs that nobody serves
 _FILLED = ((0.6, 5.0), (0.8, 20.0))  # GPU time of a site beyond such a share of it costs so much
 _ROOM_WORTH = 1e-3  # what a request a second of room earns
 _LIMIT_S = 2.0
-_CLOCKS = 3  # every so many of the clocks that a capacity knows
+_CLOCKS = 8  # so many of the clocks that a capacity knows, evenly, and the lowest
 _OTHER = 0.15  # another plan at once when so much more, or less, arrives than planned for
 _ROOM = 1.15  # for more than what is expected, as requests never come evenly
 
@@ -233,8 +234,10 @@ def plan(
     rate: Sequence[float],
 ) -> Plan:
     """Planner-L: as few requests lost as possible, then no site fuller than others. HiGHS."""
-    sites, clocks = len(gpus), list(classes[0].clocks[::-_CLOCKS][::-1])
-    capacity = classes[0]
+    sites, capacity = len(gpus), classes[0]
+    offered = capacity.clocks
+    # A site with little power has its replicas at the lowest, or none.
+    clocks = sorted({offered[0], *offered[:: -math.ceil(len(offered) / _CLOCKS)]})
     numbers = sites * len(clocks)  # replicas at a site and clock, whole
     time_of = numbers  # GPU time by site, clock and class
     lost_of = numbers + numbers * len(classes)

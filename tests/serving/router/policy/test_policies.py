@@ -240,6 +240,13 @@ def test_the_planner_serves_what_can_be_served_within_power_and_gpus() -> None:
     assert none.lost == pytest.approx([1.0, 2.0, 0.5])
 
 
+def test_the_planner_uses_the_lowest_clock_where_there_is_no_power_for_another() -> None:
+    lowest, second = (CAPACITY.need_w(1, 1, clock) for clock in CAPACITY.clocks[:2])
+    found = plan([CAPACITY], [1], [(lowest + second) / 2], [0.1])
+    assert found.awake == [1]
+    assert found.lost == pytest.approx([0], abs=1e-6)
+
+
 def test_the_planner_may_have_a_thread_and_its_last_plan_holds_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
