@@ -89,7 +89,7 @@ def tell(
             f"eligible by {when(record.latest_utc, zone)}{in_time}"
         )
         if record.save_g is not None:
-            words += f", saving {_about(record.save_g, job)} against starting at once"
+            words += f", {_doing('saving', 'losing', record.save_g, job)} against starting at once"
     return Story(state="deferred", sentence=f"Job {name} {words}{held}.", numbers=numbers)
 
 
@@ -127,7 +127,7 @@ def _started(one: Tracked, name: str, zone: tzinfo, numbers: dict[str, Any], let
     words += f"; it started {length(delay_s)} after it was decided on" if delay_s else ""
     save_g = expected_g(one)
     if save_g is not None:
-        words += f", which was expected to save {_about(save_g, job)}"
+        words += f", which was expected to {_doing('save', 'lose', save_g, job)}"
     elif record.save_g is not None:
         words += f", before its planned start at {when(record.start_utc, zone)}: nothing is claimed"
     return Story(state=state, sentence=f"Job {name} {words}.", numbers=numbers)
@@ -162,10 +162,12 @@ def _numbers(one: Tracked, now_utc: datetime) -> dict[str, Any]:
     }
 
 
-def _about(save_g: int, job: Job) -> str:
+def _doing(save: str, lose: str, save_g: int, job: Job) -> str:
     # The record holds whole grams, and an array's one record is about all of its tasks.
-    amount = f"about {grams(save_g)}" if save_g else "less than a gram"
-    return f"{amount} of CO2e" + ("" if job.array_job_id is None else " for the whole array")
+    amount = f"about {grams(abs(save_g))}" if save_g else "less than a gram"
+    return f"{lose if save_g < 0 else save} {amount} of CO2e" + (
+        "" if job.array_job_id is None else " for the whole array"
+    )
 
 
 def _state(job: Job) -> str:

@@ -19,6 +19,7 @@ from slurm_green.hook.policy import Policy
 from slurm_green.hook.promise import promise_for
 from slurm_green.hook.record import LOOK, PAUSE, Record, kept_start, remove, replace_record
 from slurm_green.hook.request import Request, request_of
+from slurm_green.hook.respond import start_at
 from slurm_green.hook.view import PartitionView, View
 from slurm_green.plan.start import Start
 from slurm_green.slurm.records import Job, JobChange
@@ -116,7 +117,12 @@ class Deferrals:
             return self._release(one, "released", "its window has come", going=going, way=way)
         self.view.book(partition, extent, power_w=power_w, start_s=start_s, latest_s=fit_s)
         self.kept.append(Kept(job=job, extent=extent, power_w=power_w, latest_s=fit_s))
-        return self._keep(one, start_s, fit_s, start)
+        told = None
+        if start is not None:
+            # What it saves is told against starting when it was decided on, and not by now.
+            then_s = record.decided_utc.timestamp()
+            told = start_at(self.view, extent, power_w, start_s=start_s, earliest_s=then_s)
+        return self._keep(one, start_s, fit_s, start, told)
 
     def confirm(self, one: Tracked) -> None:
         """A job in its hold: decide with all that the queue shows, then confirm or let go."""
@@ -226,7 +232,14 @@ class Deferrals:
             zone=self.rules.zone,
         )
 
-    def _keep(self, one: Tracked, start_s: float, latest_s: float, start: Start | None) -> None:
+    def _keep(
+        self,
+        one: Tracked,
+        start_s: float,
+        latest_s: float,
+        start: Start | None,
+        told: Start | None,
+    ) -> None:
         record = one.record
         latest = datetime.fromtimestamp(int(latest_s), UTC)
         pulled = latest < record.latest_utc
@@ -238,8 +251,8 @@ class Deferrals:
         self.moves += 1
         planned = planned if moved else record.start_utc
         changed = replace(record, start_utc=kept_start(planned, latest), latest_utc=latest)
-        if start is not None:
-            changed = replace(changed, save_g=round(start.saved_g))
+        if told is not None:
+            changed = replace(changed, save_g=round(told.saved_g))
         if moved and self.view.signal is not None:
             origin = self.view.signal.origin_at(planned)
             age_s = round(origin.age_s(self._now))

@@ -574,6 +574,14 @@ def test_a_deferral_pulled_by_a_deadline_says_so(sgreen):
     assert "18:00:00 UTC in time for its deadline at 2026-11-22 20:00:00 UTC, saving" in words
 
 
+def test_a_job_that_a_new_forecast_makes_emit_more_is_not_said_to_save(sgreen):
+    sgreen.slurm.put(sgreen.job(admin_comment=str(sgreen.record(save_g=-12))))
+
+    words = sgreen("why", 42).stdout
+
+    assert "losing about 12 g of CO2e against starting at once." in words
+
+
 def test_an_arrays_saving_is_the_arrays(sgreen):
     """One record for all tasks, one receipt for each."""
     sgreen.slurm.put(sgreen.job(array_job_id=42, array_task="0-9", tasks=10))

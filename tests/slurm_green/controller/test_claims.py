@@ -4,7 +4,7 @@
 from dataclasses import replace
 
 import pytest
-from builders import at
+from builders import at, series
 from simulator import Site
 
 from slurm_green.hook.record import parse
@@ -51,3 +51,26 @@ def test_a_job_let_go_before_its_time_claims_nothing(how: str) -> None:
     site.cycle()
     assert site.kinds(held.job_id)[-1] == "released"
     assert claimed(site.slurm.jobs[held.job_id]) is None
+
+
+def test_a_moved_job_claims_against_its_submission_and_not_against_the_move() -> None:
+    """Held at 400 g/kWh; when its plan moves to 50 power has fallen to 100 already."""
+    site = Site()
+    mine = site.deferred()
+    site.run(3)
+    site.signal = series([400.0] * 2 + [100.0] * 7 + [50.0] * 3 + [400.0] * 60)
+    site.cycle()
+    assert site.kinds(mine.job_id)[-1] == "moved"
+    assert claimed(site.slurm.jobs[mine.job_id]) == 294, "0.84 kWh by 350 g/kWh less"
+
+
+def test_a_forecast_from_now_on_leaves_what_a_moved_job_was_told_of() -> None:
+    """A provider's forecast does not reach back to the submission."""
+    site = Site()
+    mine = site.deferred()
+    was = claimed(mine)
+    site.run(3)
+    site.signal = series([100.0] * 6 + [50.0] * 3 + [400.0] * 60, start=at(3))
+    site.cycle()
+    assert site.kinds(mine.job_id)[-1] == "moved"
+    assert claimed(site.slurm.jobs[mine.job_id]) == was
