@@ -82,7 +82,8 @@ class Deferrals:
         power_w = self.view.power_w(request, extent)
         going = (partition, extent, power_w)
         if latest_s <= now_s:
-            return self._release(one, "released", "its latest start has come", going=going)
+            why = "its latest start has come"
+            return self._release(one, "released", why, going=going, saves_g=record.save_g)
         fit_s = partition.room.latest_fit(extent.need, now_s, latest_s, extent.run_s)
         if fit_s is None or fit_s <= now_s:
             return self._release(one, "released-early", "no room is left for it later", going=going)
@@ -98,6 +99,7 @@ class Deferrals:
             earliest_needs_room=True,
         )
         start_s = record.start_utc.timestamp() if start is None else start.start_s
+        saves_g = self._saves_g(record, start, extent, power_w)
         # On a full cluster it takes its turn in the queue rather than wait for its start in vain.
         turn_s = partition.queue.earliest_fit(extent.need, now_s, extent.run_s)
         if start_s <= max(now_s + self.rules.interval_s / 2, turn_s or 0.0):
@@ -114,15 +116,11 @@ class Deferrals:
                     self.rules,
                     self.observed.nodes_site,
                 )
-            return self._release(one, "released", "its window has come", going=going, way=way)
+            why = "its window has come"
+            return self._release(one, "released", why, going=going, saves_g=saves_g, way=way)
         self.view.book(partition, extent, power_w=power_w, start_s=start_s, latest_s=fit_s)
         self.kept.append(Kept(job=job, extent=extent, power_w=power_w, latest_s=fit_s))
-        told = None
-        if start is not None:
-            # What it saves is told against starting when it was decided on, and not by now.
-            then_s = record.decided_utc.timestamp()
-            told = start_at(self.view, extent, power_w, start_s=start_s, earliest_s=then_s)
-        return self._keep(one, start_s, fit_s, start, told)
+        return self._keep(one, start_s, fit_s, saves_g, replan=start is not None)
 
     def confirm(self, one: Tracked) -> None:
         """A job in its hold: decide with all that the queue shows, then confirm or let go."""
@@ -232,27 +230,38 @@ class Deferrals:
             zone=self.rules.zone,
         )
 
+    def _saves_g(
+        self, record: Record, start: Start | None, extent: Extent, power_w: float
+    ) -> int | None:
+        """Against starting when it was decided on, as was told then."""
+        if start is None:
+            return record.save_g
+        view, start_s = self.view, start.start_s
+        decided_s, planned_s = record.decided_utc.timestamp(), record.start_utc.timestamp()
+        if found := start_at(view, extent, power_w, start_s=start_s, earliest_s=decided_s):
+            return round(found.saved_g)
+        # The signal begins after that: what was told, and what this start does to it.
+        found = start_at(view, extent, power_w, start_s=start_s, earliest_s=planned_s)
+        if found is None or record.save_g is None:
+            return record.save_g
+        return record.save_g + round(found.saved_g)
+
     def _keep(
-        self,
-        one: Tracked,
-        start_s: float,
-        latest_s: float,
-        start: Start | None,
-        told: Start | None,
+        self, one: Tracked, start_s: float, latest_s: float, saves_g: int | None, *, replan: bool
     ) -> None:
         record = one.record
         latest = datetime.fromtimestamp(int(latest_s), UTC)
         pulled = latest < record.latest_utc
         planned = datetime.fromtimestamp(int(start_s), UTC)
-        moved = start is not None and self._moved(record, planned)
+        moved = replan and self._moved(record, planned)
         # A new plan moves many; what it says counts, the records may follow in later cycles.
         if not pulled and (not moved or self.moves >= self.rules.releases_per_cycle):
             return
         self.moves += 1
         planned = planned if moved else record.start_utc
-        changed = replace(record, start_utc=kept_start(planned, latest), latest_utc=latest)
-        if told is not None:
-            changed = replace(changed, save_g=round(told.saved_g))
+        changed = replace(
+            record, start_utc=kept_start(planned, latest), latest_utc=latest, save_g=saves_g
+        )
         if moved and self.view.signal is not None:
             origin = self.view.signal.origin_at(planned)
             age_s = round(origin.age_s(self._now))
@@ -282,10 +291,12 @@ class Deferrals:
         *,
         credit: bool = True,
         going: tuple[PartitionView, Extent, float] | None = None,
+        saves_g: int | None = None,
         way: Way | None = None,
     ) -> None:
         """Let it queue. `going` is what it takes where it will probably start at once.
 
+        Let go before its time, it saves nothing that could be claimed (`saves_g`).
         `way` is how it is to run where that is not as it asked for.
         """
         job, now = one.job, self._now
@@ -302,11 +313,10 @@ class Deferrals:
             self._change(
                 job,
                 begin=None if begin == job.eligible_utc else begin,
-                # Let go before its time, it saves nothing that could be claimed.
                 record=replace(
                     one.record,
                     start_utc=begin,
-                    save_g=one.record.save_g if going and kind == "released" else None,
+                    save_g=saves_g,
                     workers=one.record.workers if way is None else way.workers,
                     clock_mhz=one.record.clock_mhz if way is None else way.clock_mhz or None,
                 ),

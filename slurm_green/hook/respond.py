@@ -62,7 +62,7 @@ def start_at(
     signal = view.signal
     if signal is None or earliest_s < signal.edges_s[0] - 1e-6:
         return None
-    if start_s + extent.expected_s > signal.edges_s[-1] + 1e-6:
+    if max(start_s, earliest_s) + extent.expected_s > signal.edges_s[-1] + 1e-6:
         return None
     then, now = carbon_g(
         signal, np.array([start_s, earliest_s]), extent.expected_s, power_w

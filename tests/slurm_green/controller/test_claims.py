@@ -64,13 +64,27 @@ def test_a_moved_job_claims_against_its_submission_and_not_against_the_move() ->
     assert claimed(site.slurm.jobs[mine.job_id]) == 294, "0.84 kWh by 350 g/kWh less"
 
 
-def test_a_forecast_from_now_on_leaves_what_a_moved_job_was_told_of() -> None:
+def test_a_forecast_from_now_on_adds_what_the_move_changes() -> None:
     """A provider's forecast does not reach back to the submission."""
     site = Site()
     mine = site.deferred()
     was = claimed(mine)
     site.run(3)
+    # It was to start at noon or so, in six hours.
     site.signal = series([100.0] * 6 + [50.0] * 3 + [400.0] * 60, start=at(3))
     site.cycle()
     assert site.kinds(mine.job_id)[-1] == "moved"
-    assert claimed(site.slurm.jobs[mine.job_id]) == was
+    assert was is not None
+    assert claimed(site.slurm.jobs[mine.job_id]) == was + 42, "0.84 kWh by 50 g/kWh less"
+
+
+def test_a_job_let_go_in_dirtier_hours_claims_what_it_waited_for() -> None:
+    """Its room later is gone, and now is the best that is left: worse than at its submission."""
+    site = Site()
+    mine = site.deferred()
+    site.run(3)
+    site.signal = series([100.0] * 3 + [300.0] * 60)
+    site.slurm.change(mine.job_id, comment="green:max-delay=3.005h")
+    site.cycle()
+    assert site.kinds(mine.job_id)[-1] == "released"
+    assert claimed(site.slurm.jobs[mine.job_id]) == -168, "0.84 kWh by 200 g/kWh more"
