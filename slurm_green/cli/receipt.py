@@ -14,7 +14,8 @@ __all__ = ["receipt_of"]
 def receipt_of(config: Config, job: Job) -> dict[str, Any] | None:
     """Energy and carbon of the job's last run as the ledger has them, once it has."""
     path = config.paths.ledger
-    if job.pending or job.active or not os.access(path, os.R_OK):
+    # One that never ran has none: of it "started at once it had been 0 g" would be untrue.
+    if job.active or job.began_utc is None or not os.access(path, os.R_OK):
         return None
     from slurm_green.ledger.entries import Query
     from slurm_green.ledger.store import Store

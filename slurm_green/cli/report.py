@@ -109,8 +109,8 @@ def command(
                 str(group.jobs),
                 str(group.deferred),
                 f"{group.energy_j / 3.6e6:.3f}",
-                grams(group.carbon_g),
-                grams(group.saved_g),
+                grams(_known(group.carbon_g, group.jobs, group.unknown)),
+                grams(_known(group.saved_g, group.deferred, group.unknown)),
                 str(group.unknown),
             )
             for group in groups
@@ -142,8 +142,11 @@ def _summary(found: "Account") -> list[str]:
         )
     else:
         lines.append(f"Site: no figure, {site.reason}.")
+        less = _known(report.receipts_saved_g, report.deferred, report.unknown)
         lines.append(
-            f"Receipts: {_less(report.receipts_saved_g)} than {report.counterfactual}; "
+            "Receipts: what deferred jobs saved is not known, nor the signal while they ran."
+            if less is None
+            else f"Receipts: {_less(less)} than {report.counterfactual}; "
             "what displaced jobs emitted is not counted."
         )
     if found.expected_g is not None:
@@ -191,6 +194,11 @@ def _shadow(found: "Account") -> list[str]:
             "that never ran or whose signal is not known."
         )
     return lines
+
+
+def _known(amount_g: float, jobs: int, unknown: int) -> float | None:
+    """A sum over the known of so many jobs; None where it is one of nothing."""
+    return None if jobs and not amount_g and unknown >= jobs else amount_g
 
 
 def _less(saved_g: float) -> str:

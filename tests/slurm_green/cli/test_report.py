@@ -140,7 +140,13 @@ def test_without_the_ledger_slurm_s_records_are_counted(sgreen):
     assert (found["jobs"], found["deferred"]) == (5, 4)
     assert found["expected_save_g"] == 420, "one decision for the whole array"
     assert found["unknown"] == 5
-    assert "no ledger that you may read" in sgreen("report").stdout
+    words = sgreen("report").stdout
+    assert "no ledger that you may read" in words
+    # A login node has no signal: a sum of nothing is not 0 g.
+    assert "Receipts: what deferred jobs saved is not known" in words
+    assert [row.split("|")[4:] for row in sgreen("report", "-P", "-n").stdout.splitlines()] == [
+        ["-", "-", "5"]
+    ]
 
 
 def test_neither_ledger_nor_accounting_is_status_1(sgreen):

@@ -582,6 +582,23 @@ def test_a_job_that_a_new_forecast_makes_emit_more_is_not_said_to_save(sgreen):
     assert "losing about 12 g of CO2e against starting at once." in words
 
 
+def test_a_job_cancelled_in_the_queue_has_no_receipt(sgreen):
+    """Slurm shows its end as its start, too (seen on 22.05)."""
+    end = sgreen.after(hours=-0.1)
+    ended = sgreen.job(state="CANCELLED", start_utc=end, end_utc=end, cluster="fake")
+    sgreen.slurm.put(ended)
+    facts = facts_of(ended, submit_utc=ended.submit_utc, mode="enforce", action="defer")
+    facts = replace(facts, energy_j=0.0, energy_source="modelled", carbon_g=0.0, saved_g=0.0)
+    with Store(sgreen.config.paths.ledger) as store:
+        store.add([facts])
+
+    words = sgreen("why", 42).stdout
+
+    assert "it never ran." in words
+    assert "Receipt" not in words
+    assert sgreen.json("why", 42)["receipt"] is None
+
+
 def test_an_arrays_saving_is_the_arrays(sgreen):
     """One record for all tasks, one receipt for each."""
     sgreen.slurm.put(sgreen.job(array_job_id=42, array_task="0-9", tasks=10))
