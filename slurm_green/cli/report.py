@@ -157,8 +157,10 @@ def _summary(found: "Account") -> list[str]:
             f"Deferred jobs waited {length(delays.p50_s)} (median), {_most(delays.max_s)}."
         )
     if promises.made:
+        # Of jobs whose begin time somebody moved, or of which the first run is in no record.
+        neither = f", {promises.unknown} neither" if promises.unknown else ""
         lines.append(
-            f"Promises: {promises.kept} of {promises.made} kept, {promises.broken} broken."
+            f"Promises: {promises.kept} of {promises.made} kept, {promises.broken} broken{neither}."
         )
     sources = ", ".join(f"{count} {name}" for name, count in report.energy_sources.items())
     bases = ", ".join(f"{count} {name}" for name, count in report.bases.items())

@@ -218,6 +218,28 @@ def test_who_was_decided_on_before_the_period_counts_in_it(ledger):
     assert found["shadow"]["decided"] == 1, "those of the period"
 
 
+@pytest.mark.parametrize(
+    ("begin_h", "said"),
+    [(-3, "1 of 1 kept, 0 broken."), (-2, "0 of 1 kept, 0 broken, 1 neither.")],
+)
+def test_a_promise_that_its_user_moved_is_said_to_be_neither(ledger, begin_h, said):
+    """Else one of one would be neither kept nor broken without a word."""
+    begin = ledger.after(hours=begin_h)
+    job = ledger.job(
+        90, submit_utc=ledger.after(hours=-9), eligible_utc=begin, start_utc=begin,
+        end_utc=ledger.after(hours=-1), state="COMPLETED",
+    )  # fmt: skip
+    promise = Decision(
+        cluster=job.cluster, job_id=90, decided_utc=job.submit_utc, mode="enforce",
+        action="defer", start_utc=ledger.after(hours=-5), latest_utc=ledger.after(hours=-3),
+    )  # fmt: skip
+    asked = {} if begin_h == -3 else {"asked_begin_utc": begin}
+    with Store(ledger.config.paths.ledger) as store:
+        store.add([facts_of(job, submit_utc=job.submit_utc, **asked), promise])
+
+    assert f"Promises: {said}\n" in ledger("report", "-S", "now-1day").stdout
+
+
 def test_shadow_is_held_against_what_happened(ledger):
     """The job ran in dirty hours; an hour ago it would have been let go."""
     ran = ledger.job(
