@@ -39,15 +39,15 @@ _LEAST_CROWD, _MOST_CROWD = 0.25, 1.0  # for the most frugal clock
 class Tuning:
     """What may be set; the defaults are what the replays were run with."""
 
-    miss_requests: float = 30.0  # a late request costs the energy of so many usual ones, at first
-    most_lost: float | None = 0.0013  # share of requests late for want of speed; None: that price
+    miss_requests: float = 100.0  # a late request costs the energy of so many usual ones, at first
+    most_lost: float | None = 0.0011  # share of requests late for want of speed; None: that price
     margin: float = 0.3  # on the time to a first token
     margin_by_crowd: float = 0.08  # and for each request, by the power of ten of the price
     changes_per_s: float = 5.0  # half of them down
     worth_mhz: float = 45.0  # a smaller step down is not made
     park_after_s: float = 0.05
     most_cache: float = 0.6  # of the cache that is held; beyond it runs at the highest clock
-    most_wait: float = 0.7  # of its TTFT within which a prompt is to be done; 0: at once
+    most_wait: float = 0.6  # of its TTFT within which a prompt is to be done; 0: at once
     correct: float = 0.05  # how fast the correction of the model follows
 
 
