@@ -14,12 +14,10 @@ from dataclasses import replace
 import numpy as np
 
 from slurm_green.plan.policy.arrivals import Arrivals
-from slurm_green.plan.policy.carbon_filter import CarbonFilter
-from slurm_green.plan.policy.demand import LITTLE_TIME_S, demand_of, elastic, spared_gpus
 from slurm_green.plan.policy.prices_forecast import Corrections
 from slurm_green.plan.policy.prices_split import Choice, Room, Wishes, choose
 from slurm_green.plan.policy.protocol import Decision, Job, Outlook, Run, Setup, Start, View
-from slurm_green.plan.policy.rolling import Busy, Planned, busy_of, first_rooms, list_of, window
+from slurm_green.plan.policy.rolling import Planned, busy_of, first_rooms, list_of, window
 from slurm_green.plan.policy.rolling_prices import Ahead, look_ahead
 from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Shapes, Site
 
@@ -38,8 +36,8 @@ _TRIES = 5
 # What is planned for later turns out dearer than it looked: who comes meanwhile wants the same
 # hours, and the hour that looks best is often one that was forecast too low. By how much hangs on
 # how intensities differ, not on how high they are: with a constant on all of them the same starts
-# are best. Elastic jobs lose more: they have to run fast in a burst.
-_DEARER_PER_H, _DEARER_ELASTIC_PER_H = 0.01, 0.02  # of the spread of intensities
+# are best. Where all may pause less is lost: they give way in dirty hours, and go on in clean ones.
+_DEARER_PER_H, _DEARER_PAUSING_PER_H = 0.02, 0.01  # of the spread of intensities
 _LEAST_DEARER_PER_H = 0.0003  # of their mean: nobody waits for next to nothing
 _DEARER_UNTIL_H = 24.0
 
@@ -56,7 +54,7 @@ class PricesPolicy:
         self._fills = fills
         self._arrivals = Arrivals(setup.shapes)
         ahead = max(1, round(96 * SECONDS_PER_HOUR / setup.step_s))
-        self._carbon = CarbonFilter(setup.step_s)
+        self._carbon = Corrections(setup.step_s, ahead)
         self._supply = Corrections(setup.step_s, ahead)
         self._outlook: Outlook | None = None
         self._site: Site | None = None
@@ -162,8 +160,8 @@ class PricesPolicy:
 
     def _waiting(self, view: View, carbon: Floats) -> Floats:
         """What each slot counts for beyond its intensity, in g/kWh: waiting has a price."""
-        quick = elastic(view.waiting, self._setup.shapes)
-        per_h = _DEARER_ELASTIC_PER_H if quick else _DEARER_PER_H
+        pausing = bool(view.waiting) and all(job.preemptible for job in view.waiting)
+        per_h = _DEARER_PAUSING_PER_H if pausing else _DEARER_PER_H
         per_h = max(per_h * self._carbon.spread(carbon), _LEAST_DEARER_PER_H * float(carbon.mean()))
         ahead_h = np.arange(len(carbon)) * (view.outlook.site.step_s / SECONDS_PER_HOUR)
         return np.asarray(per_h * np.minimum(ahead_h, _DEARER_UNTIL_H))
@@ -173,7 +171,9 @@ class PricesPolicy:
         assert site is not None
         left_h = math.ceil((site.start_s + site.horizon_s - now) / SECONDS_PER_HOUR)
         likely = self._arrivals.likely(now, min(_ARRIVALS_H, left_h))
-        jobs, left = _movable(view)
+        moving = [run for run in view.running if run.job.preemptible]
+        jobs = [*view.waiting, *(run.job for run in moving)]
+        left = view.work_left | {run.job.job_id: run.work_left(now) for run in moving}
         busy = busy_of(_fixed(view.running), self._setup.shapes, now, site)
         problem = window(site, self._setup.shapes, jobs, left, now, busy)
         self._free_gpus = np.maximum(self._setup.gpus - busy.average(busy.gpus, site), 0.0)
@@ -188,16 +188,16 @@ class PricesPolicy:
 
     def _list(self, view: View, jobs: Sequence[Job], rounds: int) -> None:
         """Plans the start of all jobs that run in one go; who finds no room goes first."""
-        site, now, shapes = self._site, view.now_s, self._setup.shapes
-        assert site is not None
+        site, ahead, now = self._site, self._ahead, view.now_s
+        assert site is not None and ahead is not None
         self._listed_s, self._stale = now, False
         in_time = self._in_time(view, jobs)
         self._plan = {}
         if not jobs:
             return
+        shapes = self._setup.shapes
         running = busy_of(_fixed(view.running), shapes, now, site)
         aim = {job.job_id: self._aim_s(job, view) for job in jobs}
-        spared = self._spared(view, running)
         # Who had a place in time and finds none now keeps the one it had. Who had none may use
         # all of its time, beyond its aim; without room even then it gets the first room there is,
         # before the others, until it runs.
@@ -220,7 +220,8 @@ class PricesPolicy:
             ]
             if not rest:
                 return
-            self._plan |= self._placed(view, rest, busy, rounds, spared)
+            problem = window(site, shapes, rest, view.work_left, now, busy)
+            self._plan |= list_of(problem, site.start_s, busy, ahead, rounds=rounds)
             missing = [job for job in jobs if job.job_id not in self._plan]
             if not missing:
                 return
@@ -239,37 +240,10 @@ class PricesPolicy:
         for job in missing:
             self._plan |= first_rooms([job], view.work_left, site, shapes, now, busy)
 
-    def _spared(self, view: View, busy: Busy) -> Floats:
-        """GPUs that are left in each slot to jobs that come with little time."""
-        site, setup, now = self._site, self._setup, view.now_s
-        assert site is not None
-        if elastic(view.waiting, setup.shapes):
-            return np.zeros(site.slots)  # they make room by running faster
-        jobs, left = _movable(view)
-        free = np.maximum(setup.gpus - busy.average(busy.gpus, site), 0.0)
-        tightness = demand_of(jobs, left, site, setup, now, free).tightness
-        return spared_gpus(site, tightness, self._arrivals.usual_gpus(now, LITTLE_TIME_S))
-
-    def _placed(
-        self, view: View, jobs: Sequence[Job], busy: Busy, rounds: int, spared: Floats
-    ) -> dict[str, Planned]:
-        """Places of jobs beside what is busy; who finds none may use what is spared, too."""
-        site, ahead, shapes, now = self._site, self._ahead, self._setup.shapes, view.now_s
-        assert site is not None and ahead is not None
-        held = busy.held(site, spared)
-        problem = window(site, shapes, jobs, view.work_left, now, busy)
-        found = list_of(problem, site.start_s, busy, ahead, rounds=rounds, held=held)
-        rest = [job for job in jobs if job.job_id not in found]
-        if rest and held is not busy:
-            busy = busy.and_also(list(found.values()), site, shapes)
-            problem = window(site, shapes, rest, view.work_left, now, busy)
-            found |= list_of(problem, site.start_s, busy, ahead, rounds=1)
-        return found
-
     def _fill(self, view: View, jobs: Sequence[Job]) -> None:
         """Plans those that have no place, as far as there is room; the next list sees them all."""
-        site, now, shapes = self._site, view.now_s, self._setup.shapes
-        assert site is not None
+        site, ahead, now, shapes = self._site, self._ahead, view.now_s, self._setup.shapes
+        assert site is not None and ahead is not None
         new = [job for job in jobs if job.job_id not in self._plan]
         if not new:
             return
@@ -277,7 +251,8 @@ class PricesPolicy:
         places = [one._replace(start_s=max(one.start_s, now)) for one in old if one.end_s > now]
         busy = busy_of(_fixed(view.running), shapes, now, site).and_also(places, site, shapes)
         wanted = [replace(job, deadline_s=self._aim_s(job, view)) for job in new]
-        self._plan |= self._placed(view, wanted, busy, 1, np.zeros(site.slots))
+        problem = window(site, shapes, wanted, view.work_left, now, busy)
+        self._plan |= list_of(problem, site.start_s, busy, ahead, rounds=1)
 
     def _in_time(self, view: View, jobs: Sequence[Job]) -> dict[str, Planned]:
         """The places that the last list gave these jobs, where they still end in time."""
@@ -386,13 +361,6 @@ class PricesPolicy:
 def _fixed(runs: Sequence[Run]) -> list[Run]:
     """Those that cannot be paused."""
     return [run for run in runs if not run.job.preemptible]
-
-
-def _movable(view: View) -> tuple[list[Job], dict[str, float]]:
-    """Jobs that wait or may be paused, and the work that is left of each."""
-    moving = [run for run in view.running if run.job.preemptible]
-    left = {run.job.job_id: run.work_left(view.now_s) for run in moving}
-    return [*view.waiting, *(run.job for run in moving)], view.work_left | left
 
 
 def make(setup: Setup) -> PricesPolicy:
