@@ -3,7 +3,7 @@
 
 A prompt stalls everybody who decodes, and an answer that has just begun, or is short, has no time
 to lose; a first token mostly has. So where somebody is likely late for it, prompts come in pieces:
-as small as lets all of them be in time, with steps in between that everybody's answer goes on in.
+as small as lets all of them be in time, and with each everybody's answer goes on.
 A clock takes tens of milliseconds to change, this takes none.
 """
 
@@ -16,7 +16,7 @@ from serving.governor.risk import Risk
 __all__ = ["Pace"]
 
 _LEAST = 0.005  # late requests for which prompts are held up
-_PIECE = 256  # tokens; smaller ones take about as long
+_PIECE = 256  # tokens; smaller ones cost more steps
 _COUNTED = 0.2  # of the time for which prompts can wait
 
 
@@ -34,21 +34,20 @@ class Pace:
         if moment.waiting > len(moment.queue):
             return None  # of who is not seen nobody knows how long it takes
         prompts_s, decode_s, spare_s = self._times(moment, moment.clock, correction)
-        if risk.stalled(moment, prompts_s + decode_s, correction) <= _LEAST:
+        saved = risk.stalled(moment, prompts_s + decode_s, correction)
+        if saved - risk.stalled(moment, decode_s, correction) <= _LEAST:
             return None
         tokens, piece = 0, _PIECE
         for (_, left), one_s in zip(moment.queue, spare_s, strict=True):
             tokens += left
-            if one_s < 0:
-                continue  # it is late anyway
             steps_s = one_s - self._least_s
             if steps_s < decode_s:
                 return None
             piece = max(piece, math.ceil(tokens * decode_s / steps_s))
-        return piece
+        return piece if piece < tokens else None
 
     def counted_s(self, moment: Moment, correction: float) -> float:
-        """How much longer prompts that are there or come are likely left for later, if need be."""
+        """How much of the time of prompts that are there or come is likely given to others."""
         _, decode_s, spare_s = self._times(moment, self._high, correction)
         left_s = min([self._ttft_s, *spare_s]) - decode_s - self._least_s
         return max(_COUNTED * left_s, 0.0)

@@ -74,7 +74,7 @@ class Policy(Protocol):
 
     @property
     def paces(self) -> bool:
-        """Whether it ever holds prompts back; else it is not asked."""
+        """Whether it ever limits the tokens of prompts; else it is not asked."""
         return False
 
     def prompt_tokens(self, moment: Moment) -> int | None:

@@ -115,7 +115,7 @@ class Twin:
 
 def _late(one: Ended, slo: Slo) -> bool:
     first_s = one.first_s - one.arrival_s
-    last_s = one.end_s - one.first_s  # a lone token has no time per further one
+    last_s = one.end_s - one.first_s if one.tokens > 1 else 0.0
     return first_s > slo.ttft_s + 1e-9 or last_s > slo.tpot_s * (one.tokens - 1) + 1e-9
 
 

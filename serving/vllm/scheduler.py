@@ -34,8 +34,9 @@ _OLDEST_S = 600.0  # a request's age by the system's clock, which may jump
 class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
     """Schedules as vLLM does, tells the governor, and accounts joules by request."""
 
+    max_num_scheduled_tokens: int  # theirs
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.max_num_scheduled_tokens: int  # theirs
         super().__init__(*args, **kwargs)
         self.sgreen: Replica | None = None
         self._pieces = False
@@ -192,11 +193,13 @@ def _unknown() -> str | None:
 
 
 def _pieces(scheduler: Any) -> bool:
-    """Whether prompts may come in pieces of any size, one prompt after the other."""
+    """Whether prompts may be cut anywhere, and come one after the other."""
     config = scheduler.scheduler_config
     return bool(
         config.enable_chunked_prefill
+        and not config.disable_chunked_mm_input
         and not config.long_prefill_token_threshold
+        and config.policy == "fcfs"
         and not scheduler.need_mamba_block_aligned_split
     )
 

@@ -43,7 +43,8 @@ class SteeredScheduler(GovernedScheduler):
         counts = output.num_scheduled_tokens
         if word == "wait" and self.waiting and len(counts) > 1:
             with self._steer.with_suffix(".waited").open("a") as file:
-                file.write(f"{len(counts)} {sum(counts.values())}\n")
+                new = len(output.scheduled_new_reqs)
+                file.write(f"{len(counts)} {sum(counts.values())} {new}\n")
         held = self._held()
         if held is None or (output.num_scheduled_tokens and not 0 < held <= 1):
             raise AssertionError(f"this vLLM says that its cache holds {held}")

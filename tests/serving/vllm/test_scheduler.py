@@ -114,18 +114,26 @@ def test_a_step_has_at_most_as_many_tokens_as_both_allow(
 
 
 @pytest.mark.parametrize(
-    ("chunked", "threshold", "aligned", "pieces"),
-    [(True, 0, False, True), (False, 0, False, False), (True, 9, False, False),
-     (True, 0, True, False)],
-)  # fmt: skip
+    "otherwise",
+    [
+        {},
+        {"enable_chunked_prefill": False},
+        {"long_prefill_token_threshold": 9},
+        {"disable_chunked_mm_input": True},
+        {"policy": "priority"},
+        {"aligned": True},
+    ],
+)
 def test_prompts_come_in_pieces_where_vllm_cuts_one_after_the_other_anywhere(
-    governed: Any, chunked: bool, threshold: int, aligned: bool, pieces: bool
+    governed: Any, otherwise: dict[str, Any]
 ) -> None:
-    governed.scheduler_config = SimpleNamespace(
-        enable_chunked_prefill=chunked, long_prefill_token_threshold=threshold
-    )
-    governed.need_mamba_block_aligned_split = aligned
-    assert module._pieces(governed) == pieces
+    usual: dict[str, Any] = {
+        "enable_chunked_prefill": True, "long_prefill_token_threshold": 0,
+        "disable_chunked_mm_input": False, "policy": "fcfs", "aligned": False,
+    }  # fmt: skip
+    governed.scheduler_config = config = SimpleNamespace(**{**usual, **otherwise})
+    governed.need_mamba_block_aligned_split = config.aligned
+    assert module._pieces(governed) == (not otherwise)
 
 
 def test_a_bug_about_prompts_costs_only_us(governed: Any) -> None:
