@@ -158,8 +158,8 @@ class Risk:
     ) -> Floats | None:
         """Requests that are likely late if the iteration lasts so long, for each duration.
 
-        None where none is. Prompts that wait or come later run at the highest clock; those that
-        are not in a batch with others may be left alone for `left_s`, in which time is won.
+        None where none is. Prompts that wait or come later run at the highest clock. Those that
+        come later, and those that wait while none is in the batch, give others `left_s` before.
         """
         batch, tpot_s = moment.batch, self._tpot_s
         samples_s, per_s = self._bursts.to_come(moment.now_s)
