@@ -5,6 +5,7 @@ Pure but for reading the file. No row vanishes: each is a job, part of one, or c
 reason, the lines and the GPU-hours that go missing with it.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -236,6 +237,8 @@ def _peak(rows: Iterable[SacctRow]) -> int:
         else:
             # A clock that was set back meanwhile ends a job before it has run.
             end_s = max(row.end_s, start_s + (row.ran_s or 0.0))
+        if (row.ran_s or 0.0) > 0:  # perhaps for less than floats tell apart
+            end_s = max(end_s, math.nextafter(start_s, math.inf))
         if end_s > start_s:
             changes += [(start_s, held), (end_s, -held)]
     most = now = 0

@@ -4,6 +4,7 @@
 import gzip
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -323,6 +324,7 @@ SET_BACK = SacctRow(
 
 @settings(max_examples=100, deadline=None)
 @example([SET_BACK])
+@example([replace(SET_BACK, elapsed_s=1e-9)])
 @given(st.lists(ROWS | st.builds(BadRow, st.integers(2, 999), st.just("bad")), max_size=20))
 def test_no_row_vanishes(rows: list[SacctRow | BadRow]) -> None:
     """Each is a job, a part of one, or counted; jobs are such that a replay accepts them."""
