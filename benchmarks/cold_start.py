@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from plan_traces import rows  # type: ignore[import-not-found, unused-ignore]
 
-from slurm_green.plan.policy.prices_forecast import Corrections
+from slurm_green.plan.policy.carbon_filter import CarbonFilter
 from slurm_green.replay.outlook import usual
 from slurm_green.signals.forecast.bands import Hourly
 from slurm_green.signals.forecast.cold import Cold, expected
@@ -33,16 +33,18 @@ _LENGTHS_H, _WAITS_H = (1, 2, 4, 12), (6, 24)
 _DAYS = (0, 1, 2, 3, 7, 14)
 _AHEAD_H = 96
 _ISSUED_H = 6  # so often a replay was told what is usual
-_DEARER_PER_H = 0.02  # of the spread: waiting has a price in `prices`, up to a day
+# Of the spread, up to a day: waiting has a price in `prices`, more before a day was seen.
+_DEARER_PER_H, _DEARER_FIRST_PER_H = 0.01, 0.02
 _FIRST_H, _LAST_H = 700, 8500
 _HALVES = {"tune": 0, "test": 1}
 
 
 def looks(year: Floats, start: int, days: int, method: str) -> Floats:
     """What each hour of two days looks like from each hour before it, shape (49, 96)."""
-    corrections = Corrections(3600.0, _AHEAD_H)
+    corrections = CarbonFilter(3600.0)
     past = year[start - 24 * days : start + 49]
-    waiting_h = _DEARER_PER_H * np.minimum(np.arange(_AHEAD_H), 24)
+    dearer = _DEARER_PER_H if days else _DEARER_FIRST_PER_H
+    waiting_h = dearer * np.minimum(np.arange(_AHEAD_H), 24)
     found, issued, said = [], 0, np.zeros(0)
     for now in range(24 * days, len(past)):
         if method == "cold":

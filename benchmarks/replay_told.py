@@ -108,7 +108,7 @@ def main() -> None:
     fifo_g = usual.results["fifo"].carbon_g
     perfect = provider_forecasts(replace(case, forecast="perfect"), truth.site)
     found = {"nothing": usual.results["prices"], "arrivals": _told(inputs, asked.hours)}
-    prices._DEARER_PER_H = prices._DEARER_PAUSING_PER_H = prices._LEAST_DEARER_PER_H = 0.0
+    prices._DEARER_PER_H = prices._DEARER_WITH_ROOM_PER_H = prices._LEAST_DEARER_PER_H = 0.0
     found["arrivals and carbon"] = _told(replace(inputs, forecasts=perfect), asked.hours)
     for name, one in found.items():
         share = 100 * (fifo_g - one.carbon_g) / (fifo_g - (usual.lower_bound_g or 0.0))

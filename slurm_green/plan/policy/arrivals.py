@@ -73,6 +73,18 @@ class Arrivals:
             )
             self._count += 1
 
+    def known(self, now_s: float) -> bool:
+        """Whether a day was seen: who is there at first did not come then."""
+        return now_s - self._since_s >= _DAY_S
+
+    def usual_gpus(self, now_s: float, time_s: float) -> float:
+        """GPUs that jobs take on average that can wait for less than so long, and may not pause."""
+        recent = int(self._table[0, : self._count].searchsorted(now_s - _DAYS * _DAY_S))
+        _, number, work, earliest, deadline, gpu_s, pauses = self._table[:, recent : self._count]
+        can_wait_s = deadline - earliest - work / self._shapes.fastest_rate[number.astype(np.int64)]
+        seen_s = min(max(now_s - self._since_s, _LEAST_H * SECONDS_PER_HOUR), _DAYS * _DAY_S)
+        return float(gpu_s[(can_wait_s < time_s) & (pauses == 0)].sum() / seen_s)
+
     def likely(self, now_s: float, hours: int) -> Likely:
         """What may arrive in each of the next hours."""
         seen_h = (now_s - self._since_s) / SECONDS_PER_HOUR

@@ -13,33 +13,33 @@ from dataclasses import replace
 
 import numpy as np
 
+from slurm_green.plan.policy import demand
 from slurm_green.plan.policy.arrivals import Arrivals
+from slurm_green.plan.policy.carbon_filter import CarbonFilter
 from slurm_green.plan.policy.prices_forecast import Corrections
 from slurm_green.plan.policy.prices_split import Choice, Room, Wishes, choose
 from slurm_green.plan.policy.protocol import Decision, Job, Outlook, Run, Setup, Start, View
-from slurm_green.plan.policy.rolling import Planned, busy_of, first_rooms, list_of, window
+from slurm_green.plan.policy.rolling import Busy, Planned, busy_of, first_rooms, list_of, window
 from slurm_green.plan.policy.rolling_prices import Ahead, look_ahead
 from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Shapes, Site
 
 __all__ = ["PricesPolicy", "make"]
 
-_AHEAD_H = 72.0
-_AFTER_LONGEST_H = 24.0
+_AHEAD_H, _AFTER_LONGEST_H = 72.0, 24.0
 _ARRIVALS_H = 24  # who comes later has clean hours of its own to wait for
 _MOST_SLOTS = 600
 _PAUSE_S = 600.0  # between two lists, where nobody is in a hurry
 _ROUNDS, _ROUNDS_BETWEEN = 3, 2
 _MARGIN = 0.025  # of the time a job can wait: so much earlier it is planned to be done
-_LEAST_MARGIN_S = 300.0
-_SOON_S = 1.0
-_TRIES = 5
+_LEAST_MARGIN_S, _SOON_S, _TRIES = 300.0, 1.0, 5
 # What is planned for later turns out dearer than it looked: who comes meanwhile wants the same
 # hours, and the hour that looks best is often one that was forecast too low. By how much hangs on
 # how intensities differ, not on how high they are: with a constant on all of them the same starts
-# are best. Where all may pause less is lost: they give way in dirty hours, and go on in clean ones.
-_DEARER_PER_H, _DEARER_PAUSING_PER_H = 0.02, 0.01  # of the spread of intensities
+# are best. It is less where room is left for others, and where all may pause: they give way.
+_DEARER_PER_H, _DEARER_WITH_ROOM_PER_H = 0.02, 0.01  # of the spread of intensities
 _LEAST_DEARER_PER_H = 0.0003  # of their mean: nobody waits for next to nothing
 _DEARER_UNTIL_H = 24.0
+_OVERRUN_S = 24 * SECONDS_PER_HOUR  # so long who found no room shows that there is none to spare
 
 
 class PricesPolicy:
@@ -54,7 +54,7 @@ class PricesPolicy:
         self._fills = fills
         self._arrivals = Arrivals(setup.shapes)
         ahead = max(1, round(96 * SECONDS_PER_HOUR / setup.step_s))
-        self._carbon = Corrections(setup.step_s, ahead)
+        self._carbon = CarbonFilter(setup.step_s)
         self._supply = Corrections(setup.step_s, ahead)
         self._outlook: Outlook | None = None
         self._site: Site | None = None
@@ -62,7 +62,7 @@ class PricesPolicy:
         self._ahead: Ahead | None = None
         self._plan: dict[str, Planned] = {}
         self._pressed: set[str] = set()
-        self._listed_s = -math.inf
+        self._listed_s, self._overrun_s = -math.inf, -math.inf
         self._stale = False
         self._free_gpus: Floats = np.zeros(0)
         self._wishes = Wishes()
@@ -161,7 +161,8 @@ class PricesPolicy:
     def _waiting(self, view: View, carbon: Floats) -> Floats:
         """What each slot counts for beyond its intensity, in g/kWh: waiting has a price."""
         pausing = bool(view.waiting) and all(job.preemptible for job in view.waiting)
-        per_h = _DEARER_PAUSING_PER_H if pausing else _DEARER_PER_H
+        share = 1.0 if pausing else self._leaves_room(view)
+        per_h = _DEARER_PER_H + share * (_DEARER_WITH_ROOM_PER_H - _DEARER_PER_H)
         per_h = max(per_h * self._carbon.spread(carbon), _LEAST_DEARER_PER_H * float(carbon.mean()))
         ahead_h = np.arange(len(carbon)) * (view.outlook.site.step_s / SECONDS_PER_HOUR)
         return np.asarray(per_h * np.minimum(ahead_h, _DEARER_UNTIL_H))
@@ -171,9 +172,7 @@ class PricesPolicy:
         assert site is not None
         left_h = math.ceil((site.start_s + site.horizon_s - now) / SECONDS_PER_HOUR)
         likely = self._arrivals.likely(now, min(_ARRIVALS_H, left_h))
-        moving = [run for run in view.running if run.job.preemptible]
-        jobs = [*view.waiting, *(run.job for run in moving)]
-        left = view.work_left | {run.job.job_id: run.work_left(now) for run in moving}
+        jobs, left = demand.movable(view)
         busy = busy_of(_fixed(view.running), self._setup.shapes, now, site)
         problem = window(site, self._setup.shapes, jobs, left, now, busy)
         self._free_gpus = np.maximum(self._setup.gpus - busy.average(busy.gpus, site), 0.0)
@@ -188,16 +187,16 @@ class PricesPolicy:
 
     def _list(self, view: View, jobs: Sequence[Job], rounds: int) -> None:
         """Plans the start of all jobs that run in one go; who finds no room goes first."""
-        site, ahead, now = self._site, self._ahead, view.now_s
-        assert site is not None and ahead is not None
+        site, now, shapes = self._site, view.now_s, self._setup.shapes
+        assert site is not None
         self._listed_s, self._stale = now, False
         in_time = self._in_time(view, jobs)
         self._plan = {}
         if not jobs:
             return
-        shapes = self._setup.shapes
         running = busy_of(_fixed(view.running), shapes, now, site)
         aim = {job.job_id: self._aim_s(job, view) for job in jobs}
+        spared = self._spared(view, running)
         # Who had a place in time and finds none now keeps the one it had. Who had none may use
         # all of its time, beyond its aim; without room even then it gets the first room there is,
         # before the others, until it runs.
@@ -220,8 +219,7 @@ class PricesPolicy:
             ]
             if not rest:
                 return
-            problem = window(site, shapes, rest, view.work_left, now, busy)
-            self._plan |= list_of(problem, site.start_s, busy, ahead, rounds=rounds)
+            self._plan |= self._placed(view, rest, busy, rounds, spared)
             missing = [job for job in jobs if job.job_id not in self._plan]
             if not missing:
                 return
@@ -233,6 +231,7 @@ class PricesPolicy:
                     aim[job.job_id] = job.deadline_s
                 else:
                     self._pressed.add(job.job_id)
+                    self._overrun_s = now
                     same = False
             if tries_left == 1:
                 kept, same = in_time, False
@@ -240,19 +239,52 @@ class PricesPolicy:
         for job in missing:
             self._plan |= first_rooms([job], view.work_left, site, shapes, now, busy)
 
+    def _leaves_room(self, view: View) -> float:
+        """From 0 to 1: not where nobody knows for whom, none is to spare, or all run faster."""
+        overrun = view.now_s - self._overrun_s < _OVERRUN_S
+        if overrun or not self._arrivals.known(view.now_s):
+            return 0.0
+        return 1.0 - demand.elastic_share(view.waiting, view.work_left, self._setup)
+
+    def _spared(self, view: View, busy: Busy) -> Floats:
+        """GPUs that are left in each slot to jobs that come with little time."""
+        site, setup, now = self._site, self._setup, view.now_s
+        assert site is not None
+        jobs, left = demand.movable(view)
+        free = np.maximum(setup.gpus - busy.average(busy.gpus, site), 0.0)
+        tightness = demand.demand_of(jobs, left, site, setup, now, free).tightness
+        usual = self._leaves_room(view) * self._arrivals.usual_gpus(now, demand.LITTLE_TIME_S)
+        return demand.spared_gpus(site, tightness, usual)
+
+    def _placed(
+        self, view: View, jobs: Sequence[Job], busy: Busy, rounds: int, spared: Floats
+    ) -> dict[str, Planned]:
+        """Places of jobs beside what is busy; who finds none may use what is spared, too."""
+        site, ahead, shapes, now = self._site, self._ahead, self._setup.shapes, view.now_s
+        assert site is not None and ahead is not None
+        held = busy.held(site, spared)
+        problem = window(site, shapes, jobs, view.work_left, now, busy)
+        found = list_of(problem, site.start_s, busy, ahead, rounds=rounds, held=held)
+        rest = [job for job in jobs if job.job_id not in found]
+        if rest and held is not busy:
+            busy = busy.and_also(list(found.values()), site, shapes)
+            problem = window(site, shapes, rest, view.work_left, now, busy)
+            found |= list_of(problem, site.start_s, busy, ahead, rounds=1)
+        return found
+
     def _fill(self, view: View, jobs: Sequence[Job]) -> None:
         """Plans those that have no place, as far as there is room; the next list sees them all."""
-        site, ahead, now, shapes = self._site, self._ahead, view.now_s, self._setup.shapes
-        assert site is not None and ahead is not None
+        site, now, shapes = self._site, view.now_s, self._setup.shapes
+        assert site is not None
         new = [job for job in jobs if job.job_id not in self._plan]
         if not new:
             return
         old = (self._plan[job.job_id] for job in jobs if job.job_id in self._plan)
         places = [one._replace(start_s=max(one.start_s, now)) for one in old if one.end_s > now]
-        busy = busy_of(_fixed(view.running), shapes, now, site).and_also(places, site, shapes)
+        running = busy_of(_fixed(view.running), shapes, now, site)
+        busy = running.and_also(places, site, shapes)
         wanted = [replace(job, deadline_s=self._aim_s(job, view)) for job in new]
-        problem = window(site, shapes, wanted, view.work_left, now, busy)
-        self._plan |= list_of(problem, site.start_s, busy, ahead, rounds=1)
+        self._plan |= self._placed(view, wanted, busy, 1, self._spared(view, running))
 
     def _in_time(self, view: View, jobs: Sequence[Job]) -> dict[str, Planned]:
         """The places that the last list gave these jobs, where they still end in time."""

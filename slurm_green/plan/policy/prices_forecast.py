@@ -90,11 +90,6 @@ class Corrections:
         better[:slots][~comes] = 0.0  # such as the sun at night, whatever was wrong at noon
         return np.maximum(better, 0.0)
 
-    def spread(self, ahead: Floats) -> float:
-        """Standard deviation of the last week; before a day was seen, of what lies `ahead`."""
-        known = len(self._seen) >= self._day
-        return float(np.std(self._seen[-_DAYS * self._day :] if known else ahead))
-
     def _belief(self) -> Floats:
         """How much each feature counts, a row for each range of hours ahead."""
         level = max(float(np.mean(self._seen[-_DAYS * self._day :])), 1e-9)

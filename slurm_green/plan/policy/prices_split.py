@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from slurm_green.plan.outcome import Prices
+from slurm_green.plan.policy.demand import demand_of, fastest_shape
 from slurm_green.plan.policy.protocol import Job, Run, Setup, Start
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Shapes, Site
 from slurm_green.plan.split_one import Hulls, hulls_of, split_along
@@ -117,7 +118,7 @@ def choose(
         shape, loss = wish(job, fed)
         must = pressed[at] or math.isinf(loss)
         if shape < 0 and must:
-            shape = _fastest(job.class_index, setup)
+            shape = fastest_shape(job.class_index, setup)
         if shape >= 0:
             # Who must run comes first, in the order in which time runs out.
             per_gpu = -math.inf if must else -loss / int(setup.shapes.gpus[shape])
@@ -154,33 +155,16 @@ def _pressed(
 ) -> tuple[list[float], list[bool]]:
     """How long each job can still wait, and whether it must run lest GPUs be too few later.
 
-    Until some moment a job must have done what does not fit between it and the deadline. Where
-    that, of all jobs, comes near what the GPUs can do until then, those jobs are pressed (the
-    demand bound of real-time scheduling, Baruah, Rosier and Howell 1990).
+    Where what must be done until some moment comes near what the GPUs can do until then, the jobs
+    that it consists of are pressed.
     """
     if not jobs:
         return [], []
-    number = np.array([job.class_index for job in jobs])
-    work = np.array([work_left[job.job_id] for job in jobs])
-    shapes = setup.shapes
-    best = [_fastest(one, setup) for one in number.tolist()]
-    rest_s, gpus = work / shapes.rate[best], shapes.gpus[best]
-    deadline_s = np.array([job.deadline_s for job in jobs])
-    moments_s = site.start_s + site.edges_s[1:]
-    seconds = np.minimum(moments_s - now_s, site.step_s)
-    able = _SAFE * np.cumsum(np.maximum(seconds, 0.0) * free_gpus)
-    spare_s = np.maximum(deadline_s[:, None] - moments_s, 0.0)
-    before = gpus[:, None] * np.maximum(rest_s[:, None] - spare_s, 0.0)
-    short = before.sum(axis=0) > able
-    pressed: list[bool] = np.asarray((before[:, short] > 0).any(axis=1)).tolist()
-    laxity_s: list[float] = np.asarray(deadline_s - now_s - rest_s).tolist()
+    found = demand_of(jobs, work_left, site, setup, now_s, free_gpus)
+    short = found.must.sum(axis=0) > _SAFE * found.able
+    pressed: list[bool] = np.asarray((found.must[:, short] > 0).any(axis=1)).tolist()
+    laxity_s: list[float] = found.wait_s.tolist()
     return laxity_s, pressed
-
-
-def _fastest(number: int, setup: Setup) -> int:
-    """The fastest shape of a class that fits the site."""
-    fits = [k for k in setup.shapes.of(number) if setup.shapes.gpus[k] <= setup.gpus]
-    return max(fits, key=setup.shapes.rate.__getitem__)
 
 
 def _ways(number: int, price: Floats, setup: Setup) -> _Ways:

@@ -63,6 +63,22 @@ class Busy:
             power_w=np.append(self.power_w, shapes.power_w[shape]),
         )
 
+    def held(self, site: Site, gpus: Floats) -> "Busy":
+        """These, and in each slot so many GPUs more, as far as they are free in all of it."""
+        more = np.round(gpus).astype(np.int64)
+        if not more.any():
+            return self
+        edges = rounded_up(site.edges_s)
+        meets = (self.start_s[:, None] < edges[1:]) & (self.end_s[:, None] > edges[:-1])
+        more = np.minimum(more, site.gpus - self.gpus @ meets)
+        some = np.flatnonzero(more > 0)
+        return Busy(
+            start_s=np.append(self.start_s, edges[some]),
+            end_s=np.append(self.end_s, edges[some + 1]),
+            gpus=np.append(self.gpus, more[some]),
+            power_w=np.append(self.power_w, np.zeros(len(some))),
+        )
+
 
 def _span_s(places: Sequence[Planned], site: Site) -> Floats:
     """From when until when places hold their GPUs within the window, shape (places, 2)."""
@@ -166,15 +182,21 @@ def _first_room(
 
 
 def list_of(
-    problem: Problem, start_s: float, busy: Busy, ahead: Ahead, *, rounds: int
+    problem: Problem,
+    start_s: float,
+    busy: Busy,
+    ahead: Ahead,
+    *,
+    rounds: int,
+    held: Busy | None = None,
 ) -> dict[str, Planned]:
     """The best of some lists of the problem's jobs around what is busy, where they find room.
 
-    `start_s` is the policy's time of the first slot.
+    `start_s` is the policy's time of the first slot, `held` what is busy and kept for others.
     """
     site, count, prices = problem.site, len(problem.jobs), ahead.prices
     options = options_of(problem, np.arange(count), problem.jobs.deadline_s)
-    board = HeldBoard(problem, options, busy)
+    board = HeldBoard(problem, options, held or busy)
     tags = PriceTags(board, prices)
     hours = site.step_s / SECONDS_PER_HOUR
     # One row per job, and one for all that is not placed here.

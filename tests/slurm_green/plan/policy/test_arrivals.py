@@ -77,3 +77,25 @@ def test_busy_hours_are_expected_again():
     assert expected.argmax() == 9
     assert likely.earliest_s.min() >= 14 * DAY
     assert likely.deadline_s - likely.earliest_s == pytest.approx(np.full(len(likely), 7 * HOUR))
+
+
+def test_a_day_must_be_seen_to_know_who_comes():
+    arrivals = Arrivals(SHAPES)
+    assert not arrivals.known(9 * DAY)
+    arrivals.add([job(0, HOUR)], HOUR)
+    assert not arrivals.known(24.9 * HOUR)
+    assert arrivals.known(25 * HOUR)
+
+
+def test_gpus_that_jobs_with_little_time_take():
+    """For two days, with each hour an hour's job on one GPU and one on four; they can wait 5 h."""
+    arrivals = Arrivals(SHAPES)
+    arrivals.add([], 0.0)
+    for hour in range(48):
+        arrivals.add(
+            [job(f"{hour}-{kind}", hour * HOUR, work=1.0, kind=kind) for kind in (0, 1)], 0.0
+        )
+
+    assert arrivals.usual_gpus(48 * HOUR, 5.1 * HOUR) == pytest.approx(5.0)
+    assert arrivals.usual_gpus(48 * HOUR, 5 * HOUR) == 0.0
+    assert arrivals.usual_gpus(9 * DAY, 5.1 * HOUR) == pytest.approx(0.0)

@@ -12,12 +12,15 @@ from problems import HOUR, make
 from replay_cases import drawn, forecasts_of, run, wrong
 
 from slurm_green.plan.policy import fifo, prices
-from slurm_green.plan.policy.protocol import Setup
+from slurm_green.plan.policy.protocol import Job, Outlook, Setup, View
 from slurm_green.replay.forecasts import Forecasts
 from slurm_green.replay.inputs import prepared
 
 ONE = ((1, 1.0, 1000.0),)
 ELASTIC = ((1, 1.0, 400.0), (2, 2.0, 900.0))
+OUTLOOK = Outlook(
+    site=make([ONE], [], [500.0] * 9 + [50.0] * 8 + [500.0] * 40, gpus=10).site, issued_s=0.0
+)
 DIRTY_THEN_CLEAN = [500.0] * 6 + [50.0] * 3 + [500.0] * 15
 
 
@@ -93,15 +96,41 @@ def test_a_job_waits_by_how_intensities_differ_not_how_high_they_are(swing):
 
 
 @pytest.mark.parametrize(
-    ("fall", "pauses", "start_h"),
-    [(3.0, False, 12.0), (1.5, False, 0.0), (1.5, True, 12.0), (0.7, True, 0.0)],
+    ("fall", "shapes", "pauses", "start_h"),
+    [
+        (3.0, ONE, False, 12.0),
+        (1.5, ONE, False, 0.0),
+        (1.5, ONE, True, 12.0),
+        (0.7, ONE, True, 0.0),
+        (3.0, (*ONE, (2, 0.5, 9000.0)), False, 12.0),
+        (1.5, (*ONE, (2, 0.5, 9000.0)), False, 0.0),
+    ],
 )
-def test_an_hour_costs_a_part_of_the_spread(fall, pauses, start_h):
+def test_an_hour_costs_a_part_of_the_spread(fall, shapes, pauses, start_h):
     """It falls by so many % of its spread an hour; most of that lies after the deadline."""
     carbon = [1000.0 - 5 * fall * hour for hour in range(16)] + [2000.0] * 12
-    trace = replayed(make([ONE], [(0, 3.0, 0, 15.5, pauses)], carbon))
+    trace = replayed(make([shapes], [(0, 3.0, 0, 15.5, pauses)], carbon))
 
     assert starts_h(trace)[0][1] == pytest.approx(start_h, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("fall", "shapes", "start_h"),
+    [
+        (1.8, ONE, 12.0),
+        (0.8, ONE, 0.0),
+        (3.0, (*ONE, (2, 0.5, 9000.0)), 12.0),
+        (1.8, (*ONE, (2, 0.5, 9000.0)), 0.0),
+    ],
+)
+def test_waiting_costs_less_once_a_day_was_seen_but_for_elastic_jobs(fall, shapes, start_h):
+    """Two days that vary by 100, then it falls by so many % of that an hour."""
+    past = [1000.0 + 100 * math.sqrt(2) * math.sin(hour / 12 * math.pi) for hour in range(48)]
+    carbon = past + [1000.0 - fall * hour for hour in range(16)] + [2000.0] * 24
+    jobs = [(0, 0.01, 0, 1, False), (1, 3.0, 48, 63.5, False)]
+    trace = replayed(make([ONE, shapes], jobs, carbon))
+
+    assert starts_h(trace)[1][1] - 48 == pytest.approx(start_h, abs=1.0)
 
 
 @pytest.mark.parametrize("days", [7, 30])
@@ -135,6 +164,77 @@ def test_a_job_without_room_in_time_goes_first():
     trace = replayed(make([ONE], jobs, DIRTY_THEN_CLEAN, gpus=1))
 
     assert dict(starts_h(trace)) == {0: 0.0, 1: 6.0}
+
+
+def test_who_comes_with_little_time_finds_room_though_all_wait_for_the_same_hours():
+    """Three come every two hours, and twelve others of 8 h wait for 17 clean ones on 8 GPUs."""
+    long = [(0, 8.0, 24, 68, False)] * 12
+    short = [(0, 1.0, hour + 0.3, hour + 3.3, False) for hour in range(1, 84, 2) for _ in range(3)]
+    problem = make([ONE], [*long, *short], [500.0] * 51 + [50.0] * 60, gpus=8)
+    trace = replayed(problem)
+
+    assert (trace.done_s > problem.jobs.deadline_s + 1e-3).sum() < 8
+
+
+def waits(name, hours, now_h, due_h, kind=0):
+    """A job that comes now."""
+    return Job(
+        job_id=name,
+        class_index=kind,
+        work=hours,
+        submit_s=now_h * HOUR,
+        earliest_s=now_h * HOUR,
+        deadline_s=due_h * HOUR,
+    )
+
+
+def clean_starts(policy, now_s, waiting, news):
+    """Jobs that are planned for the middle of the clean hours: 10 GPUs, from the tenth hour on."""
+    decision = policy.decide(
+        View(
+            now_s=now_s,
+            outlook=OUTLOOK,
+            waiting=waiting,
+            work_left={job.job_id: job.work for job in waiting},
+            running=[],
+            free_gpus=10,
+            arrived=news,
+        )
+    )
+    assert decision.wake_s > now_s
+    assert policy.plan.keys() == {job.job_id for job in waiting}
+    places = [place for name, place in policy.plan.items() if name.isdigit()]
+    return sum(place.start_s <= 13 * HOUR < place.end_s for place in places)
+
+
+def policy_after(days):
+    """It saw three jobs with little time come with each hour."""
+    setup = Setup(shapes=make([ONE, ELASTIC], [], [1.0]).shapes, gpus=10, step_s=HOUR)
+    policy = prices.PricesPolicy(setup, fills=True)
+    came = [waits("", 1.0, hour / 3 - 24, hour / 3 - 20) for hour in range(72)]
+    policy.learn(came[: 72 * days], -24 * HOUR * days)
+    return policy
+
+
+@pytest.mark.parametrize(("days", "elastic_h", "most"), [(1, 0.0, 7), (1, 0.05, 7), (0, 0.0, 10)])
+def test_gpus_are_left_to_who_usually_comes_with_little_time(days, elastic_h, most):
+    """All want eight hours of 26, also two that come between lists."""
+    policy = policy_after(days)
+    waiting = [waits(str(number), 8.0, 0, 26) for number in range(17)]
+    if elastic_h:
+        waiting.append(waits("elastic", elastic_h, 0, 26, kind=1))
+    assert most - 1 <= clean_starts(policy, 0.0, waiting, waiting) <= most
+    news = [waits(str(number), 8.0, 0, 26) for number in (17, 18)]
+    assert most - 1 <= clean_starts(policy, 300.0, waiting + news, news) <= most
+
+
+def test_no_gpus_are_left_to_others_for_a_day_after_somebody_found_no_room():
+    policy = policy_after(1)
+    waiting = [waits(str(number), 8.0, 0, 26) for number in range(17)]
+    hopeless = waits("hopeless", 8.0, 0, 7)
+    assert clean_starts(policy, 0.0, [*waiting, hopeless], [*waiting, hopeless]) <= 7
+    news = [waits("17", 8.0, 0.2, 26)]
+    assert clean_starts(policy, 700.0, waiting + news, news) > 7
 
 
 def test_a_job_that_may_pause_runs_in_the_clean_hours_only():

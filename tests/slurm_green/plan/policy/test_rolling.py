@@ -2,6 +2,7 @@
 """Jobs that have no room in time: each gets the first room there is, one after the other."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import HOUR, make
@@ -67,3 +68,20 @@ def test_a_job_takes_the_gap_that_is_long_enough():
     first, second = (rooms[job.job_id] for job in jobs)
     assert first.start_s == max(HOUR, jobs[0].earliest_s)
     assert second.start_s >= first.end_s or second.end_s <= first.start_s
+
+
+def test_gpus_are_held_as_far_as_they_are_free():
+    """Two of four are asked for from the second hour on; three are busy until half past two."""
+    site = make(CLASSES, [], [100.0] * SLOTS, gpus=GPUS).site
+    busy = Busy(
+        start_s=np.array([0.0]),
+        end_s=np.array([2.5 * HOUR]),
+        gpus=np.array([3]),
+        power_w=np.array([900.0]),
+    )
+
+    held = busy.held(site, np.array([0.0, 2.0, 2.0, 2.0, 2.0, 0.4]))
+
+    assert held.average(held.gpus, site) == pytest.approx([3.0, 4.0, 2.5, 2.0, 2.0, 0.0])
+    assert held.average(held.power_w, site) == pytest.approx(busy.average(busy.power_w, site))
+    assert busy.held(site, np.zeros(SLOTS)) is busy
