@@ -69,7 +69,7 @@ _KEYS = (
     default=_DEFAULT,
     show_default=True,
     help="Names with commas: max, min, static:MHZ, two-level, feedback, bandit, projection, "
-    "governor, governor:clocks, oracle.",
+    "governor, governor:in-order, governor:clocks, oracle.",
 )
 @click.option(
     "--signal",

@@ -10,10 +10,10 @@ import math
 
 __all__ = ["Caution"]
 
-_LEAST, _MOST = 5.0, 32_000.0  # at the most all runs at the highest clock
+_LEAST, _MOST = 2.0, 32_000.0  # at the most all runs at the highest clock
 _ENOUGH = 2_000.0  # beyond that a higher price alone changes little
 _MOST_HEARD = 1e12  # requests; nobody serves more
-_FIRST, _LAST, _SLOWER = 300.0, 2_000.0, 0.5  # requests for a change e-fold, and how that grows
+_FIRST, _LAST, _SLOWER = 300.0, 2_500.0, 0.5  # requests for a change e-fold, and how that grows
 
 
 class Caution:

@@ -7,7 +7,7 @@ SLO: it stands for power that is not there.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from serving.governor.engine import Batch, EngineModel
@@ -61,6 +61,17 @@ class Capped(Policy):
     def paces(self) -> bool:
         """The policy's."""
         return self.policy.paces
+
+    @property
+    def orders(self) -> bool:
+        """The policy's."""
+        return self.policy.orders
+
+    def order(
+        self, moment: Moment, begun_tokens: int, waiting: Sequence[tuple[float, int]]
+    ) -> Sequence[int]:
+        """The policy's."""
+        return self.policy.order(moment, begun_tokens, waiting)
 
     def prompt_tokens(self, moment: Moment) -> int | None:
         """The policy's."""

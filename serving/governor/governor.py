@@ -2,11 +2,11 @@
 """`governor`: the lowest clock that keeps the SLOs, and no lower than saves energy. Pure.
 
 Every decoding request has a bank: how much later than now its last token could have come. An
-iteration may spend what the bank holds. Prompts are served in order, each by arrival + TTFT, with
-a margin for those to come. From the lowest clock that does both on, energy is weighed against the
-requests that a slower iteration is likely to make late (`Risk`): prompts stall decodes, and come
-in bursts; where they have time, they come in pieces (`Pace`). The model is corrected by how
-long iterations really take.
+iteration may spend what the bank holds. Each prompt is to be done by arrival + TTFT, with a margin.
+From the lowest clock that does both on, energy is weighed against the requests that a slower
+iteration is likely to make late (`Risk`): prompts stall decodes, and come in bursts. In which
+order they come, and in pieces of what size, is chosen as well (`Pace`). The model is corrected by
+how long iterations really take.
 
 What is left of the slack an objective may spend on speed (`Steering`), never on less.
 
@@ -15,6 +15,7 @@ switch, and seldom.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,14 +41,14 @@ class Tuning:
     """What may be set; the defaults are what the replays were run with."""
 
     miss_requests: float = 100.0  # a late request costs the energy of so many usual ones, at first
-    most_lost: float | None = 0.0011  # share of requests late for want of speed; None: that price
+    most_lost: float | None = 0.0015  # share of requests late for want of speed; None: that price
     margin: float = 0.3  # on the time to a first token
-    margin_by_crowd: float = 0.08  # and for each request, by the power of ten of the price
     changes_per_s: float = 5.0  # half of them down
     worth_mhz: float = 45.0  # a smaller step down is not made
     park_after_s: float = 0.05
     most_cache: float = 0.6  # of the cache that is held; beyond it runs at the highest clock
-    most_wait: float = 0.6  # of its TTFT within which a prompt is to be done; 0: at once
+    most_wait: float = 0.9  # of its TTFT within which a prompt is to be done; 0: vLLM's own way
+    orders: bool = True  # prompts that wait come in the order that makes the fewest late
     correct: float = 0.05  # how fast the correction of the model follows
 
 
@@ -56,6 +57,7 @@ class Governor(Policy):
 
     park_after_s: float | None = None
     paces: bool = True
+    orders: bool = True
 
     def __init__(
         self,
@@ -87,11 +89,22 @@ class Governor(Policy):
         self.caution = Caution(self._tuning.miss_requests, most_lost or 1.0)
         self.twin = None if most_lost is None else Twin(engine, slo)
         self.paces = self._tuning.most_wait > 0
+        self.orders = self.paces and self._tuning.orders
         self._pacing = Pace(engine, slo, self._tuning.most_wait)
+
+    def order(
+        self, moment: Moment, begun_tokens: int, waiting: Sequence[tuple[float, int]]
+    ) -> Sequence[int]:
+        """As few late first tokens as possible."""
+        if not self.orders:
+            return range(len(waiting))
+        return self._pacing.order(moment, begun_tokens, waiting, self.correction)
 
     def prompt_tokens(self, moment: Moment) -> int | None:
         """How fast prompts are computed."""
-        return self._pacing.tokens(moment, self._risk, self.correction)
+        if not self.paces:
+            return None
+        return self._pacing.tokens(moment, self._risk, self.correction, self._crowd)
 
     def choose(self, moment: Moment) -> int:
         """The clock for this iteration and the next ones."""
@@ -227,17 +240,12 @@ class Governor(Policy):
             decode_s = engine.time_s(Batch(batch.decodes, batch.context), clock)
         room = max(engine.max_batched_tokens - batch.decodes, 1)
         known = 1 + tuning.margin
-        # Who comes next waits for all of these.
-        each = tuning.margin_by_crowd * math.log10(self.caution.price)
-        to_come = known + each * self._crowd
         tokens, added_s = 0, 0.0
         for arrival_s, left in moment.queue:
             tokens += left
             added_s += engine.prompt_s(left, clock)
             done_s = (added_s + decode_s * (1 + tokens // room)) * self.correction
             if moment.now_s + known * done_s > arrival_s + self._slo.ttft_s:
-                return False
-            if to_come * done_s > self._slo.ttft_s:
                 return False
         return True
 

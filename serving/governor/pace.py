@@ -1,22 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast prompts are computed beside requests that decode. Pure.
+"""In which order and how fast prompts are computed. Pure.
 
-A prompt stalls everybody who decodes, and an answer that has just begun, or is short, has no time
-to lose; a first token mostly has. So where somebody is likely late for it, prompts come in pieces:
-as small as lets all of them be in time, and with each everybody's answer goes on.
-A clock takes tens of milliseconds to change, this takes none.
+An iteration's first tokens all come at its end, and it stalls everybody who decodes and whoever
+arrives meanwhile. So it takes hardly longer than a token may, where that leaves room. Where
+somebody who decodes is likely late all the same, because the answer has just begun or is short,
+prompts come in smaller pieces: as small as lets all of them be in time. A clock takes tens of
+milliseconds to change, this none.
 """
 
 import math
+from collections.abc import Sequence
 
 from serving.governor.engine import Batch, EngineModel
+from serving.governor.order import fewest_late
 from serving.governor.protocol import Moment, Slo
 from serving.governor.risk import Risk
 
 __all__ = ["Pace"]
 
 _LEAST = 0.005  # late requests for which prompts are held up
-_PIECE = 256  # tokens; smaller ones cost more steps
+_PIECE, _LEAST_PIECE = 256, 64  # tokens; smaller ones cost more steps, larger ones a token's time
+_STEP = 1.5  # times the TPOT that an iteration with prompts may last
+_CROWD = 1.5  # requests; where there are fewer hardly anybody else waits
+_SAFE = 1.2  # times what prompts take, for what else comes
+_PATIENCE = 5.0  # times the TTFT after which nobody goes before
+_LEAST_S = 1e-9  # that a token takes
 _COUNTED = 0.2  # of the time for which prompts can wait
 
 
@@ -26,18 +34,65 @@ class Pace:
     def __init__(self, engine: EngineModel, slo: Slo, most_wait: float) -> None:
         self._engine = engine
         self._high = len(engine.clocks_mhz) - 1
-        self._ttft_s = slo.ttft_s
+        self._ttft_s, self._tpot_s = slo.ttft_s, slo.tpot_s
         self._least_s = (1 - most_wait) * slo.ttft_s if most_wait else math.inf
 
-    def tokens(self, moment: Moment, risk: Risk, correction: float) -> int | None:
-        """Of prompts, for this iteration; None: as many as fit. The model's times are corrected."""
+    def order(
+        self,
+        moment: Moment,
+        begun_tokens: int,
+        waiting: Sequence[tuple[float, int]],
+        correction: float,
+    ) -> list[int]:
+        """Of prompts that wait: numbers in order of service, after what is begun."""
+        rate_s = self._sizes(moment, correction)[2] * _SAFE
+        oldest_s = moment.now_s - _PATIENCE * self._ttft_s
+        return fewest_late(
+            moment.now_s + begun_tokens * rate_s,
+            [(arrival_s + self._ttft_s, left * rate_s) for arrival_s, left in waiting],
+            [arrival_s < oldest_s for arrival_s, _ in waiting],
+        )
+
+    def tokens(self, moment: Moment, risk: Risk, correction: float, crowd: float) -> int | None:
+        """Of prompts, for this iteration, where so many requests are usual; None: all.
+
+        The model's times are corrected.
+        """
+        most, least, _ = self._sizes(moment, correction)
+        piece = self._piece(moment, risk, correction, least) if moment.batch.decodes else None
+        if most is None or crowd < _CROWD:
+            return piece
+        return most if piece is None else min(piece, most)
+
+    def _sizes(self, moment: Moment, correction: float) -> tuple[int | None, int, float]:
+        """Most and least tokens of prompts in an iteration, and how long each takes at most.
+
+        None where not even the highest clock has time for a piece: first tokens need all of it.
+        """
+        decode_s, token_s = self._pieces_s(moment, moment.clock, correction)
+        most = max(int((_STEP * self._tpot_s - decode_s) / token_s), _PIECE)
+        least = min(max(int((self._tpot_s - decode_s) / token_s), _LEAST_PIECE), _PIECE)
+        fast_s = self._pieces_s(moment, self._high, correction)
+        room = _STEP * self._tpot_s >= fast_s[0] + _PIECE * fast_s[1]
+        return most if room else None, least, token_s + decode_s / most
+
+    def _pieces_s(self, moment: Moment, clock: int, correction: float) -> tuple[float, float]:
+        """What those who decode take, and each token of a piece beside them."""
+        engine, batch, decode_s = self._engine, moment.batch, 0.0
+        if batch.decodes:
+            decode_s = engine.time_s(Batch(batch.decodes, batch.context), clock) * correction
+        token_s = engine.prompt_s(_PIECE, clock) / _PIECE * correction
+        return decode_s, max(token_s, _LEAST_S)
+
+    def _piece(self, moment: Moment, risk: Risk, correction: float, least: int) -> int | None:
+        """The least that lets all be in time, where somebody is likely late otherwise."""
         if moment.waiting > len(moment.queue):
             return None  # of who is not seen nobody knows how long it takes
         prompts_s, decode_s, spare_s = self._times(moment, moment.clock, correction)
         saved = risk.stalled(moment, prompts_s + decode_s, correction)
         if saved - risk.stalled(moment, decode_s, correction) <= _LEAST:
             return None
-        tokens, piece = 0, _PIECE
+        tokens, piece = 0, least
         for (_, left), one_s in zip(moment.queue, spare_s, strict=True):
             tokens += left
             steps_s = one_s - self._least_s

@@ -12,7 +12,9 @@ from typing import Protocol
 
 from serving.governor.engine import Batch
 
-__all__ = ["Ended", "Moment", "Policy", "Slo"]
+__all__ = ["MOST_ORDERED", "Ended", "Moment", "Policy", "Slo"]
+
+MOST_ORDERED = 64  # requests that wait; those behind stay where they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,25 @@ class Policy(Protocol):
         """Whether it ever limits the tokens of prompts; else it is not asked."""
         return False
 
+    @property
+    def orders(self) -> bool:
+        """Whether prompts that wait may come in an order of its own; else it is not asked."""
+        return False
+
+    def order(
+        self, moment: Moment, begun_tokens: int, waiting: Sequence[tuple[float, int]]
+    ) -> Sequence[int]:
+        """The order of prompts that wait, by their numbers in `waiting`: (arrival_s, tokens).
+
+        Asked where several wait, of the first `MOST_ORDERED`. The moment's batch has no prompts;
+        of those that are begun, or begin anew before all others, so many tokens are left.
+        """
+        return range(len(waiting))
+
     def prompt_tokens(self, moment: Moment) -> int | None:
         """So many tokens of prompts the next iteration may compute; None: as many as fit.
 
-        Asked where somebody decodes and prompts are there; the moment's batch has none of them.
+        Asked where prompts are there; the moment's batch has none of them.
         """
         return None
 

@@ -27,7 +27,8 @@ POLICIES = {
     "feedback": "Steps by observed latency, after GreenLLM.",
     "bandit": "Learns the least energy times delay, after AGFT.",
     "projection": "The lowest clock for the projected batch, after throttLL'eM.",
-    "governor": "Ours: the lowest clock that keeps the SLOs, and prompts in pieces.",
+    "governor": "Ours: the lowest clock that keeps the SLOs, prompts in pieces and ordered.",
+    "governor:in-order": "Ours, and prompts come in vLLM's order.",
     "governor:clocks": "Ours, and prompts come as vLLM takes them.",
     "oracle": "Ours, knowing output lengths and what arrives next.",
 }
@@ -55,6 +56,9 @@ def policy_named(
         "bandit": lambda: Bandit(engine, slo),
         "projection": lambda: Projection(engine, slo),
         "governor": lambda: Governor(engine, slo, steering=steering and steering()),
+        "governor:in-order": lambda: Governor(
+            engine, slo, Tuning(orders=False), steering and steering()
+        ),
         "governor:clocks": lambda: Governor(
             engine, slo, Tuning(most_wait=0.0), steering and steering()
         ),

@@ -82,13 +82,14 @@ class Bursts:
 
     def see(self, queue: Sequence[tuple[float, int]]) -> None:
         """Note what arrived since the last look."""
-        if not queue or queue[-1][0] <= self._last_s:
+        # In the order of service, which need not be that of arrival.
+        new = sorted(one for one in queue if one[0] > self._last_s)
+        if not new:
             return
-        for at_s, tokens in queue:
-            if at_s > self._last_s:
-                self._at_s.append(at_s)
-                self._work_s.append(self._engine.prompt_s(tokens, self._high))
-        self._last_s = queue[-1][0]
+        for at_s, tokens in new:
+            self._at_s.append(at_s)
+            self._work_s.append(self._engine.prompt_s(tokens, self._high))
+        self._last_s = new[-1][0]
         self._sample()
 
     def to_come(self, now_s: float) -> tuple[Floats, float]:

@@ -3,8 +3,8 @@
 
 First come, first served; every running request gets a token, or the next chunk of its prompt,
 before another is admitted, within `max_batched_tokens`. A request that finds no block evicts the
-last admitted one, which begins anew at the head of the queue. While somebody decodes a policy may
-let an iteration compute fewer tokens of prompts.
+last admitted one, which begins anew at the head of the queue. A policy may change the order of
+those that wait, and let an iteration compute fewer tokens of prompts.
 
 The trap: nothing here may look at every request in every iteration. Decoding sequences end at a
 step known beforehand, and share one clock of steps.
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice, takewhile
 
 from serving.governor.engine import Batch, EngineModel
-from serving.governor.protocol import Ended, Moment, Policy, Slo
+from serving.governor.protocol import MOST_ORDERED, Ended, Moment, Policy, Slo
 from serving.replay.cache import Cache, blocks
 from serving.replay.power import Meter
 from serving.replay.requests import Request
@@ -65,6 +65,7 @@ class Replica:
         self.now_s = self.start_s
         self.meter = Meter(self.engine, self.start_s)
         self.cache = Cache(self.engine.kv_tokens)
+        self._here: dict[int, Served] = {}  # by arrival
         self._ends: list[tuple[int, int]] = []
         self._banks: list[tuple[float, int]] = []  # of decoding sequences: their part of it, `born`
         self._context = 0  # tokens that decoding sequences read
@@ -83,6 +84,7 @@ class Replica:
             return
         if not self.running and not self.waiting:
             self._idle(request.arrival_s)
+        self._here[number] = served
         self.waiting.append(served)
 
     def advance(self, until_s: float, most: float = math.inf) -> None:
@@ -116,6 +118,7 @@ class Replica:
             self.now_s = until_s
 
     def _iterate(self) -> None:
+        self._order()
         chunks = self._schedule(self._prompt_tokens())
         decodes = self._decodes
         moment = self._moment(
@@ -141,12 +144,28 @@ class Replica:
             waiting=len(self.waiting),
             banks_s=[key + shared_s for key, _ in lowest],
             made=[self.step - born + 1 for _, born in lowest],
-            oldest_s=next(chain(self.running.values(), self.waiting)).request.arrival_s,
+            oldest_s=next(iter(self._here.values())).request.arrival_s,
         )
+
+    def _order(self) -> None:
+        """The policy's order among the first that wait and never ran."""
+        if len(self.waiting) < 2 or not self.policy.orders:
+            return
+        first = list(islice(self.waiting, MOST_ORDERED))
+        fresh = [one for one in first if not one.evictions]
+        if len(fresh) < 2:
+            return
+        head = [one for one in first if one.evictions]
+        begun = sum(one.prompt - one.computed for one in chain(self.prefilling.values(), head))
+        prompts = [(one.request.arrival_s, one.prompt) for one in fresh]
+        order = self.policy.order(self._moment(()), begun, prompts)
+        for _ in first:
+            self.waiting.popleft()
+        self.waiting.extendleft(reversed([*head, *(fresh[number] for number in order)]))
 
     def _prompt_tokens(self) -> int | None:
         """So many tokens of prompts this iteration may compute; None: as many as fit."""
-        if not self._decodes or not self.policy.paces or not (self.prefilling or self.waiting):
+        if not self.policy.paces or not (self.prefilling or self.waiting):
             return None
         # Who was evicted is at the head of the queue.
         evicted = takewhile(lambda one: one.evictions, self.waiting)
@@ -183,7 +202,7 @@ class Replica:
             evicted = True
         self.cache.free -= self.cache.wanted(self.step)
         budget = self.engine.max_batched_tokens - self._decodes
-        if most is not None and self._decodes:
+        if most is not None and (most > 0 or self._decodes):
             budget = min(budget, most)
         chunks = []
         for one in list(self.prefilling.values()):
@@ -272,6 +291,7 @@ class Replica:
         insort(self._banks, (self._bank_key(one), one.born))
 
     def _end(self, one: Served) -> None:
+        del self._here[one.number]
         one.end_s = self.now_s
         one.produced = one.request.output_tokens
         self.ended.append(one)

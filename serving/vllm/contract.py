@@ -25,8 +25,8 @@ _SET_BY_REQUEST = (
     "is_prefill_chunk",
 )  # fmt: skip
 _SET_BY_SCHEDULER = (
-    "requests", "finished_req_ids", "vllm_config", "running", "max_num_scheduled_tokens",
-    "scheduler_config", "need_mamba_block_aligned_split",
+    "requests", "finished_req_ids", "vllm_config", "running", "waiting",
+    "max_num_scheduled_tokens", "scheduler_config", "need_mamba_block_aligned_split",
 )  # fmt: skip
 
 

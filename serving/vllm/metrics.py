@@ -110,8 +110,13 @@ class Metrics:
         )
         yield CounterMetricFamily(
             "slurm_green_serving_paced_steps",
-            "Steps that took prompts in pieces, for those who decode.",
+            "Steps with a limit on the tokens of prompts.",
             value=self._pilot.paced,
+        )
+        yield CounterMetricFamily(
+            "slurm_green_serving_reordered_steps",
+            "Steps before which prompts that wait were put in another order.",
+            value=self._pilot.reordered,
         )
         yield from self._compared(getattr(under, "twin", None))
         mu = None if self._site is None else self._site.mu()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what a scheduler does to what a policy sees, and from its answer to a wish for a clock.
 
-Knows nothing of vLLM's modules: requests are whatever has the five numbers of `Tracked`. With
+Knows nothing of vLLM's modules: requests are whatever has the numbers of `Tracked`. With
 batches queued ahead, a batch is taken to begin when the one before it ends, and the clock is the
 higher of both wishes. The trap: all this runs in front of every iteration. Pure.
 """
@@ -11,60 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import islice
-from typing import Protocol
 
 from serving.governor.engine import Batch, EngineModel
 from serving.governor.protocol import Ended, Moment, Policy, Slo
+from serving.vllm.parts import Clocks, Running, Tracked, Waiting
 from serving.vllm.share import Iteration
 
-__all__ = ["Clocks", "Pilot", "Running", "Tracked"]
+__all__ = ["Pilot"]
 
 _LEARN = 0.05  # of each prompt
 _SEEN = 16  # requests without a token, and banks, that a policy sees
-
-
-class Tracked(Protocol):
-    """A request as the scheduler has it; `num_computed_tokens` counts what is under way."""
-
-    num_prompt_tokens: int
-    num_computed_tokens: int
-
-    @property
-    def num_output_tokens(self) -> int:
-        """Tokens that came back."""
-        ...
-
-
-class Running(Tracked, Protocol):
-    """A request that runs, for whoever asks how fast prompts may come beside it."""
-
-    request_id: str
-    max_tokens: int
-    is_prefill_chunk: bool
-
-
-class Clocks(Protocol):
-    """What takes wishes: `Setter`."""
-
-    holds_mhz: int | None
-    since_s: float
-
-    @property
-    def pending(self) -> bool:
-        """Whether a wish is on its way."""
-        ...
-
-    def ask(self, clock_mhz: int | None) -> None:
-        """Wish for a clock."""
-        ...
-
-    def work(self) -> None:
-        """Something begins."""
-        ...
-
-    def rest(self, park: tuple[float, int] | None) -> None:
-        """Nothing is left to do."""
-        ...
 
 
 @dataclass(slots=True)
@@ -104,7 +60,7 @@ class Pilot:
         highest_mhz: int | None = None,
     ) -> None:
         self.policy = policy
-        self.paced = 0  # steps in which prompts were held up
+        self.paced = self.reordered = 0  # steps: tokens limited, another order among who waits
         self._clocks = clocks
         self._slo = slo
         self._engine = engine
@@ -115,7 +71,7 @@ class Pilot:
             self._mhz[-1] = max(self._mhz[-1], highest_mhz)
         self._ran, self._over, self._failed = ran, over, failed
         self._live: dict[str, _Live] = {}
-        self._tokenless: dict[str, _Live] = {}  # by arrival
+        self._tokenless: dict[str, _Live] = {}  # in the order of service
         self._flying: deque[_Flight] = deque()
         self._end_s = float("-inf")
         self._fresh = 1.0  # of a prompt's tokens, that the cache does not have; on average
@@ -129,25 +85,51 @@ class Pilot:
         """A request is in the queue."""
         self._live[name] = self._tokenless[name] = _Live(request, arrival_s)
 
-    def most_tokens(self, now_s: float, running: Sequence[Running], waiting: int) -> int | None:
-        """How many tokens the batch about to be scheduled may have; None: as many as fit."""
-        if self.policy is None or not self.policy.paces or not self._tokenless:
-            return None
+    def prompts(
+        self, now_s: float, running: Sequence[Running], first: Sequence[Waiting], waiting: int
+    ) -> tuple[list[Waiting] | None, int | None]:
+        """Of the batch about to be scheduled: in which order the first that wait should come, and
+        how many tokens it may have; None: as they are, and as many as fit. So many wait in all.
+        """
+        policy = self.policy
+        if policy is None or not (policy.paces or policy.orders) or not self._tokenless:
+            return None, None
         begin_s = max(now_s, self._flying[-1].free_s) if self._flying else now_s
-        urgent, context, begun, decodes, behind = [], 0, 0, 0, False
+        urgent, context, plain = self._beside(begin_s, running)
+        batch = Batch(len(urgent), context / len(urgent) if urgent else 0.0)
+        order = tokens = None
+        try:
+            if policy.orders and len(first) > 1:
+                order = self._order(begin_s, batch, first, waiting)
+            if policy.paces and plain:
+                moment = self._moment(begin_s, batch, self._clock(), {}, waiting, urgent)
+                tokens = policy.prompt_tokens(moment)
+        except Exception as error:
+            self.give_up(error)
+            return None, None
+        if tokens is None or tokens + len(urgent) < 1:
+            return order, None
+        self.paced += 1
+        return order, len(urgent) + tokens
+
+    def _beside(
+        self, begin_s: float, running: Sequence[Running]
+    ) -> tuple[list[tuple[float, int]], int, bool]:
+        """Who will decode: until when each may, and its tokens; what they read; and whether all
+        others have no token yet and are behind them.
+        """
+        urgent, context, begun, behind, plain = [], 0, 0, False, True
         for request in running:
             one = self._live.get(request.request_id)
             if one is None:
                 continue
             begun += one.first_s is not None
             if request.is_prefill_chunk:
-                if one.first_s is not None:
-                    return None  # it was evicted: its next token is late already
+                # It was evicted: its next token is late already.
+                plain &= one.first_s is None
                 behind = True
                 continue
-            if behind:
-                return None  # that prompt would take the tokens of who decodes
-            decodes += 1
+            plain &= not behind  # that prompt would take the tokens of who decodes
             held = request.num_computed_tokens
             further = held - request.num_prompt_tokens
             if further + 1 >= request.max_tokens:
@@ -157,19 +139,50 @@ class Pilot:
             first_s = begin_s if one.first_s is None else one.first_s
             urgent.append((first_s + further * self._slo.tpot_s, further + 1))
         # Who has tokens and does not run was evicted, too.
-        if not urgent or begun < len(self._live) - len(self._tokenless):
+        plain &= begun >= len(self._live) - len(self._tokenless)
+        return urgent, context, plain
+
+    def _order(
+        self, begin_s: float, batch: Batch, first: Sequence[Waiting], waiting: int
+    ) -> list[Waiting] | None:
+        """The policy's, of those that never ran; others stay, and begin anew before them."""
+        places, prompts, again = [], [], 0
+        for place, request in enumerate(first):
+            one = self._tokenless.get(request.request_id)
+            if one is not None and one.cached is None:
+                places.append(place)
+                prompts.append((one.arrival_s, self._expected(request)))
+            else:
+                again += request.num_prompt_tokens + request.num_output_tokens
+        if len(places) < 2:
             return None
-        batch = Batch(len(urgent), context / len(urgent))
-        moment = self._moment(begin_s, batch, self._clock(), {}, waiting, urgent)
-        try:
-            prompts = self.policy.prompt_tokens(moment)
-        except Exception as error:
-            self.give_up(error)
+        assert self.policy is not None
+        behind = {request.request_id for request in first}
+        served = {}
+        for name, one in self._tokenless.items():
+            if name in behind:
+                break
+            served[name] = one
+            again += max(one.request.num_prompt_tokens - one.request.num_computed_tokens, 0)
+        moment = self._moment(begin_s, batch, self._clock(), {}, waiting, [])
+        numbers = list(self.policy.order(moment, again, prompts))
+        same = list(range(len(places)))
+        if numbers == same:
             return None
-        if prompts is None:
-            return None
-        self.paced += 1
-        return decodes + prompts
+        if sorted(numbers) != same:
+            raise ValueError(f"{numbers} is no order of {len(places)} prompts")
+        self.reordered += 1
+        found = list(first)
+        for place, number in zip(places, numbers, strict=True):
+            found[place] = first[places[number]]
+        known = self._tokenless
+        names = [one.request_id for one in found if one.request_id in known]
+        self._tokenless = served | {name: known[name] for name in names} | known
+        return found
+
+    def _expected(self, request: Tracked) -> int:
+        """Tokens of a prompt that has not run; what the cache has of it is looked up later."""
+        return round(request.num_prompt_tokens * self._fresh)
 
     def scheduled(
         self,
@@ -330,7 +343,7 @@ class Pilot:
             request = live.request
             left = request.num_prompt_tokens - request.num_computed_tokens + counts.get(name, 0)
             if live.cached is None:
-                left = round(left * self._fresh)  # what the cache has of it is looked up later
+                left = self._expected(request)
             if left > 0:
                 queue.append((live.arrival_s, left))
         urgent = nsmallest(_SEEN, urgent)

@@ -2,16 +2,20 @@
 """vLLM's asynchronous scheduler with a governor beside it.
 
 `vllm serve MODEL --scheduler-cls serving.vllm.scheduler.GovernedScheduler`. What it schedules is
-vLLM's own decision; only the most tokens of a step may be ours, so that prompts come in pieces.
+vLLM's own decision; only the order of prompts that wait may be ours, and the most tokens of a
+step, so that prompts come in pieces.
 The trap: nothing of ours may raise here, and nothing may wait.
 """
 
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
+from serving.governor.protocol import MOST_ORDERED
 from serving.vllm.build import Group, Replica, build
 from serving.vllm.contract import TRIED, missing, version
 from serving.vllm.settings import Settings
@@ -35,6 +39,7 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
     """Schedules as vLLM does, tells the governor, and accounts joules by request."""
 
     max_num_scheduled_tokens: int  # theirs
+    waiting: deque[Any]  # as long as requests come first, first served
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -56,9 +61,13 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
             )
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
-        """vLLM's, with prompts in pieces where they have time, and a clock for what it chose."""
+        """vLLM's, with prompts in our order and in pieces, and a clock for what it chose."""
         begin_s = time.monotonic()
-        most = self._most_tokens(begin_s)
+        order, most = self._prompts(begin_s)
+        if order is not None:
+            for _ in order:
+                self.waiting.popleft()
+            self.waiting.extendleft(reversed(order))
         took_s = time.monotonic() - begin_s
         if most is None:
             output = super().schedule(*args, **kwargs)
@@ -81,16 +90,17 @@ class GovernedScheduler(AsyncScheduler):  # type: ignore[misc]
                 self._fail(error)
         return output
 
-    def _most_tokens(self, now_s: float) -> int | None:
-        """How many tokens this step may have; None: what vLLM allows."""
+    def _prompts(self, now_s: float) -> tuple[list[Any] | None, int | None]:
+        """The first that wait in our order, and the most tokens of this step; None: vLLM's."""
         if self.sgreen is None or not self._pieces:
-            return None
+            return None, None
         try:
+            first = list(islice(self.waiting, MOST_ORDERED))
             waiting = self.get_request_counts()[1]
-            return self.sgreen.pilot.most_tokens(now_s, self.running, waiting)
+            return self.sgreen.pilot.prompts(now_s, self.running, first, waiting)
         except Exception as error:
             self._fail(error)
-            return None
+            return None, None
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
         """vLLM's, and what it took."""
@@ -196,7 +206,8 @@ def _pieces(scheduler: Any) -> bool:
     """Whether prompts may be cut anywhere, and come one after the other."""
     config = scheduler.scheduler_config
     return bool(
-        config.enable_chunked_prefill
+        isinstance(scheduler.waiting, deque)
+        and config.enable_chunked_prefill
         and not config.disable_chunked_mm_input
         and not config.long_prefill_token_threshold
         and config.policy == "fcfs"

@@ -10,7 +10,7 @@ from serving.vllm.scheduler import GovernedScheduler
 
 
 class SteeredScheduler(GovernedScheduler):
-    """`on`; `off`: as without us; `wait`: prompts come token by token while anybody decodes;
+    """`on`; `off`: as without us; `wait`: prompts come token by token, the last one first;
     `break`: the policy raises; `burst`: what watches raises.
     """
 
@@ -52,10 +52,14 @@ class SteeredScheduler(GovernedScheduler):
 
 
 class Waiting(Capped):
-    """The governor, if prompts came token by token."""
+    """The governor, if prompts came token by token, and the last one first."""
 
     def __init__(self, policy: Any) -> None:
         super().__init__(policy, lambda: 1 << 30)
+
+    def order(self, moment: Any, begun_tokens: int, waiting: Any) -> list[int]:
+        """By arrival, from behind."""
+        return sorted(range(len(waiting)), key=lambda number: -waiting[number][0])
 
     def prompt_tokens(self, moment: Any) -> int:
         """Whatever comes of it."""
@@ -66,7 +70,7 @@ class Broken:
     """A policy with a bug."""
 
     park_after_s = None
-    paces = False
+    paces = orders = False
 
     def choose(self, moment: Any) -> int:
         """It raises."""

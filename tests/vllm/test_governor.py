@@ -173,14 +173,15 @@ def test_answers_are_the_same_and_clocks_follow(governed: Governed) -> None:
     assert governed.value("clock_failures_total") == 0 or unknown
 
 
-def test_prompts_come_in_pieces_in_vllm_where_the_policy_says_so(governed: Governed) -> None:
+def test_prompts_come_in_the_policys_order_and_pieces_in_vllm(governed: Governed) -> None:
     governed.word("on")
     plain = governed.server.many(PROMPTS, 32, 8)
-    before = governed.value("paced_steps_total")
+    paced, reordered = (governed.value(f"{one}_steps_total") for one in ("paced", "reordered"))
     governed.word("wait")
     assert governed.server.many(PROMPTS, 32, 8) == plain
     governed.word("on")
-    assert governed.value("paced_steps_total") > before
+    assert governed.value("paced_steps_total") > paced
+    assert governed.value("reordered_steps_total") > reordered
     # A token for each one who decodes, and one of a prompt, while others wait.
     lines = governed.steer.with_suffix(".waited").read_text().splitlines()
     steps = [tuple(map(int, one.split())) for one in lines]

@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,19 +45,67 @@ def risk(answer: int = 4) -> Risk:
 
 
 def tokens(
-    what: Moment, known: Risk, most_wait: float = 0.5, correction: float = 1.0
+    what: Moment,
+    known: Risk,
+    most_wait: float = 0.5,
+    correction: float = 1.0,
+    crowd: float = 10.0,
 ) -> int | None:
-    return Pace(ENGINE, SLO, most_wait).tokens(what, known, correction)
+    return Pace(ENGINE, SLO, most_wait).tokens(what, known, correction, crowd)
+
+
+def most(what: Moment, correction: float = 1.0) -> int:
+    """What one and a half times the TPOT has time for."""
+    decode_s = ENGINE.time_s(Batch(what.batch.decodes, what.batch.context), what.clock)
+    left_s = 1.5 * SLO.tpot_s - decode_s * correction
+    return max(int(left_s / (ENGINE.prompt_s(256, what.clock) / 256 * correction)), 256)
 
 
 def test_they_come_in_pieces_for_an_answer_that_would_end_late_and_for_no_other() -> None:
     assert tokens(moment(), risk()) == 256
-    assert tokens(moment(bank_s=0.5), risk()) is None  # it can be stalled
-    assert tokens(moment(), risk(answer=2000)) is None  # it wins that back before it ends
-    assert tokens(moment(prompt=20), risk()) is None  # hardly a stall
-    assert tokens(moment(prompt=256), risk()) is None  # one piece
-    assert tokens(moment(bank_s=-9.0), risk()) is None  # it is late either way
-    assert tokens(moment(), risk(), most_wait=0.0) is None
+    whole = most(moment())
+    assert 256 < whole < 2000
+    assert tokens(moment(bank_s=0.5), risk()) == whole  # it can be stalled
+    assert tokens(moment(), risk(answer=2000)) == whole  # it wins that back before it ends
+    assert tokens(moment(prompt=20), risk()) == whole  # hardly a stall
+    assert tokens(moment(prompt=256), risk()) == whole  # one piece
+    assert tokens(moment(bank_s=-9.0), risk()) == whole  # it is late either way
+    assert tokens(moment(), risk(), most_wait=0.0) == whole
+
+
+def test_an_iteration_with_prompts_lasts_hardly_longer_than_a_token_may() -> None:
+    calm = moment(bank_s=9.0, prompt=90_000)
+    assert tokens(calm, risk()) == most(calm)
+    end_s = ENGINE.time_s(Batch(1, 500.0, [(0, most(calm))]), TOP)
+    assert end_s == pytest.approx(1.5 * SLO.tpot_s, rel=0.2)
+    slow = moment(bank_s=9.0, prompt=90_000, clock=0)
+    assert tokens(slow, risk()) == most(slow) < most(calm)
+    assert tokens(calm, risk(), correction=1.5) == most(calm, 1.5) < most(calm)
+    assert tokens(calm, risk(), correction=100.0) is None  # there is no room for a piece
+    hurried = moment(prompt=8000, waited_s=0.16)  # in 20 ms of steps beside
+    piece = tokens(hurried, risk(), crowd=1.0)
+    assert piece is not None
+    assert piece > tokens(hurried, risk()) == most(hurried)
+    assert tokens(calm, risk(), crowd=1.0) is None  # others hardly ever wait
+    assert tokens(moment(), risk(), crowd=1.0) == 256  # somebody is likely late
+    calm.batch = Batch()
+    assert tokens(calm, risk()) == most(calm) > most(moment())
+
+
+def test_prompts_come_in_the_order_in_which_fewest_are_late() -> None:
+    pace, what = Pace(ENGINE, SLO, 0.5), moment()
+    calm = [(NOW_S - 0.1, 500), (NOW_S, 8000), (NOW_S, 500)]
+    assert pace.order(what, 0, calm, 1.0) == [0, 1, 2]
+    burst = [(NOW_S - 0.5, 10_000), (NOW_S - 0.4, 500), (NOW_S - 0.2, 500)]
+    assert pace.order(what, 0, burst, 1.0) == [1, 2, 0]
+    assert pace.order(what, 0, burst, 0.2) == [0, 1, 2]
+    assert pace.order(what, 10_000, calm, 1.0) == [0, 2, 1]  # what is begun comes first
+    assert pace.order(what, 40_000, calm, 1.0) == [0, 1, 2]  # all are late
+    # Who waits for longer than five times its TTFT is not passed.
+    burst[0] = (NOW_S - 4.9, 10_000)
+    assert pace.order(what, 0, burst, 1.0) == [1, 2, 0]
+    burst[0] = (NOW_S - 5.1, 10_000)
+    assert pace.order(what, 0, burst, 1.0) == [0, 1, 2]
 
 
 def test_pieces_are_as_large_as_lets_a_prompt_be_done_in_half_of_its_time() -> None:
@@ -64,20 +113,23 @@ def test_pieces_are_as_large_as_lets_a_prompt_be_done_in_half_of_its_time() -> N
     left_s = ENGINE.prompt_s(2000, TOP) + 4 * decode_s  # so many steps are in between
     assert tokens(moment(waited_s=0.5 - left_s - 1e-9), risk()) == 500
     assert tokens(moment(waited_s=0.5 - left_s + decode_s / 2), risk()) == 572
-    assert tokens(moment(waited_s=0.5 - left_s + 3.5 * decode_s), risk()) is None
-    assert tokens(moment(waited_s=0.5 - left_s), risk(), correction=1.5) is None
-    assert tokens(moment(waited_s=0.5 - left_s, clock=0), risk()) is None
+    late = moment(waited_s=0.5 - left_s + 3.5 * decode_s)
+    assert tokens(late, risk()) == most(late)
+    late = moment(waited_s=0.5 - left_s)
+    assert tokens(late, risk(), correction=1.5) == most(late, 1.5)
+    late.clock = 0
+    assert tokens(late, risk()) == most(late)
 
 
 def test_of_several_prompts_who_has_least_time_decides() -> None:
     decode_s = ENGINE.time_s(Batch(1, 500.0), TOP)
-    steps_s = 4 * decode_s + ENGINE.prompt_s(4000, TOP) + 1e-9
+    steps_s = 4 * decode_s + ENGINE.prompt_s(2000, TOP) + 1e-9
     two = moment()
-    two.queue = [(NOW_S - 0.1, 2000), (NOW_S - 0.5 + steps_s, 2000)]
-    assert tokens(two, risk()) == 1000
+    two.queue = [(NOW_S - 0.1, 1000), (NOW_S - 0.5 + steps_s, 1000)]
+    assert tokens(two, risk()) == 500
     for waited_s in (0.5, 0.95, 2.0):
-        two.queue = [(NOW_S - waited_s, 2000), (NOW_S - 0.5 + steps_s, 2000)]
-        assert tokens(two, risk()) is None
+        two.queue = [(NOW_S - waited_s, 1000), (NOW_S - 0.5 + steps_s, 1000)]
+        assert tokens(two, risk()) == most(two)
 
 
 @settings(max_examples=200, deadline=None)
@@ -93,8 +145,8 @@ def test_at_that_pace_all_are_in_time(
     what = Moment(
         NOW_S, Batch(decodes, 500.0), TOP, 0.0, queue, len(queue), [0.0] * decodes, [1] * decodes
     )
-    piece = tokens(what, risk(), most_wait)
-    if piece is None:
+    piece = tokens(what, risk(), most_wait, crowd=0.0)
+    if piece is None or piece >= most(what):
         return
     step_s, done, prompts_s = ENGINE.time_s(Batch(decodes, 500.0), TOP), 0, 0.0
     for arrival_s, prompt in queue:
@@ -149,9 +201,9 @@ def test_a_longer_stall_makes_more_late(
 def test_nothing_is_held_up_where_more_wait_than_are_seen() -> None:
     seen = moment()
     seen.waiting = len(seen.queue)
-    assert tokens(seen, risk())
+    assert tokens(seen, risk()) == 256
     seen.waiting += 1
-    assert tokens(seen, risk()) is None
+    assert tokens(seen, risk()) == most(seen)
 
 
 def test_a_stall_is_what_the_bank_and_this_token_do_not_cover() -> None:
@@ -199,18 +251,14 @@ def test_clocks_are_lower_where_prompts_can_wait_and_the_cache_has_room() -> Non
     assert waiting < _clock(price, decoding(held=0.59))
 
 
-def test_the_queue_leaves_room_for_who_comes_next_and_keeps_its_own_time() -> None:
-    def clock(waited_s: float, crowd: float, price: float = 100.0) -> float:
-        made = Governor(ENGINE, SLO, Tuning(most_lost=None, miss_requests=price))
-        made._crowd = crowd
+def test_the_queue_keeps_its_own_time() -> None:
+    def clock(waited_s: float) -> float:
+        made = Governor(ENGINE, SLO, Tuning(most_lost=None))
         what = Moment(NOW_S, Batch(chunks=[(0, 2000)]), TOP, 0.0, [(NOW_S - waited_s, 4500)], 0)
         return ENGINE.clocks_mhz[made.choose(what)]
 
-    calm = clock(0.0, 1.0)
-    assert calm < ENGINE.clocks_mhz[TOP]
-    assert clock(0.0, 30.0) == ENGINE.clocks_mhz[TOP]  # others come
-    assert clock(0.75, 1.0) == ENGINE.clocks_mhz[TOP]  # it waited
-    assert clock(0.0, 10.0, price=5.0) < clock(0.0, 10.0, price=2000.0)
+    assert clock(0.0) < ENGINE.clocks_mhz[TOP]
+    assert clock(0.75) == ENGINE.clocks_mhz[TOP]
 
 
 def test_which_policies_have_prompts_in_pieces() -> None:
@@ -218,10 +266,20 @@ def test_which_policies_have_prompts_in_pieces() -> None:
     for _ in range(200):
         ours.finished(Ended(0.0, 0.1, 0.3, 4, 100))
     assert ours.paces
+    assert ours.orders
+    assert Capped(ours, lambda: 0).orders
+    waiting = [(NOW_S - 0.5, 12_000), (NOW_S - 0.4, 500), (NOW_S - 0.2, 500)]
+    assert ours.order(moment(), 0, waiting) == [1, 2, 0]
+    assert Capped(ours, lambda: 0).order(moment(), 0, waiting) == [1, 2, 0]
+    in_order = policy_named("governor:in-order", ENGINE, SLO)()
+    assert in_order.paces
+    assert not in_order.orders
     assert ours.prompt_tokens(moment()) == Capped(ours, lambda: 0).prompt_tokens(moment()) == 256
     for name in ("governor:clocks", "max", "two-level", "feedback", "bandit", "projection"):
         made = policy_named(name, ENGINE, SLO)()
         assert not made.paces
+        assert not made.orders
+        assert list(made.order(moment(), 0, waiting)) == [0, 1, 2]
         assert made.prompt_tokens(moment()) is None
     assert not Capped(Fixed(TOP), lambda: 0).paces
 

@@ -55,6 +55,20 @@ def test_bursts_are_expected_after_an_arrival_and_not_later() -> None:
     assert per_s == 0
 
 
+def test_arrivals_are_noted_once_in_whatever_order_they_are_served() -> None:
+    in_order, other = Bursts(ENGINE, 0.5), Bursts(ENGINE, 0.5)
+    queue: list[tuple[float, int]] = []
+    for k in range(40):
+        one = (0.3 * k, 100 + 10 * (k % 7))
+        in_order.see([one])
+        queue = [one, *queue[-3:]] if k % 2 else [*queue[-3:], one]
+        other.see(queue)
+        for age_s in (0.0, 0.3, 2.0):
+            mine, theirs = (which.to_come(0.3 * k + age_s) for which in (other, in_order))
+            assert (mine[0] == theirs[0]).all()
+            assert mine[1] == theirs[1]
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(-0.2, 0.5), st.integers(1, 200)), max_size=16),

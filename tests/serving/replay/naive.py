@@ -17,6 +17,7 @@ class Going:
     computed: int = 0
     produced: int = 0
     decodes: bool = False  # its prompt is done
+    again: bool = False  # it was evicted
     first_s: float | None = None
     end_s: float | None = None
 
@@ -31,8 +32,11 @@ def serve(
     engine: EngineModel,
     clock: int,
     paces: Callable[[int, int], int | None] = lambda decodes, waiting: None,
+    orders: Callable[[int, Sequence[tuple[float, int]]], Sequence[int]] | None = None,
 ) -> list[Going]:
-    """All requests to their end; with so many tokens of prompts by who decodes and who waits."""
+    """All requests to their end; with so many tokens of prompts by who decodes and who waits, and
+    those that wait and never ran in an order by what is begun and what they are.
+    """
     blocks = engine.kv_tokens // 16
     todo = [Going(one) for one in requests]
     everything = list(todo)
@@ -45,7 +49,7 @@ def serve(
 
     def evict() -> None:
         one = running.pop()
-        one.computed, one.decodes = 0, False
+        one.computed, one.decodes, one.again = 0, False, True
         waiting.insert(0, one)
 
     while todo or waiting or running:
@@ -57,7 +61,14 @@ def serve(
         evicted, decodes = False, sum(one.decodes for one in running)
         most = None
         anew = any(one.first_s for one in (*running, *waiting) if not one.decodes)
-        if decodes and not anew and (waiting or decodes < len(running)):
+        fresh = [one for one in waiting[:64] if not one.again]
+        if orders and len(fresh) > 1:
+            again = [one for one in waiting[:64] if one.again]
+            left = sum(one.needed - one.computed for one in (*running, *again) if not one.decodes)
+            prompts = [(one.request.arrival_s, one.needed) for one in fresh]
+            numbers = orders(left, prompts)
+            waiting = [*again, *(fresh[k] for k in numbers), *waiting[64:]]
+        if not anew and (waiting or decodes < len(running)):
             most = paces(decodes, len(waiting))
         while True:
             extra = sum(one.decodes and one.computed % 16 == 0 for one in running)
@@ -68,7 +79,7 @@ def serve(
         free = blocks - held() - extra
         decoding = [one for one in running if one.decodes]
         budget = engine.max_batched_tokens - len(decoding)
-        if most is not None and decoding:
+        if most is not None and (most > 0 or decoding):
             budget = min(budget, most)
         chunks = []
         for one in [one for one in running if not one.decodes]:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The replica against the scheduler written out, and its energy against its own spans."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,13 +53,61 @@ class Picky(Fixed):
     paces = True
 
     def prompt_tokens(self, moment: Moment) -> int | None:
-        assert moment.batch.decodes > 0
         assert not moment.batch.chunks
         return picky(moment.batch.decodes, moment.waiting)
 
 
 def picky(decodes: int, waiting: int) -> int | None:
     return [0, 7, 40, None][(3 * decodes + waiting) % 4]
+
+
+class Shuffled(Fixed):
+    """Has an order of its own."""
+
+    orders = True
+
+    def order(
+        self, moment: Moment, begun_tokens: int, waiting: Sequence[tuple[float, int]]
+    ) -> list[int]:
+        assert len(waiting) > 1
+        assert not moment.batch.chunks
+        return shuffled(begun_tokens, waiting)
+
+
+def shuffled(begun_tokens: int, waiting: Sequence[tuple[float, int]]) -> list[int]:
+    """By their tokens, the longest or the shortest first."""
+    sign = 1 if begun_tokens % 2 else -1
+    return sorted(range(len(waiting)), key=lambda number: (sign * waiting[number][1], number))
+
+
+@settings(max_examples=300, deadline=None)
+@given(arrivals)
+def test_prompts_come_in_the_policys_order_as_in_the_scheduler_written_out(
+    drawn: list[tuple[float, int, int]],
+) -> None:
+    requests = requests_of(drawn)
+    run = replay(requests, TIGHT, SLO, lambda: Shuffled(4))
+    for got, want in zip(run.served, serve(requests, TIGHT, 4, orders=shuffled), strict=True):
+        assert got.first_s == pytest.approx(want.first_s, abs=1e-9)
+        assert got.end_s == pytest.approx(want.end_s, abs=1e-9)
+
+
+def test_the_oldest_is_who_came_first_whatever_the_order() -> None:
+    class Last(Shuffled):
+        def order(
+            self, moment: Moment, begun_tokens: int, waiting: Sequence[tuple[float, int]]
+        ) -> list[int]:
+            return sorted(range(len(waiting)), key=lambda number: -waiting[number][0])
+
+        def choose(self, moment: Moment) -> int:
+            oldest.append(moment.oldest_s)
+            return super().choose(moment)
+
+    oldest: list[float] = []
+    run = replay([Request(0.001 * k, 600, 1) for k in range(6)], TIGHT, SLO, lambda: Last(4))
+    ends = [one.end_s or 0.0 for one in run.served]
+    assert ends[1] > ends[5] > ends[0]
+    assert sorted(set(oldest)) == [0.0, 0.001]  # who came second is the last to end
 
 
 @settings(max_examples=300, deadline=None)

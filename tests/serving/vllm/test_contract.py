@@ -12,6 +12,7 @@ class Scheduler:
         self.finished_req_ids: set[str] = set()
         self.vllm_config = None
         self.running: list[int] = []
+        self.waiting: list[object] = []
         self.max_num_scheduled_tokens = 1
         self.scheduler_config = None
         self.need_mamba_block_aligned_split = False

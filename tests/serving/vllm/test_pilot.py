@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the policy is told of a scheduler's batches, and what becomes of its wishes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -53,6 +54,7 @@ class Scripted:
 
     park_after_s: float | None = 0.05
     paces = True
+    orders = False
 
     def __init__(self, answers: list[int | Exception]) -> None:
         self.answers = answers
@@ -61,6 +63,16 @@ class Scripted:
         self.ends: list[Ended] = []
         self.tokens: int | Exception | None = None
         self.asked: list[Moment] = []
+        self.begun: list[int] = []
+        self.numbers: list[int] = []
+
+    def order(
+        self, moment: Moment, begun_tokens: int, waiting: Sequence[tuple[float, int]]
+    ) -> Sequence[int]:
+        self.asked.append(moment)
+        self.begun.append(begun_tokens)
+        self.waiting = list(waiting)
+        return self.numbers
 
     def prompt_tokens(self, moment: Moment) -> int | None:
         self.asked.append(moment)
@@ -113,9 +125,19 @@ class Rig:
             )
         self.pilot.scheduled(now_s, counts, key, waiting)
 
-    def most(self, now_s: float, *running: str, waiting: int = 1) -> int | None:
+    def most(self, now_s: float, *running: str, waiting: tuple[str, ...] = ()) -> int | None:
         """Tokens of a batch of these, which run."""
-        return self.pilot.most_tokens(now_s, [self.requests[one] for one in running], waiting)
+        return self.prompts(now_s, running, waiting)[1]
+
+    def prompts(
+        self, now_s: float, running: Sequence[str], waiting: Sequence[str]
+    ) -> tuple[list[str] | None, int | None]:
+        """Which order the waiting ones should have, and the tokens of the batch."""
+        order, tokens = self.pilot.prompts(
+            now_s, [self.requests[one] for one in running],
+            [self.requests[one] for one in waiting], len(waiting),
+        )  # fmt: skip
+        return order and [one.request_id for one in order], tokens
 
     def done(self, now_s: float, key: object, *finished: str, tokens: tuple[str, ...] = ()) -> None:
         for name in tokens:
@@ -260,18 +282,17 @@ def test_prompts_come_in_pieces_beside_those_that_decode_if_the_policy_says_so()
     rig = Rig()
     rig.policy.tokens = 64
     rig.arrive("a", 100, 0.0)
-    assert rig.most(0.0) is None  # nobody decodes
     rig.schedule(0.0, 1, a=100)
     rig.done(0.1, 1, tokens=("a",))
     rig.schedule(0.1, 2, a=1)
     rig.done(0.12, 2, tokens=("a",))
-    assert rig.most(0.12, "a", waiting=0) is None  # no prompt is there
+    assert rig.most(0.12, "a") is None  # no prompt is there
     assert rig.policy.asked == []
     rig.arrive("b", 50, 0.09)
     rig.arrive("c", 70, 0.095)
     rig.schedule(0.12, 3, a=1, b=30)
     rig.done(0.13, 3, tokens=("a",))
-    assert rig.most(0.13, "a", "b", waiting=1) == 65
+    assert rig.most(0.13, "a", "b", waiting=("c",)) == 65
     [seen] = rig.policy.asked
     assert (seen.batch.decodes, seen.batch.context, seen.batch.chunks) == (1, 102.0, ())
     assert list(seen.queue) == [(0.09, 20), (0.095, 70)]
@@ -299,10 +320,8 @@ def test_with_a_batch_ahead_who_gets_a_first_token_in_it_has_none_to_lose() -> N
     assert list(seen.banks_s) == [0.0]
 
 
-@pytest.mark.parametrize(("most", "tokens"), [(1, None), (2, None), (3, 65)])
-def test_nothing_is_held_up_for_a_last_token_that_is_under_way(
-    most: int, tokens: int | None
-) -> None:
+@pytest.mark.parametrize(("most", "decodes"), [(1, 0), (2, 0), (3, 1)])
+def test_nothing_is_held_up_for_a_last_token_that_is_under_way(most: int, decodes: int) -> None:
     rig = Rig()
     rig.policy.tokens = 64
     one = rig.arrive("a", 100, 0.0)
@@ -310,7 +329,8 @@ def test_nothing_is_held_up_for_a_last_token_that_is_under_way(
     rig.schedule(0.0, 1, a=100)
     rig.schedule(0.001, 2, a=1)
     rig.arrive("b", 50, 0.001)
-    assert rig.most(0.002, "a") == tokens
+    assert rig.most(0.002, "a") == decodes + 64
+    assert rig.policy.asked[-1].batch.decodes == decodes
 
 
 def test_nothing_is_held_up_where_somebody_was_evicted() -> None:
@@ -340,6 +360,55 @@ def test_a_prompt_before_somebody_who_decodes_would_take_the_tokens_of_both() ->
     rig.done(0.1, 1, tokens=("a",))
     assert rig.most(0.1, "a", "b") == 65
     assert rig.most(0.1, "b", "a") is None
+
+
+def test_prompts_that_wait_come_in_the_policys_order() -> None:
+    rig = Rig()
+    rig.policy.orders = True
+    for k, name in enumerate("abcde"):
+        rig.arrive(name, 10 * (k + 1), 0.01 * k)
+    rig.schedule(0.1, 1, a=10, b=5)
+    rig.done(0.2, 1, tokens=("a",))
+    rig.policy.numbers = [2, 0, 1]
+    assert rig.prompts(0.2, "ab", "cde")[0] == list("ecd")
+    assert rig.pilot.reordered == 1
+    assert rig.policy.begun == [15]
+    assert rig.policy.waiting == [(0.02, 30), (0.03, 40), (0.04, 50)]
+    rig.policy.tokens = 64
+    assert rig.prompts(0.2, "ab", "ecd")[1] == 65
+    # The policy sees who is begun, and then who waits as they wait.
+    assert [arrival_s for arrival_s, _ in rig.policy.asked[-1].queue] == [0.01, 0.03, 0.04, 0.02]
+    rig.policy.numbers = [0, 1, 2]
+    assert rig.prompts(0.2, "ab", "ecd")[0] is None
+    assert rig.pilot.reordered == 2
+    # Who ran before stays, and is computed before the others.
+    rig.requests["b"].num_computed_tokens = 0
+    rig.policy.numbers = [1, 0]
+    assert rig.prompts(0.2, "a", "bed")[0] == list("bde")
+    assert rig.policy.begun[-1] == 20
+    assert rig.prompts(0.2, "ab", "e")[0] is None
+    assert rig.pilot.policy is not None
+
+
+def test_a_first_token_that_is_under_way_is_no_work() -> None:
+    rig = Rig()
+    rig.policy.orders, rig.policy.numbers = True, [0, 1]
+    for name in "abc":
+        rig.arrive(name, 10, 0.0)
+    rig.schedule(0.1, 1, a=10)
+    rig.schedule(0.101, 2, a=1)
+    assert rig.prompts(0.102, "a", "bc")[0] is None
+    assert rig.policy.begun == [0]
+
+
+@pytest.mark.parametrize("numbers", [[0, 0, 1], [0, 1], [0, 1, 3], [0, 1, 2, 3]])
+def test_what_is_no_order_loses_nobody(numbers: list[int]) -> None:
+    rig = Rig()
+    rig.policy.orders, rig.policy.numbers = True, numbers
+    for name in "abc":
+        rig.arrive(name, 10, 0.0)
+    assert rig.prompts(0.1, (), "abc") == (None, None)
+    assert rig.pilot.policy is None
 
 
 def test_of_a_prompt_that_has_not_run_the_cache_has_as_much_as_of_those_before() -> None:

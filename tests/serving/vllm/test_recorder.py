@@ -139,7 +139,7 @@ def test_emulated_joules_are_called_so_and_shown() -> None:
     rig.recorder.decisions.extend([("schedule", 1e-4)] * 3)
     rig.read(300.0)
     setter = SimpleNamespace(changes=2, failures=1, holds_mhz=1200)
-    pilot = SimpleNamespace(policy=None, paced=7)
+    pilot = SimpleNamespace(policy=None, paced=7, reordered=3)
     metrics = Metrics(rig.recorder, pilot, setter, model="m", policy="governor")  # type: ignore[arg-type]
     text = metrics.text().decode()
     for line in (
@@ -149,6 +149,8 @@ def test_emulated_joules_are_called_so_and_shown() -> None:
         'slurm_green_serving_governor_active{policy="governor"} 0.0',
         "slurm_green_serving_clock_hertz 1.2e+09",
         "slurm_green_serving_clock_failures_total 1.0",
+        "slurm_green_serving_paced_steps_total 7.0",
+        "slurm_green_serving_reordered_steps_total 3.0",
     ):
         assert line in text.splitlines()
 
@@ -158,7 +160,7 @@ def test_what_the_clocks_cost_those_who_wait_is_shown_under_a_ceiling_too() -> N
     setter = SimpleNamespace(changes=0, failures=0, holds_mhz=None)
     plain = SimpleNamespace(twin=twin)
     for policy in (plain, Capped(plain, lambda: 1)):  # type: ignore[arg-type]
-        pilot = SimpleNamespace(policy=policy, paced=0)
+        pilot = SimpleNamespace(policy=policy, paced=0, reordered=0)
         metrics = Metrics(Rig().recorder, pilot, setter, model="m", policy="governor")  # type: ignore[arg-type]
         lines = metrics.text().decode().splitlines()
         assert 'slurm_green_serving_compared_requests_total{model="m"} 40.0' in lines
@@ -179,7 +181,7 @@ def test_it_is_told_on_a_port_or_in_a_file(tmp_path: Path, unused_port: int) -> 
     setter = SimpleNamespace(changes=0, failures=0, holds_mhz=None)
     metrics = Metrics(
         rig.recorder,
-        SimpleNamespace(policy=1, paced=0),
+        SimpleNamespace(policy=1, paced=0, reordered=0),
         setter,
         model="m",
         policy="max",  # type: ignore[arg-type]

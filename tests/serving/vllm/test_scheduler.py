@@ -4,11 +4,13 @@
 import importlib.util
 import itertools
 import time
+from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from serving.governor.protocol import MOST_ORDERED
 from serving.vllm import scheduler as module
 from serving.vllm.scheduler import GovernedScheduler
 from tests.serving.vllm.test_pilot import Rig
@@ -27,6 +29,7 @@ class Theirs:
         self.finished_req_ids = set()
         self.running: list[Any] = []
         self.max_num_scheduled_tokens = 8192
+        self.waiting: deque[Any] = deque()
         self.breaks = False
 
     def schedule(self, throttle_prefills: bool = False) -> Any:
@@ -100,7 +103,7 @@ def test_it_answers_what_theirs_answers(governed: Any) -> None:
 def test_a_step_has_at_most_as_many_tokens_as_both_allow(
     governed: Any, asked: int | None, most: int
 ) -> None:
-    governed.sgreen.pilot.most_tokens = lambda now_s, running, waiting: asked
+    governed.sgreen.pilot.prompts = lambda now_s, running, first, waiting: (None, asked)
     governed.schedule(True)
     assert (governed.most, governed.throttled) == (most, True)
     assert governed.max_num_scheduled_tokens == 8192
@@ -121,6 +124,7 @@ def test_a_step_has_at_most_as_many_tokens_as_both_allow(
         {"long_prefill_token_threshold": 9},
         {"disable_chunked_mm_input": True},
         {"policy": "priority"},
+        {"queue": []},
         {"aligned": True},
     ],
 )
@@ -129,15 +133,27 @@ def test_prompts_come_in_pieces_where_vllm_cuts_one_after_the_other_anywhere(
 ) -> None:
     usual: dict[str, Any] = {
         "enable_chunked_prefill": True, "long_prefill_token_threshold": 0,
-        "disable_chunked_mm_input": False, "policy": "fcfs", "aligned": False,
+        "disable_chunked_mm_input": False, "policy": "fcfs", "aligned": False, "queue": deque(),
     }  # fmt: skip
     governed.scheduler_config = config = SimpleNamespace(**{**usual, **otherwise})
     governed.need_mamba_block_aligned_split = config.aligned
+    governed.waiting = config.queue
     assert module._pieces(governed) == (not otherwise)
 
 
+def test_the_first_that_wait_come_in_the_pilots_order(governed: Any) -> None:
+    queue = governed.waiting = deque(range(100))
+    governed.sgreen.pilot.prompts = lambda now_s, running, first, waiting: (first[::-1], None)
+    governed.schedule(True)
+    assert governed.waiting is queue
+    assert list(queue) == [*range(MOST_ORDERED - 1, -1, -1), *range(MOST_ORDERED, 100)]
+    governed._pieces = False
+    governed.schedule(True)
+    assert queue[0] == MOST_ORDERED - 1
+
+
 def test_a_bug_about_prompts_costs_only_us(governed: Any) -> None:
-    parts, governed.sgreen.pilot.most_tokens = governed.sgreen, None
+    parts, governed.sgreen.pilot.prompts = governed.sgreen, None
     assert governed.schedule(False).num_scheduled_tokens == {"a": 1}
     assert governed.most == 8192
     assert governed.sgreen is None
