@@ -24,7 +24,7 @@ _STEP = 1.5  # times the TPOT that an iteration with prompts may last
 _CROWD = 1.5  # requests; where there are fewer hardly anybody else waits
 _SAFE = 1.2  # times what prompts take, for what else comes
 _PATIENCE = 5.0  # times the TTFT after which nobody goes before
-_LEAST_S = 1e-9  # that a token takes
+_SHORTEST_S = 1e-9  # that a token takes
 _COUNTED = 0.2  # of the time for which prompts can wait
 
 
@@ -78,11 +78,12 @@ class Pace:
 
     def _pieces_s(self, moment: Moment, clock: int, correction: float) -> tuple[float, float]:
         """What those who decode take, and each token of a piece beside them."""
-        engine, batch, decode_s = self._engine, moment.batch, 0.0
-        if batch.decodes:
-            decode_s = engine.time_s(Batch(batch.decodes, batch.context), clock) * correction
-        token_s = engine.prompt_s(_PIECE, clock) / _PIECE * correction
-        return decode_s, max(token_s, _LEAST_S)
+        token_s = self._engine.prompt_s(_PIECE, clock) / _PIECE * correction
+        return self._decode_s(moment, clock, correction), max(token_s, _SHORTEST_S)
+
+    def _decode_s(self, moment: Moment, clock: int, correction: float) -> float:
+        plain = Batch(moment.batch.decodes, moment.batch.context)
+        return self._engine.time_s(plain, clock) * correction
 
     def _piece(self, moment: Moment, risk: Risk, correction: float, least: int) -> int | None:
         """The least that lets all be in time, where somebody is likely late otherwise."""
@@ -111,9 +112,8 @@ class Pace:
         self, moment: Moment, clock: int, correction: float
     ) -> tuple[float, float, list[float]]:
         """What prompts take, what a step without them does, and how late each could be begun."""
-        plain = Batch(moment.batch.decodes, moment.batch.context)
         prompts_s, spare_s = 0.0, []
         for arrival_s, left in moment.queue:
             prompts_s += self._engine.prompt_s(left, clock) * correction
             spare_s.append(arrival_s + self._ttft_s - moment.now_s - prompts_s)
-        return prompts_s, self._engine.time_s(plain, clock) * correction, spare_s
+        return prompts_s, self._decode_s(moment, clock, correction), spare_s

@@ -97,12 +97,14 @@ class Pilot:
         begin_s = max(now_s, self._flying[-1].free_s) if self._flying else now_s
         urgent, context, plain = self._beside(begin_s, running)
         batch = Batch(len(urgent), context / len(urgent) if urgent else 0.0)
+        moment = self._moment(begin_s, batch, self._clock(), {}, waiting, urgent)
         order = tokens = None
         try:
             if policy.orders and len(first) > 1:
-                order = self._order(begin_s, batch, first, waiting)
+                order = self._order(policy, moment, first)
             if policy.paces and plain:
-                moment = self._moment(begin_s, batch, self._clock(), {}, waiting, urgent)
+                if order is not None:
+                    moment.queue = self._queue({})
                 tokens = policy.prompt_tokens(moment)
         except Exception as error:
             self.give_up(error)
@@ -143,7 +145,7 @@ class Pilot:
         return urgent, context, plain
 
     def _order(
-        self, begin_s: float, batch: Batch, first: Sequence[Waiting], waiting: int
+        self, policy: Policy, moment: Moment, first: Sequence[Waiting]
     ) -> list[Waiting] | None:
         """The policy's, of those that never ran; others stay, and begin anew before them."""
         places, prompts, again = [], [], 0
@@ -156,7 +158,6 @@ class Pilot:
                 again += request.num_prompt_tokens + request.num_output_tokens
         if len(places) < 2:
             return None
-        assert self.policy is not None
         behind = {request.request_id for request in first}
         served = {}
         for name, one in self._tokenless.items():
@@ -164,8 +165,7 @@ class Pilot:
                 break
             served[name] = one
             again += max(one.request.num_prompt_tokens - one.request.num_computed_tokens, 0)
-        moment = self._moment(begin_s, batch, self._clock(), {}, waiting, [])
-        numbers = list(self.policy.order(moment, again, prompts))
+        numbers = list(policy.order(moment, again, prompts))
         same = list(range(len(places)))
         if numbers == same:
             return None
@@ -338,6 +338,21 @@ class Pilot:
         waiting: int,
         urgent: list[tuple[float, int]],
     ) -> Moment:
+        urgent = nsmallest(_SEEN, urgent)
+        return Moment(
+            now_s=begin_s,
+            batch=batch,
+            clock=clock,
+            settled_s=self._settled_s(begin_s),
+            queue=self._queue(counts),
+            waiting=waiting,
+            banks_s=[last_s - begin_s for last_s, _ in urgent],
+            made=[made for _, made in urgent],
+            oldest_s=next(iter(self._live.values())).arrival_s,
+        )
+
+    def _queue(self, counts: Mapping[str, int]) -> list[tuple[float, int]]:
+        """The first without a token in the order of service: arrivals, and tokens that are left."""
         queue = []
         for name, live in islice(self._tokenless.items(), _SEEN):
             request = live.request
@@ -346,15 +361,4 @@ class Pilot:
                 left = self._expected(request)
             if left > 0:
                 queue.append((live.arrival_s, left))
-        urgent = nsmallest(_SEEN, urgent)
-        return Moment(
-            now_s=begin_s,
-            batch=batch,
-            clock=clock,
-            settled_s=self._settled_s(begin_s),
-            queue=queue,
-            waiting=waiting,
-            banks_s=[last_s - begin_s for last_s, _ in urgent],
-            made=[made for _, made in urgent],
-            oldest_s=next(iter(self._live.values())).arrival_s,
-        )
+        return queue

@@ -79,19 +79,22 @@ class Arrivals:
 
     def usual_gpus(self, now_s: float, time_s: float) -> float:
         """GPUs that jobs take on average that can wait for less than so long, and may not pause."""
-        recent = int(self._table[0, : self._count].searchsorted(now_s - _DAYS * _DAY_S))
-        _, number, work, earliest, deadline, gpu_s, pauses = self._table[:, recent : self._count]
+        _, number, work, earliest, deadline, gpu_s, pauses = self._recent(now_s)
         can_wait_s = deadline - earliest - work / self._shapes.fastest_rate[number.astype(np.int64)]
         seen_s = min(max(now_s - self._since_s, _LEAST_H * SECONDS_PER_HOUR), _DAYS * _DAY_S)
         return float(gpu_s[(can_wait_s < time_s) & (pauses == 0)].sum() / seen_s)
+
+    def _recent(self, now_s: float) -> Floats:
+        """Who came in the last days, a column each."""
+        first = int(self._table[0, : self._count].searchsorted(now_s - _DAYS * _DAY_S))
+        return self._table[:, first : self._count]
 
     def likely(self, now_s: float, hours: int) -> Likely:
         """What may arrive in each of the next hours."""
         seen_h = (now_s - self._since_s) / SECONDS_PER_HOUR
         if not self._count or seen_h <= 0:
             return _likely([], self._table)
-        recent = int(self._table[0, : self._count].searchsorted(now_s - _DAYS * _DAY_S))
-        table = self._table[:, recent : self._count]
+        table = self._recent(now_s)
         if not table.shape[1]:
             return _likely([], table)  # nothing for a whole week
         seen_h = max(_LEAST_H, min(seen_h, _DAYS * 24.0))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from slurm_green.plan.outcome import Prices
-from slurm_green.plan.policy.demand import demand_of, fastest_shape
+from slurm_green.plan.policy.demand import Demand, demand_of, fastest_shape
 from slurm_green.plan.policy.protocol import Job, Run, Setup, Start
 from slurm_green.plan.problem import JOULES_PER_KWH, SECONDS_PER_HOUR, Floats, Shapes, Site
 from slurm_green.plan.split_one import Hulls, hulls_of, split_along
@@ -111,7 +111,8 @@ def choose(
             wishes.found[key] = _wish(job, left, run, site, price, ways, setup, now_s)
         return wishes.found[key]
 
-    laxity_s, pressed = _pressed(jobs, work_left, site, setup, now_s, free_gpus)
+    found = demand_of(jobs, work_left, site, setup, now_s, free_gpus)
+    laxity_s, pressed = found.wait_s.tolist(), _pressed(found)
     fed = supply_w > 0
     wanted: list[tuple[float, float, str, int, int]] = []
     for at, job in enumerate(jobs):
@@ -145,26 +146,15 @@ def choose(
     return Choice(starts=starts, pauses=[name for name in running if name not in stays])
 
 
-def _pressed(
-    jobs: Sequence[Job],
-    work_left: Mapping[str, float],
-    site: Site,
-    setup: Setup,
-    now_s: float,
-    free_gpus: Floats,
-) -> tuple[list[float], list[bool]]:
-    """How long each job can still wait, and whether it must run lest GPUs be too few later.
+def _pressed(found: Demand) -> list[bool]:
+    """Of each job whether it must run lest GPUs be too few later.
 
     Where what must be done until some moment comes near what the GPUs can do until then, the jobs
     that it consists of are pressed.
     """
-    if not jobs:
-        return [], []
-    found = demand_of(jobs, work_left, site, setup, now_s, free_gpus)
     short = found.must.sum(axis=0) > _SAFE * found.able
     pressed: list[bool] = np.asarray((found.must[:, short] > 0).any(axis=1)).tolist()
-    laxity_s: list[float] = found.wait_s.tolist()
-    return laxity_s, pressed
+    return pressed
 
 
 def _ways(number: int, price: Floats, setup: Setup) -> _Ways:
