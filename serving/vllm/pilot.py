@@ -9,26 +9,17 @@ higher of both wishes. The trap: all this runs in front of every iteration. Pure
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from heapq import nsmallest
 from itertools import islice
 
 from serving.governor.engine import Batch, EngineModel
 from serving.governor.protocol import Ended, Moment, Policy, Slo
 from serving.vllm.parts import Clocks, Running, Tracked, Waiting
+from serving.vllm.reading import SEEN, Live, Reading, most_urgent
 from serving.vllm.share import Iteration
 
 __all__ = ["Pilot"]
 
 _LEARN = 0.05  # of each prompt
-_SEEN = 16  # requests without a token, and banks, that a policy sees
-
-
-@dataclass(slots=True)
-class _Live:
-    request: Tracked
-    arrival_s: float
-    first_s: float | None = None
-    cached: int | None = None  # tokens of the prompt that were there when it first ran
 
 
 @dataclass(slots=True)
@@ -70,8 +61,9 @@ class Pilot:
             # Whoever wants all speed gets all, also beyond what the profile tells of.
             self._mhz[-1] = max(self._mhz[-1], highest_mhz)
         self._ran, self._over, self._failed = ran, over, failed
-        self._live: dict[str, _Live] = {}
-        self._tokenless: dict[str, _Live] = {}  # in the order of service
+        self._live: dict[str, Live] = {}
+        self._tokenless: dict[str, Live] = {}  # in the order of service
+        self._read: Reading | None = None  # before the batch that is being scheduled
         self._flying: deque[_Flight] = deque()
         self._end_s = float("-inf")
         self._fresh = 1.0  # of a prompt's tokens, that the cache does not have; on average
@@ -83,7 +75,7 @@ class Pilot:
 
     def arrived(self, name: str, request: Tracked, arrival_s: float) -> None:
         """A request is in the queue."""
-        self._live[name] = self._tokenless[name] = _Live(request, arrival_s)
+        self._live[name] = self._tokenless[name] = Live(request, arrival_s)
 
     def prompts(
         self, now_s: float, running: Sequence[Running], first: Sequence[Waiting], waiting: int
@@ -91,76 +83,50 @@ class Pilot:
         """Of the batch about to be scheduled: in which order the first that wait should come, and
         how many tokens it may have; None: as they are, and as many as fit. So many wait in all.
         """
+        self._read = None
         policy = self.policy
         if policy is None or not (policy.paces or policy.orders) or not self._tokenless:
             return None, None
         begin_s = max(now_s, self._flying[-1].free_s) if self._flying else now_s
-        urgent, context, plain = self._beside(begin_s, running)
-        batch = Batch(len(urgent), context / len(urgent) if urgent else 0.0)
-        moment = self._moment(begin_s, batch, self._clock(), {}, waiting, urgent)
+        begun = len(self._live) - len(self._tokenless)
+        read = Reading.of(running, self._live, begun, begin_s, self._slo.tpot_s)
+        self._read = read
+        moment = self._moment(begin_s, read.batch, self._clock(), {}, waiting, read.banks)
         order = tokens = None
         try:
             if policy.orders and len(first) > 1:
                 order = self._order(policy, moment, first)
-            if policy.paces and plain:
+            if policy.paces and read.plain:
                 if order is not None:
                     moment.queue = self._queue({})
                 tokens = policy.prompt_tokens(moment)
         except Exception as error:
             self.give_up(error)
             return None, None
-        if tokens is None or tokens + len(urgent) < 1:
+        decodes = read.batch.decodes
+        if tokens is None or tokens + decodes < 1:
             return order, None
         self.paced += 1
-        return order, len(urgent) + tokens
-
-    def _beside(
-        self, begin_s: float, running: Sequence[Running]
-    ) -> tuple[list[tuple[float, int]], int, bool]:
-        """Who will decode: until when each may, and its tokens; what they read; and whether all
-        others have no token yet and are behind them.
-        """
-        urgent, context, begun, behind, plain = [], 0, 0, False, True
-        for request in running:
-            one = self._live.get(request.request_id)
-            if one is None:
-                continue
-            begun += one.first_s is not None
-            if request.is_prefill_chunk:
-                # It was evicted: its next token is late already.
-                plain &= one.first_s is None
-                behind = True
-                continue
-            plain &= not behind  # that prompt would take the tokens of who decodes
-            held = request.num_computed_tokens
-            further = held - request.num_prompt_tokens
-            if further + 1 >= request.max_tokens:
-                continue  # its last token is in the batch that runs
-            context += held
-            # Without a token yet, its first is in the batch that runs.
-            first_s = begin_s if one.first_s is None else one.first_s
-            urgent.append((first_s + further * self._slo.tpot_s, further + 1))
-        # Who has tokens and does not run was evicted, too.
-        plain &= begun >= len(self._live) - len(self._tokenless)
-        return urgent, context, plain
+        return order, decodes + tokens
 
     def _order(
         self, policy: Policy, moment: Moment, first: Sequence[Waiting]
     ) -> list[Waiting] | None:
         """The policy's, of those that never ran; others stay, and begin anew before them."""
         places, prompts, again = [], [], 0
+        known, fresh = self._tokenless, self._fresh
         for place, request in enumerate(first):
-            one = self._tokenless.get(request.request_id)
+            one = known.get(request.request_id)
             if one is not None and one.cached is None:
                 places.append(place)
-                prompts.append((one.arrival_s, self._expected(request)))
+                prompts.append((one.arrival_s, round(request.num_prompt_tokens * fresh)))
             else:
                 again += request.num_prompt_tokens + request.num_output_tokens
         if len(places) < 2:
             return None
         behind = {request.request_id for request in first}
         served = {}
-        for name, one in self._tokenless.items():
+        for name, one in known.items():
             if name in behind:
                 break
             served[name] = one
@@ -175,14 +141,9 @@ class Pilot:
         found = list(first)
         for place, number in zip(places, numbers, strict=True):
             found[place] = first[places[number]]
-        known = self._tokenless
         names = [one.request_id for one in found if one.request_id in known]
         self._tokenless = served | {name: known[name] for name in names} | known
         return found
-
-    def _expected(self, request: Tracked) -> int:
-        """Tokens of a prompt that has not run; what the cache has of it is looked up later."""
-        return round(request.num_prompt_tokens * self._fresh)
 
     def scheduled(
         self,
@@ -247,6 +208,7 @@ class Pilot:
         Of who met a stop string the engine hears an iteration later, or so: it is finished since
         its last token came.
         """
+        self._read = None
         for name in names:
             live = self._live.pop(name, None)
             if live is None:
@@ -301,11 +263,18 @@ class Pilot:
     def _iteration(
         self, begin_s: float, clock: int, counts: Mapping[str, int]
     ) -> tuple[Iteration, list[tuple[float, int]]]:
-        """What the batch is, and of each decode until when it may end, and the tokens it has."""
-        decodes, chunks, context = [], [], 0
-        urgent = []
+        """What the batch is, and of the most urgent decodes until when each may end, and the
+        tokens it has.
+        """
+        decodes: list[tuple[str, int]] = []
+        urgent: list[tuple[float, int]] = []
+        chunks, lasts_s, made, context = [], [], [], 0
+        read, self._read = self._read, None
+        if read is not None and read.begins(counts):
+            decodes, urgent = list(zip(read.names, read.held, strict=True)), read.urgent
+            context = sum(read.held)
         live, tpot_s = self._live, self._slo.tpot_s
-        for name, new in counts.items():
+        for name, new in islice(counts.items(), len(decodes), None):
             one = live.get(name)
             if one is None:
                 continue
@@ -321,13 +290,14 @@ class Pilot:
             decodes.append((name, held))
             context += held
             if one.first_s is not None:
-                urgent.append((one.first_s + further * tpot_s, further + 1))
+                lasts_s.append(one.first_s + further * tpot_s)
+                made.append(further + 1)
         count = len(decodes)
         batch = Batch(
             count, context / count if count else 0.0, [(held, new) for _, held, new in chunks]
         )
         iteration = Iteration(begin_s, begin_s, clock, batch, decodes, chunks)
-        return iteration, urgent
+        return iteration, sorted(urgent + most_urgent(lasts_s, made))[:SEEN]
 
     def _moment(
         self,
@@ -338,7 +308,6 @@ class Pilot:
         waiting: int,
         urgent: list[tuple[float, int]],
     ) -> Moment:
-        urgent = nsmallest(_SEEN, urgent)
         return Moment(
             now_s=begin_s,
             batch=batch,
@@ -354,11 +323,13 @@ class Pilot:
     def _queue(self, counts: Mapping[str, int]) -> list[tuple[float, int]]:
         """The first without a token in the order of service: arrivals, and tokens that are left."""
         queue = []
-        for name, live in islice(self._tokenless.items(), _SEEN):
+        for name, live in islice(self._tokenless.items(), SEEN):
             request = live.request
-            left = request.num_prompt_tokens - request.num_computed_tokens + counts.get(name, 0)
             if live.cached is None:
-                left = self._expected(request)
+                # What the cache has of it is looked up later.
+                left = round(request.num_prompt_tokens * self._fresh)
+            else:
+                left = request.num_prompt_tokens - request.num_computed_tokens + counts.get(name, 0)
             if left > 0:
                 queue.append((live.arrival_s, left))
         return queue
