@@ -77,15 +77,19 @@ class EngineModel:
     def time_and_power(self, batch: Batch, clock: int) -> tuple[float, float]:
         """Seconds of the iteration, and mean watts of the replica's GPUs meanwhile."""
         whole_s = self.time_s(batch, clock)
+        return whole_s, self.power_w(batch, clock, whole_s)
+
+    def power_w(self, batch: Batch, clock: int, whole_s: float) -> float:
+        """Mean watts of the replica's GPUs during an iteration whose time is known."""
         if not batch.chunks:
-            return whole_s, self._decode.power_w(batch.decodes, batch.context, clock)
+            return self._decode.power_w(batch.decodes, batch.context, clock)
         tokens = sum(new for _, new in batch.chunks)
         prefill_w = self._prefill.power_w(tokens, clock)
         if not batch.decodes:
-            return whole_s, prefill_w
+            return prefill_w
         decode_w = self._decode.power_w(batch.decodes, batch.context, clock)
         prefill_s = max(self._prefill.time_s(batch.chunks, clock), self._least_s[clock])
-        return whole_s, decode_w + (prefill_w - decode_w) * prefill_s / whole_s
+        return decode_w + (prefill_w - decode_w) * prefill_s / whole_s
 
     def prompt_s(self, tokens: int, clock: int) -> float:
         """Seconds that a whole prompt adds to iterations at that clock."""
@@ -180,6 +184,8 @@ class _Prefill:
 
     def added_s(self, cached: float, new: float, clock: int) -> float:
         row = self.added[clock]
+        if not cached:
+            return _along(self.tokens, row, new)  # nothing takes no time
         return _along(self.tokens, row, cached + new) - _along(self.tokens, row, cached)
 
     def time_s(self, chunks: Sequence[tuple[int, int]], clock: int) -> float:

@@ -189,7 +189,8 @@ class Governor(Policy):
             return high
         steps = min(high - low, _STEPS)
         clocks = [low + round(k * (high - low) / steps) for k in range(steps + 1)]
-        durations_s = np.array([engine.time_s(batch, clock) for clock in clocks])
+        take_s = [engine.time_s(batch, clock) for clock in clocks]
+        durations_s = np.array(take_s)
         # The fuller the cache, the less is won by waiting: who decodes fills it further.
         free = max(1 - self._held(moment) / (self._tuning.most_cache * engine.kv_tokens), 0.0)
         left_s = free * self._pacing.counted_s(moment, self.correction)
@@ -199,7 +200,7 @@ class Governor(Policy):
         crowd = min(max(self._crowd, _LEAST_CROWD), _MOST_CROWD)
         fastest_s = float(durations_s[-1])
         busy_s = fastest_s / crowd * -np.expm1(-crowd / fastest_s * durations_s)
-        watts = np.array([engine.time_and_power(batch, clock)[1] for clock in clocks])
+        watts = np.array([engine.power_w(batch, *one) for one in zip(clocks, take_s, strict=True)])
         miss_j = self.caution.price * self._request_j
         cost_j = busy_s * (watts - engine.parked_w) + miss_j * late
         return clocks[int(np.argmin(cost_j))]
@@ -221,23 +222,17 @@ class Governor(Policy):
         return moment.held * self._engine.kv_tokens
 
     def _keeps(self, moment: Moment, clock: int) -> bool:
-        return self._tokens_in_time(moment, clock) and self._prompts_in_time(moment, clock)
-
-    def _tokens_in_time(self, moment: Moment, clock: int) -> bool:
-        batch, engine, tpot_s = moment.batch, self._engine, self._slo.tpot_s
-        if not batch.decodes:
-            return True
-        lowest_s = moment.banks_s[0] if moment.banks_s else 0.0
-        plain_s = engine.time_s(Batch(batch.decodes, batch.context), clock) * self.correction
-        return plain_s <= tpot_s + max(lowest_s, 0.0)
-
-    def _prompts_in_time(self, moment: Moment, clock: int) -> bool:
-        if not moment.queue:
-            return True
-        engine, batch, tuning = self._engine, moment.batch, self._tuning
-        decode_s = 0.0
+        batch, decode_s = moment.batch, 0.0
         if batch.decodes:
-            decode_s = engine.time_s(Batch(batch.decodes, batch.context), clock)
+            decode_s = self._engine.time_s(Batch(batch.decodes, batch.context), clock)
+            lowest_s = moment.banks_s[0] if moment.banks_s else 0.0
+            if decode_s * self.correction > self._slo.tpot_s + max(lowest_s, 0.0):
+                return False
+        return self._prompts_in_time(moment, clock, decode_s)
+
+    def _prompts_in_time(self, moment: Moment, clock: int, decode_s: float) -> bool:
+        """Beside those who decode, whose step takes so long."""
+        engine, batch, tuning = self._engine, moment.batch, self._tuning
         room = max(engine.max_batched_tokens - batch.decodes, 1)
         known = 1 + tuning.margin
         tokens, added_s = 0, 0.0

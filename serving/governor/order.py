@@ -19,7 +19,8 @@ def fewest_late(
     """Their numbers in order of service; of each prompt until when it is to be done, in seconds of
     the clock of `begin_s`, and how many seconds it takes. `fixed` ones are not sent back.
     """
-    order = sorted(range(len(prompts)), key=lambda number: prompts[number][0])
+    dues_s = [due_s for due_s, _ in prompts]
+    order = sorted(range(len(prompts)), key=dues_s.__getitem__)
     done_s = begin_s
     longest: list[tuple[float, int]] = []
     back = set()

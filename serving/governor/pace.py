@@ -36,6 +36,9 @@ class Pace:
         self._high = len(engine.clocks_mhz) - 1
         self._ttft_s, self._tpot_s = slo.ttft_s, slo.tpot_s
         self._least_s = (1 - most_wait) * slo.ttft_s if most_wait else math.inf
+        clocks = range(len(engine.clocks_mhz))
+        self._token_s = [engine.prompt_s(_PIECE, clock) / _PIECE for clock in clocks]
+        self._sized: dict[tuple[float, ...], tuple[int | None, int, float]] = {}
 
     def order(
         self,
@@ -69,6 +72,12 @@ class Pace:
 
         None where not even the highest clock has time for a piece: first tokens need all of it.
         """
+        of = (moment.batch.decodes, moment.batch.context, moment.clock, correction)
+        if of not in self._sized:  # it is asked for twice before a step
+            self._sized = {of: self._reckon(moment, correction)}
+        return self._sized[of]
+
+    def _reckon(self, moment: Moment, correction: float) -> tuple[int | None, int, float]:
         decode_s, token_s = self._pieces_s(moment, moment.clock, correction)
         most = max(int((_STEP * self._tpot_s - decode_s) / token_s), _PIECE)
         least = min(max(int((self._tpot_s - decode_s) / token_s), _LEAST_PIECE), _PIECE)
@@ -78,8 +87,8 @@ class Pace:
 
     def _pieces_s(self, moment: Moment, clock: int, correction: float) -> tuple[float, float]:
         """What those who decode take, and each token of a piece beside them."""
-        token_s = self._engine.prompt_s(_PIECE, clock) / _PIECE * correction
-        return self._decode_s(moment, clock, correction), max(token_s, _SHORTEST_S)
+        token_s = max(self._token_s[clock] * correction, _SHORTEST_S)
+        return self._decode_s(moment, clock, correction), token_s
 
     def _decode_s(self, moment: Moment, clock: int, correction: float) -> float:
         plain = Batch(moment.batch.decodes, moment.batch.context)
@@ -90,8 +99,8 @@ class Pace:
         if moment.waiting > len(moment.queue):
             return None  # of who is not seen nobody knows how long it takes
         prompts_s, decode_s, spare_s = self._times(moment, moment.clock, correction)
-        saved = risk.stalled(moment, prompts_s + decode_s, correction)
-        if saved - risk.stalled(moment, decode_s, correction) <= _LEAST:
+        late, anyway = risk.stalled(moment, (prompts_s + decode_s, decode_s), correction)
+        if late - anyway <= _LEAST:
             return None
         tokens, piece = 0, least
         for (_, left), one_s in zip(moment.queue, spare_s, strict=True):

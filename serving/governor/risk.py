@@ -13,6 +13,7 @@ The trap: this runs in front of iterations. Tables are made when something ends 
 import math
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -57,10 +58,16 @@ class Answers:
         """Chance that an answer with more than `made` tokens has at most so many more."""
         top = np.minimum(made + further, _MOST_TOKENS - 1.0)
         whole = top.astype(np.intp)
-        upper = self._ended[whole]
-        upper = upper + (top - whole) * (self._ended[whole + 1] - upper)
-        lower = self._ended[np.minimum(made, _MOST_TOKENS - 1).astype(np.intp)]
-        chance: Floats = (upper - lower) / np.maximum(self._all - lower, 1e-9)
+        chance: Floats = self._ended.take(whole)
+        rise = self._ended.take(whole + 1)
+        # In place: these may be a thousand numbers, several times in front of an iteration.
+        rise -= chance
+        top -= whole
+        rise *= top
+        chance += rise
+        lower = self._ended.take(np.minimum(made, _MOST_TOKENS - 1).astype(np.intp))
+        chance -= lower
+        chance /= np.maximum(self._all - lower, 1e-9)
         return chance
 
 
@@ -99,19 +106,25 @@ class Bursts:
         return self._samples[kind], self._per_s[kind]
 
     def _sample(self) -> None:
-        at_s = np.array(self._at_s)
-        summed_s = np.concatenate([[0.0], np.cumsum(self._work_s)])
-        gaps_s = np.diff(at_s)
+        count = len(self._at_s)
+        at_s = np.fromiter(self._at_s, np.float64, count)
+        summed_s = np.zeros(count + 1)
+        np.fromiter(self._work_s, np.float64, count).cumsum(out=summed_s[1:])
+        gaps_s = at_s[1:] - at_s[:-1]
+        longest_s = gaps_s.max(initial=0.0)
         # What comes all the time is won back meanwhile.
         usual_s = summed_s[-1] * self._within_s / max(self._last_s - at_s[0], self._within_s)
         for kind, age_s in enumerate(_AGES_S):
+            if longest_s <= age_s:
+                break
             begin_s = at_s[:-1][gaps_s > age_s] + age_s
             begin_s = begin_s[begin_s + self._within_s <= self._last_s]
             if len(begin_s) < _FEWEST:
                 continue
-            first = np.searchsorted(at_s, begin_s, side="right")
-            last = np.searchsorted(at_s, begin_s + self._within_s, side="right")
-            work_s = np.sort(np.maximum(summed_s[last] - summed_s[first] - usual_s, 0.0))
+            first = at_s.searchsorted(begin_s, side="right")
+            last = at_s.searchsorted(begin_s + self._within_s, side="right")
+            work_s = np.maximum(summed_s[last] - summed_s[first] - usual_s, 0.0)
+            work_s.sort()
             self._samples[kind] = work_s[(_SHARES * len(work_s)).astype(np.intp)]
             self._per_s[kind] = float((last - first).mean()) / self._within_s
 
@@ -144,15 +157,17 @@ class Risk:
         share = min(prompts_s / max(lasted_s, 1e-9), 1.0)
         self._share -= math.expm1(-lasted_s / _SHARE_S) * (share - self._share)
 
-    def stalled(self, moment: Moment, stall_s: float, correction: float) -> float:
-        """Requests that decode now and are likely late if they are stalled for so long."""
-        over_s = stall_s - (np.array(moment.banks_s) + self._tpot_s)
-        short = over_s > 0
-        if not short.any():
-            return 0.0
+    def stalled(self, moment: Moment, stalls_s: Sequence[float], correction: float) -> list[float]:
+        """Requests that decode now and are likely late if they are stalled for so long; of each."""
+        over_s = np.subtract.outer(stalls_s, np.array(moment.banks_s) + self._tpot_s)
+        stall, one = (over_s > 0).nonzero()
+        if not len(one):
+            return [0.0] * len(stalls_s)
+        made = np.array(moment.made, dtype=np.float64)[one]
         won_s = self._won_s(moment.batch, correction)
-        made = np.array(moment.made, dtype=np.float64)[short]
-        return float(self._answers.end_within(made, 1 + over_s[short] / won_s).sum())
+        chance = self._answers.end_within(made, 1 + over_s[stall, one] / won_s)
+        ends = stall.searchsorted(range(len(stalls_s) + 1))
+        return [float(chance[begin:end].sum()) for begin, end in pairwise(ends)]
 
     def late(
         self, moment: Moment, durations_s: Floats, correction: float, left_s: float = 0.0
