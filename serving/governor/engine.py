@@ -12,8 +12,9 @@ The trap: this runs in front of every iteration. Tables are lists, clocks are in
 import bisect
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -27,6 +28,7 @@ __all__ = ["Batch", "EngineModel"]
 
 _FAR = 64.0  # times the last batch and context of the profile; beyond that nothing is asked
 _MOST_CLOCKS = 160
+_KNOWN = 128  # values whose place on an axis is remembered
 
 
 @dataclass(slots=True)
@@ -149,10 +151,12 @@ class _Decode:
         self.batches, self.contexts = batches.tolist(), contexts.tolist()
         self.log_batches = np.log(batches).tolist()
         self.log_contexts = np.log1p(contexts).tolist()
+        self._at_batch = _places(self.batches)
+        self._at_context = _places(self.contexts)
 
     def time_s(self, batch: float, context: float, clock: int) -> float:
-        i, u = _place(self.batches, batch)
-        j, v = _place(self.contexts, context)
+        i, u = self._at_batch(batch)
+        j, v = self._at_context(context)
         return _mixed(self.times[clock], i, u, j, v)
 
     def power_w(self, batch: float, context: float, clock: int) -> float:
@@ -181,12 +185,16 @@ class _Prefill:
         self.fixed: list[float] = fixed_s.tolist()
         self.log_tokens = np.log1p(grid.contexts * batch).tolist()
         self.watts: list[list[float]] = watts.tolist()
+        self._at = _places(self.tokens)
 
     def added_s(self, cached: float, new: float, clock: int) -> float:
         row = self.added[clock]
+        i, u = self._at(cached + new)
+        whole_s = row[i] + u * (row[i + 1] - row[i])
         if not cached:
-            return _along(self.tokens, row, new)  # nothing takes no time
-        return _along(self.tokens, row, cached + new) - _along(self.tokens, row, cached)
+            return whole_s
+        i, u = self._at(cached)
+        return whole_s - (row[i] + u * (row[i + 1] - row[i]))
 
     def time_s(self, chunks: Sequence[tuple[int, int]], clock: int) -> float:
         return self.fixed[clock] + sum(self.added_s(*chunk, clock) for chunk in chunks)
@@ -203,6 +211,11 @@ def _place(axis: list[float], at: float) -> tuple[int, float]:
         return len(axis) - 2, 1.0
     i = bisect.bisect_right(axis, at) - 1
     return i, (at - axis[i]) / (axis[i + 1] - axis[i])
+
+
+def _places(axis: list[float]) -> Callable[[float], tuple[int, float]]:
+    """The same of one axis: a decision asks for few values, each at many clocks."""
+    return lru_cache(maxsize=_KNOWN)(partial(_place, axis))
 
 
 def _mixed(table: list[list[float]], i: int, u: float, j: int, v: float) -> float:
