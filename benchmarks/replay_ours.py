@@ -6,6 +6,7 @@
 lower bound leaves over `fifo`, the share that `prices` gets, what it emits beyond `oracle`, and
 jobs late. `--kind`, `--trace`, `--zones`, `--wind-and-sun`, `--forecast`, `--jobs`; `--stretches`
 for the twelve of docs/rolling.md, 1,500 jobs each, most of them calmer than the trace's beginning.
+With `--past-h 672` forecasts are learned from four weeks before the first job, as at a site.
 
 Jobs are those of gaia_jobs (lengths and widths, 1 to 8 GPUs) or gavel (Philly). A job may wait
 6 h beyond its length where that is at most 2 h, else 24 h (GAIA's queues); power per GPU is drawn
@@ -75,6 +76,7 @@ class Case:
     load: float = 0.7
     first_hour: int = 720
     first_job: int = 0
+    past_h: int = 0
     wind_and_sun: float = 0.0
     forecast: str = "provider"
     correlation: float = 0.9
@@ -126,7 +128,8 @@ def problem_of(case: Case) -> Problem:
     """The truth of an instance."""
     random = np.random.default_rng(case.seed)
     submit, length, gpus = _trace(case)
-    slots = int(np.ceil(submit[-1] / _HOUR_S)) + _TAIL_H
+    past_h = min(case.past_h, case.first_hour)
+    slots = past_h + int(np.ceil(submit[-1] / _HOUR_S)) + _TAIL_H
     watts = random.uniform(180, 400, _CLASSES)
     number = random.integers(0, _CLASSES, len(submit))
     pairs, class_index = np.unique(np.stack([number, gpus]), axis=1, return_inverse=True)
@@ -146,16 +149,19 @@ def problem_of(case: Case) -> Problem:
     wide, clock = table[:, :2].astype(np.int64).T
     mean_w = float((watts[number] * gpus) @ length) / (submit[-1] + 1)
     busy = float(gpus @ length)
+    first_hour = case.first_hour - past_h
     hour = np.arange(slots, dtype=np.float64)
-    carbon = carbon_g_per_kwh(case.zone, case.first_hour + hour, random)
+    carbon = carbon_g_per_kwh(case.zone, first_hour + hour, random)
     supply, base = np.zeros(slots), np.zeros(slots)
     if case.wind_and_sun:
         base += 0.1 * mean_w
-        supply = _wind_and_sun(case.first_hour, slots) * case.wind_and_sun * (mean_w + base[0])
+        supply = _wind_and_sun(first_hour, slots) * case.wind_and_sun * (mean_w + base[0])
     wait = np.where(length <= 2 * _HOUR_S, 6, 24) * _HOUR_S
+    gpus_of_site = max(int(np.ceil(busy / (case.load * submit[-1]))), int(gpus.max()))
+    submit = submit + past_h * _HOUR_S
     return Problem(
         site=Site(
-            gpus=max(int(np.ceil(busy / (case.load * submit[-1]))), int(gpus.max())),
+            gpus=gpus_of_site,
             start_s=0.0,
             step_s=_HOUR_S,
             carbon_g_per_kwh=carbon,
@@ -263,6 +269,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=3000)
     parser.add_argument("--first-job", type=int, default=0, help="of GAIA's trace")
     parser.add_argument("--first-hour", type=int, default=720, help="of the year")
+    parser.add_argument("--past-h", type=int, default=0, help="signal before the first job")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--stretches", action="store_true", help="twelve of 1,500 jobs, not zones and one stretch"
@@ -283,6 +290,7 @@ def main() -> None:
         jobs=asked.jobs,
         first_job=asked.first_job,
         first_hour=asked.first_hour,
+        past_h=asked.past_h,
         seed=asked.seed,
         load=asked.load,
         wind_and_sun=asked.wind_and_sun,

@@ -40,6 +40,21 @@ def test_nothing_is_expected_before_anything_came():
     assert len(arrivals.likely(5 * HOUR, 48)) == 0
 
 
+def test_what_was_before_the_first_job_was_not_quiet():
+    """A replay knows four weeks of the signal, and no job of them."""
+    known, new = Arrivals(SHAPES), Arrivals(SHAPES)
+    for hour in range(4 * 7 * 24):
+        known.add([], (hour - 4 * 7 * 24) * HOUR)
+    for hour in range(12):
+        for one in (known, new):
+            one.add([job(hour, hour * HOUR)], hour * HOUR)
+
+    assert gpu_s(known.likely(12 * HOUR, 24)) == pytest.approx(24 * HOUR)
+    assert gpu_s(new.likely(12 * HOUR, 24)) == gpu_s(known.likely(12 * HOUR, 24))
+    assert known.usual_gpus(12 * HOUR, DAY) == new.usual_gpus(12 * HOUR, DAY) > 0
+    assert not known.known(12 * HOUR)
+
+
 @pytest.mark.filterwarnings("error")
 def test_nothing_is_expected_after_a_week_without_arrivals():
     """What came before it says nothing of today."""
