@@ -14,7 +14,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 
@@ -153,6 +153,8 @@ class _Decode:
         self.log_contexts = np.log1p(contexts).tolist()
         self._at_batch = _places(self.batches)
         self._at_context = _places(self.contexts)
+        self._at_log_batch = _places(self.log_batches, math.log)
+        self._at_log_context = _places(self.log_contexts, math.log1p)
 
     def time_s(self, batch: float, context: float, clock: int) -> float:
         i, u = self._at_batch(batch)
@@ -160,8 +162,8 @@ class _Decode:
         return _mixed(self.times[clock], i, u, j, v)
 
     def power_w(self, batch: float, context: float, clock: int) -> float:
-        i, u = _place(self.log_batches, math.log(batch))
-        j, v = _place(self.log_contexts, math.log1p(context))
+        i, u = self._at_log_batch(batch)
+        j, v = self._at_log_context(context)
         return _mixed(self.watts[clock], i, u, j, v)
 
 
@@ -213,9 +215,11 @@ def _place(axis: list[float], at: float) -> tuple[int, float]:
     return i, (at - axis[i]) / (axis[i + 1] - axis[i])
 
 
-def _places(axis: list[float]) -> Callable[[float], tuple[int, float]]:
+def _places(
+    axis: list[float], scale: Callable[[float], float] = float
+) -> Callable[[float], tuple[int, float]]:
     """The same of one axis: a decision asks for few values, each at many clocks."""
-    return lru_cache(maxsize=_KNOWN)(partial(_place, axis))
+    return lru_cache(maxsize=_KNOWN)(lambda at: _place(axis, scale(at)))
 
 
 def _mixed(table: list[list[float]], i: int, u: float, j: int, v: float) -> float:

@@ -189,11 +189,14 @@ class Risk:
         banks_s = np.array(moment.banks_s) + tpot_s
         if not moment.queue and banks_s.min(initial=np.inf) >= stalls_s[-1] + durations_s.max():
             return None
-        made = np.array(moment.made, dtype=np.float64)[:, None]
-        over_s = durations_s[:, None, None] + stalls_s - banks_s[:, None]
+        # Banks rise: the rest can stand the longest of it.
+        some = int(banks_s.searchsorted(stalls_s[-1] + durations_s.max()))
+        made = np.array(moment.made[:some], dtype=np.float64)[:, None]
+        over_s = durations_s[:, None, None] + stalls_s - banks_s[:some, None]
         chance = self._answers.end_within(made, 1 + over_s / won_s)
-        found: Floats = np.where(over_s > 0, chance, 0.0).mean(axis=2).sum(axis=1)
-        if moment.queue and per_s:
+        chance *= over_s > 0
+        found: Floats = chance.sum(axis=2).sum(axis=1) / _SAMPLES
+        if moment.queue and per_s and stalls_s[-1] > tpot_s:
             # Who arrives meanwhile stalls those that get their first token now.
             over_s = stalls_s[samples_s > 0] - tpot_s
             chance = self._answers.end_within(np.ones(1), 1 + over_s / won_s)
