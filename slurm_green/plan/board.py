@@ -4,7 +4,8 @@
 The cost of a run here is what it adds to the site's carbon, netted against renewable supply slot
 by slot, plus what the guide asks for GPU-hours and for supply. Over starts it bends only where an
 end of the run meets a border of slots or the limit of free supply, and the performance term is
-concave in between, so comparing those points finds the best start that has room.
+concave in between, so comparing those points finds the best start that has room. Where supply is
+unsure the cost curves around that limit, too: the best of those points is then close to the best.
 """
 
 import math
@@ -35,10 +36,12 @@ class Board:
     """Runs of jobs on the site; jobs are numbered as in the options, `first` of which it uses.
 
     `cost_g` is carbon of all runs placed (beyond what the site emits without them) minus what
-    their performance is worth.
+    their performance is worth. Supply may be `unsure_w` less or more (not for pieces).
     """
 
-    def __init__(self, problem: Problem, options: Options, weights: Weights) -> None:
+    def __init__(
+        self, problem: Problem, options: Options, weights: Weights, unsure_w: Floats | None = None
+    ) -> None:
         site = problem.site
         self.problem = problem
         self.options = options
@@ -70,11 +73,14 @@ class Board:
         self._first: list[int] = options.first.tolist()
         self._per_joule = np.append(site.carbon_g_per_kwh, 0.0) / JOULES_PER_KWH
         self._sum = np.append(0.0, np.cumsum(self._per_joule[:-1])) * self._step
-        net_j = (site.base_power_w - site.renewable_w) * self._step
         self.arrays |= {"per_joule": self._per_joule, "sum": self._sum}
-        # What the site emits without jobs.
-        self.bare_g = float(self._per_joule[:-1] @ np.maximum(net_j, 0.0))
         self.green = bool(site.green.any())
+        self._unsure_j: Floats | None = None
+        if self.green and unsure_w is not None and unsure_w.any():
+            self._unsure_j = self.arrays["unsure"] = np.append(unsure_w, 0.0) * self._step
+        net_j = (site.base_power_w - site.renewable_w) * self._step
+        # What the site emits without jobs.
+        self.bare_g = float(self._per_joule[:-1] @ self.drawn_j(net_j))
         self.clear()
         self.guide(np.zeros(site.slots))
 
@@ -220,28 +226,9 @@ class Board:
         end = place.start_s + self.duration_s[place.option]
         busy = self._integral(self._lam_sum, end) - self._integral(self._lam_sum, place.start_s)
         met, seconds = seconds_by_slot(place.start_s, end, step_s=self._step, slots=self._slots)
-        supply_j = np.maximum(-self.net_j[met], 0.0)
-        covered_j = np.minimum(self._power[place.option] * seconds, supply_j)
+        energy_j, net_j = self._power[place.option] * seconds, self.net_j[met]
+        covered_j = energy_j - (self.drawn_j(net_j + energy_j, met) - self.drawn_j(net_j, met))
         return self._gpus[place.option] * busy + float(self._supply[met] @ covered_j)
-
-    def regret_g(self, per_joule_sum: Floats, lam_sum: Floats, least_g: Floats) -> Floats:
-        """What each job pays beyond its least, at prices given as their integrals; 0 unplaced."""
-        option = np.array(self.option, dtype=np.int64)
-        placed = np.flatnonzero(option >= 0)
-        of, chosen, borders = self.options, option[placed], self._borders
-        start, end = self.start_s[placed], self.end_s[placed]
-        paid = of.power_w[chosen] * (
-            np.interp(end, borders, per_joule_sum) - np.interp(start, borders, per_joule_sum)
-        ) + of.gpus[chosen] * (
-            np.interp(end, borders, lam_sum) - np.interp(start, borders, lam_sum)
-        )
-        if self.weights.performance_g:
-            fastest = of.fastest_s[chosen]
-            waited = np.maximum(end - self.arrays["early"][chosen], fastest)
-            paid -= self.weights.performance_g * fastest / waited
-        regret = np.zeros(len(option))
-        regret[placed] = paid - least_g[placed]
-        return regret
 
     def price(self, job: int, per_joule_sum: Floats, lam_sum: Floats) -> float:
         """What a placed job costs at prices given as their integrals at the borders."""
@@ -276,7 +263,21 @@ class Board:
 
     def carbon_g(self) -> float:
         """What the site emits with all loads on the board; only where supply is netted."""
-        return float(self._per_joule[:-1] @ np.maximum(self.net_j[:-1], 0.0))
+        return float(self._per_joule[:-1] @ self.drawn_j(self.net_j[:-1]))
+
+    def drawn_j(self, net_j: Floats, slots: slice | Ints = slice(-1)) -> Floats:
+        """What the grid is expected to give for loads beyond supply in these slots.
+
+        All that supply may be is equally likely, so it is the mean of max(net, 0) over a span of
+        twice what is unsure.
+        """
+        sure = np.maximum(net_j, 0.0)
+        if self._unsure_j is None:
+            return sure
+        unsure = self._unsure_j[slots]
+        some = np.abs(net_j) < unsure
+        mean = np.divide((net_j + unsure) ** 2, 4.0 * unsure, out=np.zeros_like(sure), where=some)
+        return np.where(some, mean, sure)
 
     def recount(self) -> None:
         """Takes the cost as that of the runs alone, without loads that were only expected."""
@@ -343,17 +344,17 @@ class Board:
             cost -= total[first] + (low - first) * (step * per_joule[first])
             cost *= power
         else:
-            net, supply = self.net_j[slot : last + 1], self._supply_sum
-            per_joule = (self._per_joule - self._supply)[slot : last + 1]
-            now = np.maximum(net, 0.0)
-            full = np.append(
-                0.0, np.cumsum(per_joule * (np.maximum(net + power * step, 0.0) - now))
-            )
+            met, supply = slice(slot, last + 1), self._supply_sum
+            net, per_joule = self.net_j[met], (self._per_joule - self._supply)[met]
+            now = self.drawn_j(net, met)
+            more = self.drawn_j(net + power * step, met) - now
+            full = np.append(0.0, np.cumsum(per_joule * more))
             a, b = first - slot, np.minimum(final - slot, len(net) - 1)
             lead = np.minimum(end, (first + 1) * step) - start
-            cost = per_joule[a] * (np.maximum(net[a] + power * lead, 0.0) - now[a])
+            cost = per_joule[a] * (self.drawn_j(net[a] + power * lead, first) - now[a])
             tail = (end - final * step) * power
-            more = full[b] - full[a + 1] + per_joule[b] * (np.maximum(net[b] + tail, 0.0) - now[b])
+            more = self.drawn_j(net[b] + tail, b + slot) - now[b]
+            more = full[b] - full[a + 1] + per_joule[b] * more
             cost += np.where(b > a, more, 0.0)
             covered = supply[final] + (high - final) * (step * self._supply[final])
             covered -= supply[first] + (low - first) * (step * self._supply[first])
@@ -380,11 +381,11 @@ class Board:
         met, seconds = seconds_by_slot(start, end, step_s=self._step, slots=self._slots)
         energy = power * seconds
         net = self.net_j[met]
-        before = np.maximum(net, 0.0)
+        before = self.drawn_j(net, met)
         net += energy
         if self.limits is not None:
             self.limits.book(met.start, met.stop, energy)
-        return float(self._per_joule[met] @ (np.maximum(net, 0.0) - before))
+        return float(self._per_joule[met] @ (self.drawn_j(net, met) - before))
 
     def _worth(self, option: int, end: float) -> float:
         if not self.weights.performance_g:

@@ -73,7 +73,23 @@ class PriceTags:
 
     def regrets_g(self) -> Floats:
         """The same of all jobs; 0 for one without a place."""
-        return self._board.regret_g(self.energy, self.busy, self.least_g)
+        board = self._board
+        option = np.array(board.option, dtype=np.int64)
+        placed = np.flatnonzero(option >= 0)
+        of, chosen, borders = board.options, option[placed], board.problem.site.edges_s
+        start, end = board.start_s[placed], board.end_s[placed]
+        paid = of.power_w[chosen] * (
+            np.interp(end, borders, self.energy) - np.interp(start, borders, self.energy)
+        ) + of.gpus[chosen] * (
+            np.interp(end, borders, self.busy) - np.interp(start, borders, self.busy)
+        )
+        if board.weights.performance_g:
+            fastest = of.fastest_s[chosen]
+            waited = np.maximum(end - board.arrays["early"][chosen], fastest)
+            paid -= board.weights.performance_g * fastest / waited
+        regret = np.zeros(len(option))
+        regret[placed] = paid - self.least_g[placed]
+        return regret
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,7 @@ class CBoard(Structure):
                     "lam_sum",
                     "supply",
                     "supply_sum",
+                    "unsure",
                     "net_j",
                     "scratch",
                     "times",

@@ -21,6 +21,7 @@ from slurm_green.plan.policy.prices_split import Choice, Room, Wishes, choose
 from slurm_green.plan.policy.protocol import Decision, Job, Outlook, Run, Setup, Start, View
 from slurm_green.plan.policy.rolling import Busy, Planned, busy_of, first_rooms, list_of, window
 from slurm_green.plan.policy.rolling_prices import Ahead, look_ahead
+from slurm_green.plan.policy.waiting import waiting_g_per_kwh
 from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Shapes, Site
 
 __all__ = ["PricesPolicy", "make"]
@@ -32,13 +33,6 @@ _PAUSE_S = 600.0  # between two lists, where nobody is in a hurry
 _ROUNDS, _ROUNDS_BETWEEN = 3, 2
 _MARGIN = 0.025  # of the time a job can wait: so much earlier it is planned to be done
 _LEAST_MARGIN_S, _SOON_S, _TRIES = 300.0, 1.0, 5
-# What is planned for later turns out dearer than it looked: who comes meanwhile wants the same
-# hours, and the hour that looks best is often one that was forecast too low. By how much hangs on
-# how intensities differ, not on how high they are: with a constant on all of them the same starts
-# are best. It is less where room is left for others, and where all may pause: they give way.
-_DEARER_PER_H, _DEARER_WITH_ROOM_PER_H = 0.02, 0.01  # of the spread of intensities
-_LEAST_DEARER_PER_H = 0.0003  # of their mean: nobody waits for next to nothing
-_DEARER_UNTIL_H = 24.0
 _OVERRUN_S = 24 * SECONDS_PER_HOUR  # so long who found no room shows that there is none to spare
 
 
@@ -162,10 +156,13 @@ class PricesPolicy:
         """What each slot counts for beyond its intensity, in g/kWh: waiting has a price."""
         pausing = bool(view.waiting) and all(job.preemptible for job in view.waiting)
         share = 1.0 if pausing else self._leaves_room(view)
-        per_h = _DEARER_PER_H + share * (_DEARER_WITH_ROOM_PER_H - _DEARER_PER_H)
-        per_h = max(per_h * self._carbon.spread(carbon), _LEAST_DEARER_PER_H * float(carbon.mean()))
-        ahead_h = np.arange(len(carbon)) * (view.outlook.site.step_s / SECONDS_PER_HOUR)
-        return np.asarray(per_h * np.minimum(ahead_h, _DEARER_UNTIL_H))
+        return waiting_g_per_kwh(
+            carbon,
+            view.outlook.site.step_s,
+            spread=self._carbon.spread(carbon),
+            room=share,
+            supply=bool(view.outlook.site.green.any()),
+        )
 
     def _reprice(self, view: View) -> None:
         site, now = self._site, view.now_s

@@ -101,11 +101,13 @@ def busy_of(runs: Sequence[Run], shapes: Shapes, now_s: float, site: Site) -> Bu
 
 
 class HeldBoard(Board):
-    """A board on which some GPUs are taken whatever is cleared."""
+    """A board on which some GPUs are taken whatever is cleared, and supply may be unsure."""
 
-    def __init__(self, problem: Problem, options: Options, busy: Busy) -> None:
+    def __init__(
+        self, problem: Problem, options: Options, busy: Busy, unsure_w: Floats | None = None
+    ) -> None:
         self._busy: Busy | None = None
-        super().__init__(problem, options, Weights())
+        super().__init__(problem, options, Weights(), unsure_w)
         self._busy = busy
         self.clear()
 
@@ -196,7 +198,7 @@ def list_of(
     """
     site, count, prices = problem.site, len(problem.jobs), ahead.prices
     options = options_of(problem, np.arange(count), problem.jobs.deadline_s)
-    board = HeldBoard(problem, options, held or busy)
+    board = HeldBoard(problem, options, held or busy, ahead.unsure_w)
     tags = PriceTags(board, prices)
     hours = site.step_s / SECONDS_PER_HOUR
     # One row per job, and one for all that is not placed here.

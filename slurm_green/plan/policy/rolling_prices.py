@@ -24,8 +24,9 @@ _TEMPERATURE, _TEMPERATURE_PIECES = 0.003, 0.01  # of a usual cost; softer for w
 _MOST, _MOST_GREEN = 25, 50  # steps; prices of own supply are slower to settle
 _PIECES, _LIKELY_PIECES = 12, 4  # of a job that may be split, at most
 _DEAREST = 20.0  # times the usual price of a GPU-hour
-# Neither supply nor who else will want it is known: by so much of itself it counts as less or more.
-_UNSURE, _UNSURE_FROM_H = 0.8, 3.0
+# Neither supply nor who else will want it is known: by so much of itself it counts as less or more,
+# from some hours ahead on. It is more than all of it because others may come who want all of it.
+_UNSURE, _UNSURE_FROM_H = 1.5, 12.0
 
 
 def uses_of(site: Site, ways: Ways, temperature: float | Floats = _TEMPERATURE) -> Uses:
@@ -34,14 +35,12 @@ def uses_of(site: Site, ways: Ways, temperature: float | Floats = _TEMPERATURE) 
     return Uses(ways, site.slots, temperature * _usual(site) * np.maximum(least_kwh, 1e-12))
 
 
-def _unsure_w(site: Site, items: Items) -> Floats:
+def _unsure_w(site: Site) -> Floats:
     """By how many watts own supply may be less or more in each slot; that of the first is known.
 
-    Everything between counts as equally likely, so that what the grid gives grows smoothly. Only
-    where all items may pause: lists take supply as sure, and prices that do not mislead them.
+    Everything between counts as equally likely, so that what the grid gives grows smoothly: for
+    prices and for the lists that are made with them, or those would not fit together.
     """
-    if (items.pieces <= 1).any():
-        return np.zeros(site.slots)
     ahead_h = np.arange(site.slots) * (site.step_s / SECONDS_PER_HOUR)
     return np.asarray(_UNSURE * np.minimum(ahead_h / _UNSURE_FROM_H, 1.0) * site.renewable_w)
 
@@ -123,10 +122,12 @@ class Ahead:
     """The prices of the slots from `start_s` on, and what is expected to be used, slot averages.
 
     `gpus` and `watts` have one row for each job known; `others_*` are those that may come or pause.
+    Own supply was reckoned with as up to `unsure_w` less or more, as lists are to do, too.
     """
 
     start_s: float
     prices: Prices
+    unsure_w: Floats
     row: dict[str, int]
     gpus: Floats
     watts: Floats
@@ -162,6 +163,7 @@ def look_ahead(
     soft = np.where(items.pieces > 1, _TEMPERATURE_PIECES, _TEMPERATURE)
     uses = uses_of(site, ways, soft[ways.item])
     most = _MOST_GREEN if site.green.any() else _MOST
+    unsure_w = _unsure_w(site)
     prices = find_prices(
         site,
         free_gpus,
@@ -169,7 +171,7 @@ def look_ahead(
         uses,
         _shifted(before, site, start_s),
         most=most,
-        unsure_w=_unsure_w(site, items),
+        unsure_w=unsure_w,
     )
     count = len(jobs)
     # Those that may pause are planned slot by slot, beside the others.
@@ -182,6 +184,7 @@ def look_ahead(
     return Ahead(
         start_s=start_s,
         prices=prices,
+        unsure_w=unsure_w,
         row={job_id: at for at, job_id in enumerate(jobs.ids)},
         gpus=gpus[:count],
         watts=watts[:count],

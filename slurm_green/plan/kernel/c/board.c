@@ -13,6 +13,20 @@ static double integral(const double *at_border, const Board *b, double moment) {
 
 static double positive(double x) { return x > 0 ? x : 0; }
 
+// What the grid is expected to give for a load beyond supply: Board.drawn_j of board.py.
+static double drawn(const Board *b, int64_t slot, double net) {
+    if (!b->unsure || fabs(net) >= b->unsure[slot])
+        return positive(net);
+    double most = net + b->unsure[slot];
+    return most * most / (4 * b->unsure[slot]);
+}
+
+// How much more it is with so much more load.
+static double drawn_more(const Board *b, int64_t slot, double energy) {
+    double net = b->net_j[slot];
+    return drawn(b, slot, net + energy) - drawn(b, slot, net);
+}
+
 static double worth(const Board *b, int64_t option, double end) {
     if (b->weight_g == 0)
         return 0;
@@ -33,15 +47,11 @@ static double added(const Board *b, int64_t option, double start, const double *
         int64_t first = (int64_t)(start / b->step), last = (int64_t)(end / b->step);
         double lead = (first + 1) * b->step;
         lead = (end < lead ? end : lead) - start;
-        double net = b->net_j[first];
-        cost = beyond(b, first) * (positive(net + power * lead) - positive(net));
+        cost = beyond(b, first) * drawn_more(b, first, power * lead);
         if (last > first) {
             cost += full[last - low] - full[first + 1 - low];
-            if (last < b->slots) {
-                net = b->net_j[last];
-                double tail = power * (end - last * b->step);
-                cost += beyond(b, last) * (positive(net + tail) - positive(net));
-            }
+            if (last < b->slots)
+                cost += beyond(b, last) * drawn_more(b, last, power * (end - last * b->step));
         }
         cost += power * (integral(b->supply_sum, b, end) - integral(b->supply_sum, b, start));
     }
@@ -120,8 +130,7 @@ static int best(Board *b, int64_t job, const int64_t *options, int64_t count, co
             double sum = 0, load = b->power[option] * b->step;
             for (int64_t k = s.low; k < last; k++) {
                 b->scratch[k - s.low] = sum;
-                double net = b->net_j[k];
-                sum += beyond(b, k) * (positive(net + load) - positive(net));
+                sum += beyond(b, k) * drawn_more(b, k, load);
             }
             b->scratch[last - s.low] = sum;
         }
@@ -160,10 +169,9 @@ static double book(Board *b, int64_t option, double start, double end, int sign)
     double change = 0;
     int64_t slot = (int64_t)(start / b->step);
     for (; slot < b->slots && slot * b->step < end; slot++) {
-        double seconds = seconds_in(b, slot, start, end);
-        double before = positive(b->net_j[slot]);
-        b->net_j[slot] += power * seconds;
-        change += b->per_joule[slot] * (positive(b->net_j[slot]) - before);
+        double energy = power * seconds_in(b, slot, start, end);
+        change += b->per_joule[slot] * drawn_more(b, slot, energy);
+        b->net_j[slot] += energy;
     }
     return change;
 }

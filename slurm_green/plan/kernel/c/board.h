@@ -13,6 +13,7 @@ typedef struct {
     const double *per_joule, *sum;
     const double *lam, *lam_sum;
     const double *supply, *supply_sum; // per joule that renewable supply covers
+    const double *unsure;              // J by which supply may be less or more; NULL where it is sure
     double *net_j, *scratch;
     double *times;
     int64_t *used;

@@ -62,8 +62,8 @@ static double guided_g(const Board *b, const Place *at, double end) {
     if (!b->green)
         return sum;
     for (int64_t k = (int64_t)(start / b->step); k < b->slots && k * b->step < end; k++) {
-        double energy = power * seconds_in(b, k, start, end), net = b->net_j[k];
-        sum += b->supply[k] * (energy - (positive(net + energy) - positive(net)));
+        double energy = power * seconds_in(b, k, start, end);
+        sum += b->supply[k] * (energy - drawn_more(b, k, energy));
     }
     return sum;
 }

@@ -115,6 +115,19 @@ def test_an_hour_costs_a_part_of_the_spread(fall, shapes, pauses, start_h):
 
 
 @pytest.mark.parametrize(
+    ("fall", "pauses", "start_h"),
+    [(0.5, True, 12.0), (0.2, True, 0.0), (3.0, False, 12.0), (1.5, False, 0.0)],
+)
+def test_with_own_supply_an_hour_costs_less_where_room_is_left(fall, pauses, start_h):
+    """As before, but some watts come after all is done; of who may not pause no day was seen."""
+    carbon = [1000.0 - 5 * fall * hour for hour in range(16)] + [2000.0] * 12
+    jobs = [(0, 3.0, 0, 15.5, pauses)]
+    trace = replayed(make([ONE], jobs, carbon, renewable_w=[0.0] * 27 + [5.0]))
+
+    assert starts_h(trace)[0][1] == pytest.approx(start_h, abs=0.5)
+
+
+@pytest.mark.parametrize(
     ("fall", "shapes", "start_h"),
     [
         (1.8, ONE, 12.0),

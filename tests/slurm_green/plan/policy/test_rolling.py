@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs that have no room in time: each gets the first room there is, one after the other."""
+"""Lists, and jobs that have no room in time: each gets the first room there is."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import HOUR, make
 
+from slurm_green.plan.policy.arrivals import Likely
 from slurm_green.plan.policy.protocol import Job
-from slurm_green.plan.policy.rolling import Busy, first_rooms
+from slurm_green.plan.policy.rolling import Busy, first_rooms, list_of
+from slurm_green.plan.policy.rolling_prices import look_ahead
 
 GPUS, SLOTS = 4, 6
 CLASSES = [((1, 1.0, 300.0),), ((2, 1.0, 600.0), (4, 2.5, 1500.0))]
 NOTHING = Busy(start_s=np.zeros(0), end_s=np.zeros(0), gpus=np.zeros(0, int), power_w=np.zeros(0))
+NOBODY = Likely(
+    class_index=np.zeros(0, int),
+    work=np.zeros(0),
+    earliest_s=np.zeros(0),
+    deadline_s=np.zeros(0),
+    weight=np.zeros(0),
+    preemptible=np.zeros(0, int),
+)
 
 
 def waiting(seed: int, count: int) -> list[Job]:
@@ -85,3 +95,25 @@ def test_gpus_are_held_as_far_as_they_are_free():
     assert held.average(held.gpus, site) == pytest.approx([3.0, 4.0, 2.5, 2.0, 2.0, 0.0])
     assert held.average(held.power_w, site) == pytest.approx(busy.average(busy.power_w, site))
     assert busy.held(site, np.zeros(SLOTS)) is busy
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(("clean", "hours"), [(100.0, [1, 1]), (190.0, [1, 13]), (300.0, [13, 13])])
+def test_jobs_do_not_all_wait_for_the_same_wind(clean, hours, fast, monkeypatch):
+    """Wind for both is forecast for hour 13; whether it is worth waiting for hangs on the other.
+
+    Unsure by 1.5 of it, the first is expected to take a quarter of its energy from the grid, the
+    second 5/12, of 500 g/kWh. Another hour costs less than both, something between, or more.
+    """
+    if not fast:
+        monkeypatch.setattr("slurm_green.plan.kernel.board.library", lambda: None)
+    carbon = [500.0, clean] + [500.0] * 22
+    wind = [0.0] * 13 + [2000.0] + [0.0] * 10
+    problem = make(
+        [((1, 1.0, 1000.0),)], [(0, 1.0, 0, 14, False)] * 2, carbon, gpus=GPUS, renewable_w=wind
+    )
+    ahead = look_ahead(problem, 0.0, 0.0, np.full(24, float(GPUS)), NOBODY, None)
+
+    found = list_of(problem, 0.0, NOTHING, ahead, rounds=2)
+
+    assert sorted(place.start_s / HOUR for place in found.values()) == hours
