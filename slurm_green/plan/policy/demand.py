@@ -52,6 +52,11 @@ class Demand:
         share = self.must.sum(axis=0)[later] / np.maximum(self.able[later], 1.0)
         return float(share.max(initial=0.0))
 
+    @property
+    def tight(self) -> bool:
+        """Whether more of it must be done than lets everybody choose when."""
+        return self.tightness > _TIGHT
+
 
 def movable(view: View) -> tuple[list[Job], dict[str, float]]:
     """Jobs that wait or may be paused, and the work that is left of each."""

@@ -156,13 +156,8 @@ class PricesPolicy:
         """What each slot counts for beyond its intensity, in g/kWh: waiting has a price."""
         pausing = bool(view.waiting) and all(job.preemptible for job in view.waiting)
         share = 1.0 if pausing else self._leaves_room(view)
-        return waiting_g_per_kwh(
-            carbon,
-            view.outlook.site.step_s,
-            spread=self._carbon.spread(carbon),
-            room=share,
-            supply=bool(view.outlook.site.green.any()),
-        )
+        step_s, spread = view.outlook.site.step_s, self._carbon.spread(carbon)
+        return waiting_g_per_kwh(carbon, step_s, spread=spread, room=share)
 
     def _reprice(self, view: View) -> None:
         site, now = self._site, view.now_s
@@ -172,8 +167,12 @@ class PricesPolicy:
         jobs, left = demand.movable(view)
         busy = busy_of(_fixed(view.running), self._setup.shapes, now, site)
         problem = window(site, self._setup.shapes, jobs, left, now, busy)
-        self._free_gpus = np.maximum(self._setup.gpus - busy.average(busy.gpus, site), 0.0)
-        self._ahead = look_ahead(problem, site.start_s, now, self._free_gpus, likely, self._ahead)
+        free = np.maximum(self._setup.gpus - busy.average(busy.gpus, site), 0.0)
+        self._free_gpus = free
+        # Who shares unsure supply waits longer: not where GPUs hardly do for what must be done.
+        tight = demand.demand_of(jobs, left, site, self._setup, now, free).tight
+        sure = tight or self._overrun(now)
+        self._ahead = look_ahead(problem, site.start_s, now, free, likely, self._ahead, sure=sure)
 
     def _hurry(self, jobs: Sequence[Job], until_s: float) -> bool:
         """Whether somebody who has no plan yet cannot wait so long."""
@@ -236,10 +235,13 @@ class PricesPolicy:
         for job in missing:
             self._plan |= first_rooms([job], view.work_left, site, shapes, now, busy)
 
+    def _overrun(self, now_s: float) -> bool:
+        """Whether somebody found no room lately."""
+        return now_s - self._overrun_s < _OVERRUN_S
+
     def _leaves_room(self, view: View) -> float:
         """From 0 to 1: not where nobody knows for whom, none is to spare, or all run faster."""
-        overrun = view.now_s - self._overrun_s < _OVERRUN_S
-        if overrun or not self._arrivals.known(view.now_s):
+        if self._overrun(view.now_s) or not self._arrivals.known(view.now_s):
             return 0.0
         return 1.0 - demand.elastic_share(view.waiting, view.work_left, self._setup)
 

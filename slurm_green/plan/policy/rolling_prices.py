@@ -142,8 +142,13 @@ def look_ahead(
     free_gpus: Floats,
     likely: Likely,
     before: Ahead | None,
+    *,
+    sure: bool = False,
 ) -> Ahead:
-    """Prices for the problem's jobs on `free_gpus` (slot averages), beside those that may come."""
+    """Prices for the problem's jobs on `free_gpus` (slot averages), beside those that may come.
+
+    Where it is `sure`, own supply is taken for what is forecast.
+    """
     site, jobs = problem.site, problem.jobs
     early = np.maximum(likely.earliest_s, now_s) - start_s
     items = Items(
@@ -163,7 +168,7 @@ def look_ahead(
     soft = np.where(items.pieces > 1, _TEMPERATURE_PIECES, _TEMPERATURE)
     uses = uses_of(site, ways, soft[ways.item])
     most = _MOST_GREEN if site.green.any() else _MOST
-    unsure_w = _unsure_w(site)
+    unsure_w = np.zeros(site.slots) if sure else _unsure_w(site)
     prices = find_prices(
         site,
         free_gpus,

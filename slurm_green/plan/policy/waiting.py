@@ -14,22 +14,18 @@ from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats
 __all__ = ["waiting_g_per_kwh"]
 
 _PER_H, _WITH_ROOM_PER_H = 0.02, 0.01  # of the spread of intensities
-# Own supply of later hours already counts as unsure, and that is dear: little is left to be added.
-_WITH_ROOM_AND_SUPPLY_PER_H = 0.003
 _LEAST_PER_H = 0.0003  # of their mean: nobody waits for next to nothing
 _UNTIL_H = 24.0
 
 
 def waiting_g_per_kwh(
-    carbon_g_per_kwh: Floats, step_s: float, *, spread: float, room: float, supply: bool
+    carbon_g_per_kwh: Floats, step_s: float, *, spread: float, room: float
 ) -> Floats:
     """What each slot counts for beyond its intensity, in g/kWh.
 
-    `spread` is that of intensities in g/kWh, `room` from 0 (none is left) to 1; with `supply` the
-    site has some of its own ahead.
+    `spread` is that of intensities in g/kWh, `room` from 0 (none is left) to 1.
     """
-    with_room = _WITH_ROOM_AND_SUPPLY_PER_H if supply else _WITH_ROOM_PER_H
-    share = _PER_H + room * (with_room - _PER_H)
+    share = _PER_H + room * (_WITH_ROOM_PER_H - _PER_H)
     per_h = max(share * spread, _LEAST_PER_H * float(carbon_g_per_kwh.mean()))
     ahead_h = np.arange(len(carbon_g_per_kwh)) * (step_s / SECONDS_PER_HOUR)
     return np.asarray(per_h * np.minimum(ahead_h, _UNTIL_H))

@@ -115,19 +115,6 @@ def test_an_hour_costs_a_part_of_the_spread(fall, shapes, pauses, start_h):
 
 
 @pytest.mark.parametrize(
-    ("fall", "pauses", "start_h"),
-    [(0.5, True, 12.0), (0.2, True, 0.0), (3.0, False, 12.0), (1.5, False, 0.0)],
-)
-def test_with_own_supply_an_hour_costs_less_where_room_is_left(fall, pauses, start_h):
-    """As before, but some watts come after all is done; of who may not pause no day was seen."""
-    carbon = [1000.0 - 5 * fall * hour for hour in range(16)] + [2000.0] * 12
-    jobs = [(0, 3.0, 0, 15.5, pauses)]
-    trace = replayed(make([ONE], jobs, carbon, renewable_w=[0.0] * 27 + [5.0]))
-
-    assert starts_h(trace)[0][1] == pytest.approx(start_h, abs=0.5)
-
-
-@pytest.mark.parametrize(
     ("fall", "shapes", "start_h"),
     [
         (1.8, ONE, 12.0),
@@ -201,12 +188,12 @@ def waits(name, hours, now_h, due_h, kind=0):
     )
 
 
-def clean_starts(policy, now_s, waiting, news):
+def clean_starts(policy, now_s, waiting, news, outlook=OUTLOOK):
     """Jobs that are planned for the middle of the clean hours: 10 GPUs, from the tenth hour on."""
     decision = policy.decide(
         View(
             now_s=now_s,
-            outlook=OUTLOOK,
+            outlook=outlook,
             waiting=waiting,
             work_left={job.job_id: job.work for job in waiting},
             running=[],
@@ -248,6 +235,19 @@ def test_no_gpus_are_left_to_others_for_a_day_after_somebody_found_no_room():
     assert clean_starts(policy, 0.0, [*waiting, hopeless], [*waiting, hopeless]) <= 7
     news = [waits("17", 8.0, 0.2, 26)]
     assert clean_starts(policy, 700.0, waiting + news, news) > 7
+
+
+@pytest.mark.parametrize(("jobs", "due_h", "sure"), [(8, 26, False), (17, 26, True), (1, 7, True)])
+def test_own_supply_is_unsure_but_where_there_is_no_room_to_choose(jobs, due_h, sure):
+    """Eight hours each, on ten GPUs; whoever has seven cannot be in time."""
+    site = replace(OUTLOOK.site, renewable_w=np.full(OUTLOOK.site.slots, 2000.0))
+    policy = policy_after(1)
+    waiting = [waits(str(number), 8.0, 0, due_h) for number in range(jobs)]
+    clean_starts(policy, 0.0, waiting, waiting, Outlook(site=site, issued_s=0.0))
+    later = replace(site, start_s=HOUR)
+    clean_starts(policy, HOUR, waiting, [], Outlook(site=later, issued_s=0.0))
+
+    assert policy.ahead.unsure_w.any() != sure
 
 
 def test_a_job_that_may_pause_runs_in_the_clean_hours_only():
