@@ -142,9 +142,15 @@ def free_port() -> int:
 
 @contextmanager
 def server(
-    model: Path, bench: Bench, home: Path, settings: dict[str, str], *options: str
+    model: Path,
+    bench: Bench,
+    home: Path,
+    settings: dict[str, str],
+    *options: str,
+    governed: bool = True,
+    throttled: bool = True,
 ) -> Iterator[int]:
-    """vLLM with the governor, its worker throttled; `options` are vLLM's."""
+    """vLLM, with the governor, and its worker throttled; `options` are vLLM's."""
     port = free_port()
     argv = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
@@ -152,8 +158,10 @@ def server(
         "--enforce-eager", "--max-model-len", "1024", "--kv-cache-memory-bytes", "268435456",
         "--dtype", "float32", "--max-num-seqs", "32", "--disable-uvicorn-access-log",
         "--no-enable-prefix-caching",
-        "--scheduler-cls", "serving.vllm.scheduler.GovernedScheduler", *options,
+        *options,
     ]  # fmt: skip
+    if governed:
+        argv += ["--scheduler-cls", "serving.vllm.scheduler.GovernedScheduler"]
     env = {
         **os.environ, STATE_VARIABLE: str(bench.path), "PYTHONPATH": str(ROOT),
         "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1",
@@ -170,7 +178,8 @@ def server(
         while not _healthy(port):
             assert process.poll() is None and time.monotonic() < deadline_s, log.read_text()[-3000:]
             time.sleep(1.0)
-        throttle = Throttle(bench, _worker(process.pid))
+        if throttled:
+            throttle = Throttle(bench, _worker(process.pid))
         ask(port, "0", 4)
         yield port
     finally:
