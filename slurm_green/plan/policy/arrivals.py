@@ -56,7 +56,7 @@ class Arrivals:
     def add(self, jobs: Sequence[Job], now_s: float) -> None:
         """These jobs arrived by now."""
         if jobs:
-            # Before the first one it was not quiet: a replay has the signal's past, not the site's.
+            # What was before the first is not known: a replay has weeks of the signal, not of jobs.
             self._since_s = min(self._since_s, now_s)
         while self._count + len(jobs) > self._table.shape[1]:
             self._table = np.concatenate([self._table, np.zeros_like(self._table)], axis=1)
