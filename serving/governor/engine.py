@@ -191,12 +191,8 @@ class _Prefill:
 
     def added_s(self, cached: float, new: float, clock: int) -> float:
         row = self.added[clock]
-        i, u = self._at(cached + new)
-        whole_s = row[i] + u * (row[i + 1] - row[i])
-        if not cached:
-            return whole_s
-        i, u = self._at(cached)
-        return whole_s - (row[i] + u * (row[i + 1] - row[i]))
+        whole_s = _between(row, self._at(cached + new))
+        return whole_s - _between(row, self._at(cached)) if cached else whole_s
 
     def time_s(self, chunks: Sequence[tuple[int, int]], clock: int) -> float:
         return self.fixed[clock] + sum(self.added_s(*chunk, clock) for chunk in chunks)
@@ -231,5 +227,9 @@ def _mixed(table: list[list[float]], i: int, u: float, j: int, v: float) -> floa
 def _along(axis: list[float], values: list[float], at: float) -> float:
     if len(axis) == 1:
         return values[0]
-    i, u = _place(axis, at)
+    return _between(values, _place(axis, at))
+
+
+def _between(values: list[float], place: tuple[int, float]) -> float:
+    i, u = place
     return values[i] + u * (values[i + 1] - values[i])

@@ -17,17 +17,19 @@ from slurm_green.plan.problem import SECONDS_PER_HOUR, Floats, Site
 
 __all__ = [
     "LITTLE_TIME_S",
+    "TIGHT",
     "Demand",
     "demand_of",
     "elastic_share",
     "fastest_shape",
     "movable",
     "spared_gpus",
+    "tightness",
 ]
 
 LITTLE_TIME_S = 12 * SECONDS_PER_HOUR
 _FROM_H = 6.0  # in the next hours a single job may need all that is free
-_TIGHT = 0.5
+TIGHT = 0.5  # beyond that not everybody can choose when
 _SPARED_FROM_H, _SPARED_UNTIL_H, _MOST_SPARED = 1.0, 24.0, 0.3  # of all GPUs
 
 
@@ -51,11 +53,6 @@ class Demand:
         later = self.moments_s >= self.now_s + _FROM_H * SECONDS_PER_HOUR
         share = self.must.sum(axis=0)[later] / np.maximum(self.able[later], 1.0)
         return float(share.max(initial=0.0))
-
-    @property
-    def tight(self) -> bool:
-        """Whether more of it must be done than lets everybody choose when."""
-        return self.tightness > _TIGHT
 
 
 def movable(view: View) -> tuple[list[Job], dict[str, float]]:
@@ -93,9 +90,14 @@ def demand_of(
     )
 
 
+def tightness(view: View, site: Site, setup: Setup, free_gpus: Floats) -> float:
+    """That of all jobs that wait or may be paused; they have `free_gpus` in each slot."""
+    return demand_of(*movable(view), site, setup, view.now_s, free_gpus).tightness
+
+
 def spared_gpus(site: Site, tightness: float, usual: float) -> Floats:
     """GPUs of each slot left to who comes with little time and, on average, takes `usual` ones."""
-    if tightness <= _TIGHT:
+    if tightness <= TIGHT:
         return np.zeros(site.slots)
     ahead_h = np.arange(site.slots) * (site.step_s / SECONDS_PER_HOUR)
     some = (ahead_h >= _SPARED_FROM_H) & (ahead_h < _SPARED_UNTIL_H)

@@ -170,8 +170,8 @@ class PricesPolicy:
         free = np.maximum(self._setup.gpus - busy.average(busy.gpus, site), 0.0)
         self._free_gpus = free
         # Who shares unsure supply waits longer: not where GPUs hardly do for what must be done.
-        tight = demand.demand_of(jobs, left, site, self._setup, now, free).tight
-        sure = tight or self._overrun(now)
+        sure = not site.green.any() or self._overrun(now)
+        sure = sure or demand.tightness(view, site, self._setup, free) > demand.TIGHT
         self._ahead = look_ahead(problem, site.start_s, now, free, likely, self._ahead, sure=sure)
 
     def _hurry(self, jobs: Sequence[Job], until_s: float) -> bool:
@@ -247,13 +247,12 @@ class PricesPolicy:
 
     def _spared(self, view: View, busy: Busy) -> Floats:
         """GPUs that are left in each slot to jobs that come with little time."""
-        site, setup, now = self._site, self._setup, view.now_s
+        site, setup = self._site, self._setup
         assert site is not None
-        jobs, left = demand.movable(view)
         free = np.maximum(setup.gpus - busy.average(busy.gpus, site), 0.0)
-        tightness = demand.demand_of(jobs, left, site, setup, now, free).tightness
-        usual = self._leaves_room(view) * self._arrivals.usual_gpus(now, demand.LITTLE_TIME_S)
-        return demand.spared_gpus(site, tightness, usual)
+        tightness = demand.tightness(view, site, setup, free)
+        usual = self._arrivals.usual_gpus(view.now_s, demand.LITTLE_TIME_S)
+        return demand.spared_gpus(site, tightness, self._leaves_room(view) * usual)
 
     def _placed(
         self, view: View, jobs: Sequence[Job], busy: Busy, rounds: int, spared: Floats

@@ -15,11 +15,20 @@ from scipy.optimize import linprog
 
 from slurm_green.plan.outcome import Prices
 from slurm_green.plan.pieces import Pieces
+from slurm_green.plan.policy.arrivals import Likely
 from slurm_green.plan.problem import JOULES_PER_KWH, Jobs, Problem, Service, Shapes, Site
 from slurm_green.plan.schedule import Schedule
 
 HOUR = 3600.0
 CELLS_PER_HOUR = 2
+NOBODY = Likely(
+    class_index=np.zeros(0, int),
+    work=np.zeros(0),
+    earliest_s=np.zeros(0),
+    deadline_s=np.zeros(0),
+    weight=np.zeros(0),
+    preemptible=np.zeros(0, int),
+)
 
 # A shape is (GPUs, rate, power_w); a job (class, work, earliest_h, deadline_h, preemptible).
 Shape = tuple[int, float, float]

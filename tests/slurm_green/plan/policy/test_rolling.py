@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import HOUR, make
+from problems import HOUR, NOBODY, make
 
-from slurm_green.plan.policy.arrivals import Likely
 from slurm_green.plan.policy.protocol import Job
 from slurm_green.plan.policy.rolling import Busy, first_rooms, list_of
 from slurm_green.plan.policy.rolling_prices import look_ahead
@@ -15,14 +14,6 @@ from slurm_green.plan.policy.rolling_prices import look_ahead
 GPUS, SLOTS = 4, 6
 CLASSES = [((1, 1.0, 300.0),), ((2, 1.0, 600.0), (4, 2.5, 1500.0))]
 NOTHING = Busy(start_s=np.zeros(0), end_s=np.zeros(0), gpus=np.zeros(0, int), power_w=np.zeros(0))
-NOBODY = Likely(
-    class_index=np.zeros(0, int),
-    work=np.zeros(0),
-    earliest_s=np.zeros(0),
-    deadline_s=np.zeros(0),
-    weight=np.zeros(0),
-    preemptible=np.zeros(0, int),
-)
 
 
 def waiting(seed: int, count: int) -> list[Job]:

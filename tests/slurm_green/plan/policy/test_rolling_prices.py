@@ -3,22 +3,13 @@
 
 import numpy as np
 import pytest
-from problems import make
+from problems import NOBODY, make
 
-from slurm_green.plan.policy.arrivals import Likely
 from slurm_green.plan.policy.rolling_prices import look_ahead
 from slurm_green.plan.problem import Problem
 
 SLOTS, LATER, WIND_W, CARBON = 8, 5, 1000.0, 300.0
 UNSURE = 1.5 * LATER / 12  # of what is forecast for later
-NOBODY = Likely(
-    class_index=np.zeros(0, int),
-    work=np.zeros(0),
-    earliest_s=np.zeros(0),
-    deadline_s=np.zeros(0),
-    weight=np.zeros(0),
-    preemptible=np.zeros(0, int),
-)
 
 
 def windy(power_w: float, *, pauses: bool) -> Problem:
